@@ -1,0 +1,186 @@
+"""``featlink``: the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import BenchError
+from shared.errors import FeatlinkError
+from shared.model_config import MODELS
+
+app = typer.Typer(
+    help="Featlink: what a link, a codec or a distortion does to a detector's mAP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ModelOption = Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")]
+WeightsOption = Annotated[str, typer.Option(help="'coco' (official, downloaded once) or a .pth/.safetensors file.")]
+ProfileOption = Annotated[str, typer.Option(help="'fast', or 'exact': bit-identical to torchvision.")]
+SizeOption = Annotated[int | None, typer.Option(help="Of the network input, pixels; default: the weights' own.")]
+ThreadsOption = Annotated[int, typer.Option(help="CPU threads of one inference; 0: all.")]
+
+
+@app.command()
+def up(
+    model: ModelOption = MODELS[0],
+    weights: WeightsOption = "coco",
+    profile: ProfileOption = "fast",
+    min_size: SizeOption = None,
+    max_size: SizeOption = None,
+    threads: ThreadsOption = 0,
+    edge_port: int = 8001,
+    channel_port: int = 8002,
+    cloud_port: int = 8003,
+    database: Annotated[Path, typer.Option(help="Where runs are kept (SQLite).")] = Path("featlink-runs.sqlite"),
+) -> None:
+    """Start edge, channel and cloud here, stream their logs, stop them on Ctrl-C."""
+    from bench.launcher import Ports, Stack
+
+    settings = _settings(model, weights, profile, min_size, max_size, threads, database)
+    ports = Ports(edge_port, channel_port, cloud_port)
+    try:
+        with Stack(ports, settings, _show) as stack:
+            stack.wait_ready()
+            typer.echo(
+                f"ready: POST a picture to {ports.edge_url}/v1/infer (API: {ports.edge_url}/docs). Ctrl-C stops."
+            )
+            while True:
+                stack.check()
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+
+
+@app.command()
+def infer(
+    picture: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP or BMP file.")],
+    condition: Annotated[str | None, typer.Option(help="E.g. 'quantize:bits=4'; default: the channel's.")] = None,
+    mode: Annotated[str | None, typer.Option(help="'feature' (default) or 'image'.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the picture with its detections here (PNG).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
+    edge: Annotated[str, typer.Option(help="Base URL of the edge.")] = "http://127.0.0.1:8001",
+) -> None:
+    """Send a picture through a running edge and show what the cloud detects."""
+    from bench.client import Client
+
+    if not picture.is_file():
+        raise BenchError(f"there is no file {picture}")
+    data = picture.read_bytes()
+    with Client(edge, edge) as client:
+        answer = client.infer(data, condition=condition, mode=mode)
+    if out is not None:
+        from edge.decode import decode
+        from shared.overlay import draw
+
+        pixels = decode(data, max_pixels=sys.maxsize)
+        _write(out, draw(pixels, answer["detections"], answer["categories"]))
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    for detection in answer["detections"]:
+        name = answer["categories"][str(detection["category_id"])]
+        x, y, width, height = detection["bbox"]
+        typer.echo(f"{detection['score']:.3f}  {name:<16} x={x:.1f} y={y:.1f} w={width:.1f} h={height:.1f}")
+    typer.echo(
+        f"{len(answer['detections'])} detections, {answer['bits'] / 8000:,.1f} kB over the link, "
+        f"{answer['bpp']:.2f} bpp, {answer['timings']['total']:.0f} ms"
+    )
+
+
+@app.command()
+def demo(
+    dataset: Annotated[Path, typer.Option(help="COCO folder: annotations/instances_X.json beside X/.")],
+    model: ModelOption = MODELS[0],
+    weights: WeightsOption = "coco",
+    profile: ProfileOption = "fast",
+    min_size: SizeOption = None,
+    max_size: SizeOption = None,
+    threads: ThreadsOption = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only that many pictures.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for results.json and results.csv.")] = Path("out/demo"),
+) -> None:
+    """Evaluate a data set under a few conditions in both domains, through the services' REST endpoint."""
+    from rich.console import Console
+
+    from bench import demo as demonstration
+    from bench.client import Client
+    from bench.dataset import open_dataset
+    from bench.launcher import Stack, free_ports
+
+    console = Console()
+    data = open_dataset(dataset)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = _settings(model, weights, profile, min_size, max_size, threads, out / "runs.sqlite")
+    ports = free_ports()
+    with (
+        (out / "services.log").open("w") as log,
+        Stack(ports, settings, lambda name, line: print(name, line, file=log)) as stack,
+    ):
+        with console.status("starting edge, channel and cloud"):
+            stack.wait_ready()
+        with Client(ports.edge_url, ports.cloud_url) as client:
+            rows = demonstration.evaluate(client, data, demonstration.CHAINS, limit, console)
+    demonstration.save(rows, out)
+    console.print(demonstration.table(rows))
+    console.print(f"written: {out}/results.json, {out}/results.csv", highlight=False)
+
+
+def main() -> None:
+    """Entry point: errors a person can put right are one line on stderr and exit code 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop child processes as on Ctrl-C
+    try:
+        app()
+    except FeatlinkError as error:
+        typer.echo(f"featlink: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+def _show(service: str, line: str) -> None:
+    """A service's log line, for a person: its JSON fields as words."""
+    try:
+        fields = json.loads(line)
+        event, when = fields.pop("event"), fields.pop("timestamp", "")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        typer.echo(f"{service:<8} {line}")
+        return
+    words = " ".join(f"{key}={value}" for key, value in fields.items() if key not in ("service", "level", "trace_id"))
+    typer.echo(f"{service:<8} {when[11:19]} {event} {words}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _settings(
+    model: str,
+    weights: str,
+    profile: str,
+    min_size: int | None,
+    max_size: int | None,
+    threads: int,
+    database: Path,
+) -> dict[str, str]:
+    """The options as the services' settings."""
+    settings = {
+        "model": model,
+        "weights": weights if weights == "coco" else str(Path(weights).expanduser().resolve()),
+        "profile": profile,
+        "min_size": min_size,
+        "max_size": max_size,
+        "threads": threads,
+        "database_url": f"sqlite:///{database.resolve()}",
+    }
+    return {name: str(value) for name, value in settings.items() if value is not None}

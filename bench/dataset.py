@@ -1,0 +1,44 @@
+"""A data set folder in COCO's layout: ``annotations/instances_<split>.json`` beside ``<split>/``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BenchError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where a data set is.
+
+    Attributes:
+        name: its folder's name.
+        annotations: the ground truth file.
+        images: image id to picture file, in the file's order.
+    """
+
+    name: str
+    annotations: Path
+    images: dict[int, Path]
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Find a data set's ground truth and pictures.
+
+    Raises:
+        BenchError: not such a folder, or a picture is missing.
+    """
+    found = sorted((folder / "annotations").glob("instances_*.json"))
+    if len(found) != 1:
+        raise BenchError(f"{folder}: {len(found)} files match annotations/instances_*.json, expected one")
+    pictures = folder / found[0].stem.removeprefix("instances_")
+    try:
+        entries = json.loads(found[0].read_bytes())["images"]
+        images = {int(entry["id"]): pictures / entry["file_name"] for entry in entries}
+    except (ValueError, KeyError, TypeError):
+        raise BenchError(f"{found[0]} is not a COCO instances file") from None
+    if missing := [path for path in images.values() if not path.is_file()]:
+        raise BenchError(f"{len(missing)} pictures are missing, the first is {missing[0]}")
+    return Dataset(folder.resolve().name, found[0], images)

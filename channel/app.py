@@ -1,0 +1,132 @@
+"""The channel service: frame → distort → cloud."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Query, Request
+from fastapi.responses import Response
+
+from channel.apply import Applied, apply
+from channel.distortions import chain, schemas
+from channel.link import Link
+from channel.settings import ChannelSettings
+from channel.streams import stream
+from shared import conditions, wire
+from shared.conditions import Condition
+from shared.report import HEADER, read_header
+from shared.service.app import create_service, serve
+from shared.service.frames import NextService, frame_response, read_frame
+from shared.service.limits import Worker
+
+_FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+
+_Measure = Annotated[bool, Query(description="measure PSNR, SSIM and rank correlation")]
+
+
+def create_app(settings: ChannelSettings | None = None) -> FastAPI:
+    """The channel's app.
+
+    Args:
+        settings: default: from the environment.
+    """
+    settings = settings or ChannelSettings()
+    default = conditions.parse(settings.condition)
+    chain(default)
+    link = Link()
+    limits = wire.Limits(frame_bytes=settings.max_body)
+    worker = Worker(settings.max_requests)
+    cloud = NextService("cloud", settings.cloud_url, settings.timeout_s)
+
+    async def load() -> None:
+        pass
+
+    async def close() -> None:
+        worker.close()
+        await cloud.close()
+
+    app = create_service(
+        "channel",
+        "Distorts, codes, loses and delays what crosses the link, and counts its bits.",
+        settings,
+        load=load,
+        unready=cloud.unready,
+        close=close,
+    )
+
+    async def receive(request: Request, fidelity: bool) -> Applied:
+        frame, _ = await read_frame(request, limits)
+        report = read_header(request.headers.get(HEADER))
+        if frame.meta.condition is None:
+            condition = default.model_copy(update={"domain": frame.meta.domain})
+        else:
+            condition = conditions.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
+        return await worker.run(lambda: apply(frame, condition, report, fidelity))
+
+    @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
+    async def transmit(request: Request, run: str | None = None, fidelity: _Measure = True) -> dict[str, Any]:
+        """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
+        async with worker.admit():
+            applied = await receive(request, fidelity)
+            meta, report = applied.frame.meta, applied.report
+            bits = report.bits or 0
+            transfer_ms = link.transfer_ms(bits, stream(link.seed, "link", meta.image_id, meta.key))
+            report = report.with_timings(transfer=transfer_ms)
+            app.state.metrics.link_bits.labels(meta.domain).inc(bits)
+            params = {} if run is None else {"run": run}
+            answer, _ = await cloud.send("/v1/detect", applied.parts, params, report.header())
+            return answer
+
+    @app.post("/v1/distort", summary="Distort a frame and return it", openapi_extra=_FRAME_BODY)
+    async def distort(request: Request, fidelity: _Measure = True) -> Response:
+        """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
+        async with worker.admit():
+            applied = await receive(request, fidelity)
+            response = frame_response(applied.parts)
+            response.headers.update(applied.report.header())
+            return response
+
+    @app.get("/v1/condition", summary="The default condition")
+    async def get_condition() -> dict[str, Any]:
+        return _shown(default)
+
+    @app.put("/v1/condition", summary="Set the default condition")
+    async def put_condition(
+        condition: Annotated[
+            str | dict[str, Any],
+            Body(examples=["quantize:bits=4", {"steps": [{"type": "quantize", "params": {"bits": 4}}]}]),
+        ],
+    ) -> dict[str, Any]:
+        """Used for frames that bring none, in the frame's own domain."""
+        nonlocal default
+        new = conditions.parse(condition) if isinstance(condition, str) else conditions.from_fields(condition)
+        chain(new)
+        default = new
+        return _shown(default)
+
+    @app.get("/v1/conditions", summary="The catalogue of distortions, with JSON schema")
+    async def catalogue() -> dict[str, Any]:
+        return {"condition": Condition.model_json_schema(), "distortions": schemas()}
+
+    @app.get("/v1/link", summary="The simulated link")
+    async def get_link() -> Link:
+        return link
+
+    @app.put("/v1/link", summary="Set the simulated link")
+    async def put_link(new: Link) -> Link:
+        """Applies to every frame from now on."""
+        nonlocal link
+        link = new
+        return link
+
+    return app
+
+
+def _shown(condition: Condition) -> dict[str, Any]:
+    return {"text": str(condition), **condition.model_dump(mode="json")}
+
+
+def main() -> None:
+    """Serve the channel."""
+    settings = ChannelSettings()
+    serve("channel", settings, lambda: create_app(settings))

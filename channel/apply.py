@@ -1,0 +1,147 @@
+"""Frame → frame: map floats to samples, run the chain, count bits, measure fidelity (DESIGN 4–6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from channel.distortions import chain
+from channel.distortions.base import Distortion, Planes
+from channel.distortions.quantize import Quantize
+from shared import wire
+from shared.conditions import Condition
+from shared.errors import ConditionError, FrameError
+from shared.fidelity import Fidelity, compare_images, compare_pyramids
+from shared.packing import dequantize, level_range, quantize
+from shared.pyramid import Array
+from shared.report import Report
+from shared.timing import timed
+from shared.wire import Frame, Tensor
+
+_PIXEL_RANGE = np.array([[0, 255]], np.float32)
+"""8-bit pictures have a nominal range, so quantising them needs no side information of their own."""
+_UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What left the channel.
+
+    Attributes:
+        frame: to the cloud.
+        parts: the frame's bytes; eight times their length is what crosses the link.
+        report: the sender's, with the channel's timings, bits and fidelity.
+    """
+
+    frame: Frame
+    parts: list[wire.Buffer]
+    report: Report
+
+
+def apply(frame: Frame, condition: Condition, report: Report, fidelity: bool = True) -> Applied:
+    """Send a frame through a condition.
+
+    Args:
+        frame: unquantised: float32 levels, or the uint8 image.
+        condition: of the frame's domain.
+        report: what the sender reported.
+        fidelity: measure it (nothing to measure under identity).
+
+    Returns:
+        The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
+
+    Raises:
+        ConditionError: unknown distortion, or of the other domain.
+        FrameError: the frame is quantised already, or its features are not finite.
+    """
+    if condition.domain != frame.meta.domain:
+        raise ConditionError(f"condition is for the {condition.domain} domain, the frame for {frame.meta.domain}")
+    steps = chain(condition)
+    meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
+    if not steps:
+        out, distort_ms = Frame(meta, frame.tensors), 0.0
+        measured = _named(frame.meta.domain, _UNCHANGED)
+    else:
+        references = _references(frame, condition)
+        ranges = {name: _range(name, values, condition) for name, values in references.items()}
+        planes, distort_ms = timed(lambda: _distort(references, ranges, condition, steps))
+        tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in planes.items())
+        out, measured = Frame(meta, tensors), {}
+        if fidelity:
+            measured, fidelity_ms = timed(lambda: _fidelity(references, out))
+            report = report.with_timings(fidelity=fidelity_ms)
+    parts, write_ms = timed(lambda: wire.write(out))
+    report = report.with_timings(distort=distort_ms, serialize=write_ms + report.timings.get("serialize", 0))
+    report = Report(report.timings, 8 * wire.nbytes(parts), measured)
+    return Applied(out, parts, report)
+
+
+def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
+    """The clean floats a chain starts from; an image's are its pixels at the size the condition is ``at``."""
+    if frame.meta.domain == "feature":
+        for tensor in frame.tensors:
+            if tensor.data.dtype != np.float32 or tensor.bits is not None:
+                raise FrameError(f"{tensor.name} is {tensor.data.dtype.name}, a channel takes float32 features")
+        return {tensor.name: tensor.data for tensor in frame.tensors}  # type: ignore[misc]
+    pixels = frame.tensor("image").data
+    if pixels.dtype != np.uint8 or pixels.shape != (3, *frame.meta.sizes.original):
+        raise FrameError(f"image is {pixels.dtype.name} {pixels.shape}, not uint8 RGB of its original size")
+    if condition.at == "original":
+        return {"image": pixels.astype(np.float32)}
+    height, width = frame.meta.sizes.resized
+    # torchvision's own interpolation (bilinear, half-pixel centres, no antialias), before rounding to 8 bits.
+    resized = [cv2.resize(p.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) for p in pixels]
+    return {"image": np.stack(resized)}
+
+
+def _range(name: str, values: Array, condition: Condition) -> npt.NDArray[np.float32]:
+    if name == "image":
+        return _PIXEL_RANGE
+    try:
+        return level_range(values, condition.range)
+    except ValueError as error:
+        raise FrameError(f"{name}: {error}") from None
+
+
+def _distort(
+    references: Mapping[str, Array],
+    ranges: Mapping[str, npt.NDArray[np.float32]],
+    condition: Condition,
+    steps: tuple[Distortion, ...],
+) -> dict[str, Planes]:
+    # Quantisation that comes first acts on the floats: rounding to 8 bits before it would round twice.
+    bits = steps[0].bits if isinstance(steps[0], Quantize) else condition.bit_depth
+    distorted: dict[str, Planes] = {}
+    for name, values in references.items():
+        planes = Planes(quantize(values, ranges[name], bits), bits)
+        for step in steps:
+            planes = step.apply(planes)
+        distorted[name] = planes
+    return distorted
+
+
+def _fidelity(references: Mapping[str, Array], out: Frame) -> dict[str, float | None]:
+    received: dict[str, Array] = {}
+    for tensor in out.tensors:
+        if tensor.bits is None or tensor.ranges is None:
+            raise FrameError(f"{tensor.name} left the chain unquantised")
+        received[tensor.name] = dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
+    if "image" in references:
+        return _named("image", compare_images(references["image"], received["image"]))
+    return _named("feature", compare_pyramids(references, received))
+
+
+def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:
+    """The metrics as reported: ``psnr_f``.. of a pyramid ([F]), ``psnr_i``.. of an image ([I])."""
+    if domain == "image":
+        return {"psnr_i": _finite(fidelity.psnr), "ssim_i": fidelity.ssim}
+    return {"psnr_f": _finite(fidelity.psnr), "ssim_f": fidelity.ssim, "spearman_f": fidelity.spearman}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,30 @@
+"""AV1 by SVT-AV1."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from channel.codecs.ffmpeg import VideoSettings
+
+
+class Av1(VideoSettings):
+    """An AV1 still picture by SVT-AV1 at constant QP, without adaptive quantisation.
+
+    Example:
+        >>> Av1(qp=40).encoder_options(threads=1)[-1]
+        'rc=0:qp=40:aq-mode=0:avif=1:lp=1'
+    """
+
+    container: ClassVar[str] = "obu"
+
+    type: Literal["av1"] = "av1"
+    qp: int = Field(default=32, ge=0, le=63, description="SVT-AV1's --qp; 0 is lossless.")
+    preset: int = Field(default=8, ge=0, le=13, description="SVT-AV1's --preset, from most (0) to least (13) effort.")
+
+    def encoder_options(self, threads: int) -> list[str]:
+        """See the base class."""
+        # avif=1 is the still-picture mode: without it, the QP of a key frame is lowered for the frames to come.
+        params = f"rc=0:qp={self.qp}:aq-mode=0:avif=1:lp={threads}"
+        return ["-c:v", "libsvtav1", "-preset", str(self.preset), "-svtav1-params", params]

@@ -1,0 +1,107 @@
+"""Code one frame with an encoder of FFmpeg, in one process, and decode the bitstream in another."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from tempfile import TemporaryFile
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from channel.codecs.process import CodecError, run
+from channel.codecs.yuv import Size
+
+_PIXELS = ("-f", "rawvideo", "-pix_fmt", "yuv420p10le")
+
+
+class VideoSettings(BaseModel):
+    """What FFmpeg's encoders have in common.
+
+    Attributes:
+        container: FFmpeg's name of the elementary stream format, also the usual file extension.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    container: ClassVar[str]
+
+    bit_depth: Literal[8, 10] = Field(
+        default=8, description="Bits per sample of a plane of features. The bitstream always has 10; images have 8."
+    )
+
+    @abstractmethod
+    def encoder_options(self, threads: int) -> list[str]:
+        """FFmpeg's encoder options, from ``-c:v`` on.
+
+        Args:
+            threads: the encoder's threads, 0 for one a core.
+        """
+
+
+def encode(frame: bytes, size: Size, settings: VideoSettings, ffmpeg: str, threads: int, timeout_s: float) -> bytes:
+    """Code one 10-bit 4:2:0 frame as a single intra picture.
+
+    Args:
+        frame: its samples, see :mod:`channel.codecs.yuv`.
+        size: (height, width) of the frame.
+        settings: which encoder, how.
+        ffmpeg: the program.
+        threads: the encoder's threads, 0 for one a core. The bitstream does not depend on it.
+        timeout_s: seconds until the encoder is killed.
+
+    Returns:
+        An elementary stream that any decoder of the standard reads.
+
+    Raises:
+        CodecError: see :func:`channel.codecs.process.run`; or the bitstream is empty. FFmpeg gives VVenC a
+            buffer of one byte a luma sample, so noise at the lowest QPs fails.
+    """
+    # One picture a second makes it an intra-only sequence, which has the shortest headers.
+    source = [*_PIXELS, "-video_size", f"{size[1]}x{size[0]}", "-framerate", "1", "-i", "pipe:0"]
+    with TemporaryFile() as file:  # not standard output: libvvenc prints its warnings there
+        target = [*settings.encoder_options(threads), "-f", settings.container, f"pipe:{file.fileno()}"]
+        run([*_quiet(ffmpeg), *source, *target], frame, timeout_s, pass_fds=[file.fileno()])
+        file.seek(0)
+        bitstream = file.read()
+    if not bitstream:
+        raise CodecError(f"the {settings.container} encoder gave no bitstream")
+    return bitstream
+
+
+def decode(bitstream: bytes, container: str, ffmpeg: str, threads: int, timeout_s: float) -> bytes:
+    """Decode the first picture of an elementary stream.
+
+    Args:
+        bitstream: the whole stream.
+        container: its format, ``vvc``, ``hevc`` or ``obu``.
+        ffmpeg: the program.
+        threads: the decoder's threads, 0 for one a core.
+        timeout_s: seconds until the decoder is killed.
+
+    Returns:
+        Its 10-bit 4:2:0 samples.
+
+    Raises:
+        CodecError: see :func:`channel.codecs.process.run`; damage that the decoder notices is a failure
+            (an entropy-coded stream with a flipped bit is often just another valid stream).
+    """
+    source = ["-threads", str(threads), "-xerror", "-err_detect", "explode", "-f", container, "-i", "pipe:0"]
+    return run([*_quiet(ffmpeg), *source, "-frames:v", "1", *_PIXELS, "pipe:1"], bitstream, timeout_s)
+
+
+def bundled() -> str:
+    """The FFmpeg of the ``imageio-ffmpeg`` package, which has all the encoders used here.
+
+    Raises:
+        CodecError: the package has none for this platform.
+    """
+    import imageio_ffmpeg  # takes 0.2 s, and only coding needs it
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise CodecError(f"no FFmpeg: {error}") from error
+
+
+def _quiet(ffmpeg: str) -> list[str]:
+    return [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error"]

@@ -1,0 +1,71 @@
+"""Run one program on bytes, without ever hanging on it or hiding its failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from shared.errors import FeatlinkError
+
+
+class CodecError(FeatlinkError):
+    """An encoder or decoder that is missing, fails, takes too long or gives the wrong output."""
+
+    status = 500
+    title = "Codec failure"
+
+
+def run(command: Sequence[str], data: bytes, timeout_s: float, pass_fds: Sequence[int] = ()) -> bytes:
+    """Give a program its standard input and take its standard output.
+
+    The program gets a process group of its own, which is killed and reaped whenever this function
+    leaves early, so that neither it nor a child of it is left behind.
+
+    Args:
+        command: the program and its arguments.
+        data: what it reads on standard input.
+        timeout_s: seconds until it is killed.
+        pass_fds: further file descriptors that it may use.
+
+    Returns:
+        What it wrote on standard output.
+
+    Raises:
+        CodecError: it cannot be started, took longer, was killed or returned non-zero; the message
+            carries the first and the last line of its standard error.
+
+    Example:
+        >>> run(["cat"], b"bits", timeout_s=5)
+        b'bits'
+    """
+    name = Path(command[0]).name
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=pass_fds, start_new_session=True
+        )
+    except OSError as error:
+        raise CodecError(f"cannot start {name}: {error.strerror}") from error
+    with process:
+        try:
+            output, errors = process.communicate(data, timeout=timeout_s)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CodecError(f"{name} took longer than {timeout_s:g} s and was stopped") from None
+            raise
+    if process.returncode:
+        how = f"was killed by signal {-process.returncode}" if process.returncode < 0 else "failed"
+        raise CodecError(f"{name} {how}: {_summary(errors)}")
+    return output
+
+
+def _summary(errors: bytes) -> str:
+    """The first line, where FFmpeg names the cause, and the last, where most programs do."""
+    lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else "it said nothing"

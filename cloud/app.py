@@ -1,0 +1,240 @@
+"""The cloud service: frame → detections; data sets, runs and their metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from cloud import coco, heads
+from cloud.coco import Detection
+from cloud.results import to_coco
+from cloud.settings import CloudSettings
+from cloud.store import Result, Store
+from cloud.summary import run_metrics
+from shared import conditions, wire
+from shared.conditions import Condition, Domain
+from shared.errors import ConflictError, NotFoundError
+from shared.model import SplitModel
+from shared.report import HEADER, Report, read_header
+from shared.service.app import create_service, serve
+from shared.service.frames import read_frame
+from shared.service.limits import Worker
+from shared.service.problems import NotReadyError
+from shared.timing import timed
+from shared.wire import Frame
+
+_FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_COCO_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+
+class NewRun(BaseModel):
+    """A run to open."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(description="name of a stored data set")
+    condition: str | dict[str, Any] = Field("identity", description="text or JSON form", examples=["quantize:bits=4"])
+    domain: Domain | None = Field(None, description="default: the condition's")
+    name: str = Field("", max_length=1000, description="a note")
+
+
+def create_app(settings: CloudSettings | None = None) -> FastAPI:
+    """The cloud's app.
+
+    Args:
+        settings: default: from the environment.
+    """
+    settings = settings or CloudSettings()
+    limits = wire.Limits(frame_bytes=settings.max_body)
+    worker = Worker(settings.max_requests)
+    store = Store(settings.database_url)
+    model: SplitModel | None = None
+
+    def build_model() -> SplitModel:
+        from shared.model import build  # torch takes seconds to import: not before the service answers /livez
+
+        return build(settings.config())
+
+    async def load() -> None:
+        nonlocal model
+        model = await asyncio.to_thread(build_model)
+
+    async def unready() -> str | None:
+        return None
+
+    async def close() -> None:
+        worker.close()
+        store.close()
+
+    app = create_service(
+        "cloud",
+        "Runs the heads, keeps data sets and runs, and computes COCO metrics.",
+        settings,
+        load=load,
+        unready=unready,
+        close=close,
+    )
+
+    def loaded() -> SplitModel:
+        if model is None:
+            raise NotReadyError("the model is still loading")
+        return model
+
+    @app.post("/v1/detect", summary="Detect the objects of a frame", openapi_extra=_FRAME_BODY)
+    async def detect(
+        request: Request, run: Annotated[str | None, Query(description="collect the detections in this run")] = None
+    ) -> dict[str, Any]:
+        """Answers detections in COCO's results format, with the report of the whole way.
+
+        With `run`, the result is stored before it is answered, once per image: a repeated image answers what is
+        stored.
+        """
+        network = loaded()
+        async with worker.admit():
+            frame, received = await read_frame(request, limits)
+            report = read_header(request.headers.get(HEADER))
+            report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
+            if run is None:
+                return _answer(network, frame, *await worker.run(lambda: _detect(network, frame, report)))
+            image_id = _image_id(frame)
+            result = await asyncio.to_thread(_stored, store, run, image_id, frame)
+            if result is None:
+                found, report = await worker.run(lambda: _detect(network, frame, report))
+                fresh = Result(image_id, found, report.bits or 0, report.fidelity, report.timings)
+                result = (await asyncio.to_thread(store.add_result, run, fresh))[0]
+            report = Report(dict(result.timings), result.bits, dict(result.fidelity))
+            return _answer(network, frame, result.detections, report)
+
+    @app.get("/v1/datasets", summary="The stored data sets")
+    async def datasets() -> list[dict[str, Any]]:
+        return [asdict(dataset) for dataset in await asyncio.to_thread(store.datasets)]
+
+    @app.put("/v1/datasets/{name}", summary="Store a COCO ground truth", openapi_extra=_COCO_BODY)
+    async def put_dataset(name: str, request: Request) -> dict[str, Any]:
+        """The body is a COCO "instances" file. The same content again changes nothing."""
+        data = await request.body()
+        return asdict(await asyncio.to_thread(lambda: store.put_dataset(name, coco.parse(data))))
+
+    @app.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
+    async def get_dataset(name: str) -> dict[str, Any]:
+        return asdict(await asyncio.to_thread(store.dataset, name))
+
+    @app.get("/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth")
+    async def get_ground_truth(name: str) -> Response:
+        truth = await asyncio.to_thread(store.ground_truth, name)
+        return Response(coco.dump(truth), media_type="application/json")
+
+    @app.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
+    async def create_run(new: NewRun) -> dict[str, Any]:
+        condition = _condition(new)
+        network = loaded()
+        run = await asyncio.to_thread(
+            lambda: store.create_run(
+                new.dataset,
+                condition=str(condition),
+                domain=condition.domain,
+                model=network.name,
+                weights=network.weights,
+                name=new.name,
+            )
+        )
+        return asdict(run)
+
+    @app.get("/v1/runs", summary="Runs, the newest first")
+    async def runs(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0)] = 0
+    ) -> list[dict[str, Any]]:
+        return [asdict(run) for run in await asyncio.to_thread(store.runs, limit, offset)]
+
+    @app.get("/v1/runs/{run_id}", summary="A run and how far it is")
+    async def get_run(run_id: str) -> dict[str, Any]:
+        return asdict(await asyncio.to_thread(store.run, run_id))
+
+    @app.get("/v1/runs/{run_id}/metrics", summary="COCO metrics, bits, fidelity and timings so far")
+    async def metrics(run_id: str) -> dict[str, Any]:
+        """Over the images done so far: 12 numbers for boxes, 12 for masks (null for a box-only model)."""
+        return await asyncio.to_thread(run_metrics, store, run_id)
+
+    @app.get("/v1/runs/{run_id}/detections", summary="All detections of a run, in COCO's results format")
+    async def detections(run_id: str) -> StreamingResponse:
+        await asyncio.to_thread(store.run, run_id)
+        return StreamingResponse(_json_array(store, run_id), media_type="application/json")
+
+    @app.delete("/v1/runs/{run_id}", status_code=204, summary="Delete a run and its results")
+    async def delete_run(run_id: str) -> None:
+        await asyncio.to_thread(store.delete_run, run_id)
+
+    return app
+
+
+def _condition(new: NewRun) -> Condition:
+    if isinstance(new.condition, str):
+        condition = conditions.parse(new.condition, new.domain)
+    else:
+        condition = conditions.from_fields({**({"domain": new.domain} if new.domain else {}), **new.condition})
+    if new.domain not in (None, condition.domain):
+        raise ConflictError(f"the run's domain is {new.domain}, its condition's is {condition.domain}")
+    return condition
+
+
+def _image_id(frame: Frame) -> int:
+    if frame.meta.image_id is None:
+        raise NotFoundError("an image that is collected in a run needs its image_id")
+    return frame.meta.image_id
+
+
+def _stored(store: Store, run_id: str, image_id: int, frame: Frame) -> Result | None:
+    """What the run has for the image already.
+
+    Raises:
+        NotFoundError: no such run, or its data set has no such image.
+        ConflictError: the frame came under another condition than the run's.
+    """
+    wanted = store.run(run_id).condition
+    came_under = conditions.from_fields({"domain": frame.meta.domain, **(frame.meta.condition or {})})
+    if came_under != conditions.parse(wanted):
+        raise ConflictError(f"run {run_id} is for '{wanted}', the frame came under '{came_under}'")
+    return store.find_result(run_id, image_id)
+
+
+def _detect(model: SplitModel, frame: Frame, report: Report) -> tuple[list[Detection], Report]:
+    detections, heads_ms = timed(lambda: heads.detect(model, frame))
+    results, encode_ms = timed(lambda: to_coco(detections, frame.meta.image_id))
+    return results, report.with_timings(heads=heads_ms, encode=encode_ms)
+
+
+def _answer(model: SplitModel, frame: Frame, detections: list[Detection], report: Report) -> dict[str, Any]:
+    labels = {detection["category_id"] for detection in detections}
+    height, width = frame.meta.sizes.original
+    return {
+        "image_id": frame.meta.image_id,
+        "detections": detections,
+        "categories": {str(label): model.categories[label] for label in sorted(labels)},
+        "bits": report.bits,
+        "bpp": (report.bits or 0) / (width * height),
+        "fidelity": report.fidelity,
+        "timings": report.timings,
+    }
+
+
+def _json_array(store: Store, run_id: str) -> Iterator[bytes]:
+    yield b"["
+    separator = b""
+    for result in store.results(run_id):
+        for detection in result.detections:
+            yield separator + msgspec.json.encode(detection)
+            separator = b","
+    yield b"]"
+
+
+def main() -> None:
+    """Serve the cloud."""
+    settings = CloudSettings()
+    serve("cloud", settings, lambda: create_app(settings))

@@ -1,0 +1,446 @@
+"""Data sets, runs and results in a SQL database: what is acknowledged is on disk.
+
+SQLite by default: one file in WAL mode, synced at every commit, so neither ``kill -9`` nor a power cut
+takes back what a method has returned. Any other SQLAlchemy URL works too. Threads and processes may
+share one database.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from cloud import coco
+from cloud.coco import Detection, GroundTruth
+from shared.errors import ConflictError, DatasetError, NotFoundError
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BLOB = LargeBinary(2**31 - 1)  # without a length, MySQL takes 64 kB
+
+_metadata = MetaData()
+_datasets = Table(
+    "datasets",
+    _metadata,
+    Column("name", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("ground_truth", _BLOB, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+_images = Table(
+    "images",
+    _metadata,
+    Column("dataset", ForeignKey("datasets.name"), primary_key=True),
+    Column("image_id", BigInteger, primary_key=True),
+)
+_runs = Table(
+    "runs",
+    _metadata,
+    Column("id", String(32), primary_key=True),
+    Column("dataset", ForeignKey("datasets.name"), nullable=False),
+    Column("condition", Text, nullable=False),
+    Column("domain", String(16), nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("weights", String(255), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+_results = Table(
+    "results",
+    _metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("image_id", BigInteger, primary_key=True),
+    Column("detections", _BLOB, nullable=False),
+    Column("bits", BigInteger, nullable=False),
+    Column("fidelity", Text, nullable=False),
+    Column("timings", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A stored data set, without its ground truth.
+
+    Attributes:
+        name: of the form ``[A-Za-z0-9._-]{1,64}``.
+        digest: SHA-256 of the canonical ground truth.
+        images: how many it has.
+        created: when this content was stored; UTC, ISO 8601.
+    """
+
+    name: str
+    digest: str
+    images: int
+    created: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: a data set × a condition.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        dataset: name of the data set.
+        condition: the condition's text, as given.
+        domain: ``feature`` or ``image``.
+        model: architecture.
+        weights: identity of the weights.
+        name: a free note.
+        created: UTC, ISO 8601.
+        done: images with a result.
+        total: images of the data set.
+    """
+
+    id: str
+    dataset: str
+    condition: str
+    domain: str
+    model: str
+    weights: str
+    name: str
+    created: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has for one image; numbers come back exactly as given.
+
+    Attributes:
+        image_id: id in the data set.
+        detections: COCO results.
+        bits: what crossed the link.
+        fidelity: value by metric; None where it is not finite (the PSNR of an undistorted image).
+        timings: milliseconds by stage.
+        created: UTC, ISO 8601; set by the store.
+    """
+
+    image_id: int
+    detections: list[Detection]
+    bits: int
+    fidelity: Mapping[str, float | None]
+    timings: Mapping[str, float]
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Means over the images a run has done.
+
+    Attributes:
+        images: how many are done.
+        bits: mean bits an image; None while there is no image.
+        fidelity: mean by metric, over the images where it is not None; None if there is none.
+        timings: mean milliseconds by stage, over the images that have the stage.
+    """
+
+    images: int
+    bits: float | None
+    fidelity: dict[str, float | None]
+    timings: dict[str, float | None]
+
+
+class Store:
+    """The database. Safe to share between threads.
+
+    Args:
+        url: SQLAlchemy URL; ``sqlite:///runs.db`` is a file in the working directory, made if missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _configure_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+        self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        with self._writer.begin() as connection:
+            _metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._engine.dispose()
+
+    def put_dataset(self, name: str, truth: GroundTruth) -> Dataset:
+        """Store a ground truth; the same content again changes nothing.
+
+        Raises:
+            DatasetError: the name is not of the form ``[A-Za-z0-9._-]{1,64}``.
+            ConflictError: runs use other content of this name.
+        """
+        if not _NAME.fullmatch(name):
+            raise DatasetError(f"data set name {name!r} is not 1 to 64 of A-Z a-z 0-9 . _ -")
+        canonical = coco.dump(truth)
+        dataset = Dataset(name, coco.digest(canonical), len(truth.images), _now())
+        row = vars(dataset) | {"ground_truth": zlib.compress(canonical, level=1)}
+        with self._writer.begin() as connection:
+            stored = connection.execute(
+                _select_dataset().where(_datasets.c.name == name).with_for_update()
+            ).one_or_none()
+            if stored is None:
+                connection.execute(insert(_datasets), row)
+            elif stored.digest == dataset.digest:
+                return Dataset(**stored._mapping)
+            else:
+                if connection.scalar(select(func.count()).where(_runs.c.dataset == name)):
+                    raise ConflictError(f"data set {name!r} has other content, which runs use; choose another name")
+                connection.execute(update(_datasets).where(_datasets.c.name == name), row)
+                connection.execute(delete(_images).where(_images.c.dataset == name))
+            connection.execute(insert(_images), [{"dataset": name, "image_id": image.id} for image in truth.images])
+        return dataset
+
+    def dataset(self, name: str) -> Dataset:
+        """A data set.
+
+        Raises:
+            NotFoundError: there is none of this name.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(_select_dataset().where(_datasets.c.name == name)).one_or_none()
+        if row is None:
+            raise _no_dataset(name)
+        return Dataset(**row._mapping)
+
+    def datasets(self) -> list[Dataset]:
+        """All data sets, by name."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(_select_dataset().order_by(_datasets.c.name)).all()
+        return [Dataset(**row._mapping) for row in rows]
+
+    def ground_truth(self, name: str) -> GroundTruth:
+        """A data set's ground truth.
+
+        Raises:
+            NotFoundError: there is no data set of this name.
+        """
+        with self._engine.connect() as connection:
+            blob = connection.scalar(select(_datasets.c.ground_truth).where(_datasets.c.name == name))
+        if blob is None:
+            raise _no_dataset(name)
+        return coco.load(zlib.decompress(blob))
+
+    def create_run(self, dataset: str, *, condition: str, domain: str, model: str, weights: str, name: str = "") -> Run:
+        """Open a run; arguments as in :class:`Run`.
+
+        Raises:
+            NotFoundError: there is no such data set.
+        """
+        run_id = uuid.uuid4().hex
+        row = {"condition": condition, "domain": domain, "model": model, "weights": weights, "name": name}
+        try:
+            with self._writer.begin() as connection:
+                connection.execute(insert(_runs), row | {"id": run_id, "dataset": dataset, "created": _now()})
+        except IntegrityError:
+            raise _no_dataset(dataset) from None
+        return self.run(run_id)
+
+    def run(self, run_id: str) -> Run:
+        """A run.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(_select_run().where(_runs.c.id == run_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no run {run_id!r}")
+        return Run(**row._mapping)
+
+    def runs(self, limit: int = 100, offset: int = 0) -> list[Run]:
+        """Runs, the newest first."""
+        query = _select_run().order_by(_runs.c.created.desc(), _runs.c.id).limit(limit).offset(offset)
+        with self._engine.connect() as connection:
+            return [Run(**row._mapping) for row in connection.execute(query)]
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run and its results.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        with self._writer.begin() as connection:
+            if not connection.execute(delete(_runs).where(_runs.c.id == run_id)).rowcount:
+                raise NotFoundError(f"there is no run {run_id!r}")
+
+    def add_result(self, run_id: str, result: Result) -> tuple[Result, bool]:
+        """Add an image's result, exactly once: if the run has one for this image, that one stays.
+
+        Returns:
+            The result now stored, and whether this call stored it.
+
+        Raises:
+            NotFoundError: no such run, or its data set has no such image.
+            ValueError: a number is not finite.
+        """
+        result = replace(result, created=_now())
+        row = {
+            "run_id": run_id,
+            "image_id": result.image_id,
+            "detections": zlib.compress(_to_json(result.detections).encode()),
+            "bits": result.bits,
+            "fidelity": _to_json(result.fidelity),
+            "timings": _to_json(result.timings),
+            "created": result.created,
+        }
+        self._check_image(run_id, result.image_id)
+        try:
+            with self._writer.begin() as connection:
+                connection.execute(insert(_results), row)
+        except IntegrityError:  # the primary key holds between threads and processes, in any database
+            return self.result(run_id, result.image_id), False  # (or the run was deleted meanwhile: not found)
+        return result, True
+
+    def _check_image(self, run_id: str, image_id: int) -> None:
+        run = self.run(run_id)
+        known = select(_images.c.image_id).where(_images.c.dataset == run.dataset, _images.c.image_id == image_id)
+        with self._engine.connect() as connection:
+            if connection.scalar(known) is None:
+                raise NotFoundError(f"data set {run.dataset!r} of run {run_id!r} has no image {image_id}")
+
+    def find_result(self, run_id: str, image_id: int) -> Result | None:
+        """A run's result for one image of its data set; None while it is still to come.
+
+        Raises:
+            NotFoundError: no such run, or its data set has no such image.
+        """
+        try:
+            return self.result(run_id, image_id)
+        except NotFoundError:
+            self._check_image(run_id, image_id)
+            return None
+
+    def result(self, run_id: str, image_id: int) -> Result:
+        """A run's result for one image.
+
+        Raises:
+            NotFoundError: it has none, or there is no such run.
+        """
+        query = _select_results(run_id).where(_results.c.image_id == image_id)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFoundError(f"run {run_id!r} has no result for image {image_id}")
+        return _result(row)
+
+    def results(self, run_id: str) -> Iterator[Result]:
+        """A run's results by image id, read as they are asked for.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        self.run(run_id)
+        return self._results(run_id)
+
+    def _results(self, run_id: str) -> Iterator[Result]:
+        query = _select_results(run_id).order_by(_results.c.image_id).execution_options(yield_per=64)
+        with self._engine.connect() as connection:
+            yield from map(_result, connection.execute(query))
+
+    def summary(self, run_id: str) -> Summary:
+        """Means over what a run has so far.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        self.run(run_id)
+        query = select(_results.c.bits, _results.c.fidelity, _results.c.timings).where(_results.c.run_id == run_id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return Summary(
+            images=len(rows),
+            bits=_means({"bits": row.bits} for row in rows).get("bits"),
+            fidelity=_means(json.loads(row.fidelity) for row in rows),
+            timings=_means(json.loads(row.timings) for row in rows),
+        )
+
+
+def _select_dataset() -> Select[Any]:
+    return select(_datasets.c.name, _datasets.c.digest, _datasets.c.images, _datasets.c.created)
+
+
+def _select_run() -> Select[Any]:
+    done = select(func.count()).where(_results.c.run_id == _runs.c.id).scalar_subquery()
+    total = select(_datasets.c.images).where(_datasets.c.name == _runs.c.dataset).scalar_subquery()
+    return select(_runs, done.label("done"), total.label("total"))
+
+
+def _select_results(run_id: str) -> Select[Any]:
+    return select(_results).where(_results.c.run_id == run_id)
+
+
+def _result(row: Row[Any]) -> Result:
+    return Result(
+        image_id=row.image_id,
+        detections=json.loads(zlib.decompress(row.detections)),
+        bits=row.bits,
+        fidelity=json.loads(row.fidelity),
+        timings=json.loads(row.timings),
+        created=row.created,
+    )
+
+
+def _means(rows: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Mean of each key over the rows that have a value for it; None for a key without any value."""
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in row.items():
+            column = columns.setdefault(key, [])
+            if value is not None:
+                column.append(value)
+    return {key: math.fsum(column) / len(column) if column else None for key, column in columns.items()}
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _no_dataset(name: str) -> NotFoundError:
+    return NotFoundError(f"there is no data set {name!r}")
+
+
+def _configure_sqlite(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes its lock at once: one that reads first could not wait for another writer, only fail.
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))

@@ -1,0 +1,1 @@
+"""The edge: image → p2..p6 → frame."""

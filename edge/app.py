@@ -1,0 +1,136 @@
+"""The edge service: picture → backbone → frame → link."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response
+from starlette.datastructures import UploadFile
+
+from edge.cache import PyramidCache
+from edge.pipeline import EdgePipeline, Prepared
+from edge.pipeline import Request as PictureRequest
+from edge.settings import EdgeSettings
+from shared import conditions, wire
+from shared.conditions import Domain
+from shared.errors import ImageError
+from shared.overlay import draw
+from shared.service.app import create_service, serve
+from shared.service.frames import NextService, frame_response
+from shared.service.limits import Worker
+from shared.service.problems import NotReadyError
+from shared.timing import timed
+
+_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/jpeg": _PICTURE, "image/png": _PICTURE, "multipart/form-data": _FORM},
+    }
+}
+
+_Mode = Annotated[Domain | None, Query(description="send features (default) or the image")]
+_Text = Annotated[
+    str | None,
+    Query(description="text or JSON form; default: the channel's", examples=["quantize:bits=4"], max_length=8192),
+]
+_ImageId = Annotated[int | None, Query(ge=0, lt=2**63, description="the picture's id in the run's data set")]
+
+
+def create_app(settings: EdgeSettings | None = None) -> FastAPI:
+    """The edge's app.
+
+    Args:
+        settings: default: from the environment.
+    """
+    settings = settings or EdgeSettings()
+    worker = Worker(settings.max_requests)
+    channel = NextService("channel", settings.channel_url, settings.timeout_s)
+    pipeline: EdgePipeline | None = None
+
+    def build_pipeline() -> EdgePipeline:
+        from shared.model import build  # torch takes seconds to import: not before the service answers /livez
+
+        model = build(settings.config(), heads=False)
+        return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)
+
+    async def load() -> None:
+        nonlocal pipeline
+        pipeline = await asyncio.to_thread(build_pipeline)
+
+    async def close() -> None:
+        worker.close()
+        await channel.close()
+
+    app = create_service(
+        "edge",
+        "Runs the backbone on a picture and sends p2–p6 (or the picture) over the link.",
+        settings,
+        load=load,
+        unready=channel.unready,
+        close=close,
+    )
+
+    async def prepare(request: Request, mode: Domain | None, condition: str | None, image_id: int | None) -> Prepared:
+        if pipeline is None:
+            raise NotReadyError("the model is still loading")
+        chosen = None if condition is None else conditions.parse(condition, mode)
+        domain = mode or (chosen.domain if chosen else "feature")
+        picture = PictureRequest(await _picture(request), domain, chosen, image_id)
+        run = pipeline
+        return await worker.run(lambda: run(picture))
+
+    @app.post(
+        "/v1/infer", summary="Detect the objects in a picture, over the link", openapi_extra=_BODY, response_model=None
+    )
+    async def infer(
+        request: Request,
+        mode: _Mode = None,
+        condition: _Text = None,
+        run: Annotated[str | None, Query(description="collect the detections in this run")] = None,
+        image_id: _ImageId = None,
+        fidelity: Annotated[bool, Query(description="measure fidelity in the channel")] = True,
+        render: Annotated[Literal["png"] | None, Query(description="answer the picture with the detections")] = None,
+    ) -> dict[str, Any] | Response:
+        """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
+        started = time.monotonic()
+        async with worker.admit():
+            prepared = await prepare(request, mode, condition, image_id)
+            parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
+            report = prepared.report.with_timings(serialize=serialize_ms)
+            params = {"fidelity": str(fidelity).lower()} | ({} if run is None else {"run": run})
+            answer, _ = await channel.send("/v1/transmit", parts, params, report.header())
+            answer["timings"]["total"] = (time.monotonic() - started) * 1e3
+            if render is None:
+                return answer
+            png = await worker.run(lambda: draw(prepared.image, answer["detections"], answer["categories"]))
+            return Response(png, media_type="image/png")
+
+    @app.post("/v1/features", summary="The frame a picture becomes", openapi_extra=_BODY)
+    async def features(request: Request, mode: _Mode = None, image_id: _ImageId = None) -> Response:
+        """Returns the frame that would be sent to the channel."""
+        async with worker.admit():
+            prepared = await prepare(request, mode, None, image_id)
+            return frame_response(await worker.run(lambda: wire.write(prepared.frame)))
+
+    return app
+
+
+async def _picture(request: Request) -> bytes:
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return await request.body()
+    async with request.form(max_files=1, max_fields=4) as form:
+        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        if not files:
+            raise ImageError("the form has no file")
+        return await files[0].read()
+
+
+def main() -> None:
+    """Serve the edge."""
+    settings = EdgeSettings()
+    serve("edge", settings, lambda: create_app(settings))

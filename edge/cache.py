@@ -1,0 +1,43 @@
+"""The last few pyramids, so that a sweep of conditions over one image pays the backbone once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from shared.pyramid import Pyramid
+
+
+class PyramidCache:
+    """Least-recently-used pyramids within a bound of bytes.
+
+    Args:
+        max_bytes: 0 keeps none.
+
+    Example:
+        >>> PyramidCache(0).get("anything") is None
+        True
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._pyramids: OrderedDict[str, Pyramid] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Pyramid | None:
+        """The pyramid stored under ``key``, now the most recently used."""
+        with self._lock:
+            if (pyramid := self._pyramids.get(key)) is not None:
+                self._pyramids.move_to_end(key)
+            return pyramid
+
+    def put(self, key: str, pyramid: Pyramid) -> None:
+        """Store a pyramid, dropping the least recently used beyond the bound."""
+        with self._lock:
+            if key in self._pyramids or pyramid.nbytes > self._max_bytes:
+                return
+            self._pyramids[key] = pyramid
+            self._bytes += pyramid.nbytes
+            while self._bytes > self._max_bytes:
+                self._bytes -= self._pyramids.popitem(last=False)[1].nbytes

@@ -1,0 +1,48 @@
+"""Bytes of a picture to RGB pixels, refusing what is not one before it costs memory."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from shared.errors import ImageError
+from shared.model import Image as Pixels
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
+
+
+def decode(data: bytes, max_pixels: int) -> Pixels:
+    """Decode a JPEG, PNG, WebP or BMP picture, turned as its EXIF orientation says.
+
+    Args:
+        data: the file's bytes.
+        max_pixels: refuse pictures with more, judged by the header alone.
+
+    Returns:
+        uint8 RGB (H, W, 3).
+
+    Raises:
+        ImageError: not such a picture, damaged, or too large.
+    """
+    if not data:
+        raise ImageError("no image in the request")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageError(f"image of {width}×{height} exceeds the limit of {max_pixels} pixels")
+                if image.mode not in _MODES:
+                    raise ImageError(f"images of mode {image.mode} are not supported: send 8 bits per channel")
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except Image.DecompressionBombError:
+        raise ImageError(f"image exceeds the limit of {max_pixels} pixels") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"not a {', '.join(FORMATS)} image") from None
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on damaged files
+        raise ImageError(f"damaged image: {error}") from None

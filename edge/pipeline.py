@@ -1,0 +1,99 @@
+"""Image → frame: what the edge does to a picture, without any HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xxhash
+
+from edge.cache import PyramidCache
+from edge.decode import decode
+from shared.conditions import Condition, Domain
+from shared.model import Image, SplitModel
+from shared.pyramid import Pyramid
+from shared.report import Report
+from shared.timing import timed
+from shared.wire import Frame, Meta, Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture to send.
+
+    Attributes:
+        data: the picture file's bytes.
+        domain: send ``feature``s or the ``image``.
+        condition: for the channel; None leaves the channel's default.
+        image_id: its id in its data set, if any.
+    """
+
+    data: bytes
+    domain: Domain = "feature"
+    condition: Condition | None = None
+    image_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture on its way.
+
+    Attributes:
+        frame: to send.
+        image: the decoded picture, uint8 RGB (H, W, 3).
+        report: with the timings ``decode`` and ``backbone``.
+    """
+
+    frame: Frame
+    image: Image
+    report: Report
+
+
+class EdgePipeline:
+    """Turns pictures into frames.
+
+    Args:
+        model: its backbone half.
+        cache: of pyramids.
+        max_pixels: largest picture accepted.
+        send_p6: False leaves p6 out; the cloud rebuilds it from p5.
+    """
+
+    def __init__(self, model: SplitModel, cache: PyramidCache, max_pixels: int, send_p6: bool = True) -> None:
+        self._model = model
+        self._cache = cache
+        self._max_pixels = max_pixels
+        self._send_p6 = send_p6
+
+    def __call__(self, request: Request) -> Prepared:
+        """Decode a picture and make its frame.
+
+        Raises:
+            ImageError: the picture cannot be decoded.
+        """
+        key = xxhash.xxh3_128_hexdigest(request.data)
+        image, decode_ms = timed(lambda: decode(request.data, self._max_pixels))
+        if request.domain == "feature":
+            pyramid, backbone_ms = timed(lambda: self._pyramid(key, image))
+            sizes, timings = pyramid.sizes, {"decode": decode_ms, "backbone": backbone_ms}
+            levels = pyramid.levels.items() if self._send_p6 else list(pyramid.levels.items())[:-1]
+            tensors = tuple(Tensor(name, level) for name, level in levels)
+        else:
+            sizes, timings = self._model.image_sizes(*image.shape[:2]), {"decode": decode_ms}
+            tensors = (Tensor("image", np.ascontiguousarray(image.transpose(2, 0, 1))),)
+        meta = Meta(
+            domain=request.domain,
+            model=self._model.name,
+            weights=self._model.weights,
+            sizes=sizes,
+            image_id=request.image_id,
+            key=key,
+            condition=None if request.condition is None else request.condition.model_dump(mode="json"),
+        )
+        return Prepared(Frame(meta, tensors), image, Report(timings))
+
+    def _pyramid(self, key: str, image: Image) -> Pyramid:
+        if (pyramid := self._cache.get(key)) is None:
+            pyramid = self._model.pyramid(image)
+            self._cache.put(key, pyramid)
+        return pyramid

@@ -1,0 +1,133 @@
+"""Dense t-bit streams: n samples of t bits in ceil(n·t/8) bytes, so that bits on the wire are honest.
+
+Samples of 8 and 16 bits are stored as they are. Below 8 bits, eight samples fill t bytes, the first
+sample in the lowest bits. From 9 to 15 bits the low bytes come first, then the dense stream of the
+(t - 8)-bit high parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import FrameError
+
+U8 = npt.NDArray[np.uint8]
+Samples = npt.NDArray[np.unsignedinteger[Any]]
+"""uint8 to 8 bits, uint16 to 16: see :func:`dtype_for`."""
+
+
+def dtype_for(bits: int) -> np.dtype[np.generic]:
+    """The dtype that holds t-bit samples: uint8 to t = 8, uint16 to t = 16.
+
+    Raises:
+        FrameError: ``bits`` is not in 1..16.
+
+    Example:
+        >>> dtype_for(10).name
+        'uint16'
+    """
+    if not 1 <= bits <= 16:
+        raise FrameError(f"bit depth {bits} is outside 1..16")
+    return np.dtype("<u1" if bits <= 8 else "<u2")
+
+
+def nbytes(count: int, bits: int) -> int:
+    """Bytes that ``count`` samples of ``bits`` bits take.
+
+    Example:
+        >>> nbytes(5, 4)
+        3
+    """
+    if bits <= 8:
+        return -(-count * bits // 8)
+    return 2 * count if bits == 16 else count + nbytes(count, bits - 8)
+
+
+def pack(samples: Samples, bits: int) -> U8:
+    """Pack samples densely.
+
+    Args:
+        samples: shape (n,), each in 0..2**bits - 1, of ``dtype_for(bits)``.
+        bits: 1..16.
+
+    Returns:
+        uint8 array (nbytes(n, bits),); a view for 8 and 16 bits.
+
+    Raises:
+        FrameError: wrong dtype, or a sample beyond ``bits`` bits.
+
+    Example:
+        >>> pack(np.array([1, 2, 3], np.uint8), 4).tolist()
+        [33, 3]
+    """
+    if samples.dtype != dtype_for(bits):
+        raise FrameError(f"{bits}-bit samples must be {dtype_for(bits).name}, not {samples.dtype.name}")
+    if bits in (8, 16):
+        return samples.view(np.uint8)
+    if samples.size and int(samples.max()) >> bits:
+        raise FrameError(f"a sample does not fit into {bits} bits")
+    if bits > 8:
+        low, high = samples.astype(np.uint8), (samples >> np.uint16(8)).astype(np.uint8)
+        return np.concatenate([low, pack(high, bits - 8)])
+    return _pack_bytes(samples.view(np.uint8), bits)
+
+
+def unpack(packed: U8, bits: int, count: int) -> Samples:
+    """Undo :func:`pack`.
+
+    Args:
+        packed: uint8 array (nbytes(count, bits),).
+        bits: 1..16.
+        count: number of samples.
+
+    Returns:
+        Array (count,) of ``dtype_for(bits)``; a view for 8 and 16 bits.
+
+    Raises:
+        FrameError: the byte count does not fit, or the unused last bits are not zero.
+    """
+    if packed.size != nbytes(count, bits):
+        raise FrameError(f"{count} samples of {bits} bits take {nbytes(count, bits)} bytes, not {packed.size}")
+    if bits == 8:
+        return packed
+    if bits == 16:
+        return packed.view("<u2")
+    if bits > 8:
+        low, high = packed[:count].astype(np.uint16), unpack(packed[count:], bits - 8, count)
+        return low | (high.astype(np.uint16) << np.uint16(8))
+    used = count * bits % 8
+    if used and packed[-1] >> used:
+        raise FrameError("unused bits at the end of a stream are not zero")
+    return _unpack_bytes(packed, bits, count)
+
+
+def _pack_bytes(samples: U8, bits: int) -> U8:
+    """Eight samples go into one little-endian 64-bit word, of which the low ``bits`` bytes are kept."""
+    groups = -(-samples.size // 8)
+    padded = np.zeros((groups, 8), np.uint8)
+    padded.reshape(-1)[: samples.size] = samples
+    words = padded.view("<u8").reshape(-1)
+    # Halve the distance between neighbours three times: bytes to pairs, to quads, to the whole word.
+    for width, mask in ((8, 0x00FF00FF00FF00FF), (16, 0x0000FFFF0000FFFF), (32, 0x00000000FFFFFFFF)):
+        shift = np.uint64(width - width // 8 * bits)
+        low = np.uint64(mask)
+        words = (words & low) | ((words & ~low) >> shift)
+    return words.view(np.uint8).reshape(groups, 8)[:, :bits].reshape(-1)[: nbytes(samples.size, bits)]
+
+
+def _unpack_bytes(packed: U8, bits: int, count: int) -> U8:
+    groups = -(-count // 8)
+    padded = np.zeros((groups, 8), np.uint8)
+    whole = packed.size // bits
+    padded[:whole, :bits] = packed[: whole * bits].reshape(whole, bits)
+    if rest := packed[whole * bits :].size:
+        padded[whole, :rest] = packed[whole * bits :]
+    words = padded.view("<u8").reshape(-1)
+    for width in (32, 16, 8):
+        used = width // 8 * bits
+        low = np.uint64(sum(((1 << used) - 1) << at for at in range(0, 64, 2 * width)))
+        words = (words & low) | ((words & (low << np.uint64(used))) << np.uint64(width - used))
+    return words.view(np.uint8).reshape(-1)[:count]

@@ -1,0 +1,185 @@
+"""Conditions: which distortions, in which domain, on samples mapped how, with which seed.
+
+A condition is data. It names its distortions but does not know them: the channel looks each step
+up in its registry (:mod:`channel.distortions`), so a new distortion changes nothing here.
+
+Text form, as typed at the command line::
+
+    identity
+    quantize:bits=4
+    feature: gaussian_blur(sigma=1.5, window=21) | gaussian_noise(sigma=3)
+    image: quantize(bits=2) @ seed=7, at=original
+
+The JSON form is the model's own dump; both forms round-trip.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from shared.errors import ConditionError
+
+Domain = Literal["feature", "image"]
+Scalar = bool | int | float | str
+
+_MAX_STEPS = 16
+_NAME = r"[a-z][a-z0-9_]*"
+_STEP = re.compile(rf"(?P<type>{_NAME})\s*(?:\((?P<paren>[^()]*)\)|:(?P<colon>[^()]*))?")
+_DOMAIN = re.compile(r"(?P<domain>feature|image)\s*:(?P<rest>.*)", re.DOTALL)
+_ARGUMENT = re.compile(rf"(?P<name>{_NAME})\s*=\s*(?P<value>[^\s,=]+)")
+
+
+class Step(BaseModel):
+    """One distortion of a chain: its registered name and its parameters, unchecked.
+
+    Example:
+        >>> str(Step(type="quantize", params={"bits": 4}))
+        'quantize(bits=4)'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str = Field(pattern=rf"^{_NAME}$")
+    params: dict[str, Scalar] = {}
+
+    def __str__(self) -> str:
+        return f"{self.type}({_arguments(self.params)})" if self.params else self.type
+
+
+class Condition(BaseModel):
+    """A condition (DESIGN: domain + chain + sample mapping + seed).
+
+    Attributes:
+        domain: ``feature`` distorts p2..p6, ``image`` the network input.
+        steps: distortions in order; empty is identity.
+        bit_depth: bits per sample that floats are mapped to before the first distortion, 1..16.
+        range: what (m, M) is taken over: each ``level`` (the paper) or each ``channel``.
+        layout: what a spatial distortion sees: ``tiled`` 16×16 planes (the paper) or each ``channel``.
+        packing: planes for a codec: one per ``level`` (the paper) or all ``stacked`` in one.
+        at: image domain only: distort the resized network ``input`` or the ``original`` pixels.
+        seed: of every random distortion.
+
+    Example:
+        >>> str(parse("quantize:bits=4"))
+        'feature: quantize(bits=4)'
+        >>> parse(str(parse("image: identity @ seed=3"))).seed
+        3
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: Domain = "feature"
+    steps: tuple[Step, ...] = Field(default=(), max_length=_MAX_STEPS)
+    bit_depth: int = Field(default=8, ge=1, le=16)
+    range: Literal["level", "channel"] = "level"
+    layout: Literal["tiled", "channel"] = "tiled"
+    packing: Literal["level", "stacked"] = "level"
+    at: Literal["input", "original"] = "input"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @field_validator("steps")
+    @classmethod
+    def _without_identity(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        for step in steps:
+            if step.type == "identity" and step.params:
+                raise ValueError("identity takes no parameters")
+        return tuple(step for step in steps if step.type != "identity")
+
+    def __str__(self) -> str:
+        chain = " | ".join(map(str, self.steps)) or "identity"
+        options = self.model_dump(exclude={"domain", "steps"}, exclude_defaults=True)
+        return f"{self.domain}: {chain}" + (f" @ {_arguments(options)}" if options else "")
+
+
+def parse(text: str, domain: Domain | None = None) -> Condition:
+    """Read a condition from its text form or, if it starts with ``{``, its JSON form.
+
+    Args:
+        text: see the module's examples.
+        domain: the domain when the text names none (default ``feature``).
+
+    Raises:
+        ConditionError: with one line that says what is wrong where.
+    """
+    text = text.strip()
+    if not text:
+        raise ConditionError("empty condition")
+    if text.startswith("{"):
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise ConditionError(f"condition is not JSON: {error}") from None
+    else:
+        fields = _fields(text)
+    if domain is not None:
+        fields.setdefault("domain", domain)
+    return from_fields(fields)
+
+
+def from_fields(fields: object) -> Condition:
+    """Validate a condition's JSON form.
+
+    Raises:
+        ConditionError: with one line that says what is wrong where.
+    """
+    try:
+        return Condition.model_validate(fields)
+    except ValidationError as error:
+        raise ConditionError(validation_line(error)) from None
+
+
+def validation_line(error: ValidationError) -> str:
+    """A pydantic error as one line: ``field.path: message; ...``."""
+    return "; ".join(
+        ": ".join(filter(None, [".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")]))
+        for item in error.errors()
+    )
+
+
+def _fields(text: str) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    if match := _DOMAIN.fullmatch(text):
+        fields["domain"] = match["domain"]
+        text = match["rest"]
+    chain, separator, options = text.partition("@")
+    if separator:
+        fields.update(_parse_arguments(options))
+    fields["steps"] = [_parse_step(part.strip()) for part in chain.split("|")]
+    return fields
+
+
+def _parse_step(text: str) -> dict[str, object]:
+    match = _STEP.fullmatch(text)
+    if match is None:
+        raise ConditionError(f"cannot read distortion {text!r}: expected name(parameter=value, ...)")
+    return {"type": match["type"], "params": _parse_arguments(match["paren"] or match["colon"] or "")}
+
+
+def _parse_arguments(text: str) -> dict[str, Scalar]:
+    params: dict[str, Scalar] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = _ARGUMENT.fullmatch(part)
+        if match is None:
+            raise ConditionError(f"cannot read {part!r}: expected parameter=value")
+        if match["name"] in params:
+            raise ConditionError(f"{match['name']} is given twice")
+        params[match["name"]] = _parse_scalar(match["value"])
+    return params
+
+
+def _parse_scalar(text: str) -> Scalar:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def _arguments(params: dict[str, Scalar]) -> str:
+    return ", ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in params.items()
+    )

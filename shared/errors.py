@@ -1,0 +1,66 @@
+"""The errors a caller can cause. Services answer them with 4xx, the CLI with one line and exit code 1."""
+
+
+class FeatlinkError(Exception):
+    """Base of every error that names something the caller can put right.
+
+    ``status`` is the HTTP status a service answers it with; ``title`` is the short,
+    constant name of the problem (RFC 9457).
+    """
+
+    status: int = 400
+    title: str = "Bad request"
+
+
+class FrameError(FeatlinkError):
+    """A frame that breaks the wire format or one of its limits."""
+
+    title = "Invalid frame"
+
+
+class ConditionError(FeatlinkError):
+    """A condition that cannot be parsed or names an unknown distortion or parameter."""
+
+    title = "Invalid condition"
+
+
+class ImageError(FeatlinkError):
+    """Bytes that are not an image this service can decode within its limits."""
+
+    status = 415
+    title = "Unreadable image"
+
+
+class ModelError(FeatlinkError):
+    """Weights that cannot be found, read, or fitted to the chosen model."""
+
+    status = 409
+    title = "Model mismatch"
+
+
+class NotFoundError(FeatlinkError):
+    """A run, data set or image that this service does not know."""
+
+    status = 404
+    title = "Not found"
+
+
+class ConflictError(FeatlinkError):
+    """A request that contradicts what is already stored."""
+
+    status = 409
+    title = "Conflict"
+
+
+class TooLargeError(FeatlinkError):
+    """A body beyond the service's limit."""
+
+    status = 413
+    title = "Body too large"
+
+
+class DatasetError(FeatlinkError):
+    """A ground truth that is not in COCO's instances format."""
+
+    status = 422
+    title = "Invalid data set"

@@ -1,0 +1,223 @@
+"""torchvision's detectors, split between edge and cloud (DESIGN 3).
+
+``GeneralizedRCNN.forward`` is transform → backbone → rpn → roi_heads → postprocess. The edge calls
+:meth:`SplitModel.pyramid` (the first two), the cloud :meth:`SplitModel.detect` (the rest).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from shared.errors import ModelError
+from shared.model_config import ModelConfig, Profile
+from shared.pyramid import LEVELS, Pyramid, Sizes
+from shared.weights import Checkpoint, load_checkpoint
+
+Image = npt.NDArray[np.uint8]
+
+_CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
+_KEYS = ("0", "1", "2", "3", "pool")
+"""torchvision's names of p2..p6."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector says of one image.
+
+    Attributes:
+        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the original image.
+        scores: float32 (N,), in 0..1, falling.
+        labels: int64 (N,), category ids as the checkpoint numbers them (official: COCO's).
+        masks: float32 (N, H, W) in 0..1 at the original size; None for a box-only model.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.float32] | None
+
+
+class SplitModel:
+    """A torchvision detector whose two halves can run apart.
+
+    Args:
+        network: in eval mode.
+        name: its architecture.
+        weights: identity of its weights.
+        profile: the numerics it was prepared for.
+        categories: name of each label, background first.
+    """
+
+    def __init__(
+        self, network: GeneralizedRCNN, name: str, weights: str, profile: Profile, categories: Sequence[str]
+    ) -> None:
+        self.network = network
+        self.name = name
+        self.weights = weights
+        self.profile = profile
+        self.categories = categories
+
+    @torch.inference_mode()
+    def pyramid(self, image: Image) -> Pyramid:
+        """The edge's half: image to p2..p6.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+
+        Returns:
+            The pyramid, each level (256, H, W) C-contiguous.
+        """
+        batch, sizes = self._prepare(image)
+        return Pyramid(self._levels(batch), sizes)
+
+    @torch.inference_mode()
+    def detect(self, pyramid: Pyramid) -> Detections:
+        """The cloud's half: p2..p6 to detections.
+
+        Args:
+            pyramid: levels (256, H, W) float32; not written to.
+        """
+        features = OrderedDict(
+            (key, torch.from_numpy(np.ascontiguousarray(pyramid.levels[level]))[None])
+            for key, level in zip(_KEYS, LEVELS, strict=True)
+        )
+        return self._heads(features, pyramid.sizes)
+
+    @torch.inference_mode()
+    def detect_image(self, image: Image) -> Detections:
+        """The whole network on an image: what the cloud runs on pixels sent as they are.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+        """
+        batch, sizes = self._prepare(image)
+        return self._heads(self.network.backbone(batch), sizes)
+
+    @torch.inference_mode()
+    def detect_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Detections:
+        """The whole network on pixels that already have the network input's size.
+
+        Args:
+            pixels: float32 RGB (3, h, w) in 0..255, (h, w) = ``sizes.resized``; before normalisation.
+            sizes: the image's sizes.
+        """
+        return self._heads(self.network.backbone(self._from_input(pixels, sizes)), sizes)
+
+    @torch.inference_mode()
+    def pyramid_of_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Pyramid:
+        """Like :meth:`pyramid`, from pixels that already have the network input's size."""
+        return Pyramid(self._levels(self._from_input(pixels, sizes)), sizes)
+
+    @torch.inference_mode()
+    def image_sizes(self, height: int, width: int) -> Sizes:
+        """The sizes torchvision's transform gives an image of (height, width) pixels."""
+        return self._prepare(np.zeros((height, width, 3), np.uint8))[1]
+
+    def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
+        tensor = torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255)
+        images, _ = self.network.transform([tensor])
+        height, width = images.tensors.shape[-2:]
+        return images.tensors, Sizes((image.shape[0], image.shape[1]), images.image_sizes[0], (height, width))
+
+    def _from_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Tensor:
+        transform = self.network.transform
+        tensor = transform.normalize(torch.from_numpy(pixels).div(255))
+        batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
+        return batch
+
+    def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        features = self.network.backbone(batch)
+        return {level: features[key][0].contiguous().numpy() for key, level in zip(_KEYS, LEVELS, strict=True)}
+
+    def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
+        network = self.network
+        # torchvision's pooler keeps the scales of the first image it saw; the split may not depend on order.
+        for pool in (network.roi_heads.box_roi_pool, network.roi_heads.mask_roi_pool):
+            if pool is not None:
+                pool.scales = None
+        # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
+        images = ImageList(torch.empty(1).expand(1, 3, *sizes.padded), [sizes.resized])
+        proposals, _ = network.rpn(images, features)
+        results, _ = network.roi_heads(features, proposals, [sizes.resized])
+        [result] = network.transform.postprocess(results, [sizes.resized], [sizes.original])
+        masks = result.get("masks")
+        return Detections(
+            result["boxes"].numpy(),
+            result["scores"].numpy(),
+            result["labels"].numpy(),
+            None if masks is None else masks[:, 0].numpy(),
+        )
+
+
+def build(config: ModelConfig, heads: bool = True) -> SplitModel:
+    """Build a network and load its weights.
+
+    Args:
+        config: which network.
+        heads: False drops everything behind the backbone, which the edge never runs.
+
+    Raises:
+        ModelError: the weights cannot be had, or do not fit the architecture.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    checkpoint = load_checkpoint(config.weights, config.model)
+    network = _network(config, checkpoint).eval()
+    if not heads:
+        network.rpn = network.roi_heads = None
+    if config.profile == "fast":
+        from shared.fast import accelerate  # OpenVINO and Numba are loaded where they are used
+
+        accelerate(network, torch.get_num_threads())
+    return SplitModel(network, config.model, checkpoint.identity, config.profile, _categories(config.model, checkpoint))
+
+
+def _categories(model: str, checkpoint: Checkpoint) -> list[str]:
+    """COCO's names where the checkpoint has COCO's 91 labels, else their numbers."""
+    names: list[str] = get_model_weights(model)["COCO_V1"].meta["categories"]
+    count = len(checkpoint.state[_CLASSIFIER])
+    return names if count == len(names) else [str(label) for label in range(count)]
+
+
+def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
+    stated = checkpoint.metadata.get("architecture", config.model)
+    if stated != config.model:
+        raise ModelError(f"the weights are for {stated}, not {config.model}")
+    classifier = checkpoint.state.get(_CLASSIFIER)
+    if classifier is None:
+        raise ModelError("the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor")
+    options: dict[str, int | float] = {"num_classes": len(classifier)}
+    for name in ("min_size", "max_size"):
+        size = getattr(config, name) or checkpoint.metadata.get(name)
+        if size is not None:
+            options[name] = int(size)
+    if config.score_threshold is not None:
+        options["box_score_thresh"] = config.score_threshold
+    network: GeneralizedRCNN = get_model(config.model, weights=None, weights_backbone=None, **options)
+    if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
+        # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
+        _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
+    missing, unexpected = network.load_state_dict(checkpoint.state, strict=False)
+    if missing or unexpected:
+        odd = (missing or unexpected)[0]
+        raise ModelError(f"the weights do not fit {config.model}: {'no' if missing else 'unexpected'} {odd}")
+    return network
+
+
+def _freeze_batch_norm(module: nn.Module, eps: float) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
+        else:
+            _freeze_batch_norm(child, eps)

@@ -1,0 +1,34 @@
+"""Which network, with which weights, in which numerics; free of torch, so that settings are cheap to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Profile = Literal["fast", "exact"]
+
+MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
+"""torchvision builders whose networks can be split."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network, how.
+
+    Attributes:
+        model: a name of :data:`MODELS`.
+        weights: ``coco`` or a path.
+        profile: ``exact`` is torchvision's own arithmetic; ``fast`` may reorder it.
+        min_size: shorter side of the network input in pixels; default: the checkpoint's metadata, else 800.
+        max_size: its longer side at most; default: the checkpoint's metadata, else 1333.
+        score_threshold: detections below are dropped; torchvision's 0.05 by default.
+        threads: CPU threads of one inference; 0 leaves torch's default.
+    """
+
+    model: str = "maskrcnn_resnet50_fpn"
+    weights: str = "coco"
+    profile: Profile = "fast"
+    min_size: int | None = None
+    max_size: int | None = None
+    score_threshold: float | None = None
+    threads: int = 0

@@ -1,0 +1,54 @@
+"""What the services report of one image's way: bits, fidelity, time.
+
+It travels in the HTTP header ``featlink-report``, beside the frame and not in it: a real link would
+not carry it, and the bits of a condition must not depend on how long something took.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.errors import FeatlinkError
+
+HEADER = "featlink-report"
+
+
+class ReportError(FeatlinkError):
+    """A report header that does not parse."""
+
+    title = "Invalid report"
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One image's report, grown from service to service.
+
+    Attributes:
+        timings: milliseconds by stage, on the monotonic clock of the process that did it; ``transfer``
+            is the simulated link's.
+        bits: what crossed the channel→cloud link, headers included; None before the channel.
+        fidelity: metric name to value; None where it is infinite (nothing was changed) or undefined.
+    """
+
+    timings: dict[str, float] = {}
+    bits: int | None = None
+    fidelity: dict[str, float | None] = {}
+
+    def with_timings(self, **milliseconds: float) -> Report:
+        """The same report with further stages."""
+        return msgspec.structs.replace(self, timings={**self.timings, **milliseconds})
+
+    def header(self) -> dict[str, str]:
+        """As an HTTP header."""
+        return {HEADER: msgspec.json.encode(self).decode()}
+
+
+def read_header(value: str | None) -> Report:
+    """Read the header of a request; without one, an empty report.
+
+    Raises:
+        ReportError: it is not a report.
+    """
+    try:
+        return msgspec.json.decode(value, type=Report) if value else Report()
+    except msgspec.DecodeError as error:
+        raise ReportError(f"{HEADER}: {error}") from None

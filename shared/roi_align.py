@@ -1,0 +1,110 @@
+"""Multi-scale RoIAlign on channels-last features, several times faster than torchvision's on a CPU.
+
+Source: He et al., Mask R-CNN (2017), section 3; level assignment: Lin et al., FPN (2017), eq. 1; border
+rules and coordinates (``aligned=False``) as in ``torchvision.ops.roi_align``.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import _filter_input, _setup_scales
+
+
+class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
+    """Drop-in for ``torchvision.ops.MultiScaleRoIAlign`` at inference on one image.
+
+    Differs from it by float32 rounding only. Fastest when the features' memory is channels-last.
+
+    Args:
+        featmap_names: levels to pool from.
+        output_size: (height, width) of a pooled region.
+        sampling_ratio: samples per bin and axis, at least 1.
+        threads: CPU threads.
+    """
+
+    def __init__(self, featmap_names: list[str], output_size: Any, sampling_ratio: int, threads: int) -> None:
+        super().__init__(featmap_names, output_size, sampling_ratio)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="roi-align")
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Pool each box from its level.
+
+        Args:
+            x: name to float32 (1, C, H, W).
+            boxes: one float32 (K, 4) tensor, x1 y1 x2 y2 in pixels of the network input.
+            image_shapes: the resized image's (height, width).
+
+        Returns:
+            float32 (K, C, output height, output width).
+        """
+        levels = _filter_input(x, self.featmap_names)
+        self.scales, self.map_levels = _setup_scales(levels, image_shapes, self.canonical_scale, self.canonical_level)
+        rois = boxes[0].numpy()
+        assigned = self.map_levels(boxes).numpy()
+        arrays = tuple(level[0].permute(1, 2, 0).contiguous().numpy() for level in levels)
+        scales = np.array(self.scales, np.float32)
+        height, width = self.output_size
+        out = np.empty((len(rois), arrays[0].shape[2], height, width), np.float32)
+        chunks = [slice(at, None, self._threads) for at in range(self._threads)]  # interleaved: equal shares
+        jobs = [
+            self._pool.submit(_pool_rois, arrays, scales, assigned[at], rois[at], self.sampling_ratio, out[at])
+            for at in chunks
+        ]
+        for job in jobs:
+            job.result()
+        return torch.from_numpy(out)
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _pool_rois(levels, scales, assigned, rois, samples, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    channels, bins_y, bins_x = out.shape[1:]
+    total = np.empty((bins_y, bins_x, channels), np.float32)
+    share = np.float32(1) / np.float32(samples * samples)
+    for k in range(len(rois)):
+        feature, scale = levels[assigned[k]], scales[assigned[k]]
+        left, top = rois[k, 0] * scale, rois[k, 1] * scale
+        bin_w = max(rois[k, 2] * scale - left, np.float32(1)) / np.float32(bins_x)
+        bin_h = max(rois[k, 3] * scale - top, np.float32(1)) / np.float32(bins_y)
+        total[:] = 0
+        for i in range(bins_y * samples):
+            y = top + np.float32(i // samples) * bin_h + np.float32(i % samples + 0.5) * bin_h / np.float32(samples)
+            y0, y1, wy = _neighbours(y, feature.shape[0])
+            for j in range(bins_x * samples):
+                x = (
+                    left
+                    + np.float32(j // samples) * bin_w
+                    + np.float32(j % samples + 0.5) * bin_w / np.float32(samples)
+                )
+                x0, x1, wx = _neighbours(x, feature.shape[1])
+                if y0 < 0 or x0 < 0:
+                    continue
+                w00, w01 = (1 - wy) * (1 - wx) * share, (1 - wy) * wx * share
+                w10, w11 = wy * (1 - wx) * share, wy * wx * share
+                f00, f01, f10, f11 = feature[y0, x0], feature[y0, x1], feature[y1, x0], feature[y1, x1]
+                cell = total[i // samples, j // samples]
+                for c in range(channels):
+                    cell[c] += w00 * f00[c] + w01 * f01[c] + w10 * f10[c] + w11 * f11[c]
+        for c in range(channels):
+            for i in range(bins_y):
+                for j in range(bins_x):
+                    out[k, c, i, j] = total[i, j, c]
+
+
+@numba.njit(nogil=True, cache=True)
+def _neighbours(at, size):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The two samples around a coordinate and the second one's weight; (-1, ...) beyond the border's one pixel."""
+    if at < -1 or at > size:
+        return -1, -1, np.float32(0)
+    at = max(at, np.float32(0))
+    low = int(at)
+    if low >= size - 1:
+        return size - 1, size - 1, np.float32(0)
+    return low, low + 1, np.float32(at - np.float32(low))

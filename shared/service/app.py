@@ -1,0 +1,110 @@
+"""The frame of every service's FastAPI app, and how it is served."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from importlib.metadata import version
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.errors import FeatlinkError
+from shared.service import problems
+from shared.service.limits import BodyLimit
+from shared.service.observe import Metrics, Observe, configure_logging
+from shared.service.settings import ServiceSettings
+
+log = structlog.get_logger()
+
+
+def create_service(
+    name: str,
+    summary: str,
+    settings: ServiceSettings,
+    *,
+    load: Callable[[], Coroutine[None, None, None]],
+    unready: Callable[[], Awaitable[str | None]],
+    close: Callable[[], Awaitable[None]],
+) -> FastAPI:
+    """A FastAPI app with health, metrics, problems, limits and tracing.
+
+    Args:
+        name: ``edge``, ``channel`` or ``cloud``.
+        summary: one line for the API's documentation.
+        settings: the service's.
+        load: run once in the background at start, e.g. to load a model; until it is done the
+            service is alive but not ready; its failure stops the service.
+        unready: why the service, loaded, cannot serve (e.g. the next one is down), or None.
+        close: run at shutdown, after the last answer.
+    """
+    loading: asyncio.Task[None] | None = None
+
+    def stop_on_failure(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("cannot start", reason=str(error))
+            app.state.failed = True
+            app.state.stop()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        nonlocal loading
+        loading = asyncio.create_task(load())
+        loading.add_done_callback(stop_on_failure)
+        yield
+        with contextlib.suppress(FeatlinkError):
+            await loading
+        await close()
+
+    app = FastAPI(title=f"Featlink {name}", summary=summary, version=version("featlink"), lifespan=lifespan)
+    metrics = Metrics()
+    app.state.metrics = metrics
+    app.state.failed = False
+    app.state.stop = lambda: None  # serve() puts the server's own stop here
+    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(Observe, metrics=metrics)
+    problems.install(app)
+
+    @app.get("/livez", tags=["health"], summary="The process answers")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["health"], summary="Model loaded and the next service ready")
+    async def readyz() -> dict[str, str]:
+        if loading is None or not loading.done():
+            raise problems.NotReadyError("loading")
+        if reason := await unready():
+            raise problems.NotReadyError(reason)
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    async def metrics_text() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def serve(name: str, settings: ServiceSettings, create_app: Callable[[], FastAPI]) -> None:
+    """Run a service until it is told to stop; accepted requests are finished first."""
+    configure_logging(name, settings.log_level)
+    app = create_app()
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=60,
+    )
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    app.state.stop = stop
+    server.run()
+    if app.state.failed:
+        raise SystemExit(1)

@@ -1,0 +1,94 @@
+"""Per request: a trace id, one log line, Prometheus metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.service import tracing
+
+log = structlog.get_logger()
+_QUIET = {"/livez", "/readyz", "/metrics"}
+
+
+class Metrics:
+    """A service's Prometheus metrics, in a registry of their own so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route")
+        self.requests = Counter("featlink_requests", "Requests answered.", (*labels, "status"), registry=self.registry)
+        self.latency = Histogram(
+            "featlink_request_seconds",
+            "Time from the request's first byte to the answer's last.",
+            labels,
+            buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100),
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("featlink_requests_in_flight", "Requests not yet answered.", registry=self.registry)
+        self.bytes_in = Counter("featlink_received_bytes", "Body bytes received.", registry=self.registry)
+        self.bytes_out = Counter("featlink_sent_bytes", "Body bytes sent.", registry=self.registry)
+        self.link_bits = Counter(
+            "featlink_link_bits", "Bits that crossed the simulated link.", ("domain",), registry=self.registry
+        )
+
+
+class Observe:
+    """ASGI middleware that traces, counts and logs every request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        trace = tracing.enter(headers.get(b"traceparent", b"").decode("latin-1"))
+        metrics, started, status = self._metrics, time.monotonic(), 500
+
+        async def counted_receive() -> Message:
+            message = await receive()
+            metrics.bytes_in.inc(len(message.get("body", b"")))
+            return message
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", trace.encode())]
+            metrics.bytes_out.inc(len(message.get("body", b"")))
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(trace_id=trace), metrics.in_flight.track_inprogress():
+            try:
+                await self._app(scope, counted_receive, counted_send)
+            finally:
+                seconds = time.monotonic() - started
+                route = getattr(scope.get("route"), "path", "unmatched")
+                metrics.requests.labels(scope["method"], route, status).inc()
+                metrics.latency.labels(scope["method"], route).observe(seconds)
+                write = log.debug if scope["path"] in _QUIET else log.info
+                write("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1e3, 1))
+
+
+def configure_logging(service: str, level: str) -> None:
+    """Log structured JSON lines to stderr, each naming its service and request."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            lambda _, __, event: {"service": service, **event},
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(),
+    )

@@ -1,0 +1,93 @@
+"""Errors as RFC 9457 ``application/problem+json``."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from shared.errors import FeatlinkError
+from shared.service.tracing import trace_id
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger()
+
+
+class BusyError(FeatlinkError):
+    """Too many requests at once; the client may try again."""
+
+    status = 503
+    title = "Busy"
+
+
+class NotReadyError(FeatlinkError):
+    """The service has not finished starting, or what it depends on has not."""
+
+    status = 503
+    title = "Not ready"
+
+
+class UpstreamError(FeatlinkError):
+    """The next service could not be reached or answered something that is not an answer."""
+
+    status = 502
+    title = "Next service failed"
+
+
+class RelayedProblem(Exception):
+    """A problem of the next service, passed on as it came."""
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        super().__init__(body.get("detail"))
+        self.status = status
+        self.body = body
+
+
+def problem(status: int, title: str, detail: str, path: str = "") -> JSONResponse:
+    """A problem response.
+
+    Args:
+        status: HTTP status, 4xx or 5xx.
+        title: short, the same for every problem of a kind.
+        detail: what is wrong this time.
+        path: of the request.
+    """
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "trace_id": trace_id()}
+    if path:
+        body["instance"] = path
+    headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ``app`` with a problem body."""
+
+    @app.exception_handler(FeatlinkError)
+    async def _featlink(request: Request, error: FeatlinkError) -> JSONResponse:
+        return problem(error.status, error.title, str(error), request.url.path)
+
+    @app.exception_handler(RelayedProblem)
+    async def _relayed(_: Request, error: RelayedProblem) -> JSONResponse:
+        headers = {"retry-after": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        return JSONResponse(error.body, error.status, headers, media_type=MEDIA_TYPE)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        lines = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        return problem(422, "Invalid request", lines, request.url.path)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), request.url.path)
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error", path=request.url.path, exc_info=error)
+        return problem(
+            500, "Internal error", "the service met an unexpected error; its log says more", request.url.path
+        )

@@ -1,0 +1,44 @@
+"""Settings from ``FEATLINK_*`` environment variables; the defaults run all services on one machine."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.model_config import ModelConfig, Profile
+
+
+class ServiceSettings(BaseSettings):
+    """Settings of every service."""
+
+    model_config = SettingsConfigDict(env_prefix="FEATLINK_", extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    max_requests: int = Field(4, ge=1, description="requests worked on or waiting; more are answered with 503")
+    max_body_mb: int = Field(256, ge=1, description="largest request body in MiB")
+    timeout_s: float = Field(300, gt=0, description="how long to wait for the next service's answer")
+
+    @property
+    def max_body(self) -> int:
+        """The body limit in bytes."""
+        return self.max_body_mb << 20
+
+
+class ModelSettings(BaseSettings):
+    """Which network; edge and cloud must agree on model and weights."""
+
+    model_config = SettingsConfigDict(env_prefix="FEATLINK_", extra="ignore")
+
+    model: str = Field("maskrcnn_resnet50_fpn", description="torchvision builder")
+    weights: str = Field("coco", description="'coco' (official, downloaded) or a .pth/.safetensors path")
+    profile: Profile = Field("fast", description="numerics: 'fast' or bit-'exact'")
+    min_size: int | None = Field(None, ge=32, le=4096, description="shorter side of the network input, pixels")
+    max_size: int | None = Field(None, ge=32, le=4096, description="longer side of the network input at most, pixels")
+    score_threshold: float | None = Field(None, ge=0, le=1, description="lowest score that is reported")
+    threads: int = Field(0, ge=0, description="CPU threads of one inference; 0: all")
+
+    def config(self) -> ModelConfig:
+        """These settings as the model layer takes them."""
+        return ModelConfig(**{name: getattr(self, name) for name in ModelSettings.model_fields})

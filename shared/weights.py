@@ -1,0 +1,105 @@
+"""Where a model's weights come from: torchvision's official files or a path; never unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torchvision.models import WeightsEnum, get_model_weights
+
+from shared.errors import ModelError
+from shared.model_config import MODELS
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as loaded.
+
+    Attributes:
+        state: state dict in torchvision's layout, float32.
+        identity: first 16 hex digits of the file's SHA-256: edge and cloud must agree on it.
+        official: the file is torchvision's own COCO_V1 for the model.
+        metadata: what a ``.safetensors`` file says of itself, e.g. ``min_size``.
+    """
+
+    state: dict[str, Tensor]
+    identity: str
+    official: bool
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_checkpoint(weights: str, model: str) -> Checkpoint:
+    """Load weights by name or path.
+
+    Args:
+        weights: ``coco`` for torchvision's COCO_V1 (downloaded once, with progress, checksum
+            verified, into torch.hub's cache), or the path of a ``.pth`` or ``.safetensors`` file.
+        model: one of :data:`shared.model_config.MODELS`.
+
+    Raises:
+        ModelError: unknown model, no such file, download failed, or not a state dict.
+    """
+    if model not in MODELS:
+        raise ModelError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    official: WeightsEnum = get_model_weights(model)["COCO_V1"]
+    path = _official_path(official) if weights == "coco" else Path(weights).expanduser()
+    if weights == "coco" and not path.exists():
+        _download(official, path)
+    if not path.is_file():
+        raise ModelError(f"no weights at {path}")
+    digest = _sha256(path)
+    by_hash = digest.startswith(path_hash(official))
+    state, metadata = _read(path)
+    return Checkpoint(state, digest[:16], weights == "coco" or by_hash, metadata)
+
+
+def path_hash(official: WeightsEnum) -> str:
+    """The SHA-256 prefix that torchvision puts into a weight file's name."""
+    return Path(urlparse(official.url).path).stem.rpartition("-")[2]
+
+
+def _official_path(official: WeightsEnum) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(official.url).path).name
+
+
+def _download(official: WeightsEnum, path: Path) -> None:
+    try:
+        # weights_only: torch.hub would otherwise unpickle what it has just fetched.
+        official.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ModelError(
+            f"cannot download {official.url} ({reason}); fetch it elsewhere and put it at {path}"
+        ) from None
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    metadata: dict[str, str] = {}
+    state: Any
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("model", state) if isinstance(state, dict) else state
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot read weights {path}: {line}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError(f"{path} does not hold a state dict of tensors")
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}, metadata
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
