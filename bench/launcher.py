@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -101,14 +102,13 @@ class Stack:
             BenchError: a service stopped, or the time ran out.
         """
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            self.check()
-            try:
-                if httpx.get(f"{self.ports.edge_url}/readyz", timeout=5).is_success:
-                    return
-            except httpx.TransportError:
-                pass  # not listening yet
-            time.sleep(0.2)
+        with httpx.Client(base_url=self.ports.edge_url, timeout=5) as client:
+            while time.monotonic() < deadline:
+                self.check()
+                with contextlib.suppress(httpx.TransportError):  # not listening yet
+                    if client.get("/readyz").is_success:
+                        return
+                time.sleep(0.2)
         raise BenchError(f"the services were not ready within {timeout_s:.0f} s")
 
     def check(self) -> None:

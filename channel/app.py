@@ -8,7 +8,7 @@ from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import Response
 
 from channel.apply import Applied, apply
-from channel.distortions import chain, schemas
+from channel.catalogue import chain, schemas
 from channel.link import Link
 from channel.settings import ChannelSettings
 from channel.streams import stream

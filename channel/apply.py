@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from channel.distortions import chain
-from channel.distortions.base import Distortion, Planes
-from channel.distortions.quantize import Quantize
-from shared import wire
+from channel import catalogue, chain
+from channel.catalogue import ChainStep
+from channel.chain import Sent
+from channel.codecs import Tools
+from channel.distortions.base import Planes
+from shared import bitstream, wire
 from shared.conditions import Condition
 from shared.errors import ConditionError, FrameError
 from shared.fidelity import Fidelity, compare_images, compare_pyramids
@@ -34,16 +36,20 @@ class Applied:
 
     Attributes:
         frame: to the cloud.
-        parts: the frame's bytes; eight times their length is what crosses the link.
+        parts: the frame's bytes; unless a codec's bitstreams take the samples' place, they are what crosses the link.
         report: the sender's, with the channel's timings, bits and fidelity.
+        bitstreams: what a codec made of each plane.
     """
 
     frame: Frame
     parts: list[wire.Buffer]
     report: Report
+    bitstreams: Mapping[str, bytes]
 
 
-def apply(frame: Frame, condition: Condition, report: Report, fidelity: bool = True) -> Applied:
+def apply(
+    frame: Frame, condition: Condition, report: Report, fidelity: bool = True, tools: Tools | None = None
+) -> Applied:
     """Send a frame through a condition.
 
     Args:
@@ -51,34 +57,62 @@ def apply(frame: Frame, condition: Condition, report: Report, fidelity: bool = T
         condition: of the frame's domain.
         report: what the sender reported.
         fidelity: measure it (nothing to measure under identity).
+        tools: the codecs' programs; default: the bundled ones.
 
     Returns:
         The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
 
     Raises:
         ConditionError: unknown distortion, or of the other domain.
-        FrameError: the frame is quantised already, or its features are not finite.
+        CodecError: an encoder or decoder failed.
+        FrameError: the frame is quantised already, or its features are not finite, or of no use to fidelity.
     """
     if condition.domain != frame.meta.domain:
         raise ConditionError(f"condition is for the {condition.domain} domain, the frame for {frame.meta.domain}")
-    steps = chain(condition)
+    steps = catalogue.chain(condition)
     meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
     if not steps:
         out, distort_ms = Frame(meta, frame.tensors), 0.0
         measured = _named(frame.meta.domain, _UNCHANGED)
+        sent = Sent({})
     else:
         references = _references(frame, condition)
         ranges = {name: _range(name, values, condition) for name, values in references.items()}
-        planes, distort_ms = timed(lambda: _distort(references, ranges, condition, steps))
-        tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in planes.items())
+        sent, distort_ms = timed(lambda: _send(frame, references, ranges, condition, steps, tools or Tools()))
+        tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in sent.planes.items())
         out, measured = Frame(meta, tensors), {}
         if fidelity:
-            measured, fidelity_ms = timed(lambda: _fidelity(references, out))
+            try:
+                measured, fidelity_ms = timed(lambda: _fidelity(references, out))
+            except ValueError as error:
+                raise FrameError(str(error)) from None
             report = report.with_timings(fidelity=fidelity_ms)
     parts, write_ms = timed(lambda: wire.write(out))
     report = report.with_timings(distort=distort_ms, serialize=write_ms + report.timings.get("serialize", 0))
-    report = Report(report.timings, 8 * wire.nbytes(parts), measured)
-    return Applied(out, parts, report)
+    return Applied(out, parts, Report(report.timings, _bits(out, parts, sent), measured), sent.bitstreams)
+
+
+def _send(
+    frame: Frame,
+    references: Mapping[str, Array],
+    ranges: Mapping[str, npt.NDArray[np.float32]],
+    condition: Condition,
+    steps: tuple[ChainStep, ...],
+    tools: Tools,
+) -> Sent:
+    bits = chain.first_depth(condition, steps)
+    planes = {n: Planes(quantize(values, ranges[n], bits), bits, ranges[n]) for n, values in references.items()}
+    image = frame.meta.key if frame.meta.image_id is None else frame.meta.image_id
+    return chain.run(planes, steps, condition, image, tools)
+
+
+def _bits(frame: Frame, parts: list[wire.Buffer], sent: Sent) -> int:
+    """What crosses the link: the frame, a codec's bitstreams in the place of its samples, and packet headers."""
+    frame_bytes = wire.nbytes(parts)
+    if sent.bitstreams:
+        frame_bytes -= sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
+        frame_bytes += sum(map(len, sent.bitstreams.values()))
+    return 8 * frame_bytes + sent.overhead_bits
 
 
 def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
@@ -106,23 +140,6 @@ def _range(name: str, values: Array, condition: Condition) -> npt.NDArray[np.flo
         return level_range(values, condition.range)
     except ValueError as error:
         raise FrameError(f"{name}: {error}") from None
-
-
-def _distort(
-    references: Mapping[str, Array],
-    ranges: Mapping[str, npt.NDArray[np.float32]],
-    condition: Condition,
-    steps: tuple[Distortion, ...],
-) -> dict[str, Planes]:
-    # Quantisation that comes first acts on the floats: rounding to 8 bits before it would round twice.
-    bits = steps[0].bits if isinstance(steps[0], Quantize) else condition.bit_depth
-    distorted: dict[str, Planes] = {}
-    for name, values in references.items():
-        planes = Planes(quantize(values, ranges[name], bits), bits)
-        for step in steps:
-            planes = step.apply(planes)
-        distorted[name] = planes
-    return distorted
 
 
 def _fidelity(references: Mapping[str, Array], out: Frame) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Query, Request
@@ -21,7 +21,6 @@ from cloud.summary import run_metrics
 from shared import conditions, wire
 from shared.conditions import Condition, Domain
 from shared.errors import ConflictError, NotFoundError
-from shared.model import SplitModel
 from shared.report import HEADER, Report, read_header
 from shared.service.app import create_service, serve
 from shared.service.frames import read_frame
@@ -29,6 +28,9 @@ from shared.service.limits import Worker
 from shared.service.problems import NotReadyError
 from shared.timing import timed
 from shared.wire import Frame
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from shared.model import SplitModel
 
 _FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _COCO_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
@@ -58,7 +60,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
-        from shared.model import build  # torch takes seconds to import: not before the service answers /livez
+        from shared.model import build  # torch takes seconds to import: after /livez answers
 
         return build(settings.config())
 

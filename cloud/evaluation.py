@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as mask_api  # type: ignore[import-untyped]
+from pycocotools import mask as mask_api
 
 from cloud.coco import Annotation, Detection, GroundTruth, Image, Rle
 
@@ -200,7 +200,7 @@ def _match(ious: Floats, crowd: Bools, ignored: Bools) -> tuple[Bools, Bools]:
         Which detections find an object, and which find one that does not count; each (A, T, D).
     """
     lanes = np.arange(len(_AREAS) * len(_IOUS))  # every area range at every threshold, side by side
-    least = np.tile(np.minimum(_IOUS, 1 - 1e-10), len(_AREAS))[:, None]
+    least = np.tile(_IOUS, len(_AREAS))[:, None]
     ignored = ignored.repeat(len(_IOUS), axis=0)
     taken = np.zeros_like(ignored)
     found, found_ignored = np.zeros((2, len(lanes), len(ious)), dtype=bool)

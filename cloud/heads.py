@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from shared import conditions
+from shared.detections import Detections
 from shared.errors import FrameError, ModelError
-from shared.model import Detections, SplitModel
 from shared.packing import dequantize
 from shared.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
 from shared.wire import Frame, Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from shared.model import SplitModel
 
 _CHANNELS = 256
 _DIVISOR = 32

@@ -6,7 +6,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from cloud.coco import Detection
-from shared.model import Detections
+from shared.detections import Detections
 
 _MASK_THRESHOLD = 0.5
 """torchvision's reference evaluation binarises masks here."""

@@ -53,7 +53,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     pipeline: EdgePipeline | None = None
 
     def build_pipeline() -> EdgePipeline:
-        from shared.model import build  # torch takes seconds to import: not before the service answers /livez
+        from shared.model import build  # torch takes seconds to import: after /livez answers
 
         model = build(settings.config(), heads=False)
         return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)

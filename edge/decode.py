@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from shared.errors import ImageError
-from shared.model import Image as Pixels
+from shared.pyramid import Image as Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
@@ -37,12 +38,13 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError(f"image of {width}×{height} exceeds the limit of {max_pixels} pixels")
-                if image.mode not in _MODES:
+                # Pillow opens 16-bit colour PNGs as 8-bit ones; IHDR, always first, has the true depth.
+                if image.mode not in _MODES or (image.format == "PNG" and data[24] > 8):
                     raise ImageError(f"images of mode {image.mode} are not supported: send 8 bits per channel")
                 return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Image.DecompressionBombError:
         raise ImageError(f"image exceeds the limit of {max_pixels} pixels") from None
     except UnidentifiedImageError:
         raise ImageError(f"not a {', '.join(FORMATS)} image") from None
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow's decoders raise on damaged files
+    except (OSError, ValueError, SyntaxError, struct.error) as error:  # what Pillow's decoders raise on damaged files
         raise ImageError(f"damaged image: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
@@ -10,11 +11,13 @@ import xxhash
 from edge.cache import PyramidCache
 from edge.decode import decode
 from shared.conditions import Condition, Domain
-from shared.model import Image, SplitModel
-from shared.pyramid import Pyramid
+from shared.pyramid import Image, Pyramid
 from shared.report import Report
 from shared.timing import timed
 from shared.wire import Frame, Meta, Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from shared.model import SplitModel
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ def _pack_bytes(samples: U8, bits: int) -> U8:
         shift = np.uint64(width - width // 8 * bits)
         low = np.uint64(mask)
         words = (words & low) | ((words & ~low) >> shift)
-    return words.view(np.uint8).reshape(groups, 8)[:, :bits].reshape(-1)[: nbytes(samples.size, bits)]
+    packed = np.ascontiguousarray(words.view(np.uint8).reshape(groups, 8)[:, :bits])  # one column stays a view else
+    return packed.reshape(-1)[: nbytes(samples.size, bits)]
 
 
 def _unpack_bytes(packed: U8, bits: int, count: int) -> U8:

@@ -30,11 +30,11 @@ _MAX_STEPS = 16
 _NAME = r"[a-z][a-z0-9_]*"
 _STEP = re.compile(rf"(?P<type>{_NAME})\s*(?:\((?P<paren>[^()]*)\)|:(?P<colon>[^()]*))?")
 _DOMAIN = re.compile(r"(?P<domain>feature|image)\s*:(?P<rest>.*)", re.DOTALL)
-_ARGUMENT = re.compile(rf"(?P<name>{_NAME})\s*=\s*(?P<value>[^\s,=]+)")
+_ARGUMENT = re.compile(rf"(?P<name>{_NAME})\s*=\s*(?P<value>[A-Za-z0-9_.:+-]+)")
 
 
 class Step(BaseModel):
-    """One distortion of a chain: its registered name and its parameters, unchecked.
+    """One distortion of a chain: its registered name and its parameters, whose meaning is not checked here.
 
     Example:
         >>> str(Step(type="quantize", params={"bits": 4}))
@@ -45,6 +45,16 @@ class Step(BaseModel):
 
     type: str = Field(pattern=rf"^{_NAME}$")
     params: dict[str, Scalar] = {}
+
+    @field_validator("params")
+    @classmethod
+    def _as_text_can_say(cls, params: dict[str, Scalar]) -> dict[str, Scalar]:
+        for name, value in params.items():
+            if isinstance(value, int | float) and not abs(value) < 2**63:  # NaN too
+                raise ValueError(f"{name!r} is not a finite 64-bit number")
+        if _parse_arguments(_arguments(params)) != params:
+            raise ValueError(f"cannot be written as parameter=value: {params!r}")
+        return params
 
     def __str__(self) -> str:
         return f"{self.type}({_arguments(self.params)})" if self.params else self.type
@@ -111,7 +121,7 @@ def parse(text: str, domain: Domain | None = None) -> Condition:
     if text.startswith("{"):
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConditionError(f"condition is not JSON: {error}") from None
     else:
         fields = _fields(text)
@@ -134,10 +144,11 @@ def from_fields(fields: object) -> Condition:
 
 def validation_line(error: ValidationError) -> str:
     """A pydantic error as one line: ``field.path: message; ...``."""
-    return "; ".join(
+    text = "; ".join(
         ": ".join(filter(None, [".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")]))
         for item in error.errors()
     )
+    return " ".join(text.split())  # a path holds the caller's names, line breaks included
 
 
 def _fields(text: str) -> dict[str, object]:
@@ -145,10 +156,12 @@ def _fields(text: str) -> dict[str, object]:
     if match := _DOMAIN.fullmatch(text):
         fields["domain"] = match["domain"]
         text = match["rest"]
-    chain, separator, options = text.partition("@")
-    if separator:
-        fields.update(_parse_arguments(options))
+    chain, _, options = text.partition("@")
     fields["steps"] = [_parse_step(part.strip()) for part in chain.split("|")]
+    for name, value in _parse_arguments(options).items():
+        if name in fields:
+            raise ConditionError(f"{name} is given twice")
+        fields[name] = value
     return fields
 
 

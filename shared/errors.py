@@ -52,13 +52,6 @@ class ConflictError(FeatlinkError):
     title = "Conflict"
 
 
-class TooLargeError(FeatlinkError):
-    """A body beyond the service's limit."""
-
-    status = 413
-    title = "Body too large"
-
-
 class DatasetError(FeatlinkError):
     """A ground truth that is not in COCO's instances format."""
 

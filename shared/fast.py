@@ -13,6 +13,8 @@ from typing import Any
 
 import openvino
 import torch
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
@@ -65,7 +67,10 @@ class _Compiled:
     def __init__(self, module: nn.Module, example: Tensor, shape: Sequence[int], threads: int) -> None:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still traces with torch.jit
-            graph = openvino.convert_model(module, example_input=example, input=[openvino.PartialShape(list(shape))])
+            frontend = FrontEndManager().load_by_framework("pytorch")
+            # The frontend itself: openvino.convert_model would report its use to OpenVINO's makers.
+            graph = frontend.convert(frontend.load(TorchScriptPythonDecoder(module, example_input=(example,))))
+        graph.reshape(openvino.PartialShape(list(shape)))
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
 

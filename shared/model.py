@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,33 +18,15 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from shared.detections import Detections
 from shared.errors import ModelError
 from shared.model_config import ModelConfig, Profile
-from shared.pyramid import LEVELS, Pyramid, Sizes
+from shared.pyramid import LEVELS, Image, Pyramid, Sizes
 from shared.weights import Checkpoint, load_checkpoint
-
-Image = npt.NDArray[np.uint8]
 
 _CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 _KEYS = ("0", "1", "2", "3", "pool")
 """torchvision's names of p2..p6."""
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What a detector says of one image.
-
-    Attributes:
-        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the original image.
-        scores: float32 (N,), in 0..1, falling.
-        labels: int64 (N,), category ids as the checkpoint numbers them (official: COCO's).
-        masks: float32 (N, H, W) in 0..1 at the original size; None for a box-only model.
-    """
-
-    boxes: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    masks: npt.NDArray[np.float32] | None
 
 
 class SplitModel:
@@ -195,7 +176,7 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
     if stated != config.model:
         raise ModelError(f"the weights are for {stated}, not {config.model}")
     classifier = checkpoint.state.get(_CLASSIFIER)
-    if classifier is None:
+    if classifier is None or classifier.ndim != 2:
         raise ModelError("the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor")
     options: dict[str, int | float] = {"num_classes": len(classifier)}
     for name in ("min_size", "max_size"):
@@ -208,7 +189,10 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
         # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
         _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
-    missing, unexpected = network.load_state_dict(checkpoint.state, strict=False)
+    try:
+        missing, unexpected = network.load_state_dict(checkpoint.state, strict=False)
+    except RuntimeError as error:  # a shape differs; the first line says only that something does
+        raise ModelError(f"the weights do not fit {config.model}: {str(error).splitlines()[1].strip()}") from None
     if missing or unexpected:
         odd = (missing or unexpected)[0]
         raise ModelError(f"the weights do not fit {config.model}: {'no' if missing else 'unexpected'} {odd}")

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as rle
 
-Pixels = npt.NDArray[np.uint8]
+from shared.pyramid import Image
 
 
 def draw(
-    image: Pixels, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str], threshold: float = 0.5
+    image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str], threshold: float = 0.5
 ) -> bytes:
     """Draw masks, boxes, names and scores.
 
@@ -50,13 +50,13 @@ def _colour(category: int) -> tuple[int, int, int]:
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def _tint(canvas: Pixels, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
+def _tint(canvas: Image, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
     canvas[mask] = (canvas[mask] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)
     outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(canvas, outline, -1, colour, 1)
 
 
-def _box(canvas: Pixels, bbox: list[float], label: str, colour: tuple[int, int, int]) -> None:
+def _box(canvas: Image, bbox: list[float], label: str, colour: tuple[int, int, int]) -> None:
     x, y, width, height = (round(side) for side in bbox)
     cv2.rectangle(canvas, (x, y), (x + width, y + height), colour, 1, cv2.LINE_AA)
     (text_width, text_height), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +14,9 @@ from shared.pyramid import Array
 
 TILES = 16
 """A level's 256 channels fill a 16×16 grid of tiles, channel k at row k div 16, column k mod 16."""
+
+_BLOCK = 1 << 16
+_TINY = 1e-30  # 255 / _TINY still is a float32
 
 
 def level_range(level: Array, per: str = "level") -> npt.NDArray[np.float32]:
@@ -54,10 +60,12 @@ def quantize(level: Array, ranges: npt.NDArray[np.float32], bits: int) -> Sample
             out[...] = 0
             continue
         scale = ((1 << bits) - 1) / (high - low)
-        if bits <= 8:  # one SIMD pass that multiplies, adds, rounds to nearest and saturates
+        # float32 does for 8 bits, unless the range is a small part of the values: -low·scale would cancel
+        if bits <= 8 and high - low > max(-low, high, _TINY) / 8:
+            # one SIMD pass that multiplies, adds, rounds to nearest and saturates
             cv2.convertScaleAbs(rows, dst=out, alpha=scale, beta=-low * scale)
         else:
-            out[...] = np.rint((rows - np.float32(low)) * scale)
+            _quantize_exactly(rows, low, scale, out)
     return samples
 
 
@@ -84,14 +92,15 @@ def dequantize(samples: Samples, ranges: npt.NDArray[np.float32], bits: int) -> 
     return level
 
 
-def tile(level: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Lay the 256 channels of a level out as one plane.
+def tile(level: npt.NDArray[Any], columns: int = TILES) -> npt.NDArray[Any]:
+    """Lay the 256 channels of a level out as one plane, channel k at row k div columns, column k mod columns.
 
     Args:
         level: shape (256, H, W).
+        columns: tiles side by side; a divisor of 256.
 
     Returns:
-        Shape (16·H, 16·W), contiguous.
+        Shape (256/columns·H, columns·W), contiguous.
 
     Raises:
         ValueError: not 256 channels.
@@ -103,27 +112,74 @@ def tile(level: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     channels, height, width = level.shape
     if channels != TILES**2:
         raise ValueError(f"packing needs {TILES**2} channels, not {channels}")
-    grid = level.reshape(TILES, TILES, height, width).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grid).reshape(TILES * height, TILES * width)
+    rows = channels // columns
+    grid = level.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(grid).reshape(rows * height, columns * width)
 
 
-def untile(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def untile(plane: npt.NDArray[Any], columns: int = TILES) -> npt.NDArray[Any]:
     """Undo :func:`tile`.
 
     Args:
-        plane: shape (16·H, 16·W).
+        plane: shape (256/columns·H, columns·W).
+        columns: as given to :func:`tile`.
 
     Returns:
         Shape (256, H, W), contiguous.
 
     Raises:
-        ValueError: a side is not a multiple of 16.
+        ValueError: the plane is not such a grid.
     """
     height, width = plane.shape
-    if height % TILES or width % TILES:
-        raise ValueError(f"plane of {plane.shape} is not a {TILES}×{TILES} grid")
-    grid = plane.reshape(TILES, height // TILES, TILES, width // TILES).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grid).reshape(TILES**2, height // TILES, width // TILES)
+    rows = TILES**2 // columns
+    if height % rows or width % columns:
+        raise ValueError(f"plane of {plane.shape} is not a grid of {rows}×{columns} tiles")
+    grid = plane.reshape(rows, height // rows, columns, width // columns).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(grid).reshape(TILES**2, height // rows, width // columns)
+
+
+def stack(levels: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Lay all levels out as one plane: p2 in 16 columns, p3 in 32, and so on, one under the other.
+
+    Args:
+        levels: name to (256, H, W), finest first, each half the size of the one before (rounded up).
+
+    Returns:
+        One plane as wide as the widest grid; narrower ones are extended by their last column.
+
+    Example:
+        >>> stack({"p2": np.zeros((256, 8, 12), np.uint8), "p3": np.zeros((256, 4, 6), np.uint8)}).shape
+        (160, 192)
+    """
+    planes = [tile(level, TILES << i) for i, level in enumerate(levels.values())]
+    width = max(plane.shape[1] for plane in planes)
+    return np.concatenate([np.pad(plane, ((0, 0), (0, width - plane.shape[1])), "edge") for plane in planes])
+
+
+def unstack(plane: npt.NDArray[Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[Any]]:
+    """Undo :func:`stack`.
+
+    Args:
+        plane: the stacked plane.
+        shapes: name to (256, H, W), in the order they were stacked.
+    """
+    levels: dict[str, npt.NDArray[Any]] = {}
+    top = 0
+    for i, (name, (channels, height, width)) in enumerate(shapes.items()):
+        columns = TILES << i
+        bottom = top + channels // columns * height
+        levels[name] = untile(plane[top:bottom, : columns * width], columns)
+        top = bottom
+    return levels
+
+
+def _quantize_exactly(rows: npt.NDArray[Any], low: float, scale: float, out: npt.NDArray[Any]) -> None:
+    """In float64, some rows at a time: new memory for a whole level would cost more than the arithmetic."""
+    step = max(1, _BLOCK // rows.shape[1])
+    for start in range(0, len(rows), step):
+        block = np.subtract(rows[start : start + step], low, dtype=np.float64)
+        block *= scale
+        out[start : start + step] = np.rint(block, out=block)
 
 
 def _rows(array: npt.NDArray[np.generic], ranges: npt.NDArray[np.float32]) -> npt.NDArray[np.generic]:

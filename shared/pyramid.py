@@ -13,6 +13,9 @@ LEVELS = ("p2", "p3", "p4", "p5", "p6")
 
 Array = npt.NDArray[np.float32]
 
+Image = npt.NDArray[np.uint8]
+"""A decoded picture: RGB, shape (H, W, 3)."""
+
 
 @dataclass(frozen=True)
 class Sizes:

@@ -6,6 +6,8 @@ not carry it, and the bits of a condition must not depend on how long something 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from shared.errors import FeatlinkError
@@ -30,7 +32,7 @@ class Report(msgspec.Struct, frozen=True):
     """
 
     timings: dict[str, float] = {}
-    bits: int | None = None
+    bits: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     fidelity: dict[str, float | None] = {}
 
     def with_timings(self, **milliseconds: float) -> Report:
@@ -50,5 +52,5 @@ def read_header(value: str | None) -> Report:
     """
     try:
         return msgspec.json.decode(value, type=Report) if value else Report()
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ReportError(f"{HEADER}: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_model_weights
 
@@ -50,14 +51,13 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     if model not in MODELS:
         raise ModelError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
     official: WeightsEnum = get_model_weights(model)["COCO_V1"]
-    path = _official_path(official) if weights == "coco" else Path(weights).expanduser()
+    path = _official_path(official) if weights == "coco" else Path(os.path.expanduser(weights))
     if weights == "coco" and not path.exists():
         _download(official, path)
     if not path.is_file():
         raise ModelError(f"no weights at {path}")
-    digest = _sha256(path)
+    digest, state, metadata = _read(path)
     by_hash = digest.startswith(path_hash(official))
-    state, metadata = _read(path)
     return Checkpoint(state, digest[:16], weights == "coco" or by_hash, metadata)
 
 
@@ -81,10 +81,11 @@ def _download(official: WeightsEnum, path: Path) -> None:
         ) from None
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[str, dict[str, Tensor], dict[str, str]]:
     metadata: dict[str, str] = {}
     state: Any
     try:
+        digest = _sha256(path)
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -92,12 +93,15 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model", state) if isinstance(state, dict) else state
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot read weights {path}: {line}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    except pickle.UnpicklingError:  # its own text advises to run the code
+        raise ModelError(f"cannot read weights {path}: damaged, or more than tensors in it") from None
+    except Exception as error:  # a damaged pickle can make torch.load raise anything
+        [line, *_] = str(error).strip().splitlines() or [""]
+        raise ModelError(f"cannot read weights {path}: {type(error).__name__}: {line}") from None
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ModelError(f"{path} does not hold a state dict of tensors")
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}, metadata
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    return digest, tensors, metadata
 
 
 def _sha256(path: Path) -> str:

@@ -23,6 +23,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -31,7 +32,7 @@ import xxhash
 
 from shared import bitstream
 from shared.errors import FrameError
-from shared.pyramid import Sizes
+from shared.pyramid import LEVELS, Sizes
 
 MEDIA_TYPE = "application/vnd.featlink.frame"
 MAGIC = b"FEATLINK"
@@ -42,7 +43,8 @@ PREFIX_BYTES = _PREFIX.size
 _MAX_SIDE = 65535
 
 _DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "uint8", "uint16")}
-_NAMES = ("p2", "p3", "p4", "p5", "p6", "image")
+_NAMES = {"feature": LEVELS, "image": ("image",)}
+"""What each domain sends."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -118,9 +120,12 @@ class Frame:
         raise FrameError(f"frame has no tensor {name!r}")
 
 
+_Word = Annotated[str, msgspec.Meta(max_length=16)]  # so that an error can quote it
+
+
 class _TensorInfo(msgspec.Struct, array_like=True):
-    name: str
-    dtype: str
+    name: _Word
+    dtype: _Word
     shape: tuple[int, int, int]
     xxh3: int
     bits: int | None = None
@@ -128,14 +133,14 @@ class _TensorInfo(msgspec.Struct, array_like=True):
 
 
 class _Header(msgspec.Struct, omit_defaults=True):
-    domain: str
+    domain: _Word
     model: str
     weights: str
     original: tuple[int, int]
     resized: tuple[int, int]
     padded: tuple[int, int]
     tensors: list[_TensorInfo]
-    image_id: int | None = None
+    image_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     key: str = ""
     condition: dict[str, object] | None = None
     extensions: dict[str, object] = {}
@@ -280,16 +285,20 @@ def _check_padding(padding: memoryview) -> None:
 def _decode_header(raw: memoryview, limits: Limits) -> _Header:
     try:
         header = _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"header: {error}") from None
-    if header.domain not in ("feature", "image"):
+    if header.domain not in _NAMES:
         raise FrameError(f"unknown domain {header.domain!r}")
     for size in (header.original, header.resized, header.padded):
         if not all(1 <= side <= _MAX_SIDE for side in size):
             raise FrameError(f"image size {size} is outside 1..{_MAX_SIDE}")
+        if 3 * math.prod(size) > limits.frame_bytes:  # a reader makes arrays of these sizes
+            raise FrameError(f"an image of {size} pixels exceeds the limit of {limits.frame_bytes} bytes")
     if not 1 <= len(header.tensors) <= limits.tensors:
         raise FrameError(f"{len(header.tensors)} tensors, allowed are 1..{limits.tensors}")
     for info in header.tensors:
+        if info.name not in _NAMES[header.domain]:
+            raise FrameError(f"the {header.domain} domain has no tensor {info.name!r}")
         _check_tensor(info)
     names = [info.name for info in header.tensors]
     if len(set(names)) != len(names):
@@ -298,8 +307,6 @@ def _decode_header(raw: memoryview, limits: Limits) -> _Header:
 
 
 def _check_tensor(info: _TensorInfo) -> None:
-    if info.name not in _NAMES:
-        raise FrameError(f"unknown tensor name {info.name!r}")
     if info.dtype not in _DTYPES:
         raise FrameError(f"{info.name}: unknown dtype {info.dtype!r}")
     if not all(1 <= side <= _MAX_SIDE for side in info.shape):

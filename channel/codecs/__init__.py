@@ -10,7 +10,7 @@ Example:
 """
 
 from channel.codecs.av1 import Av1
-from channel.codecs.coding import Coded, Settings, Tools, code_plane, code_planes, code_rgb
+from channel.codecs.coding import Codec, Coded, Settings, Tools, code_plane, code_planes, code_rgb
 from channel.codecs.hevc import Hevc
 from channel.codecs.jpeg import Jpeg
 from channel.codecs.process import CodecError
@@ -18,6 +18,7 @@ from channel.codecs.vvenc import Vvenc
 
 __all__ = [
     "Av1",
+    "Codec",
     "CodecError",
     "Coded",
     "Hevc",

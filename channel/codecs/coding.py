@@ -21,7 +21,8 @@ from channel.codecs.process import CodecError
 from channel.codecs.vvenc import Vvenc
 from shared.bitstream import Samples
 
-Settings = Annotated[Vvenc | Hevc | Av1 | Jpeg, Field(discriminator="type")]
+Codec = Vvenc | Hevc | Av1 | Jpeg
+Settings = Annotated[Codec, Field(discriminator="type")]
 
 _Output = TypeVar("_Output")
 
@@ -170,7 +171,7 @@ def _code_frame(
     """Encode a frame and decode its bitstream: bitstream, decoded frame, and the two times in ms."""
     size = yuv.padded_size(picture)
     program = tools.ffmpeg or ffmpeg.bundled()
-    samples = frame.tobytes()
+    samples = frame.data.cast("B")
 
     def encode() -> bytes:
         if isinstance(settings, Vvenc) and tools.vvencapp:

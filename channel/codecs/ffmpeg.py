@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from channel.codecs.process import CodecError, run
+from channel.codecs.process import Buffer, CodecError, run
 from channel.codecs.yuv import Size
 
 _PIXELS = ("-f", "rawvideo", "-pix_fmt", "yuv420p10le")
@@ -38,7 +38,7 @@ class VideoSettings(BaseModel):
         """
 
 
-def encode(frame: bytes, size: Size, settings: VideoSettings, ffmpeg: str, threads: int, timeout_s: float) -> bytes:
+def encode(frame: Buffer, size: Size, settings: VideoSettings, ffmpeg: str, threads: int, timeout_s: float) -> bytes:
     """Code one 10-bit 4:2:0 frame as a single intra picture.
 
     Args:

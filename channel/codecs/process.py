@@ -8,8 +8,11 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from shared.errors import FeatlinkError
+
+Buffer = bytes | memoryview
 
 
 class CodecError(FeatlinkError):
@@ -19,7 +22,7 @@ class CodecError(FeatlinkError):
     title = "Codec failure"
 
 
-def run(command: Sequence[str], data: bytes, timeout_s: float, pass_fds: Sequence[int] = ()) -> bytes:
+def run(command: Sequence[str], data: Buffer, timeout_s: float, pass_fds: Sequence[int] = ()) -> bytes:
     """Give a program its standard input and take its standard output.
 
     The program gets a process group of its own, which is killed and reaped whenever this function
@@ -27,7 +30,7 @@ def run(command: Sequence[str], data: bytes, timeout_s: float, pass_fds: Sequenc
 
     Args:
         command: the program and its arguments.
-        data: what it reads on standard input.
+        data: what it reads on standard input; a memoryview must be of bytes.
         timeout_s: seconds until it is killed.
         pass_fds: further file descriptors that it may use.
 
@@ -52,7 +55,7 @@ def run(command: Sequence[str], data: bytes, timeout_s: float, pass_fds: Sequenc
         raise CodecError(f"cannot start {name}: {error.strerror}") from error
     with process:
         try:
-            output, errors = process.communicate(data, timeout=timeout_s)
+            output, errors = process.communicate(cast(bytes, data), timeout=timeout_s)
         except BaseException as error:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

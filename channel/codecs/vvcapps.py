@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from channel.codecs.process import CodecError, run
+from channel.codecs.process import Buffer, CodecError, run
 from channel.codecs.vvenc import Vvenc
 from channel.codecs.yuv import Size
 
 
-def encode(frame: bytes, size: Size, settings: Vvenc, vvencapp: str, threads: int, timeout_s: float) -> bytes:
+def encode(frame: Buffer, size: Size, settings: Vvenc, vvencapp: str, threads: int, timeout_s: float) -> bytes:
     """As :func:`channel.codecs.ffmpeg.encode`."""
     with TemporaryDirectory(prefix="featlink-") as folder:
         path = Path(folder) / "picture.vvc"

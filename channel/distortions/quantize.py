@@ -21,9 +21,15 @@ class Quantize(Distortion):
     type: Literal["quantize"] = "quantize"
     bits: int = Field(ge=1, le=16, description="bits per sample")
 
-    def apply(self, planes: Planes) -> Planes:
+    @property
+    def keeps_depth(self) -> bool:
+        """It maps from any depth."""
+        return True
+
+    def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Quantise samples to ``self.bits``."""
-        return Planes(requantize(planes.samples, planes.bits, self.bits), self.bits)
+        del rng
+        return Planes(requantize(planes.samples, planes.bits, self.bits), self.bits, planes.ranges)
 
 
 def requantize(samples: Samples, bits: int, to_bits: int) -> Samples:

@@ -76,6 +76,8 @@ def create_service(
     async def readyz() -> dict[str, str]:
         if loading is None or not loading.done():
             raise problems.NotReadyError("loading")
+        if app.state.failed:
+            raise problems.NotReadyError("failed to start")
         if reason := await unready():
             raise problems.NotReadyError(reason)
         return {"status": "ready"}

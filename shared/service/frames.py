@@ -39,7 +39,7 @@ async def read_frame(request: Request, limits: wire.Limits) -> tuple[wire.Frame,
         LengthRequiredError: no ``Content-Length``.
     """
     declared = request.headers.get("content-length", "")
-    if not declared.isdigit():
+    if not declared.isdecimal():
         raise LengthRequiredError("a frame needs a Content-Length")
     length = int(declared)
     if length > limits.frame_bytes:
@@ -105,6 +105,8 @@ class NextService:
             raise UpstreamError(f"{self.name} at {self.url} did not answer JSON") from None
         if response.headers.get("content-type", "").startswith(MEDIA_TYPE):
             raise RelayedProblem(response.status_code, body)
+        if not response.is_success or not isinstance(body, dict):
+            raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
         return body, (time.monotonic() - started) * 1e3
 
     async def unready(self) -> str | None:

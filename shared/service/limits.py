@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import TypeVar
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import TooLargeError
 from shared.service.problems import BusyError, problem
 
 T = TypeVar("T")
 _DRAIN_SECONDS = 10.0
+_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class Worker:
@@ -75,7 +77,7 @@ class BodyLimit:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
             detail = f"body of {int(declared)} bytes, the limit is {self._limit}"
-            response = problem(TooLargeError.status, TooLargeError.title, detail, scope["path"])
+            response = problem(_TOO_LARGE.value, _TOO_LARGE.phrase, detail, scope["path"])
             response.headers["connection"] = "close"
             await response(scope, receive, send)
             return
@@ -86,7 +88,8 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._limit:
-                raise TooLargeError(f"body exceeds the limit of {self._limit} bytes")
+                # of all errors, FastAPI lets only this one pass while it reads a JSON body
+                raise HTTPException(_TOO_LARGE, f"body exceeds the limit of {self._limit} bytes")
             return message
 
         await self._app(scope, counted, send)

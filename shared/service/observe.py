@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.service import tracing
+from shared.service import problems, tracing
 
 log = structlog.get_logger()
 _QUIET = {"/livez", "/readyz", "/metrics"}
@@ -38,7 +38,11 @@ class Metrics:
 
 
 class Observe:
-    """ASGI middleware that traces, counts and logs every request."""
+    """ASGI middleware that traces, counts and logs every request, and answers unexpected errors.
+
+    It answers them itself because Starlette's own handler of such errors is outside every middleware: its answers
+    would be neither counted nor carry a request id.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -51,7 +55,7 @@ class Observe:
             return
         headers = dict(scope["headers"])
         trace = tracing.enter(headers.get(b"traceparent", b"").decode("latin-1"))
-        metrics, started, status = self._metrics, time.monotonic(), 500
+        metrics, started, status = self._metrics, time.monotonic(), 0
 
         async def counted_receive() -> Message:
             message = await receive()
@@ -69,8 +73,13 @@ class Observe:
         with structlog.contextvars.bound_contextvars(trace_id=trace), metrics.in_flight.track_inprogress():
             try:
                 await self._app(scope, counted_receive, counted_send)
+            except Exception as error:
+                log.error("unexpected error", path=scope["path"], exc_info=error)
+                if status:  # the answer has begun: only cutting it off can tell the client
+                    raise
+                await problems.unexpected(scope["path"])(scope, receive, counted_send)
             finally:
-                seconds = time.monotonic() - started
+                seconds, status = time.monotonic() - started, status or 500
                 route = getattr(scope.get("route"), "path", "unmatched")
                 metrics.requests.labels(scope["method"], route, status).inc()
                 metrics.latency.labels(scope["method"], route).observe(seconds)
@@ -79,7 +88,7 @@ class Observe:
 
 
 def configure_logging(service: str, level: str) -> None:
-    """Log structured JSON lines to stderr, each naming its service and request."""
+    """Log structured JSON lines to stdout, each naming its service and request."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -15,7 +14,6 @@ from shared.errors import FeatlinkError
 from shared.service.tracing import trace_id
 
 MEDIA_TYPE = "application/problem+json"
-log = structlog.get_logger()
 
 
 class BusyError(FeatlinkError):
@@ -64,8 +62,13 @@ def problem(status: int, title: str, detail: str, path: str = "") -> JSONRespons
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
+def unexpected(path: str) -> JSONResponse:
+    """The answer to an error that is the service's own, of which the caller learns nothing more."""
+    return problem(500, "Internal error", "the service met an unexpected error; its log says more", path)
+
+
 def install(app: FastAPI) -> None:
-    """Answer every error of ``app`` with a problem body."""
+    """Answer every error that a caller can cause with a problem body."""
 
     @app.exception_handler(FeatlinkError)
     async def _featlink(request: Request, error: FeatlinkError) -> JSONResponse:
@@ -83,11 +86,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), request.url.path)
-
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error", path=request.url.path, exc_info=error)
-        return problem(
-            500, "Internal error", "the service met an unexpected error; its log says more", request.url.path
-        )
+        title = HTTPStatus(error.status_code).phrase
+        response = problem(error.status_code, title, str(error.detail), request.url.path)
+        response.headers.update(error.headers or {})  # Allow, at a 405
+        return response

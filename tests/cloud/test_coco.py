@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
-from cloud import coco
+from cloud.coco import _run_lengths, digest, dump, load, parse
 from shared.errors import DatasetError
 
 HEIGHT, WIDTH = 6, 8
@@ -52,9 +51,9 @@ def compress(runs: list[int]) -> str:
 
 
 def test_keeps_what_evaluation_needs() -> None:
-    truth = coco.parse(ground_truth())
-    assert truth == coco.parse(json.dumps(ground_truth(), indent=1).encode())
-    assert json.loads(coco.dump(truth)) == {
+    truth = parse(ground_truth())
+    assert truth == parse(json.dumps(ground_truth(), indent=1).encode())
+    assert json.loads(dump(truth)) == {
         "images": [{"id": 1, "width": WIDTH, "height": HEIGHT}, {"id": 2, "width": 9, "height": 9}],
         "categories": [{"id": 3}, {"id": 5}],
         "annotations": ground_truth()["annotations"],
@@ -62,14 +61,14 @@ def test_keeps_what_evaluation_needs() -> None:
 
 
 def test_same_content_has_the_same_digest() -> None:
-    shuffled = {key: value for key, value in reversed(ground_truth().items())}
+    shuffled = dict(reversed(ground_truth().items()))
     shuffled["annotations"] = [dict(reversed(one.items())) for one in shuffled["annotations"]]
-    canonical = coco.dump(coco.parse(ground_truth()))
-    assert coco.dump(coco.parse(shuffled)) == canonical
-    assert coco.dump(coco.load(canonical)) == canonical
+    canonical = dump(parse(ground_truth()))
+    assert dump(parse(shuffled)) == canonical
+    assert dump(load(canonical)) == canonical
     moved = ground_truth()
     moved["annotations"][0]["segmentation"][0][5] = np.nextafter(4.5, 5).item()
-    assert coco.digest(coco.dump(coco.parse(moved))) != coco.digest(canonical)
+    assert digest(dump(parse(moved))) != digest(canonical)
 
 
 @pytest.mark.parametrize("segmentation", [None, []])
@@ -77,8 +76,8 @@ def test_boxes_without_masks(segmentation: object) -> None:
     boxes = ground_truth()
     for one in boxes["annotations"]:
         one["segmentation"] = segmentation
-    assert not coco.parse(boxes).has_masks
-    assert coco.parse(ground_truth()).has_masks
+    assert not parse(boxes).has_masks
+    assert parse(ground_truth()).has_masks
 
 
 def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
@@ -140,7 +139,7 @@ def test_says_what_is_wrong_where(change: Callable[[dict[str, Any]], None], mess
     data = ground_truth()
     change(data)
     with pytest.raises(DatasetError, match=message) as raised:
-        coco.parse(data)
+        parse(data)
     assert "\n" not in str(raised.value)
 
 
@@ -151,12 +150,12 @@ def test_says_what_is_wrong_where(change: Callable[[dict[str, Any]], None], mess
 )
 def test_refuses_other_bytes(data: bytes) -> None:
     with pytest.raises(DatasetError):
-        coco.parse(data)
+        parse(data)
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
 def test_reads_compressed_counts_as_pycocotools_writes_them(runs: list[int]) -> None:
-    assert coco._run_lengths(compress(runs)) == runs
+    assert _run_lengths(compress(runs)) == runs
 
 
 @given(st.integers(0, 2**32 - 1), st.data())
@@ -164,21 +163,17 @@ def test_compressed_counts_must_cover_the_image(seed: int, data: st.DataObject) 
     truth = ground_truth()
     segmentation = truth["annotations"][2]["segmentation"]
     segmentation |= compressed(np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.4)
-    coco.parse(truth)
-    runs = coco._run_lengths(segmentation["counts"])
+    parse(truth)
+    runs = _run_lengths(segmentation["counts"])
     runs[data.draw(st.integers(0, len(runs) - 1))] += data.draw(st.integers(1, 1000))
     segmentation["counts"] = compress(runs)
     with pytest.raises(DatasetError, match="do not add up"):
-        coco.parse(truth)
+        parse(truth)
 
 
-def test_accepts_a_real_file() -> None:
-    folder = os.environ.get("FEATLINK_TEST_COCO")
-    if not folder:
-        pytest.skip("FEATLINK_TEST_COCO does not name a folder with COCO val2017")
-    raw = (Path(folder) / "annotations/instances_val2017.json").read_bytes()
-    truth = coco.parse(raw)
-    original = json.loads(raw)
-    kept = json.loads(coco.dump(truth))
+def test_accepts_a_real_file(coco: Path) -> None:
+    raw = (coco / "annotations/instances_val2017.json").read_bytes()
+    truth = parse(raw)
+    original, kept = json.loads(raw), json.loads(dump(truth))
     assert truth.has_masks
     assert kept["annotations"] == [{key: one[key] for key in kept["annotations"][0]} for one in original["annotations"]]

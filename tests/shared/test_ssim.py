@@ -22,11 +22,12 @@ def smooth(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 def pairs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     random = np.random.default_rng(1)
-    shape = (301, 1111)  # odd, and several blocks with a remainder both ways
+    shape = (301, 1111)  # odd, and more than one strip
     plane = smooth(shape)
     noise = random.normal(0, 10, shape).astype(np.float32)
     white = np.full(shape, 255, np.float32)
     return {
+        "well outside 0..255": (plane, 6 * plane - 600),
         "unrelated": (255 * random.random(shape, np.float32), 255 * random.random(shape, np.float32)),
         "noisy": (plane, plane + noise),
         "shifted": (plane, np.roll(plane, (1, 2), (0, 1))),
@@ -46,7 +47,7 @@ def test_float_planes_match_skimage(name: str) -> None:
     assert ssim(x, y) == pytest.approx(skimage_ssim(x.astype(np.float64), y.astype(np.float64)), abs=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(11, 11), (11, 300), (12, 27), (138, 522), (139, 523), (257, 64)])
+@pytest.mark.parametrize("shape", [(11, 11), (11, 300), (300, 12), (27, 31), (701, 403), (23, 20_001)])
 def test_uint8_planes_match_skimage_at_any_size(shape: tuple[int, int]) -> None:
     x = smooth(shape).astype(np.uint8)
     y = (smooth(shape, seed=1) // 2 + x // 2).astype(np.uint8)
@@ -83,12 +84,11 @@ def test_bounded_symmetric_and_exactly_one_on_itself(shape: tuple[int, int], see
     assert ssim(x, y) == pytest.approx(ssim(y, x), abs=1e-6)
 
 
-@pytest.mark.parametrize("factor", [10, 1e3, 1e6, 1e12])
-def test_values_far_outside_the_range_stay_bounded(factor: float) -> None:
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e12])
+def test_far_outside_the_range_ssim_stays_bounded(factor: float) -> None:
     x = smooth((60, 60))
     y = factor * smooth((60, 60), seed=1) - factor
-    value = ssim(x, y)
-    assert abs(value) < 1 if factor > 10 else value == pytest.approx(skimage_ssim(x, y), abs=1e-5)
+    assert abs(ssim(x, y)) < 1
     assert ssim(y, y) == 1
 
 
@@ -103,10 +103,11 @@ def test_threads_do_not_change_the_value() -> None:
         cv2.setNumThreads(threads)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (13, 17), (7, 70)])
+@pytest.mark.parametrize("size", [(1, 1), (13, 17), (41, 70)])
 def test_level_is_judged_on_its_tiled_plane(size: tuple[int, int]) -> None:
     random = np.random.default_rng(2)
     level = random.normal(1000, 1, (256, *size)).astype(np.float32)  # a range far from zero
+    level += np.linspace(-5, 5, 256, dtype=np.float32)[:, None, None]  # each channel its own mean, to tell them apart
     distorted = level + random.normal(0, 0.3, level.shape).astype(np.float32)
     low, scale = float(level.min()), 255 / float(np.ptp(level))
     planes = [(tile(side).astype(np.float64) - low) * scale for side in (level, distorted)]

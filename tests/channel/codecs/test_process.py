@@ -18,6 +18,7 @@ Program = Callable[[str], str]
 def test_large_data_flow_both_ways() -> None:
     data = os.urandom(5_000_000)
     assert run(["cat"], data, timeout_s=20) == data
+    assert run(["cat"], memoryview(data), timeout_s=20) == data
 
 
 def test_a_program_may_write_to_another_file() -> None:
@@ -63,9 +64,9 @@ def test_hanging_program_and_its_children_are_killed_and_reaped(program: Program
     # The child holds standard output open: killing only the parent would leave both it and the pipe.
     hanging = program(f"sleep 60 & echo $$ $! > {pids}; wait")
     start = time.monotonic()
-    with pytest.raises(CodecError, match=r"took longer than 0\.3 s and was stopped"):
-        run([hanging], bytes(1_000_000), timeout_s=0.3)
-    assert time.monotonic() - start < 5
+    with pytest.raises(CodecError, match="took longer than 1 s and was stopped"):
+        run([hanging], bytes(1_000_000), timeout_s=1)
+    assert time.monotonic() - start < 10
     parent, child = map(int, pids.read_text().split())
     with pytest.raises(ProcessLookupError):
         os.kill(parent, 0)

@@ -1,0 +1,111 @@
+"""Fixtures: data from the environment, seeded checkpoints, and the three services on real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+import uvicorn
+from fastapi import FastAPI
+from torchvision.models import get_model
+
+
+def _folder(variable: str, what: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: it names {what}")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def coco() -> Path:
+    """A folder with ``val2017/``, ``annotations/`` and perhaps ``extra/`` of COCO."""
+    return _folder("FEATLINK_TEST_COCO", "a folder of COCO val2017 images with annotations")
+
+
+@pytest.fixture(scope="session")
+def starter() -> Path:
+    """A folder with a trained checkpoint (*.safetensors) and its scenes in COCO's layout."""
+    return _folder("FEATLINK_TEST_STARTER", "a folder with a trained checkpoint and scenes")
+
+
+@pytest.fixture(scope="session")
+def photos(coco: Path) -> list[Path]:
+    """20 real photos of many shapes: grey, small, narrow, portrait, landscape."""
+    return sorted((coco / "extra").glob("*.jpg")) + sorted((coco / "val2017").glob("*.jpg"))[:13]
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Path of a checkpoint with seeded random weights, by model."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def checkpoint(model: str) -> Path:
+        path = folder / f"{model}.pth"
+        if not path.exists():
+            torch.manual_seed(7)
+            torch.save(get_model(model, weights=None, weights_backbone=None).state_dict(), path)
+        return path
+
+    return checkpoint
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Base URLs of three services."""
+
+    edge: str
+    channel: str
+    cloud: str
+
+
+@contextlib.contextmanager
+def serve(app: FastAPI) -> Iterator[str]:
+    """Serve an app on a free port, in a thread; yields its base URL."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def deploy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.AbstractContextManager[Deployment]]:
+    """A context manager that runs edge, channel and cloud with the given settings."""
+    from channel.app import create_app as channel_app
+    from channel.settings import ChannelSettings
+    from cloud.app import create_app as cloud_app
+    from cloud.settings import CloudSettings
+    from edge.app import create_app as edge_app
+    from edge.settings import EdgeSettings
+
+    @contextlib.contextmanager
+    def deployment(**settings: Any) -> Iterator[Deployment]:
+        database = f"sqlite:///{tmp_path_factory.mktemp('cloud')}/runs.sqlite"
+        with (
+            serve(cloud_app(CloudSettings(**{"database_url": database} | settings))) as cloud,
+            serve(channel_app(ChannelSettings(cloud_url=cloud))) as channel,
+            serve(edge_app(EdgeSettings(channel_url=channel, **settings))) as edge,
+        ):
+            deadline = time.monotonic() + 120
+            while not httpx.get(f"{edge}/readyz").is_success:
+                assert time.monotonic() < deadline, "not ready in time"
+                time.sleep(0.1)
+            yield Deployment(edge, channel, cloud)
+
+    return deployment

@@ -1,0 +1,96 @@
+"""Split inference over HTTP against stock torchvision called directly: bit for bit in the exact profile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as rle
+from torchvision.models import get_model
+from torchvision.transforms.functional import to_tensor
+
+MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
+SIZES = {
+    "min_size": int(os.environ.get("FEATLINK_TEST_MIN_SIZE", "128")),
+    "max_size": int(os.environ.get("FEATLINK_TEST_MAX_SIZE", "224")),
+}
+"""Of the network input: small by default, so that three models on 20 photos take a minute or two, not half an hour."""
+
+
+def stock(model: str, state: dict[str, torch.Tensor], **options: Any) -> torch.nn.Module:
+    network = get_model(model, weights=None, weights_backbone=None, **SIZES, **options)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def reference(network: torch.nn.Module, photo: Path) -> list[dict[str, Any]]:
+    """What torchvision says, written the way the services answer."""
+    with torch.inference_mode():
+        [out] = network([to_tensor(Image.open(photo).convert("RGB"))])
+    found = []
+    for i in range(len(out["boxes"])):
+        x1, y1, x2, y2 = (float(v) for v in out["boxes"][i])
+        entry = {
+            "image_id": None,
+            "category_id": int(out["labels"][i]),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": float(out["scores"][i]),
+        }
+        if "masks" in out:
+            code = rle.encode(np.asfortranarray((out["masks"][i, 0] > 0.5).numpy().astype(np.uint8)))
+            entry["segmentation"] = {"size": code["size"], "counts": code["counts"].decode()}
+        found.append(entry)
+    return found
+
+
+def answers(edge: str, photo: Path, **params: Any) -> list[dict[str, Any]]:
+    response = httpx.post(f"{edge}/v1/infer", content=photo.read_bytes(), params=params, timeout=120)
+    assert response.status_code == 200, response.text
+    detections: list[dict[str, Any]] = response.json()["detections"]
+    return detections
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_identity_equals_stock_torchvision_bit_for_bit(
+    model: str,
+    deploy: Callable[..., contextlib.AbstractContextManager[Any]],
+    random_checkpoint: Callable[[str], Path],
+    photos: list[Path],
+) -> None:
+    assert len(photos) >= 20
+    path = random_checkpoint(model)
+    network = stock(model, torch.load(path, weights_only=True), box_score_thresh=0.012)
+    settings = {"model": model, "weights": str(path), "profile": "exact", "score_threshold": 0.012, **SIZES}
+    total = 0
+    with deploy(**settings) as services:
+        for i, photo in enumerate(photos):
+            expected = reference(network, photo)
+            assert answers(services.edge, photo) == expected, photo.name
+            if i % 6 == 0:  # pixels sent as they are go through the whole network in the cloud
+                assert answers(services.edge, photo, mode="image") == expected, photo.name
+            total += len(expected)
+    assert total > len(photos)
+
+
+def test_trained_checkpoint_equals_stock_torchvision_bit_for_bit(
+    deploy: Callable[..., contextlib.AbstractContextManager[Any]], starter: Path, photos: list[Path]
+) -> None:
+    from safetensors.torch import load_file
+
+    [path] = starter.glob("*.safetensors")
+    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    network = stock(MODELS[0], state)
+    scenes = sorted((starter / "val2017").iterdir())[:12]
+    with deploy(weights=str(path), profile="exact", **SIZES) as services:
+        for picture in scenes + photos[:8]:
+            expected = reference(network, picture)
+            assert answers(services.edge, picture) == expected, picture.name
+            assert picture not in scenes or expected
