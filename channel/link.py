@@ -12,12 +12,12 @@ class Link(BaseModel):
     Lost packets are sent again until they arrive (time, not damage; damage is a distortion).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rate_mbps: float | None = Field(None, gt=0, description="10^6 bits per second; null: unlimited")
     rtt_ms: float = Field(0, ge=0, description="round-trip time")
     jitter_ms: float = Field(0, ge=0, description="standard deviation of the one-way delay")
-    loss: float = Field(0, ge=0, lt=1, description="probability that a packet is lost")
+    loss: float = Field(0, ge=0, le=0.99, description="probability that a packet is lost")
     mtu: int = Field(1500, ge=64, le=65535, description="bytes per packet")
     seed: int = Field(0, ge=0, lt=2**32)
 

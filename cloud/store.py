@@ -38,7 +38,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from cloud import coco
 from cloud.coco import Detection, GroundTruth
@@ -185,6 +185,12 @@ class Store:
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        try:
+            self._create_tables()
+        except DBAPIError:  # without SQLite's lock, another process may make the same table: then all are there now
+            self._create_tables()
+
+    def _create_tables(self) -> None:
         with self._writer.begin() as connection:
             _metadata.create_all(connection)
 
@@ -201,6 +207,12 @@ class Store:
         """
         if not _NAME.fullmatch(name):
             raise DatasetError(f"data set name {name!r} is not 1 to 64 of A-Z a-z 0-9 . _ -")
+        try:
+            return self._put_dataset(name, truth)
+        except IntegrityError:  # without SQLite's lock, another may put the name first: then it is seen now
+            return self._put_dataset(name, truth)
+
+    def _put_dataset(self, name: str, truth: GroundTruth) -> Dataset:
         canonical = coco.dump(truth)
         dataset = Dataset(name, coco.digest(canonical), len(truth.images), _now())
         row = vars(dataset) | {"ground_truth": zlib.compress(canonical, level=1)}

@@ -52,8 +52,9 @@ class Step(BaseModel):
         for name, value in params.items():
             if isinstance(value, int | float) and not abs(value) < 2**63:  # NaN too
                 raise ValueError(f"{name!r} is not a finite 64-bit number")
-        if _parse_arguments(_arguments(params)) != params:
-            raise ValueError(f"cannot be written as parameter=value: {params!r}")
+            match = _ARGUMENT.fullmatch(_arguments({name: value}))
+            if match is None or (match["name"], _parse_scalar(match["value"])) != (name, value):
+                raise ValueError(f"cannot be written as parameter=value: {name!r}, {value!r}")
         return params
 
     def __str__(self) -> str:

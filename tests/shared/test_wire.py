@@ -149,7 +149,7 @@ def frames(draw: st.DrawFn) -> Frame:
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(frames())
 def test_a_frame_is_read_as_it_was_written(frame: Frame) -> None:
     parts = wire.write(frame)

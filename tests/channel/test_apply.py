@@ -1,0 +1,346 @@
+"""Frame in, frame out: what is sent, what it costs and how good it is, recomputed from the bytes alone."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from channel.apply import Applied, apply
+from shared.conditions import from_fields, parse
+from shared.errors import ConditionError, FrameError
+from shared.pyramid import Sizes
+from shared.report import Report
+from shared.wire import Frame, Meta, Tensor
+
+SHAPES = {"p2": (20, 28), "p3": (10, 14), "p4": (5, 7), "p5": (3, 4), "p6": (2, 2)}
+SIZES = Sizes((75, 110), (80, 112), (96, 128))
+
+Levels = dict[str, np.ndarray]
+
+
+def uniform(seed: int = 0) -> Levels:
+    """Levels of 256 channels with uniformly spread values, each with a range of its own."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (rng.random((256, *shape)) * 3**k - k).astype(np.float32)
+        for k, (name, shape) in enumerate(SHAPES.items())
+    }
+
+
+def feature_frame(levels: Levels) -> Frame:
+    return Frame(Meta("feature", "m", "w", SIZES), tuple(Tensor(*item) for item in levels.items()))
+
+
+def image_frame(pixels: np.ndarray, resized: tuple[int, int]) -> Frame:
+    sizes = Sizes(pixels.shape[1:], resized, resized)
+    return Frame(Meta("image", "m", "w", sizes), (Tensor("image", pixels),))
+
+
+def pixels(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (3, height, width), dtype=np.uint8)
+
+
+def send(frame: Frame, condition: str, report: Report | None = None, fidelity: bool = True) -> Applied:
+    return apply(frame, parse(condition, frame.meta.domain), report or Report(), fidelity)
+
+
+# --- a reader of its own ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Received:
+    """One tensor, parsed from a frame's bytes without the code under test."""
+
+    bits: int | None
+    samples: np.ndarray
+    ranges: np.ndarray | None
+
+    def floats(self) -> np.ndarray:
+        """F' = q·(M - m)/(2^t - 1) + m in float64."""
+        if self.bits is None or self.ranges is None:
+            return self.samples.astype(np.float64)
+        low, high = (self.ranges[:, side, None, None].astype(np.float64) for side in (0, 1))
+        return self.samples * (high - low) / (2**self.bits - 1) + low
+
+
+def pad(length: int) -> int:
+    return -(-length // 64) * 64
+
+
+def samples(payload: bytes, bits: int, count: int) -> np.ndarray:
+    """Undo the dense t-bit stream, bit by bit."""
+    if bits == 16:
+        return np.frombuffer(payload, "<u2")
+    if bits > 8:
+        return np.frombuffer(payload[:count], np.uint8) + 256 * samples(payload[count:], bits - 8, count)
+    ones = np.unpackbits(np.frombuffer(payload, np.uint8), bitorder="little")[: count * bits]
+    return ones.reshape(count, bits) @ (1 << np.arange(bits))
+
+
+def receive(applied: Applied) -> tuple[dict[str, Any], dict[str, Received]]:
+    """Parse a frame as documented; its length must be what header and payloads take, to the byte."""
+    data = b"".join(applied.parts)
+    magic, version, zero, header_bytes, _ = struct.unpack_from("<8sHHIQ", data)
+    assert (magic, version, zero) == (b"FEATLINK", 1, 0)
+    header = msgspec.msgpack.decode(data[24 : 24 + header_bytes])
+    at, received = pad(24 + header_bytes), {}
+    for name, dtype, shape, _, bits, ranges in ([*info, None, None][:6] for info in header["tensors"]):
+        count = int(np.prod(shape))
+        length = 4 * count if dtype == "float32" else count if bits is None else -(-count * bits // 8)
+        payload = data[at : at + length]
+        flat = np.frombuffer(payload, dtype) if bits is None else samples(payload, bits, count)
+        pairs = None if ranges is None else np.frombuffer(ranges, "<f4").reshape(-1, 2)
+        received[name] = Received(bits, flat.reshape(shape), pairs)
+        at += pad(length)
+    assert at == len(data)
+    assert applied.report.bits == 8 * len(data)
+    return header, received
+
+
+def psnr(reference: Levels, received: dict[str, Received]) -> float:
+    """PSNR[F]: errors in the unit of 0..255 of each clean level, pooled over all samples."""
+    errors = []
+    for name, clean in reference.items():
+        span = float(clean.max()) - float(clean.min())
+        errors.append(((received[name].floats() - clean) * 255 / span).ravel())
+    return float(10 * np.log10(255**2 / np.mean(np.concatenate(errors) ** 2)))
+
+
+# --- features ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bits", "paper"), [(8, 58.92), (4, 34.31)])
+def test_quantisation_gives_the_papers_psnr(bits: int, paper: float) -> None:
+    levels = uniform()
+    applied = send(feature_frame(levels), f"quantize:bits={bits}")
+    assert applied.report.fidelity["psnr_f"] == pytest.approx(paper, abs=0.3)
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("per", ["level", "channel"])
+def test_samples_bits_and_psnr_are_those_of_the_formulas(bits: int, per: str) -> None:
+    levels = {name: level for name, level in uniform(bits).items() if name != "p2"}
+    applied = send(feature_frame(levels), f"quantize:bits={bits} @ range={per}")
+    _, received = receive(applied)
+    assert list(received) == list(levels)
+    for name, level in levels.items():
+        groups = level.reshape(1 if per == "level" else 256, -1).astype(np.float64)
+        low, high = groups.min(axis=1), groups.max(axis=1)
+        np.testing.assert_array_equal(received[name].ranges, np.stack([low, high], axis=1))
+        assert received[name].bits == bits
+        exact = (groups - low[:, None]) * ((2**bits - 1) / (high - low))[:, None]
+        clear = np.abs(exact - np.floor(exact) - 0.5) > 1e-3
+        np.testing.assert_array_equal(received[name].samples.reshape(groups.shape)[clear], np.rint(exact)[clear])
+    assert applied.report.fidelity["psnr_f"] == pytest.approx(psnr(levels, received), abs=0.01)
+
+
+def test_a_range_per_channel_is_finer() -> None:
+    levels = uniform()
+    for level in levels.values():
+        level *= np.linspace(0.01, 1, 256, dtype=np.float32)[:, None, None]
+    whole, each = (send(feature_frame(levels), f"quantize:bits=6 @ range={per}") for per in ("level", "channel"))
+    assert each.report.fidelity["psnr_f"] > whole.report.fidelity["psnr_f"] + 3
+    assert each.report.bits > whole.report.bits, "255 more ranges a level are not free"
+
+
+def test_identity_passes_the_tensors_on_untouched() -> None:
+    frame = feature_frame(uniform())
+    applied = send(frame, "identity")
+    assert applied.frame.tensors is frame.tensors
+    assert applied.report.fidelity == {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
+    _, received = receive(applied)
+    for tensor in frame.tensors:
+        np.testing.assert_array_equal(received[tensor.name].samples, tensor.data)
+
+
+def test_the_tensors_given_are_not_written_to() -> None:
+    levels = uniform()
+    before = {name: level.copy() for name, level in levels.items()}
+    send(feature_frame(levels), "quantize:bits=3 | quantize:bits=2")
+    for name, level in levels.items():
+        np.testing.assert_array_equal(level, before[name])
+
+
+def test_the_same_frame_gives_the_same_bytes() -> None:
+    first, second = (send(feature_frame(uniform()), "quantize:bits=5") for _ in range(2))
+    assert b"".join(first.parts) == b"".join(second.parts)
+
+
+def test_quantisation_after_quantisation_quantises_the_samples() -> None:
+    levels = uniform()
+    _, coarse = receive(send(feature_frame(levels), "quantize:bits=6"))
+    _, coarser = receive(send(feature_frame(levels), "quantize:bits=6 | quantize:bits=2"))
+    for name in levels:
+        assert coarser[name].bits == 2
+        np.testing.assert_array_equal(coarser[name].samples, np.rint(coarse[name].samples * 3 / 63))
+        np.testing.assert_array_equal(coarser[name].ranges, coarse[name].ranges)
+
+
+def test_a_constant_level_comes_back() -> None:
+    levels = {**uniform(), "p4": np.full((256, 5, 7), -2.5, np.float32)}
+    applied = send(feature_frame(levels), "quantize:bits=8")
+    _, received = receive(applied)
+    np.testing.assert_array_equal(received["p4"].floats(), levels["p4"])
+    assert applied.report.fidelity["psnr_f"] > 58.6  # a level without error only adds to it
+
+
+def test_p6_may_be_missing() -> None:
+    levels = uniform()
+    del levels["p6"]
+    assert list(receive(send(feature_frame(levels), "quantize:bits=8"))[1]) == ["p2", "p3", "p4", "p5"]
+
+
+def test_the_frame_says_what_was_done_to_it() -> None:
+    applied = send(feature_frame(uniform()), "quantize:bits=5 @ seed=3, range=channel")
+    header, _ = receive(applied)
+    assert header["condition"] == {
+        "steps": [{"type": "quantize", "params": {"bits": 5}}],
+        "seed": 3,
+        "range": "channel",
+    }
+    assert from_fields(header["condition"]) == parse("quantize:bits=5 @ seed=3, range=channel")
+    assert (header["domain"], header["model"], header["weights"]) == ("feature", "m", "w")
+    assert tuple(map(tuple, (header["original"], header["resized"], header["padded"]))) == (
+        SIZES.original,
+        SIZES.resized,
+        SIZES.padded,
+    )
+
+
+def test_the_report_grows() -> None:
+    before = Report({"backbone": 12.0, "serialize": 1000.0})
+    timings = send(feature_frame(uniform()), "quantize:bits=8", before).report.timings
+    assert list(timings) == ["backbone", "serialize", "fidelity", "distort"]
+    assert timings["backbone"] == 12
+    assert timings["serialize"] > 1000, "the edge's and the channel's together"
+    assert min(timings.values()) > 0
+    unmeasured = send(feature_frame(uniform()), "quantize:bits=8", before, fidelity=False).report
+    assert unmeasured.fidelity == {}
+    assert "fidelity" not in unmeasured.timings
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_features_that_are_not_finite_are_refused(bad: float) -> None:
+    levels = uniform()
+    levels["p3"][7, 1, 2] = bad
+    with pytest.raises(FrameError, match="p3: features are not finite"):
+        send(feature_frame(levels), "quantize:bits=8")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(-3e38, 3e38), (0, 1e-44), (1e38, 1.1e38), (-1e-38, 1e-38), (5, 5.000001)],
+    ids=str,
+)
+def test_absurd_features_are_sent_or_refused(values: tuple[float, float]) -> None:
+    level = np.random.default_rng(0).choice(np.array(values, np.float32), (256, 2, 2))
+    frame = feature_frame({"p6": level})
+    _, received = receive(send(frame, "quantize:bits=8", fidelity=False))
+    np.testing.assert_array_equal(received["p6"].floats().astype(np.float32), level)
+    try:
+        send(frame, "quantize:bits=8")
+    except FrameError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (Tensor("p2", np.zeros((256, 2, 2), np.float16)), "p2 is float16, a channel takes float32"),
+        (Tensor("p2", np.zeros((256, 2, 2), np.uint8)), "p2 is uint8, a channel takes float32"),
+        (Tensor("p2", np.zeros((256, 2, 2), np.uint8), 8, np.zeros((1, 2), np.float32)), "p2 is uint8"),
+        (Tensor("p2", np.zeros((3, 2, 2), np.float32)), "256 channels, not 3"),
+    ],
+)
+def test_what_is_no_clean_pyramid_is_refused(tensor: Tensor, message: str) -> None:
+    with pytest.raises(FrameError, match=message):
+        send(Frame(Meta("feature", "m", "w", SIZES), (tensor,)), "quantize:bits=8")
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("image: quantize(bits=8)", "condition is for the image domain, the frame for feature"),
+        ("image: identity", "condition is for the image domain"),
+        ("sharpen:by=2", "unknown distortion 'sharpen'; known are identity, .*quantize"),
+        ("quantize:bits=17", "quantize: bits: Input should be less than or equal to 16"),
+        ("quantize", "quantize: bits: Field required"),
+        ("quantize(bits=8, mode=fast)", "quantize: mode: Extra inputs are not permitted"),
+        ("quantize:bits=8 | quantize:bits=few", "quantize: bits: Input should be a valid integer"),
+    ],
+)
+def test_conditions_that_cannot_be_applied_are_refused(condition: str, message: str) -> None:
+    with pytest.raises(ConditionError, match=message):
+        send(feature_frame({"p6": np.zeros((256, 2, 2), np.float32)}), condition)
+
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resized", [(80, 112), (40, 61), (75, 110), (150, 55)])
+def test_at_input_the_image_is_resized_as_torchvision_does(resized: tuple[int, int]) -> None:
+    """16 bits tell values apart that differ by 1/257; where torch is not near a tie they must be the same."""
+    clean = pixels(75, 110)
+    _, received = receive(send(image_frame(clean, resized), "quantize:bits=16"))
+    image = torch.from_numpy(clean).double()[None]
+    wanted = torch.nn.functional.interpolate(image, size=resized, mode="bilinear", align_corners=False)[0].numpy()
+    exact = wanted * 257
+    near_a_tie = np.abs(exact - np.floor(exact) - 0.5) < 257 * 1e-3
+    assert received["image"].samples.shape == (3, *resized)
+    np.testing.assert_array_equal(received["image"].samples[~near_a_tie], np.rint(exact)[~near_a_tie])
+    assert near_a_tie.mean() < 0.6
+
+
+@pytest.mark.parametrize("bits", [1, 4, 7, 8, 12])
+@pytest.mark.parametrize("at", ["input", "original"])
+def test_pixels_are_quantised_over_their_nominal_range(bits: int, at: str) -> None:
+    clean = pixels(64, 96) // 2  # never near 255: the range does not follow the content
+    applied = send(image_frame(clean, (64, 96)), f"quantize:bits={bits} @ at={at}")
+    _, received = receive(applied)
+    np.testing.assert_array_equal(received["image"].ranges, [[0, 255]])
+    np.testing.assert_array_equal(received["image"].samples, np.rint(clean * ((2**bits - 1) / 255)))
+    mse = np.mean((received["image"].floats() - clean) ** 2)
+    expected = 10 * np.log10(255**2 / mse) if mse else None
+    measured = applied.report.fidelity["psnr_i"]
+    assert measured == (None if bits == 8 else pytest.approx(expected, abs=0.01))
+
+
+def test_at_original_the_image_keeps_its_size_and_8_bits_keep_its_pixels() -> None:
+    clean = pixels(75, 110)
+    applied = send(image_frame(clean, (80, 112)), "quantize:bits=8 @ at=original")
+    np.testing.assert_array_equal(receive(applied)[1]["image"].samples, clean)
+    assert applied.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
+
+
+def test_at_input_rounding_to_8_bits_is_the_loss() -> None:
+    applied = send(image_frame(pixels(75, 110), (160, 224)), "quantize:bits=8")
+    assert applied.report.fidelity["psnr_i"] == pytest.approx(58.92, abs=0.3)
+
+
+def test_identity_passes_the_image_on_untouched() -> None:
+    frame = image_frame(pixels(75, 110), (80, 112))
+    for condition in ("identity", "identity @ at=original"):
+        applied = send(frame, condition)
+        assert applied.frame.tensors is frame.tensors
+        assert applied.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
+        receive(applied)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((3, 75, 111), np.uint8), np.zeros((1, 75, 110), np.uint8), np.zeros((3, 75, 110), np.float32)]
+)
+def test_what_is_not_the_original_image_is_refused(image: np.ndarray) -> None:
+    frame = Frame(Meta("image", "m", "w", SIZES), (Tensor("image", image),))
+    with pytest.raises(FrameError, match="not uint8 RGB of its original size"):
+        send(frame, "quantize:bits=8")
+
+
+def test_a_feature_condition_does_not_go_with_an_image() -> None:
+    with pytest.raises(ConditionError, match="condition is for the feature domain, the frame for image"):
+        send(image_frame(pixels(75, 110), (80, 112)), "feature: quantize(bits=8)")
