@@ -66,7 +66,7 @@ class Client:
         try:
             response = client.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise BenchError(f"{client.base_url}: {error or type(error).__name__}") from None
+            raise BenchError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
         try:
             body: dict[str, Any] = response.json()
         except ValueError:

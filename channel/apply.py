@@ -19,7 +19,7 @@ from shared import bitstream, wire
 from shared.conditions import Condition
 from shared.errors import ConditionError, FrameError
 from shared.fidelity import Fidelity, compare_images, compare_pyramids
-from shared.packing import dequantize, level_range, quantize
+from shared.packing import TILES, dequantize, level_range, quantize
 from shared.pyramid import Array
 from shared.report import Report
 from shared.timing import timed
@@ -119,8 +119,9 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     """The clean floats a chain starts from; an image's are its pixels at the size the condition is ``at``."""
     if frame.meta.domain == "feature":
         for tensor in frame.tensors:
-            if tensor.data.dtype != np.float32 or tensor.bits is not None:
-                raise FrameError(f"{tensor.name} is {tensor.data.dtype.name}, a channel takes float32 features")
+            if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != TILES**2:
+                has = f"{tensor.data.dtype.name} in {len(tensor.data)} channels"
+                raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {TILES**2}")
         return {tensor.name: tensor.data for tensor in frame.tensors}  # type: ignore[misc]
     pixels = frame.tensor("image").data
     if pixels.dtype != np.uint8 or pixels.shape != (3, *frame.meta.sizes.original):

@@ -7,13 +7,23 @@ import struct
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from shared.errors import ImageError
 from shared.pyramid import Image as Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation. Pillow's own exif_transpose also rewrites the other tags, and fails where one is unusual."""
 
 
 def decode(data: bytes, max_pixels: int) -> Pixels:
@@ -33,7 +43,7 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
         raise ImageError("no image in the request")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
+            warnings.simplefilter("ignore")  # of many pixels, where max_pixels decides, and of odd metadata
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
@@ -41,7 +51,9 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
                 # Pillow opens 16-bit colour PNGs as 8-bit ones; IHDR, always first, has the true depth.
                 if image.mode not in _MODES or (image.format == "PNG" and data[24] > 8):
                     raise ImageError(f"images of mode {image.mode} are not supported: send 8 bits per channel")
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+                rgb = image.convert("RGB")
+                return np.asarray(rgb if turn is None else rgb.transpose(turn))
     except Image.DecompressionBombError:
         raise ImageError(f"image exceeds the limit of {max_pixels} pixels") from None
     except UnidentifiedImageError:

@@ -69,7 +69,8 @@ class _Compiled:
             warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still traces with torch.jit
             frontend = FrontEndManager().load_by_framework("pytorch")
             # The frontend itself: openvino.convert_model would report its use to OpenVINO's makers.
-            graph = frontend.convert(frontend.load(TorchScriptPythonDecoder(module, example_input=(example,))))
+            decoder = TorchScriptPythonDecoder(module, example_input=(example,))  # must outlive the conversion
+            graph = frontend.convert(frontend.load(decoder))
         graph.reshape(openvino.PartialShape(list(shape)))
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()

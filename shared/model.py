@@ -106,7 +106,7 @@ class SplitModel:
         return self._prepare(np.zeros((height, width, 3), np.uint8))[1]
 
     def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
-        tensor = torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255)
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).contiguous().float().div(255)
         images, _ = self.network.transform([tensor])
         height, width = images.tensors.shape[-2:]
         return images.tensors, Sizes((image.shape[0], image.shape[1]), images.image_sizes[0], (height, width))
@@ -183,8 +183,12 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         size = getattr(config, name) or checkpoint.metadata.get(name)
         if size is not None:
             options[name] = int(size)
-    if config.score_threshold is not None:
-        options["box_score_thresh"] = config.score_threshold
+    given = {
+        "box_score_thresh": config.score_threshold,
+        "rpn_post_nms_top_n_test": config.proposals,
+        "box_detections_per_img": config.max_detections,
+    }
+    options |= {name: value for name, value in given.items() if value is not None}
     network: GeneralizedRCNN = get_model(config.model, weights=None, weights_backbone=None, **options)
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
         # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,11 +92,10 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor], dict[str, str]]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model", state) if isinstance(state, dict) else state
-    except pickle.UnpicklingError:  # its own text advises to run the code
+    except OSError as error:
+        raise ModelError(f"cannot read weights {path}: {error.strerror or error}") from None
+    except Exception:  # a damaged pickle makes torch.load raise anything; some of its texts advise to run the code
         raise ModelError(f"cannot read weights {path}: damaged, or more than tensors in it") from None
-    except Exception as error:  # a damaged pickle can make torch.load raise anything
-        [line, *_] = str(error).strip().splitlines() or [""]
-        raise ModelError(f"cannot read weights {path}: {type(error).__name__}: {line}") from None
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ModelError(f"{path} does not hold a state dict of tensors")
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}

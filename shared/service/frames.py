@@ -100,13 +100,14 @@ class NextService:
             response = await self._client.post(path, content=_chunks(parts), params=params, headers=headers)
             body = response.json()
         except httpx.HTTPError as error:
-            raise UpstreamError(f"{self.name} at {self.url}: {error or type(error).__name__}") from None
+            raise UpstreamError(f"{self.name} at {self.url}: {str(error) or type(error).__name__}") from None
         except ValueError:
             raise UpstreamError(f"{self.name} at {self.url} did not answer JSON") from None
-        if response.headers.get("content-type", "").startswith(MEDIA_TYPE):
-            raise RelayedProblem(response.status_code, body)
-        if not response.is_success or not isinstance(body, dict):
+        is_problem = response.headers.get("content-type", "").startswith(MEDIA_TYPE)
+        if not isinstance(body, dict) or not (is_problem or response.is_success):
             raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
+        if is_problem:
+            raise RelayedProblem(response.status_code, body)
         return body, (time.monotonic() - started) * 1e3
 
     async def unready(self) -> str | None:
@@ -114,7 +115,7 @@ class NextService:
         try:
             response = await self._client.get("/readyz", timeout=5)
         except httpx.HTTPError as error:
-            return f"{self.name} at {self.url}: {error or type(error).__name__}"
+            return f"{self.name} at {self.url}: {str(error) or type(error).__name__}"
         return None if response.is_success else f"{self.name} is not ready"
 
     async def close(self) -> None:

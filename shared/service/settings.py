@@ -37,6 +37,8 @@ class ModelSettings(BaseSettings):
     min_size: int | None = Field(None, ge=32, le=4096, description="shorter side of the network input, pixels")
     max_size: int | None = Field(None, ge=32, le=4096, description="longer side of the network input at most, pixels")
     score_threshold: float | None = Field(None, ge=0, le=1, description="lowest score that is reported")
+    proposals: int | None = Field(None, ge=1, le=4000, description="regions the RPN hands on; default 1000")
+    max_detections: int | None = Field(None, ge=1, le=1000, description="detections per image; default 100")
     threads: int = Field(0, ge=0, description="CPU threads of one inference; 0: all")
 
     def config(self) -> ModelConfig:

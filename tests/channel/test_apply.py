@@ -252,10 +252,13 @@ def test_absurd_features_are_sent_or_refused(values: tuple[float, float]) -> Non
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
-        (Tensor("p2", np.zeros((256, 2, 2), np.float16)), "p2 is float16, a channel takes float32"),
-        (Tensor("p2", np.zeros((256, 2, 2), np.uint8)), "p2 is uint8, a channel takes float32"),
+        (
+            Tensor("p2", np.zeros((256, 2, 2), np.float16)),
+            "p2 is float16 in 256 channels, distortions take float32 in 256",
+        ),
+        (Tensor("p2", np.zeros((256, 2, 2), np.uint8)), "p2 is uint8 in 256 channels"),
         (Tensor("p2", np.zeros((256, 2, 2), np.uint8), 8, np.zeros((1, 2), np.float32)), "p2 is uint8"),
-        (Tensor("p2", np.zeros((3, 2, 2), np.float32)), "256 channels, not 3"),
+        (Tensor("p2", np.zeros((3, 2, 2), np.float32)), "p2 is float32 in 3 channels"),
     ],
 )
 def test_what_is_no_clean_pyramid_is_refused(tensor: Tensor, message: str) -> None:
@@ -294,7 +297,7 @@ def test_at_input_the_image_is_resized_as_torchvision_does(resized: tuple[int, i
     near_a_tie = np.abs(exact - np.floor(exact) - 0.5) < 257 * 1e-3
     assert received["image"].samples.shape == (3, *resized)
     np.testing.assert_array_equal(received["image"].samples[~near_a_tie], np.rint(exact)[~near_a_tie])
-    assert near_a_tie.mean() < 0.6
+    assert near_a_tie.mean() < 0.7
 
 
 @pytest.mark.parametrize("bits", [1, 4, 7, 8, 12])

@@ -22,7 +22,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-SIZES = {"min_size": 128, "max_size": 224}
+SIZES = {"min_size": 128, "max_size": 224, "proposals": 100, "max_detections": 10}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.conditions import Condition, Step, from_fields, parse
@@ -50,11 +50,13 @@ def typed(condition: Condition) -> str:
     return repr(condition)
 
 
+@settings(max_examples=50)
 @given(CONDITIONS)
 def test_text_round_trips(condition: Condition) -> None:
     assert typed(parse(str(condition))) == typed(condition)
 
 
+@settings(max_examples=50)
 @given(CONDITIONS)
 def test_json_round_trips(condition: Condition) -> None:
     text = condition.model_dump_json()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.packing import dequantize, level_range, quantize, tile, untile
+from shared.packing import dequantize, level_range, quantize, stack, tile, unstack, untile
 
 BITS = st.integers(1, 16)
 PER = st.sampled_from(["level", "channel"])
@@ -33,7 +33,7 @@ def formula(level: np.ndarray, ranges: np.ndarray, bits: int) -> np.ndarray:
     return (level.astype(np.float64) - low) * (2**bits - 1) / span
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(levels(), BITS, PER)
 def test_quantize_rounds_the_formula_to_nearest(level: np.ndarray, bits: int, per: str) -> None:
     ranges = level_range(level, per)
@@ -45,7 +45,7 @@ def test_quantize_rounds_the_formula_to_nearest(level: np.ndarray, bits: int, pe
     assert np.abs(samples - exact).max() < 0.501
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(levels(), BITS, PER)
 def test_the_ends_of_the_range_are_exact(level: np.ndarray, bits: int, per: str) -> None:
     ranges = level_range(level, per)
@@ -102,16 +102,56 @@ def test_quantize_does_not_write_to_its_input() -> None:
     np.testing.assert_array_equal(level, before)
 
 
-@given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([np.uint8, np.uint16, np.float32]))
-def test_channel_k_is_tile_k_div_16_k_mod_16(height: int, width: int, dtype: type) -> None:
-    level = np.arange(256 * height * width).reshape(256, height, width).astype(dtype)
-    plane = tile(level)
-    assert plane.shape == (16 * height, 16 * width)
-    for k in (0, 1, 15, 16, 100, 255):
-        row, column = divmod(k, 16)
-        rows, columns = slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
-        np.testing.assert_array_equal(plane[rows, columns], level[k])
-    np.testing.assert_array_equal(untile(plane), level)
+def distinct(height: int, width: int, dtype: type = np.uint16) -> np.ndarray:
+    """A level whose samples differ as far as the dtype can say."""
+    return np.arange(256 * height * width).reshape(256, height, width).astype(dtype)
+
+
+def part(plane: np.ndarray, row: int, column: int, height: int, width: int) -> np.ndarray:
+    """The tile in this row and column of a grid."""
+    return plane[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.sampled_from([16, 32, 64, 128, 256]),
+    st.sampled_from([np.uint8, np.uint16, np.float32]),
+)
+def test_channel_k_is_tile_k_div_columns_k_mod_columns(height: int, width: int, columns: int, dtype: type) -> None:
+    level = distinct(height, width, dtype)
+    plane = tile(level, columns)
+    assert plane.shape == (256 // columns * height, columns * width)
+    for k in (0, 1, 15, 16, 31, 100, 255):
+        np.testing.assert_array_equal(part(plane, k // columns, k % columns, height, width), level[k])
+    np.testing.assert_array_equal(untile(plane, columns), level)
+
+
+def test_16_columns_are_the_default() -> None:
+    level = distinct(2, 3)
+    np.testing.assert_array_equal(tile(level), tile(level, 16))
+    np.testing.assert_array_equal(untile(tile(level)), level)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 5))
+def test_stacked_levels_stand_under_each_other(height: int, width: int, count: int) -> None:
+    sizes = [(-(-height // 2**k), -(-width // 2**k)) for k in range(count)]
+    levels = {f"p{k + 2}": distinct(*size) for k, size in enumerate(sizes)}
+    plane = stack(levels)
+    assert plane.shape[1] == max(16 * 2**k * size[1] for k, size in enumerate(sizes))
+    top = 0
+    for k, level in enumerate(levels.values()):
+        columns, (_, rows, _) = 16 * 2**k, level.shape
+        band = plane[top : top + 256 // columns * rows]
+        grid = tile(level, columns)
+        np.testing.assert_array_equal(band[:, : grid.shape[1]], grid)
+        assert (band[:, grid.shape[1] :] == grid[:, -1:]).all(), "extended by the last column"
+        top += len(band)
+    assert top == len(plane)
+    back = unstack(plane, {name: level.shape for name, level in levels.items()})
+    assert list(back) == list(levels)
+    for name, level in levels.items():
+        np.testing.assert_array_equal(back[name], level)
 
 
 def test_other_channel_counts_and_grids_are_refused() -> None:

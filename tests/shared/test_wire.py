@@ -149,7 +149,7 @@ def frames(draw: st.DrawFn) -> Frame:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(frames())
 def test_a_frame_is_read_as_it_was_written(frame: Frame) -> None:
     parts = wire.write(frame)
@@ -327,7 +327,7 @@ def test_a_hundred_thousand_damaged_frames_are_refused() -> None:
     assert all(len(message.splitlines()) == 1 for message in set(messages))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.binary(max_size=40))
 def test_garbage_with_a_correct_header_checksum_is_refused(header: bytes, body: bytes) -> None:
     refusal(assemble(header, body))

@@ -1,0 +1,162 @@
+"""Packet loss, independent or in bursts, and its concealment (DESIGN 5).
+
+The loss model is Gilbert's (1960): a two-state Markov chain that loses every packet in its bad state and none in
+its good one; Elliott (1963) generalised it, hence the name Gilbert–Elliott.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from channel.distortions.base import Distortion, Planes
+from shared.bitstream import Samples, dtype_for, pack, unpack
+from shared.packing import quantize
+
+Concealment = Literal["zero", "mean", "none"]
+Mask = npt.NDArray[np.bool_]
+
+
+class PacketLoss(Distortion):
+    """Cut the payload (:func:`shared.bitstream.pack`) into packets, lose some, conceal what was in them.
+
+    Each level's packets are its own.
+    """
+
+    on_payload: ClassVar[bool] = True
+
+    type: Literal["packet_loss"] = "packet_loss"
+    rate: float = Field(ge=0, le=1, description="mean share of packets that are lost")
+    burst: float = Field(
+        default=1,
+        ge=1,
+        description="mean number of packets lost in a row, at least the 1/(1 - rate) of independent losses; "
+        "1: independent losses",
+    )
+    mtu: int = Field(default=1500, ge=64, le=65535, description="bytes per packet, headers included")
+    header: int = Field(default=40, ge=0, le=60, description="bytes of headers per packet; IPv4, UDP and RTP take 40")
+    conceal: Concealment = Field(
+        default="zero",
+        description="what lost samples become. zero: the sample nearest to the feature value 0; mean: the mean of the "
+        "channel's received samples; none: as in the receive buffer, where bits that did not arrive are 0",
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> PacketLoss:
+        if self.burst > 1 and self.burst * (1 - self.rate) < 1:
+            least = f"{1 / (1 - self.rate):.6g}" if self.rate < 1 else "unlimited"
+            raise ValueError(
+                f"burst={self.burst:g} is too short for rate={self.rate:g}: "
+                f"the mean burst of independent losses (burst=1) is {least}"
+            )
+        return self
+
+    def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
+        """Lose packets of one level or image."""
+        payload = pack(planes.samples.reshape(-1), planes.bits)
+        packets = lose_packets(self._packets(payload.size), self.rate, self.burst, rng)
+        lost = np.repeat(packets, self.mtu - self.header)[: payload.size]
+        if self.conceal == "none":
+            received = np.where(lost, np.uint8(0), payload)
+            samples = unpack(received, planes.bits, planes.samples.size).reshape(planes.samples.shape)
+        else:
+            missing = lost_samples(lost, planes.bits, planes.samples.size).reshape(planes.samples.shape)
+            samples = conceal(planes, missing, self.conceal)
+        return replace(planes, samples=samples)
+
+    def overhead_bits(self, payload_bits: int) -> int:
+        """Bits of the packets' headers."""
+        return 8 * self.header * self._packets(-(-payload_bits // 8))
+
+    def _packets(self, payload_bytes: int) -> int:
+        return -(-payload_bytes // (self.mtu - self.header))
+
+
+def lose_packets(count: int, rate: float, burst: float, rng: np.random.Generator) -> Mask:
+    """Decide which packets are lost.
+
+    With P(bad → good) = 1/burst a burst lasts ``burst`` packets in the mean, and with
+    P(good → bad) = rate/(burst·(1 - rate)) the chain is in its bad state for a share ``rate`` of the time.
+    It starts stationary, so every packet is lost with that probability.
+
+    Args:
+        count: number of packets.
+        rate: probability of loss, 0..1.
+        burst: mean length of a burst, at least 1/(1 - rate); 1 for independent losses.
+        rng: one number is drawn per packet.
+
+    Returns:
+        Shape (count,), true where lost.
+
+    Example:
+        >>> lose_packets(16, 0.3, 4.0, np.random.default_rng(4)).astype(int).tolist()
+        [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    """
+    begin, end = (rate / (burst * (1 - rate)), 1 / burst) if burst > 1 else (rate, 1 - rate)
+    draws = rng.random(count)
+    # As begin <= 1 - end, a draw below begin leads to the bad state from either, one from 1 - end on to the good
+    # state from either, and one between them leaves the state as the latest decisive draw made it.
+    lost = draws < begin
+    decisive = lost | (draws >= 1 - end)
+    lost[:1] = draws[:1] < rate
+    latest = np.maximum.accumulate(np.where(decisive, np.arange(count), 0))
+    return lost[latest]
+
+
+def lost_samples(lost: Mask, bits: int, count: int) -> Mask:
+    """Find the samples of which any bit is lost.
+
+    Args:
+        lost: shape (nbytes(count, bits),), which bytes of the packed stream are lost.
+        bits: t in 1..16.
+        count: number of samples.
+
+    Returns:
+        Shape (count,).
+
+    Example:
+        >>> lost_samples(np.array([False, True, False]), 6, 4).tolist()
+        [False, True, True, False]
+    """
+    ones = np.full(count, (1 << bits) - 1, dtype_for(bits))
+    missing: Mask = unpack(np.where(lost, np.uint8(0), pack(ones, bits)), bits, count) != ones
+    return missing
+
+
+def conceal(planes: Planes, missing: Mask, how: Literal["zero", "mean"]) -> Samples:
+    """Replace missing samples.
+
+    Args:
+        planes: samples of shape (C, H, W).
+        missing: same shape.
+        how: ``zero`` for the sample nearest to the feature value 0, ``mean`` for the rounded mean of the samples
+            received of the same channel; if none was, of the level; if none at all, the middle of the range.
+
+    Returns:
+        Samples of shape (C, H, W).
+
+    Example:
+        >>> planes = Planes(np.array([[[10, 20, 99]]], np.uint8), 8, np.array([[-1.0, 1.0]], np.float32))
+        >>> missing = np.array([[[False, False, True]]])
+        >>> conceal(planes, missing, "mean").tolist(), conceal(planes, missing, "zero").tolist()
+        ([[[10, 20, 15]]], [[[10, 20, 128]]])
+    """
+    substitutes = _zeros(planes) if how == "zero" else _means(planes, missing)
+    return np.where(missing, substitutes, planes.samples)
+
+
+def _zeros(planes: Planes) -> Samples:
+    low, high = planes.ranges[:, :1, None], planes.ranges[:, 1:, None]
+    return quantize(np.minimum(np.maximum(low, 0), high), planes.ranges, planes.bits)
+
+
+def _means(planes: Planes, missing: Mask) -> Samples:
+    counts = (~missing).sum(axis=(1, 2))
+    totals = np.where(missing, 0, planes.samples).sum(axis=(1, 2), dtype=np.int64)
+    of_all = totals.sum() / counts.sum() if counts.any() else 1 << (planes.bits - 1)
+    means = np.where(counts > 0, totals / np.maximum(counts, 1), of_all)
+    return np.rint(means).astype(planes.samples.dtype)[:, None, None]

@@ -1,0 +1,55 @@
+"""Destroy the order of samples within limits and keep their histogram (DESIGN 5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from channel.distortions.base import Distortion, Planes
+from shared.bitstream import Samples
+
+
+class RankShuffle(Distortion):
+    """Permute samples of near rank among one another: the histogram is kept exactly, the order is not."""
+
+    type: Literal["rank_shuffle"] = "rank_shuffle"
+    span: int = Field(ge=1, description="ranks in a window, in samples; 1 changes nothing")
+
+    def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
+        """Shuffle the ranks of a level's (C, H, W) samples."""
+        return replace(planes, samples=shuffle_ranks(planes.samples, self.span, rng))
+
+
+def shuffle_ranks(samples: Samples, span: int, rng: np.random.Generator) -> Samples:
+    """Sort the samples, and permute them inside consecutive windows of ``span`` ranks.
+
+    Equal samples are ranked in C order. Permuting them changes nothing; with few bits many are equal, so a span
+    must exceed the number of samples of one value to have much effect.
+
+    Args:
+        samples: any shape, not empty.
+        span: ranks in a window; the last window may be shorter.
+        rng: draws the permutations, of the windows that hold different values only.
+
+    Returns:
+        Same shape and dtype, with the same histogram.
+
+    Example:
+        >>> shuffle_ranks(np.array([50, 10, 40, 20, 30], np.uint8), 2, np.random.default_rng(3)).tolist()
+        [50, 20, 40, 10, 30]
+    """
+    flat = samples.reshape(-1)
+    order = np.argsort(flat, kind="stable")  # a radix sort for integers of 8 and 16 bits
+    ranked = flat[order]
+    span = min(span, flat.size)
+    whole = flat.size - flat.size % span
+    windows = ranked[:whole].reshape(-1, span)
+    mixed = windows[:, 0] != windows[:, -1]
+    windows[mixed] = rng.permuted(windows[mixed], axis=1)
+    rng.shuffle(ranked[whole:])
+    shuffled = np.empty_like(flat)
+    shuffled[order] = ranked
+    return shuffled.reshape(samples.shape)

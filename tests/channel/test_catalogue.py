@@ -1,0 +1,50 @@
+"""What a condition can name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from channel.catalogue import STEPS, chain, schemas
+from channel.codecs import Vvenc
+from channel.distortions.quantize import Quantize
+from shared.conditions import parse
+from shared.errors import ConditionError
+
+
+def test_a_chain_keeps_its_order() -> None:
+    steps = chain(parse("quantize:bits=8 | identity | vvenc:qp=37 | quantize:bits=2"))
+    assert steps == (Quantize(bits=8), Vvenc(qp=37), Quantize(bits=2))
+    assert chain(parse("identity")) == ()
+
+
+def test_every_step_has_a_schema_under_its_own_name() -> None:
+    json.dumps(schemas())
+    assert schemas().keys() == STEPS.keys()
+    for name, schema in schemas().items():
+        assert schema["properties"]["type"]["const"] == name
+        assert STEPS[name].model_fields["type"].default == name
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_refuses_parameters_it_does_not_have(name: str) -> None:
+    with pytest.raises(ConditionError, match=f"^{name}: .*nonsense: Extra inputs are not permitted") as caught:
+        chain(parse(f"{name}:nonsense=1"))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("sharpen:by=2", "unknown distortion 'sharpen'; known are identity, .*quantize.*vvenc"),
+        ("quantize:bits=17", "quantize: bits: Input should be less than or equal to 16"),
+        ("quantize", "quantize: bits: Field required"),
+        ("quantize:type=blur, bits=8", "quantize: type: Input should be 'quantize'"),
+        ("vvenc:qp=64", "vvenc: qp: Input should be less than or equal to 63"),
+        ("vvenc | jpeg", "a chain can code once"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(condition: str, message: str) -> None:
+    with pytest.raises(ConditionError, match=message):
+        chain(parse(condition))

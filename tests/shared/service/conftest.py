@@ -1,0 +1,62 @@
+"""A service of its own for each test, asked without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI
+
+from shared.service.app import create_service
+from shared.service.observe import configure_logging
+from shared.service.settings import ServiceSettings
+
+T = TypeVar("T")
+
+
+async def nothing() -> None:
+    pass
+
+
+_HOOKS = {"load": nothing, "unready": nothing, "close": nothing}
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Log as a service does: structlog's own default draws pictures of tracebacks, which takes seconds."""
+    configure_logging("test", "info")
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def make_service() -> Callable[..., FastAPI]:
+    """Make a service; by default it is ready at once and takes bodies of up to a mebibyte."""
+
+    def make(max_body_mb: int = 1, **hooks: Any) -> FastAPI:
+        settings = ServiceSettings(max_body_mb=max_body_mb)
+        return create_service("test", "A service.", settings, **(_HOOKS | hooks))
+
+    return make
+
+
+@pytest.fixture
+def visit() -> Callable[[FastAPI, Callable[[httpx.AsyncClient], Awaitable[T]]], T]:
+    """Run a scenario with a client of an app that is started before and stopped after."""
+
+    def run(app: FastAPI, scenario: Callable[[httpx.AsyncClient], Awaitable[T]]) -> T:
+        async def main() -> T:
+            transport = httpx.ASGITransport(app)
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+            ):
+                return await scenario(client)
+
+        return asyncio.run(main())
+
+    return run
