@@ -68,8 +68,10 @@ def run(
         distorted = {
             name: _distort(part, step, condition, name, (image, name, i)) for name, part in sent.planes.items()
         }
-        payload_bits = sum(8 * bitstream.nbytes(part.samples.size, part.bits) for part in distorted.values())
-        sent = replace(sent, planes=distorted, overhead_bits=sent.overhead_bits + step.overhead_bits(payload_bits))
+        overhead = sum(
+            step.overhead_bits(8 * bitstream.nbytes(part.samples.size, part.bits)) for part in distorted.values()
+        )
+        sent = replace(sent, planes=distorted, overhead_bits=sent.overhead_bits + overhead)
     return sent
 
 

@@ -106,7 +106,7 @@ class SplitModel:
         return self._prepare(np.zeros((height, width, 3), np.uint8))[1]
 
     def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).contiguous().float().div(255)
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255)
         images, _ = self.network.transform([tensor])
         height, width = images.tensors.shape[-2:]
         return images.tensors, Sizes((image.shape[0], image.shape[1]), images.image_sizes[0], (height, width))

@@ -25,9 +25,9 @@ from shared.model_config import ModelConfig
 from shared.pyramid import LEVELS, Pyramid
 
 SIZES: dict[str, Any] = {"min_size": 128, "max_size": 224}
-FEW: dict[str, Any] = {"score_threshold": 0.02, "proposals": 100, "max_detections": 10}
+FEW: dict[str, Any] = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
 STOCK_FEW: dict[str, Any] = {
-    "box_score_thresh": 0.02,
+    "box_score_thresh": 0.005,
     "rpn_post_nms_top_n_test": 100,
     "box_detections_per_img": 10,
 }

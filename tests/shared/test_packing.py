@@ -58,6 +58,13 @@ def test_the_ends_of_the_range_are_exact(level: np.ndarray, bits: int, per: str)
     np.testing.assert_array_equal(back[level == high], level[level == high])
 
 
+@pytest.mark.parametrize("bits", [1, 8, 9, 16])
+@pytest.mark.parametrize("ends", [(0, 1e-44), (-1e-38, 1e-38), (1e-30, 2e-30), (7, 7.000001), (-3e38, 3e38)])
+def test_ranges_at_the_limits_of_float32_are_used_in_full(ends: tuple[float, float], bits: int) -> None:
+    level = np.array(ends, np.float32).reshape(1, 1, 2)
+    assert quantize(level, level_range(level), bits).ravel().tolist() == [0, 2**bits - 1]
+
+
 @given(levels(), BITS, PER)
 def test_dequantize_is_the_formula(level: np.ndarray, bits: int, per: str) -> None:
     ranges = level_range(level, per)

@@ -58,6 +58,14 @@ def test_every_order_of_a_window_is_as_likely(count: int) -> None:
     assert chisquare(list(seen.values())).pvalue > 0.01
 
 
+def test_windows_are_permuted_independently() -> None:
+    windows = np.arange(6000, dtype=np.uint16).reshape(-1, 3)
+    moves = shuffle_ranks(windows, 3, stream(0)).astype(int) - windows
+    _, counts = np.unique(moves, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert chisquare(counts).pvalue > 0.01
+
+
 def test_windows_of_equal_samples_stay() -> None:
     samples = np.repeat(np.arange(4, dtype=np.uint8), 50)
     assert (shuffle_ranks(samples, 25, stream(0)) == samples).all()
