@@ -43,6 +43,6 @@ ENV FEATLINK_HOST=0.0.0.0 \
     NUMBA_CACHE_DIR=/tmp/numba
 EXPOSE 8000
 # Until the start period is over, failures do not count: a service may be loading its model, or downloading it.
-HEALTHCHECK --interval=5s --timeout=10s --start-period=10m --retries=3 CMD ["python", "-c", \
+HEALTHCHECK --interval=10s --timeout=10s --start-period=10m --retries=3 CMD ["python", "-c", \
     "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['FEATLINK_PORT'] + '/readyz')"]
 CMD ["python", "-m", "edge"]
