@@ -48,6 +48,7 @@ class SplitModel:
         self.weights = weights
         self.profile = profile
         self.categories = categories
+        self._sizes: dict[tuple[int, int], Sizes] = {}
 
     @torch.inference_mode()
     def pyramid(self, image: Image) -> Pyramid:
@@ -103,7 +104,9 @@ class SplitModel:
     @torch.inference_mode()
     def image_sizes(self, height: int, width: int) -> Sizes:
         """The sizes torchvision's transform gives an image of (height, width) pixels."""
-        return self._prepare(np.zeros((height, width, 3), np.uint8))[1]
+        if (height, width) not in self._sizes:  # asked of the transform itself, so once a size
+            self._sizes[height, width] = self._prepare(np.zeros((height, width, 3), np.uint8))[1]
+        return self._sizes[height, width]
 
     def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255)
@@ -182,7 +185,7 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
     for name in ("min_size", "max_size"):
         size = getattr(config, name) or checkpoint.metadata.get(name)
         if size is not None:
-            options[name] = int(size)
+            options[name] = _pixels(name, size)
     given = {
         "box_score_thresh": config.score_threshold,
         "rpn_post_nms_top_n_test": config.proposals,
@@ -201,6 +204,13 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         odd = (missing or unexpected)[0]
         raise ModelError(f"the weights do not fit {config.model}: {'no' if missing else 'unexpected'} {odd}")
     return network
+
+
+def _pixels(name: str, size: int | str) -> int:
+    try:
+        return int(size)
+    except ValueError:
+        raise ModelError(f"the weights' metadata says {name} is {size!r}, which is no number of pixels") from None
 
 
 def _freeze_batch_norm(module: nn.Module, eps: float) -> None:

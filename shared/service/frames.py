@@ -75,7 +75,8 @@ class NextService:
     def __init__(self, name: str, url: str, timeout_s: float) -> None:
         self.name = name
         self.url = url
-        self._client = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5))
+        # trust_env: the link to the next service never goes through a proxy meant for the internet.
+        self._client = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5), trust_env=False)
 
     async def send(
         self, path: str, parts: list[wire.Buffer], params: Mapping[str, str], headers: Mapping[str, str]
