@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,11 @@ class Detections:
         boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the original image.
         scores: float32 (N,), in 0..1, falling.
         labels: int64 (N,), category ids as the checkpoint numbers them (official: COCO's).
-        masks: float32 (N, H, W) in 0..1 at the original size; None for a box-only model.
+        masks: N arrays float32 (H, W) in 0..1 at the original size, made when they are asked for; None for a
+            box-only model.
     """
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
-    masks: npt.NDArray[np.float32] | None
+    masks: Sequence[npt.NDArray[np.float32]] | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from shared.detections import Detections
@@ -134,14 +137,41 @@ class SplitModel:
         images = ImageList(torch.empty(1).expand(1, 3, *sizes.padded), [sizes.resized])
         proposals, _ = network.rpn(images, features)
         results, _ = network.roi_heads(features, proposals, [sizes.resized])
-        [result] = network.transform.postprocess(results, [sizes.resized], [sizes.original])
+        [result] = results
+        boxes = resize_boxes(result["boxes"], sizes.resized, sizes.original)
         masks = result.get("masks")
         return Detections(
-            result["boxes"].numpy(),
+            boxes.numpy(),
             result["scores"].numpy(),
             result["labels"].numpy(),
-            None if masks is None else masks[:, 0].numpy(),
+            None if masks is None else _PastedMasks(masks, boxes, sizes.original),
         )
+
+
+class _PastedMasks(Sequence[npt.NDArray[np.float32]]):
+    """torchvision's ``postprocess`` of masks, one at a time: 100 masks at the image's size would be 120 MB and more."""
+
+    def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
+        self._masks = masks
+        self._boxes = boxes
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    @overload
+    def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[npt.NDArray[np.float32]]: ...
+
+    @torch.inference_mode()
+    def __getitem__(self, index: int | slice) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        one = paste_masks_in_image(self._masks[index][None], self._boxes[index][None], self._size)
+        pasted: npt.NDArray[np.float32] = one[0, 0].numpy()
+        return pasted
 
 
 def build(config: ModelConfig, heads: bool = True) -> SplitModel:
