@@ -1,7 +1,7 @@
 # One image for edge, channel and cloud; the command says which one a container runs.
 # Every dependency comes as a wheel, so no stage needs a compiler.
 
-# torch's requirements apart from the others: its layer, nine tenths of the image, is rebuilt only when they change.
+# torch's requirements apart from the others: its layer, most of the image, is rebuilt only when they change.
 FROM python:3.11-slim-bookworm AS requirements
 WORKDIR /requirements
 COPY constraints.txt pyproject.toml ./

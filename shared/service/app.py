@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from importlib.metadata import version
 
@@ -49,10 +50,17 @@ def create_service(
             app.state.failed = True
             app.state.stop()
 
+    async def load_and_freeze() -> None:
+        await load()
+        # What is loaded now stays: without this, a full collection looks through all of torch every few requests
+        # and stops the event loop for a quarter of a second.
+        gc.collect()
+        gc.freeze()
+
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         nonlocal loading
-        loading = asyncio.create_task(load())
+        loading = asyncio.create_task(load_and_freeze())
         loading.add_done_callback(stop_on_failure)
         yield
         with contextlib.suppress(FeatlinkError):
