@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import openvino
 import torch
 from openvino.frontend import FrontEndManager
@@ -18,6 +20,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
+from shared.buffers import BufferPool
 from shared.roi_align import FastRoIAlign
 
 
@@ -73,11 +76,18 @@ class _Compiled:
             graph = frontend.convert(frontend.load(decoder))
         graph.reshape(openvino.PartialShape(list(shape)))
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        self._buffers = BufferPool(keep=8)
         self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        outputs = self._request.infer({0: x.contiguous().numpy()}, share_inputs=True)
-        return [torch.from_numpy(outputs[i]) for i in range(len(outputs))]
+        outputs = self._request.infer({0: x.contiguous().numpy()}, share_inputs=True, share_outputs=True)
+        return [self._copy(outputs[i]) for i in range(len(outputs))]
+
+    def _copy(self, output: npt.NDArray[np.float32]) -> Tensor:
+        """Out of the request's memory, which its next inference overwrites."""
+        copy = np.frombuffer(self._buffers.take(output.nbytes), output.dtype).reshape(output.shape)
+        np.copyto(copy, output)
+        return torch.from_numpy(copy)
 
 
 class _Tuple(nn.Module):

@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
-import numpy as np
 from fastapi import Request
 from starlette.responses import StreamingResponse
 
 from shared import wire
+from shared.buffers import BufferPool
 from shared.errors import FeatlinkError, FrameError
 from shared.service.problems import MEDIA_TYPE, RelayedProblem, UpstreamError
 from shared.service.tracing import traceparent
 
 _CHUNK = 1 << 20
+_received = BufferPool(keep=2)
 
 
 class LengthRequiredError(FeatlinkError):
@@ -44,7 +45,7 @@ async def read_frame(request: Request, limits: wire.Limits) -> tuple[wire.Frame,
     length = int(declared)
     if length > limits.frame_bytes:
         raise FrameError(f"frame of {length} bytes exceeds the limit of {limits.frame_bytes}")
-    buffer = np.empty(length, np.uint8).data  # not zeroed: pages are taken as bytes arrive
+    buffer = _received.take(length)  # not zeroed: pages are taken as bytes arrive
     received, checked = 0, False
     async for chunk in request.stream():
         if received + len(chunk) > length:
