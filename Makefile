@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STARTER ?= ../shared/starter
 OUT ?= out/demo
+LIMIT ?= 24
 
 .PHONY: setup demo test lint format clean
 
@@ -17,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/featlink demo --dataset $(STARTER) --weights $(STARTER)/starter_fp16.safetensors --out $(OUT)
+	$(BIN)/featlink demo --dataset $(STARTER) --weights $(STARTER)/starter_fp16.safetensors --limit $(LIMIT) --out $(OUT)
 
 test: setup
 	$(BIN)/python -m pytest
