@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STARTER ?= ../shared/starter
 OUT ?= out/demo
-LIMIT ?= 24
+LIMIT ?= 16
 
 .PHONY: setup demo test lint format clean
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench.client import Client
 from bench.dataset import Dataset
@@ -87,8 +87,8 @@ def _row(client: Client, domain: str, chain: str, run: str) -> Row:
 
 def table(rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal."""
-    out = Table("domain", "condition", title="Mask R-CNN over a link")
-    for heading in ("AP bbox", "AP segm", "kB/image", "bpp", "ms/image"):
+    out = Table("domain", Column("condition", min_width=16), title="Mask R-CNN over a link")
+    for heading in ("AP bbox", "AP segm", "kB/image", "bpp", "ms"):
         out.add_column(heading, justify="right")
     for row in rows:
         out.add_row(
