@@ -114,19 +114,19 @@ def test_a_declared_length_that_is_a_lie_does_not_help(app: FastAPI, visit: Any)
 def test_beyond_its_queue_a_service_is_busy(make_service: Callable[..., FastAPI], visit: Any) -> None:
     app, worker, gate = make_service(), Worker(2), threading.Event()
 
-    @app.get("/work")
+    @app.get("/job")
     async def work() -> str:
         async with worker.admit():
             await worker.run(gate.wait)
             return "done"
 
     async def scenario(client: httpx.AsyncClient) -> list[httpx.Response]:
-        accepted = [asyncio.create_task(client.get("/work")) for _ in range(2)]
+        accepted = [asyncio.create_task(client.get("/job")) for _ in range(2)]
         await asyncio.sleep(0.05)
-        refused = [await client.get("/work") for _ in range(3)]
+        refused = [await client.get("/job") for _ in range(3)]
         alive = await client.get("/livez")
         gate.set()
-        return [*await asyncio.gather(*accepted), *refused, alive, await client.get("/work")]
+        return [*await asyncio.gather(*accepted), *refused, alive, await client.get("/job")]
 
     answers = visit(app, scenario)
     worker.close()
