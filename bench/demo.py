@@ -30,7 +30,8 @@ class Row:
         ap_segm: of masks; None for a box-only model.
         bits_per_image: mean.
         bpp: bits per pixel of the original pictures.
-        ms_per_image: mean of all stages' time; measuring fidelity is not among them.
+        ms_per_image: mean of all stages' time, without measuring fidelity. In the feature domain only the first
+            condition pays the backbone: the edge keeps the pyramid for the others.
         run: its id in the cloud.
     """
 
