@@ -26,7 +26,7 @@ _EQUAL_SIGMAS = ("16", "34.6", "43.7")
 
 def _paper() -> Iterator[tuple[str, str]]:
     for domain, sigma, window in _BLURS:
-        name = f"paper.table1.{domain}.sigma{sigma}.window{window}"
+        name = f"paper.table1.{domain}.sigma{sigma}-window{window}"
         yield name, f"{domain}: gaussian_blur(sigma={sigma}, window={window})"
     rows = (
         ("table2", "gaussian_noise", "sigma", (1, 3, 5)),
