@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import Response
 
 from channel.apply import Applied, apply
-from channel.catalogue import chain, schemas
+from channel.bitstreams import keep
+from channel.catalogue import chain, schema
 from channel.link import Link
 from channel.settings import ChannelSettings
 from channel.streams import stream
 from shared import conditions, wire
 from shared.conditions import Condition
+from shared.named import NAMED
 from shared.report import HEADER, read_header
 from shared.service.app import create_service, serve
 from shared.service.frames import NextService, frame_response, read_frame
@@ -35,6 +39,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     chain(default)
     link = Link()
     limits = wire.Limits(frame_bytes=settings.max_body)
+    tools = settings.tools()
     worker = Worker(settings.max_requests)
     cloud = NextService("cloud", settings.cloud_url, settings.timeout_s)
 
@@ -61,7 +66,15 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             condition = default.model_copy(update={"domain": frame.meta.domain})
         else:
             condition = conditions.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
-        return await worker.run(lambda: apply(frame, condition, report, fidelity))
+        erasure = link.erasure()
+
+        def work() -> Applied:
+            applied = apply(frame, condition, report, fidelity, tools, erasure)
+            if settings.keep_bitstreams is not None:
+                keep(applied, settings.keep_bitstreams)
+            return applied
+
+        return await worker.run(work)
 
     @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
     async def transmit(request: Request, run: str | None = None, fidelity: _Measure = True) -> dict[str, Any]:
@@ -69,10 +82,11 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         async with worker.admit():
             applied = await receive(request, fidelity)
             meta, report = applied.frame.meta, applied.report
-            bits = report.bits or 0
-            transfer_ms = link.transfer_ms(bits, stream(link.seed, "link", meta.image_id, meta.key))
-            report = report.with_timings(transfer=transfer_ms)
-            app.state.metrics.link_bits.labels(meta.domain).inc(bits)
+            transfer = link.transfer(report.bits or 0, stream(link.seed, "link", meta.image_id, meta.key))
+            report = msgspec.structs.replace(report.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
+            app.state.metrics.link_bits.labels(meta.domain).inc(transfer.bits)
+            if link.wait:
+                await asyncio.sleep(transfer.ms / 1e3)
             params = {} if run is None else {"run": run}
             answer, _ = await cloud.send("/v1/detect", applied.parts, params, report.header())
             return answer
@@ -94,7 +108,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     async def put_condition(
         condition: Annotated[
             str | dict[str, Any],
-            Body(examples=["quantize:bits=4", {"steps": [{"type": "quantize", "params": {"bits": 4}}]}]),
+            Body(examples=["quantize:bits=4", {"steps": [{"type": "quantize", "bits": 4}]}]),
         ],
     ) -> dict[str, Any]:
         """Used for frames that bring none, in the frame's own domain."""
@@ -106,7 +120,8 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
 
     @app.get("/v1/conditions", summary="The catalogue of distortions, with JSON schema")
     async def catalogue() -> dict[str, Any]:
-        return {"condition": Condition.model_json_schema(), "distortions": schemas()}
+        """The JSON schema of a condition, and the text form of each named one."""
+        return {"schema": schema(), "named": NAMED}
 
     @app.get("/v1/link", summary="The simulated link")
     async def get_link() -> Link:

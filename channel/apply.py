@@ -15,6 +15,7 @@ from channel.catalogue import ChainStep
 from channel.chain import Sent
 from channel.codecs import Tools
 from channel.distortions.base import Planes
+from channel.distortions.packet_loss import PacketLoss
 from shared import bitstream, wire
 from shared.conditions import Condition
 from shared.errors import ConditionError, FrameError
@@ -39,16 +40,23 @@ class Applied:
         parts: the frame's bytes; unless a codec's bitstreams take the samples' place, they are what crosses the link.
         report: the sender's, with the channel's timings, bits and fidelity.
         bitstreams: what a codec made of each plane.
+        extension: of a file with such a bitstream.
     """
 
     frame: Frame
     parts: list[wire.Buffer]
     report: Report
     bitstreams: Mapping[str, bytes]
+    extension: str
 
 
 def apply(
-    frame: Frame, condition: Condition, report: Report, fidelity: bool = True, tools: Tools | None = None
+    frame: Frame,
+    condition: Condition,
+    report: Report,
+    fidelity: bool = True,
+    tools: Tools | None = None,
+    erasure: PacketLoss | None = None,
 ) -> Applied:
     """Send a frame through a condition.
 
@@ -58,18 +66,22 @@ def apply(
         report: what the sender reported.
         fidelity: measure it (nothing to measure under identity).
         tools: the codecs' programs; default: the bundled ones.
+        erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
+            name it, as it belongs to the link.
 
     Returns:
         The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
 
     Raises:
-        ConditionError: unknown distortion, or of the other domain.
+        ConditionError: unknown distortion, or of the other domain, or a codec on a link that erases packets.
         CodecError: an encoder or decoder failed.
         FrameError: the frame is quantised already, or its features are not finite, or of no use to fidelity.
     """
     if condition.domain != frame.meta.domain:
         raise ConditionError(f"condition is for the {condition.domain} domain, the frame for {frame.meta.domain}")
     steps = catalogue.chain(condition)
+    if erasure is not None:
+        steps = catalogue.checked((*steps, erasure))
     meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
     if not steps:
         out, distort_ms = Frame(meta, frame.tensors), 0.0
@@ -89,7 +101,8 @@ def apply(
             report = report.with_timings(fidelity=fidelity_ms)
     parts, write_ms = timed(lambda: wire.write(out))
     report = report.with_timings(distort=distort_ms, serialize=write_ms + report.timings.get("serialize", 0))
-    return Applied(out, parts, Report(report.timings, _bits(out, parts, sent), measured), sent.bitstreams)
+    report = Report(report.timings, _bits(out, parts, sent), measured)
+    return Applied(out, parts, report, sent.bitstreams, sent.extension)
 
 
 def _send(
@@ -101,6 +114,8 @@ def _send(
     tools: Tools,
 ) -> Sent:
     bits = chain.first_depth(condition, steps)
+    if condition.range == "fixed":
+        references = {name: np.clip(values, *ranges[name][0]) for name, values in references.items()}
     planes = {n: Planes(quantize(values, ranges[n], bits), bits, ranges[n]) for n, values in references.items()}
     image = frame.meta.key if frame.meta.image_id is None else frame.meta.image_id
     return chain.run(planes, steps, condition, image, tools)
@@ -138,9 +153,12 @@ def _range(name: str, values: Array, condition: Condition) -> npt.NDArray[np.flo
     if name == "image":
         return _PIXEL_RANGE
     try:
-        return level_range(values, condition.range)
+        measured = level_range(values, "channel" if condition.range == "channel" else "level")
     except ValueError as error:
         raise FrameError(f"{name}: {error}") from None
+    if condition.range != "fixed":
+        return measured
+    return np.array([condition.ranges.get(name) or condition.ranges["p5"]], np.float32)  # p6 is p5's samples
 
 
 def _fidelity(references: Mapping[str, Array], out: Frame) -> dict[str, float | None]:

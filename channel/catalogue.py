@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Union
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from channel.codecs import Av1, Codec, Hevc, Jpeg, Vvenc
 from channel.distortions import DISTORTIONS
@@ -36,19 +36,30 @@ def chain(condition: Condition) -> tuple[ChainStep, ...]:
             steps.append(STEPS[step.type].model_validate(step.params))
         except ValidationError as error:
             raise ConditionError(f"{step.type}: {validation_line(error)}") from None
-    _check_order([step.type for step in condition.steps], steps)
-    return tuple(steps)
+    return checked(tuple(steps))
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """JSON schema of each step's parameters, by name."""
-    return {name: TypeAdapter(step).json_schema() for name, step in STEPS.items()}
+def checked(steps: tuple[ChainStep, ...]) -> tuple[ChainStep, ...]:
+    """The steps as they are, if their order has a meaning.
 
-
-def _check_order(names: list[str], steps: list[ChainStep]) -> None:
+    Raises:
+        ConditionError: it has none, in one line.
+    """
     coded = [i for i, step in enumerate(steps) if isinstance(step, Codec)]
     if len(coded) > 1:
         raise ConditionError("a chain can code once: two bitstreams do not cross one link")
-    for name, step in zip(names[coded[0] :], steps[coded[0] :], strict=True) if coded else ():
+    for step in steps[coded[0] :] if coded else ():
         if isinstance(step, Distortion) and step.on_payload:
-            raise ConditionError(f"{name} damages a payload of samples, not a codec's bitstream")
+            raise ConditionError(f"{step.type} damages a payload of samples, not a codec's bitstream")
+    return steps
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a condition, each step a union of all distortions and codecs, told apart by ``type``."""
+    union: Any = Union[tuple(STEPS.values())]  # noqa: UP007 - classes known at run time only
+    step = TypeAdapter(Annotated[union, Field(discriminator="type")]).json_schema()
+    condition = Condition.model_json_schema()
+    steps = step.pop("$defs")
+    for definition in steps.values():  # pydantic wants the tag, but as it has a default, does not say so
+        definition["required"] = ["type", *definition.get("required", [])]
+    return {**condition, "$defs": {**condition["$defs"], **steps, "Step": step}}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from channel.catalogue import ChainStep
-from channel.codecs import Codec, Coded, Tools, code_planes, code_rgb
+from channel.codecs import Codec, Tools, code_planes, code_rgb
 from channel.distortions.base import Distortion, Planes
 from channel.distortions.quantize import Quantize, requantize
 from channel.streams import stream
@@ -22,11 +22,13 @@ class Sent:
     Attributes:
         planes: as the receiver has them, by tensor name.
         bitstreams: what a codec made of them, by plane name; they cross the link in the samples' place.
+        extension: of a file with such a bitstream.
         overhead_bits: what crosses besides, e.g. packet headers.
     """
 
     planes: dict[str, Planes]
     bitstreams: dict[str, bytes] = field(default_factory=dict)
+    extension: str = ""
     overhead_bits: int = 0
 
 
@@ -99,11 +101,8 @@ def _code(sent: Sent, codec: Codec, condition: Condition, tools: Tools) -> Sent:
         coded = dict(zip(planes, streams, strict=True))
         decoded = {name: untile(one.decoded) for name, one in coded.items()}
     received = {name: replace(part, samples=decoded[name]) for name, part in planes.items()}
-    return replace(sent, planes=received, bitstreams=_bitstreams(coded))
-
-
-def _bitstreams(coded: Mapping[str, Coded]) -> dict[str, bytes]:
-    return {name: one.bitstream for name, one in coded.items()}
+    bitstreams = {name: one.bitstream for name, one in coded.items()}
+    return replace(sent, planes=received, bitstreams=bitstreams, extension=codec.container)
 
 
 def _at_depth(planes: Planes, bits: int) -> Planes:

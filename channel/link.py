@@ -1,16 +1,31 @@
-"""The link: how long a frame takes at a rate, with a round trip, jitter and lost packets."""
+"""The link: how long a frame takes at a rate, with a round trip, jitter and lost packets, and what losses do."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from channel.distortions.packet_loss import Concealment, PacketLoss
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A frame's way over the link.
+
+    Attributes:
+        ms: from the first bit leaving to the last arriving.
+        bits: what was sent, packets sent again included.
+    """
+
+    ms: float
+    bits: int
+
 
 class Link(BaseModel):
-    """A simulated link. The default takes no time.
-
-    Lost packets are sent again until they arrive (time, not damage; damage is a distortion).
-    """
+    """A simulated link. The default takes no time and loses nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -18,31 +33,44 @@ class Link(BaseModel):
     rtt_ms: float = Field(0, ge=0, description="round-trip time")
     jitter_ms: float = Field(0, ge=0, description="standard deviation of the one-way delay")
     loss: float = Field(0, ge=0, le=0.99, description="probability that a packet is lost")
+    on_loss: Literal["retransmit", "erase"] = Field(
+        "retransmit",
+        description="lost packets are sent again until they arrive (time, no damage), or not (damage, concealed)",
+    )
+    conceal: Concealment = Field("zero", description="what erased samples become; see packet_loss")
     mtu: int = Field(1500, ge=64, le=65535, description="bytes per packet")
+    wait: bool = Field(False, description="really take the time, instead of only reporting it")
     seed: int = Field(0, ge=0, lt=2**32)
 
-    def transfer_ms(self, bits: int, rng: np.random.Generator) -> float:
-        """How long ``bits`` take from the first leaving to the last arriving.
+    def erasure(self) -> PacketLoss | None:
+        """What the link's losses do to samples; None if nothing."""
+        if self.on_loss == "retransmit" or not self.loss:
+            return None
+        return PacketLoss(rate=self.loss, mtu=self.mtu, conceal=self.conceal)
 
-        One-way delay, plus serialisation at the rate, plus, for each round of retransmissions, a round
+    def transfer(self, bits: int, rng: np.random.Generator) -> Transfer:
+        """Send ``bits``.
+
+        They take the one-way delay, plus serialisation at the rate, plus, for each round of retransmissions, a round
         trip and the lost packets' serialisation.
 
         Args:
-            bits: what crosses the link.
+            bits: what is to cross the link.
             rng: the stream of this image's jitter and losses.
 
-        Returns:
-            Milliseconds, at least 0.
-
         Example:
-            >>> Link(rate_mbps=10, rtt_ms=40).transfer_ms(1_000_000, np.random.default_rng(0))
-            120.0
+            >>> Link(rate_mbps=10, rtt_ms=40).transfer(1_000_000, np.random.default_rng(0))
+            Transfer(ms=120.0, bits=1000000)
         """
         per_ms = np.inf if self.rate_mbps is None else self.rate_mbps * 1e3
-        delay = self.rtt_ms / 2 + rng.normal(0, self.jitter_ms)
-        total = max(0.0, delay) + bits / per_ms
-        lost = rng.binomial(-(-bits // (8 * self.mtu)), self.loss)
+        ms = max(0.0, self.rtt_ms / 2 + rng.normal(0, self.jitter_ms))
+        sent = bits
+        lost = self._lost(-(-bits // (8 * self.mtu)), rng)
         while lost:
-            total += self.rtt_ms + lost * 8 * self.mtu / per_ms
-            lost = rng.binomial(lost, self.loss)
-        return float(total)
+            ms += self.rtt_ms
+            sent += lost * 8 * self.mtu
+            lost = self._lost(lost, rng)
+        return Transfer(float(ms + sent / per_ms), sent)
+
+    def _lost(self, packets: int, rng: np.random.Generator) -> int:
+        return int(rng.binomial(packets, self.loss)) if self.on_loss == "retransmit" else 0

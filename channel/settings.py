@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
+from channel.codecs import Tools
 from shared.service.settings import ServiceSettings
 
 
@@ -13,3 +16,11 @@ class ChannelSettings(ServiceSettings):
     port: int = Field(8002, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     cloud_url: str = Field("http://127.0.0.1:8003", description="where the cloud listens")
     condition: str = Field("identity", description="the default condition's chain, text or JSON form")
+    ffmpeg: str | None = Field(None, description="FFmpeg with libvvenc; default: the bundled one")
+    vvencapp: str | None = Field(None, description="VVenC's own encoder, used instead of FFmpeg's")
+    vvdecapp: str | None = Field(None, description="VVdeC's own decoder, used instead of FFmpeg's")
+    keep_bitstreams: Path | None = Field(None, description="folder in which codecs' bitstreams are kept")
+
+    def tools(self) -> Tools:
+        """The codecs' programs; one may take as long as the whole answer."""
+        return Tools(self.timeout_s, self.ffmpeg, self.vvencapp, self.vvdecapp)

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud import coco, heads
+from cloud import coco, image_fidelity
 from cloud.coco import Detection
 from cloud.results import to_coco
 from cloud.settings import CloudSettings
@@ -21,6 +21,7 @@ from cloud.summary import run_metrics
 from shared import conditions, wire
 from shared.conditions import Condition, Domain
 from shared.errors import ConflictError, NotFoundError
+from shared.pyramid import Pyramid
 from shared.report import HEADER, Report, read_header
 from shared.service.app import create_service, serve
 from shared.service.frames import read_frame
@@ -57,6 +58,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     limits = wire.Limits(frame_bytes=settings.max_body)
     worker = Worker(settings.max_requests)
     store = Store(settings.database_url)
+    detector = _Detector()
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
@@ -104,14 +106,14 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
             report = read_header(request.headers.get(HEADER))
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
             if run is None:
-                return _answer(network, frame, *await worker.run(lambda: _detect(network, frame, report)))
+                return _answer(network, frame, *await worker.run(lambda: detector(network, frame, report)))
             image_id = _image_id(frame)
             result = await asyncio.to_thread(_stored, store, run, image_id, frame)
             if result is None:
-                found, report = await worker.run(lambda: _detect(network, frame, report))
-                fresh = Result(image_id, found, report.bits or 0, report.fidelity, report.timings)
+                found, report = await worker.run(lambda: detector(network, frame, report))
+                fresh = Result(image_id, found, report.bits or 0, report.fidelity, report.timings, report.link_bits)
                 result = (await asyncio.to_thread(store.add_result, run, fresh))[0]
-            report = Report(dict(result.timings), result.bits, dict(result.fidelity))
+            report = Report(dict(result.timings), result.bits, dict(result.fidelity), result.link_bits)
             return _answer(network, frame, result.detections, report)
 
     @app.get("/v1/datasets", summary="The stored data sets")
@@ -206,10 +208,19 @@ def _stored(store: Store, run_id: str, image_id: int, frame: Frame) -> Result | 
     return store.find_result(run_id, image_id)
 
 
-def _detect(model: SplitModel, frame: Frame, report: Report) -> tuple[list[Detection], Report]:
-    detections, heads_ms = timed(lambda: heads.detect(model, frame))
-    results, encode_ms = timed(lambda: to_coco(detections, frame.meta.image_id))
-    return results, report.with_timings(heads=heads_ms, encode=encode_ms)
+class _Detector:
+    """Frame → COCO results; remembers the last clean image's pyramid, to measure [F] of its distorted versions."""
+
+    def __init__(self) -> None:
+        self._clean: tuple[str, Pyramid] | None = None
+
+    def __call__(self, model: SplitModel, frame: Frame, report: Report) -> tuple[list[Detection], Report]:
+        clean = self._clean[1] if self._clean and self._clean[0] == frame.meta.key and report.fidelity else None
+        detections, pyramid, report = image_fidelity.detect(model, frame, report, clean)
+        if frame.meta.domain == "image" and frame.meta.key and image_fidelity.untouched(frame):
+            self._clean = (frame.meta.key, pyramid)
+        results, encode_ms = timed(lambda: to_coco(detections, frame.meta.image_id))
+        return results, report.with_timings(encode=encode_ms)
 
 
 def _answer(model: SplitModel, frame: Frame, detections: list[Detection], report: Report) -> dict[str, Any]:
@@ -221,6 +232,7 @@ def _answer(model: SplitModel, frame: Frame, detections: list[Detection], report
         "categories": {str(label): model.categories[label] for label in sorted(labels)},
         "bits": report.bits,
         "bpp": (report.bits or 0) / (width * height),
+        "link_bits": report.link_bits,
         "fidelity": report.fidelity,
         "timings": report.timings,
     }

@@ -33,6 +33,14 @@ def detect(model: SplitModel, frame: Frame) -> Detections:
         ModelError: the frame was made by another model or other weights.
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
+    return model.detect(received_pyramid(model, frame))
+
+
+def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
+    """What the heads run on: the pyramid that a frame carries, or the backbone's for the image that it carries.
+
+    Args and errors are :func:`detect`'s.
+    """
     meta = frame.meta
     if (meta.model, meta.weights) != (model.name, model.weights):
         raise ModelError(
@@ -40,9 +48,7 @@ def detect(model: SplitModel, frame: Frame) -> Detections:
             f"this cloud runs {model.name} with {model.weights}"
         )
     _check_sizes(meta.sizes)
-    if meta.domain == "feature":
-        return model.detect(pyramid(frame))
-    return _detect_image(model, frame)
+    return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
 
 
 def pyramid(frame: Frame) -> Pyramid:
@@ -84,19 +90,19 @@ def _check_sizes(sizes: Sizes) -> None:
             raise FrameError(f"padded size {sizes.padded} does not follow from resized size {sizes.resized}")
 
 
-def _detect_image(model: SplitModel, frame: Frame) -> Detections:
+def _pyramid_of_image(model: SplitModel, frame: Frame) -> Pyramid:
     sizes, tensor = frame.meta.sizes, frame.tensor("image")
     expected = model.image_sizes(*sizes.original)
     if sizes != expected:
         raise FrameError(f"the frame says {sizes}, this model makes it {expected}")
     condition = conditions.from_fields({"domain": "image", **(frame.meta.condition or {})})
-    at_input = bool(condition.steps) and condition.at == "input"
+    at_input = tensor.bits is not None and condition.at == "input"  # untouched pixels come at their original size
     height, width = sizes.resized if at_input else sizes.original
     if tensor.data.shape != (3, height, width):
         raise FrameError(f"image has shape {tensor.data.shape}, its condition asks for {(3, height, width)}")
     if at_input:
-        return model.detect_input(floats(tensor), sizes)
+        return model.pyramid_of_input(floats(tensor), sizes)
     pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
     if pixels.dtype.kind not in "uf" or (tensor.bits is None and pixels.dtype != np.uint8):
         raise FrameError(f"image is {pixels.dtype.name}, expected uint8 pixels")
-    return model.detect_image(np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0)))
+    return model.pyramid(np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0)))

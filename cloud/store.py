@@ -82,6 +82,7 @@ _results = Table(
     Column("image_id", BigInteger, primary_key=True),
     Column("detections", _BLOB, nullable=False),
     Column("bits", BigInteger, nullable=False),
+    Column("link_bits", BigInteger),
     Column("fidelity", Text, nullable=False),
     Column("timings", Text, nullable=False),
     Column("created", String(32), nullable=False),
@@ -144,6 +145,7 @@ class Result:
         bits: what crossed the link.
         fidelity: value by metric; None where it is not finite (the PSNR of an undistorted image).
         timings: milliseconds by stage.
+        link_bits: the same with packets sent again; None where no link was simulated.
         created: UTC, ISO 8601; set by the store.
     """
 
@@ -152,6 +154,7 @@ class Result:
     bits: int
     fidelity: Mapping[str, float | None]
     timings: Mapping[str, float]
+    link_bits: int | None = None
     created: str = ""
 
 
@@ -321,6 +324,7 @@ class Store:
             "image_id": result.image_id,
             "detections": zlib.compress(_to_json(result.detections).encode()),
             "bits": result.bits,
+            "link_bits": result.link_bits,
             "fidelity": _to_json(result.fidelity),
             "timings": _to_json(result.timings),
             "created": result.created,
@@ -418,6 +422,7 @@ def _result(row: Row[Any]) -> Result:
         bits=row.bits,
         fidelity=json.loads(row.fidelity),
         timings=json.loads(row.timings),
+        link_bits=row.link_bits,
         created=row.created,
     )
 

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from shared.pyramid import Pyramid
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A pyramid and the milliseconds the backbone took for it."""
+
+    pyramid: Pyramid
+    backbone_ms: float
 
 
 class PyramidCache:
@@ -22,22 +31,22 @@ class PyramidCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._pyramids: OrderedDict[str, Pyramid] = OrderedDict()
+        self._pyramids: OrderedDict[str, Kept] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Pyramid | None:
-        """The pyramid stored under ``key``, now the most recently used."""
+    def get(self, key: str) -> Kept | None:
+        """What is stored under ``key``, now the most recently used."""
         with self._lock:
-            if (pyramid := self._pyramids.get(key)) is not None:
+            if (kept := self._pyramids.get(key)) is not None:
                 self._pyramids.move_to_end(key)
-            return pyramid
+            return kept
 
-    def put(self, key: str, pyramid: Pyramid) -> None:
+    def put(self, key: str, kept: Kept) -> None:
         """Store a pyramid, dropping the least recently used beyond the bound."""
         with self._lock:
-            if key in self._pyramids or pyramid.nbytes > self._max_bytes:
+            if key in self._pyramids or kept.pyramid.nbytes > self._max_bytes:
                 return
-            self._pyramids[key] = pyramid
-            self._bytes += pyramid.nbytes
+            self._pyramids[key] = kept
+            self._bytes += kept.pyramid.nbytes
             while self._bytes > self._max_bytes:
-                self._bytes -= self._pyramids.popitem(last=False)[1].nbytes
+                self._bytes -= self._pyramids.popitem(last=False)[1].pyramid.nbytes

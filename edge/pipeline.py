@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from edge.cache import PyramidCache
+from edge.cache import Kept, PyramidCache
 from edge.decode import decode
 from shared.conditions import Condition, Domain
-from shared.pyramid import Image, Pyramid
+from shared.pyramid import Image
 from shared.report import Report
 from shared.timing import timed
 from shared.wire import Frame, Meta, Tensor
@@ -44,7 +44,8 @@ class Prepared:
     Attributes:
         frame: to send.
         image: the decoded picture, uint8 RGB (H, W, 3).
-        report: with the timings ``decode`` and ``backbone``.
+        report: with the timings ``decode`` and ``backbone``; the latter is what the pyramid once took, also where it
+            was kept from an earlier request.
     """
 
     frame: Frame
@@ -77,8 +78,9 @@ class EdgePipeline:
         key = xxhash.xxh3_128_hexdigest(request.data)
         image, decode_ms = timed(lambda: decode(request.data, self._max_pixels))
         if request.domain == "feature":
-            pyramid, backbone_ms = timed(lambda: self._pyramid(key, image))
-            sizes, timings = pyramid.sizes, {"decode": decode_ms, "backbone": backbone_ms}
+            kept = self._pyramid(key, image)
+            pyramid, timings = kept.pyramid, {"decode": decode_ms, "backbone": kept.backbone_ms}
+            sizes = pyramid.sizes
             levels = pyramid.levels.items() if self._send_p6 else list(pyramid.levels.items())[:-1]
             tensors = tuple(Tensor(name, level) for name, level in levels)
         else:
@@ -95,8 +97,8 @@ class EdgePipeline:
         )
         return Prepared(Frame(meta, tensors), image, Report(timings))
 
-    def _pyramid(self, key: str, image: Image) -> Pyramid:
-        if (pyramid := self._cache.get(key)) is None:
-            pyramid = self._model.pyramid(image)
-            self._cache.put(key, pyramid)
-        return pyramid
+    def _pyramid(self, key: str, image: Image) -> Kept:
+        if (kept := self._cache.get(key)) is None:
+            kept = Kept(*timed(lambda: self._model.pyramid(image)))
+            self._cache.put(key, kept)
+        return kept

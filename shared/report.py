@@ -13,6 +13,7 @@ import msgspec
 from shared.errors import FeatlinkError
 
 HEADER = "featlink-report"
+_Bits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class ReportError(FeatlinkError):
@@ -27,13 +28,15 @@ class Report(msgspec.Struct, frozen=True):
     Attributes:
         timings: milliseconds by stage, on the monotonic clock of the process that did it; ``transfer``
             is the simulated link's.
-        bits: what crossed the channel→cloud link, headers included; None before the channel.
+        bits: what is to cross the channel→cloud link, headers included; None before the channel.
+        link_bits: what did, packets sent again included; None where no link was simulated.
         fidelity: metric name to value; None where it is infinite (nothing was changed) or undefined.
     """
 
     timings: dict[str, float] = {}
-    bits: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    bits: _Bits | None = None
     fidelity: dict[str, float | None] = {}
+    link_bits: _Bits | None = None
 
     def with_timings(self, **milliseconds: float) -> Report:
         """The same report with further stages."""

@@ -38,7 +38,7 @@ class Tools:
         vvdecapp: path; None to let FFmpeg decode VVC.
     """
 
-    timeout_s: float = 120.0
+    timeout_s: float = 600.0
     ffmpeg: str | None = None
     vvencapp: str | None = None
     vvdecapp: str | None = None

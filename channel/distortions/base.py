@@ -34,6 +34,8 @@ class Distortion(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    type: str
+
     spatial: ClassVar[bool] = False
     """Whether it mixes neighbouring samples, so that the layout of channels matters to it."""
 

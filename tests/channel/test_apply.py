@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from channel.apply import Applied, apply
+from channel.distortions.packet_loss import PacketLoss
 from shared.conditions import from_fields, parse
 from shared.errors import ConditionError, FrameError
 from shared.pyramid import Sizes
@@ -200,7 +201,7 @@ def test_the_frame_says_what_was_done_to_it() -> None:
     applied = send(feature_frame(uniform()), "quantize:bits=5 @ seed=3, range=channel")
     header, _ = receive(applied)
     assert header["condition"] == {
-        "steps": [{"type": "quantize", "params": {"bits": 5}}],
+        "steps": [{"type": "quantize", "bits": 5}],
         "seed": 3,
         "range": "channel",
     }
@@ -347,3 +348,42 @@ def test_what_is_not_the_original_image_is_refused(image: np.ndarray) -> None:
 def test_a_feature_condition_does_not_go_with_an_image() -> None:
     with pytest.raises(ConditionError, match="condition is for the feature domain, the frame for image"):
         send(image_frame(pixels(75, 110), (80, 112)), "feature: quantize(bits=8)")
+
+
+# --- fixed ranges -----------------------------------------------------------------------------------------------
+
+
+def test_a_fixed_range_is_the_one_given_and_clips() -> None:
+    levels = uniform()  # within -k .. 3**k - k
+    applied = send(feature_frame(levels), "quantize:bits=8 @ range=fixed, p2=0:0.5, p3=-2:4, p4=-2:7, p5=0:20")
+    _, received = receive(applied)
+    ranges = {"p2": (0, 0.5), "p3": (-2, 4), "p4": (-2, 7), "p5": (0, 20), "p6": (0, 20)}
+    for name, (low, high) in ranges.items():
+        assert received[name].ranges.tolist() == [[low, high]]
+        np.testing.assert_allclose(
+            received[name].floats(), np.clip(levels[name], low, high), atol=(high - low) / 255 / 2 * 1.001
+        )
+
+
+# --- a link that erases -----------------------------------------------------------------------------------------
+
+
+def test_an_erasing_link_is_packet_loss_after_the_chain() -> None:
+    frame, erasure = feature_frame(uniform()), PacketLoss(rate=0.2, mtu=200, conceal="mean")
+    by_link = apply(frame, parse("quantize:bits=6"), Report(), erasure=erasure)
+    by_chain = send(frame, "quantize:bits=6 | packet_loss(rate=0.2, mtu=200, conceal=mean)")
+    for one, other in zip(by_link.frame.tensors, by_chain.frame.tensors, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+    assert by_link.frame.meta.condition == {"steps": [{"type": "quantize", "bits": 6}]}
+    assert by_link.report.fidelity == by_chain.report.fidelity
+
+
+def test_an_erasing_link_damages_what_no_condition_does() -> None:
+    applied = apply(feature_frame(uniform()), parse("identity"), Report(), erasure=PacketLoss(rate=0.5))
+    assert {tensor.bits for tensor in applied.frame.tensors} == {8}
+    assert applied.report.fidelity["psnr_f"] < 20
+
+
+def test_an_erasing_link_refuses_codecs() -> None:
+    with pytest.raises(ConditionError, match="packet_loss damages a payload of samples, not a codec's bitstream"):
+        apply(feature_frame(uniform()), parse("jpeg"), Report(), erasure=PacketLoss(rate=0.1))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
+import jsonschema
 import pytest
 
-from channel.catalogue import STEPS, chain, schemas
+from channel.catalogue import STEPS, chain, schema
 from channel.codecs import Vvenc
 from channel.distortions.quantize import Quantize
-from shared.conditions import parse
+from shared.conditions import from_fields, parse
 from shared.errors import ConditionError
+from shared.named import NAMED
 
 
 def test_a_chain_keeps_its_order() -> None:
@@ -20,11 +20,34 @@ def test_a_chain_keeps_its_order() -> None:
 
 
 def test_every_step_has_a_schema_under_its_own_name() -> None:
-    json.dumps(schemas())
-    assert schemas().keys() == STEPS.keys()
-    for name, schema in schemas().items():
-        assert schema["properties"]["type"]["const"] == name
+    mapping = schema()["$defs"]["Step"]["discriminator"]["mapping"]
+    assert mapping.keys() == STEPS.keys()
+    for name, reference in mapping.items():
+        step = schema()["$defs"][reference.removeprefix("#/$defs/")]
+        assert step["properties"]["type"]["const"] == name
         assert STEPS[name].model_fields["type"].default == name
+
+
+@pytest.mark.parametrize("text", NAMED.values())
+def test_the_schema_takes_every_named_condition(text: str) -> None:
+    jsonschema.validate(parse(text).model_dump(mode="json"), schema())
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "sharpen"},
+        {"type": "quantize", "bits": 17},
+        {"type": "quantize"},
+        {"type": "quantize", "bits": 4, "qp": 1},
+        {"bits": 4},
+    ],
+)
+def test_the_schema_refuses_what_the_channel_refuses(step: dict[str, object]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"steps": [step]}, schema())
+    with pytest.raises(ConditionError):
+        chain(from_fields({"steps": [step]}))
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -40,7 +63,7 @@ def test_every_step_refuses_parameters_it_does_not_have(name: str) -> None:
         ("sharpen:by=2", "unknown distortion 'sharpen'; known are identity, .*quantize.*vvenc"),
         ("quantize:bits=17", "quantize: bits: Input should be less than or equal to 16"),
         ("quantize", "quantize: bits: Field required"),
-        ("quantize:type=blur, bits=8", "quantize: type: Input should be 'quantize'"),
+        ("quantize:type=blur, bits=8", "a parameter cannot be called type"),
         ("vvenc:qp=64", "vvenc: qp: Input should be less than or equal to 63"),
         ("vvenc | jpeg", "a chain can code once"),
     ],

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from channel.link import Link
+from channel.distortions.packet_loss import PacketLoss
+from channel.link import Link, Transfer
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -17,22 +18,22 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def times(link: Link, bits: int, count: int = 4000) -> np.ndarray:
     random = rng()
-    return np.array([link.transfer_ms(bits, random) for _ in range(count)])
+    return np.array([link.transfer(bits, random).ms for _ in range(count)])
 
 
 @given(st.integers(0, 10**10))
 def test_the_default_link_takes_no_time(bits: int) -> None:
-    assert Link().transfer_ms(bits, rng()) == 0
+    assert Link().transfer(bits, rng()) == Transfer(0, bits)
 
 
 @given(st.integers(0, 10**10), st.floats(0.01, 1e4), st.floats(0, 1e4))
 def test_without_chance_it_is_half_a_round_trip_and_the_bits(bits: int, rate_mbps: float, rtt_ms: float) -> None:
     expected = rtt_ms / 2 + bits / (rate_mbps * 1e6) * 1e3
-    assert Link(rate_mbps=rate_mbps, rtt_ms=rtt_ms).transfer_ms(bits, rng()) == pytest.approx(expected)
+    assert Link(rate_mbps=rate_mbps, rtt_ms=rtt_ms).transfer(bits, rng()).ms == pytest.approx(expected)
 
 
 def test_an_unlimited_link_still_has_its_delay() -> None:
-    assert Link(rtt_ms=80).transfer_ms(10**9, rng()) == 40
+    assert Link(rtt_ms=80).transfer(10**9, rng()).ms == 40
 
 
 def test_jitter_spreads_the_delay_by_its_deviation() -> None:
@@ -74,9 +75,24 @@ def test_a_started_packet_counts_as_one(bits: int, packets: int) -> None:
     assert resent.mean() == pytest.approx(packets, abs=5 * np.sqrt(2 * packets / 4000))
 
 
+def test_packets_sent_again_are_bits_too() -> None:
+    link, packet = Link(rate_mbps=1, loss=0.3), 8 * 1500
+    sent = [link.transfer(100 * packet, random) for random in map(rng, range(50))]
+    assert all(transfer.ms == pytest.approx(transfer.bits / 1e3) for transfer in sent)
+    assert np.mean([transfer.bits for transfer in sent]) == pytest.approx(100 * packet / 0.7, rel=0.05)
+
+
+def test_an_erasing_link_costs_no_time_but_samples() -> None:
+    link = Link(rate_mbps=1, rtt_ms=10, loss=0.3, on_loss="erase", conceal="mean", mtu=500)
+    assert link.transfer(10**6, rng()) == Transfer(1005, 10**6)
+    assert link.erasure() == PacketLoss(rate=0.3, mtu=500, conceal="mean")
+    assert Link(loss=0.3).erasure() is None
+    assert Link(on_loss="erase").erasure() is None
+
+
 def test_the_same_stream_gives_the_same_time() -> None:
     link = Link(rate_mbps=5, rtt_ms=30, jitter_ms=5, loss=0.1)
-    assert link.transfer_ms(10**6, rng(3)) == link.transfer_ms(10**6, rng(3))
+    assert link.transfer(10**6, rng(3)) == link.transfer(10**6, rng(3))
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cache import PyramidCache
+from edge.cache import Kept, PyramidCache
 from shared.pyramid import Pyramid, Sizes
 
 
-def pyramid(nbytes: int) -> Pyramid:
-    return Pyramid({"p2": np.zeros((1, 1, nbytes // 4), np.float32)}, Sizes((1, 1), (1, 1), (32, 32)))
+def pyramid(nbytes: int) -> Kept:
+    levels = {"p2": np.zeros((1, 1, nbytes // 4), np.float32)}
+    return Kept(Pyramid(levels, Sizes((1, 1), (1, 1), (32, 32))), 1.0)
 
 
 def test_the_least_recently_used_goes_first() -> None:
@@ -62,7 +63,7 @@ def test_the_bound_holds_whatever_is_stored(puts: list[tuple[str, int]]) -> None
     cache = PyramidCache(100)
     for key, size in puts:
         cache.put(key, pyramid(8 * size))
-        kept = {name: found.nbytes for name in "abcdefgh" if (found := cache.get(name)) is not None}
+        kept = {name: found.pyramid.nbytes for name in "abcdefgh" if (found := cache.get(name)) is not None}
         assert key in kept, "what fits is kept"
         assert sum(kept.values()) <= 100
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,6 +201,69 @@ def test_link_takes_time(services: Deployment) -> None:
     finally:
         httpx.put(f"{services.channel}/v1/link", json={}).raise_for_status()
     assert answer["timings"]["transfer"] == pytest.approx(25 + answer["bits"] / 8000)
+
+
+def test_a_link_can_really_take_its_time(services: Deployment) -> None:
+    httpx.put(f"{services.channel}/v1/link", json={"rtt_ms": 1600, "wait": True}).raise_for_status()
+    started = time.monotonic()
+    try:
+        answer = infer(services.edge, picture())
+    finally:
+        httpx.put(f"{services.channel}/v1/link", json={}).raise_for_status()
+    assert answer["timings"]["transfer"] == 800
+    assert time.monotonic() - started >= 0.8
+    assert answer["timings"]["total"] >= 800
+
+
+def test_a_lossy_link_sends_again_or_erases(services: Deployment) -> None:
+    clean = {mode: infer(services.edge, picture(), mode=mode) for mode in ("feature", "image")}
+    try:
+        httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3}).raise_for_status()
+        again = infer(services.edge, picture())
+        httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3, "on_loss": "erase"}).raise_for_status()
+        erased = {mode: infer(services.edge, picture(), mode=mode) for mode in ("feature", "image")}
+    finally:
+        httpx.put(f"{services.channel}/v1/link", json={}).raise_for_status()
+    assert again["detections"] == clean["feature"]["detections"]
+    assert again["link_bits"] > again["bits"] == clean["feature"]["link_bits"]
+    for mode in ("feature", "image"):
+        assert erased[mode]["detections"] != clean[mode]["detections"]
+        assert erased[mode]["fidelity"][f"psnr_{mode[0]}"] < 40
+
+
+def test_an_images_pyramid_is_compared_with_the_clean_one(services: Deployment) -> None:
+    data = picture(184, 136, seed=11)
+    assert "psnr_f" not in infer(services.edge, data, mode="image", condition="quantize:bits=3")["fidelity"]
+    clean = infer(services.edge, data, mode="image", condition="identity")["fidelity"]
+    assert (clean["psnr_f"], clean["ssim_f"], clean["spearman_f"]) == (None, 1, 1)
+    coarse, fine = (
+        infer(services.edge, data, mode="image", condition=f"quantize:bits={bits}")["fidelity"] for bits in (3, 6)
+    )
+    assert coarse["psnr_f"] < fine["psnr_f"]
+    assert coarse["ssim_f"] < fine["ssim_f"] < 1
+    assert "psnr_f" not in infer(services.edge, data, mode="image", condition="quantize:bits=3", fidelity=False).get(
+        "fidelity", {}
+    )
+
+
+def test_named_conditions_travel_like_any(services: Deployment) -> None:
+    named = infer(services.edge, picture(), condition="paper.table4.feature.bits2")
+    assert named["detections"] == infer(services.edge, picture(), condition="quantize:bits=2")["detections"]
+    catalogue = httpx.get(f"{services.channel}/v1/conditions").json()
+    assert catalogue["named"]["paper.table4.feature.bits2"] == "feature: quantize(bits=2)"
+
+
+def test_bitstreams_can_be_kept(services: Deployment, tmp_path: Path) -> None:
+    from channel.app import create_app as channel_app
+    from channel.settings import ChannelSettings
+
+    frame = httpx.post(f"{services.edge}/v1/features", content=picture(), params={"image_id": 7}, timeout=120)
+    kind = {"content-type": frame.headers["content-type"]}
+    settings = ChannelSettings(cloud_url=services.cloud, condition="vvenc(qp=40)", keep_bitstreams=tmp_path)
+    with serve(channel_app(settings)) as channel:
+        httpx.post(f"{channel}/v1/transmit", content=frame.content, headers=kind, timeout=120).raise_for_status()
+    kept = sorted(path.name for path in tmp_path.glob("7/*/*"))
+    assert kept == ["p2.vvc", "p3.vvc", "p4.vvc", "p5.vvc", "p6.vvc", "side.json"]
 
 
 def test_run_metrics_equal_pycocotools(services: Deployment) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.conditions import Condition, Step, from_fields, parse
 from shared.errors import ConditionError
+from shared.pyramid import LEVELS
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
 WORDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,9}", fullmatch=True).filter(
@@ -23,7 +24,14 @@ STEPS = st.builds(
     type=NAMES.filter(lambda name: name != "identity"),
     params=st.dictionaries(NAMES, st.booleans() | NUMBERS | WORDS, max_size=4),
 )
-CONDITIONS = st.builds(
+PAIRS = st.tuples(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6)).map(lambda pair: (pair[0] - pair[1], pair[0] + pair[1]))
+FIXED = st.builds(
+    Condition,
+    steps=st.lists(STEPS, max_size=2).map(tuple),
+    range=st.just("fixed"),
+    ranges=st.fixed_dictionaries(dict.fromkeys(LEVELS[:-1], PAIRS), optional={"p6": PAIRS}),
+)
+CONDITIONS = FIXED | st.builds(
     Condition,
     domain=st.sampled_from(["feature", "image"]),
     steps=st.lists(STEPS, max_size=3).map(tuple),
@@ -85,7 +93,7 @@ def test_json_round_trips(condition: Condition) -> None:
         ("identity@bit_depth=10,range=channel", "feature: identity @ bit_depth=10, range=channel"),
         ("identity @ seed=0", "feature: identity"),
         ("identity @ domain=image", "image: identity"),
-        ('{"steps": [{"type": "quantize", "params": {"bits": 4}}], "seed": 1}', "feature: quantize(bits=4) @ seed=1"),
+        ('{"steps": [{"type": "quantize", "bits": 4}], "seed": 1}', "feature: quantize(bits=4) @ seed=1"),
         (" {} ", "feature: identity"),
     ],
 )
@@ -136,7 +144,7 @@ def test_the_domain_asked_for_counts_where_the_text_names_none() -> None:
         ("a @ seed=4294967296", "seed: Input should be less than 4294967296"),
         ("a @ seed=" + "9" * 5000, "seed: Unable to parse input string as an integer"),
         ("a @ bit_depth=17", "bit_depth: Input should be less than or equal to 16"),
-        ("a @ range=global", "range: Input should be 'level' or 'channel'"),
+        ("a @ range=global", "range: Input should be 'level', 'channel' or 'fixed'"),
         ("a @ seed=1 @ at=original", "cannot read 'seed=1 @ at=original'"),
         (" | ".join(["a"] * 17), "steps: Tuple should have at most 16 items"),
         ("identity(x=1)", "steps: identity takes no parameters"),
@@ -154,20 +162,32 @@ def test_the_domain_asked_for_counts_where_the_text_names_none() -> None:
         ('{"steps": ["identity"]}', "steps.0: Input should be a valid dictionary"),
         ('{"steps": [{}]}', "steps.0.type: Field required"),
         ('{"steps": [{"type": "q\\n"}]}', "steps.0.type: String should match pattern"),
-        ('{"steps": [{"type": "q", "bits": 4}]}', "steps.0.bits: Extra inputs are not permitted"),
-        ('{"steps": [{"type": "q", "params": {"a": null}}]}', "steps.0.params.a"),
-        ('{"steps": [{"type": "q", "params": {"a": [1]}}]}', "steps.0.params.a"),
-        ('{"steps": [{"type": "q", "params": {"a": NaN}}]}', "steps.0.params: 'a' is not a finite"),
+        ('{"steps": [{"type": "q", "params": {"bits": 4}, "b": 1}]}', "steps.0.b: Extra inputs are not permitted"),
+        ("a(params=1)", "steps.0.params: a parameter cannot be called params"),
+        ("a(type=b)", "steps.0.params: a parameter cannot be called type"),
+        ("a @ p2=0:1", "ranges are given, but range is not fixed"),
+        ("a @ range=fixed", "range=fixed needs the range of each of p2, p3, p4, p5, p6"),
+        ("a @ range=fixed, p2=0:1", "range=fixed needs the range of each"),
+        ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=1:1", "the range of p5 is not m:M with finite m < M"),
+        ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:1e31", "the range of p5 is not m:M with finite m < M"),
+        ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:x", "ranges.p5.1: Input should be a valid number"),
+        ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:1:2", "ranges.p5: Tuple should have at most 2 items"),
+        ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=3", "ranges.p5: Input should be a valid tuple"),
+        ("image: a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:1", "range=fixed is for features"),
+        ("paper.table9", "cannot read distortion 'paper.table9'"),
+        ('{"steps": [{"type": "q", "a": null}]}', "steps.0.params.a"),
+        ('{"steps": [{"type": "q", "a": [1]}]}', "steps.0.params.a"),
+        ('{"steps": [{"type": "q", "a": NaN}]}', "steps.0.params: 'a' is not a finite"),
         # JSON could say these, text could not
-        ('{"steps": [{"type": "q", "params": {"a": "x, y"}}]}', "cannot be written as parameter=value: 'a', 'x, y'"),
-        ('{"steps": [{"type": "q", "params": {"a": "x y"}}]}', "parameter=value: 'a', 'x y'"),
-        ('{"steps": [{"type": "q", "params": {"a": "x)"}}]}', "parameter=value: 'a', 'x)'"),
-        ('{"steps": [{"type": "q", "params": {"a": "4"}}]}', "parameter=value: 'a', '4'"),
-        ('{"steps": [{"type": "q", "params": {"a": ""}}]}', "parameter=value: 'a', ''"),
-        ('{"steps": [{"type": "q", "params": {"a ": 1}}]}', "parameter=value: 'a ', 1"),
-        ('{"steps": [{"type": "q", "params": {"A": 1}}]}', "parameter=value: 'A', 1"),
-        ('{"steps": [{"type": "q", "params": {"a=1, b": 2}}]}', "parameter=value: 'a=1, b', 2"),
-        ('{"steps": [{"type": "q", "params": {"a": "\\ud800"}}]}', r"parameter=value: 'a', '\ud800'"),
+        ('{"steps": [{"type": "q", "a": "x, y"}]}', "cannot be written as parameter=value: 'a', 'x, y'"),
+        ('{"steps": [{"type": "q", "a": "x y"}]}', "parameter=value: 'a', 'x y'"),
+        ('{"steps": [{"type": "q", "a": "x)"}]}', "parameter=value: 'a', 'x)'"),
+        ('{"steps": [{"type": "q", "a": "4"}]}', "parameter=value: 'a', '4'"),
+        ('{"steps": [{"type": "q", "a": ""}]}', "parameter=value: 'a', ''"),
+        ('{"steps": [{"type": "q", "a ": 1}]}', "parameter=value: 'a ', 1"),
+        ('{"steps": [{"type": "q", "A": 1}]}', "parameter=value: 'A', 1"),
+        ('{"steps": [{"type": "q", "a=1, b": 2}]}', "parameter=value: 'a=1, b', 2"),
+        ('{"steps": [{"type": "q", "a": "\\ud800"}]}', r"parameter=value: 'a', '\ud800'"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(text: str, culprit: str) -> None:
