@@ -27,6 +27,7 @@ WeightsOption = Annotated[str, typer.Option(help="'coco' (official, downloaded o
 ProfileOption = Annotated[str, typer.Option(help="'fast', or 'exact': bit-identical to torchvision.")]
 SizeOption = Annotated[int | None, typer.Option(help="Of the network input, pixels; default: the weights' own.")]
 ThreadsOption = Annotated[int, typer.Option(help="CPU threads of one inference; 0: all.")]
+BitstreamsOption = Annotated[Path | None, typer.Option(help="Keep codecs' bitstreams in this folder.")]
 
 
 @app.command()
@@ -41,11 +42,12 @@ def up(
     channel_port: int = 8002,
     cloud_port: int = 8003,
     database: Annotated[Path, typer.Option(help="Where runs are kept (SQLite).")] = Path("featlink-runs.sqlite"),
+    keep_bitstreams: BitstreamsOption = None,
 ) -> None:
     """Start edge, channel and cloud here, stream their logs, stop them on Ctrl-C."""
     from bench.launcher import Ports, Stack
 
-    settings = _settings(model, weights, profile, min_size, max_size, threads, database)
+    settings = _settings(model, weights, profile, min_size, max_size, threads, database, keep_bitstreams)
     ports = Ports(edge_port, channel_port, cloud_port)
     try:
         with Stack(ports, settings, _show) as stack:
@@ -97,6 +99,25 @@ def infer(
 
 
 @app.command()
+def conditions(
+    names: Annotated[str, typer.Argument(help="Only these, e.g. 'paper.table3' or 'paper+equal'.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print {name: text form} as JSON.")] = False,
+) -> None:
+    """List the named conditions with their text forms; a name stands wherever a condition is asked for."""
+    from shared.named import NAMED, select
+
+    chosen = select(names) if names else NAMED
+    if not chosen:
+        raise BenchError(f"no condition is named {names!r}; 'featlink conditions' lists all")
+    if as_json:
+        typer.echo(json.dumps(chosen, indent=1))
+        return
+    width = max(map(len, chosen))
+    for name, text in chosen.items():
+        typer.echo(f"{name:<{width}}  {text}")
+
+
+@app.command()
 def demo(
     dataset: Annotated[Path, typer.Option(help="COCO folder: annotations/instances_X.json beside X/.")],
     model: ModelOption = MODELS[0],
@@ -107,6 +128,7 @@ def demo(
     threads: ThreadsOption = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only that many pictures.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results.json and results.csv.")] = Path("out/demo"),
+    keep_bitstreams: BitstreamsOption = None,
 ) -> None:
     """Evaluate a data set under a few conditions in both domains, through the services' REST endpoint."""
     from rich.console import Console
@@ -119,7 +141,7 @@ def demo(
     console = Console()
     data = open_dataset(dataset)
     out.mkdir(parents=True, exist_ok=True)
-    settings = _settings(model, weights, profile, min_size, max_size, threads, out / "runs.sqlite")
+    settings = _settings(model, weights, profile, min_size, max_size, threads, out / "runs.sqlite", keep_bitstreams)
     ports = free_ports()
     with (
         (out / "services.log").open("w") as log,
@@ -128,10 +150,10 @@ def demo(
         with console.status("starting edge, channel and cloud"):
             stack.wait_ready()
         with Client(ports.edge_url, ports.cloud_url) as client:
-            rows = demonstration.evaluate(client, data, demonstration.CHAINS, limit, console)
+            rows = demonstration.evaluate(client, data, demonstration.CHAINS, limit, console, out / "overlays")
     demonstration.save(rows, out)
     console.print(demonstration.table(rows))
-    console.print(f"written: {out}/results.json, {out}/results.csv", highlight=False)
+    console.print(f"written: {out}/results.json, {out}/results.csv, {out}/overlays/", highlight=False)
 
 
 def main() -> None:
@@ -172,6 +194,7 @@ def _settings(
     max_size: int | None,
     threads: int,
     database: Path,
+    keep_bitstreams: Path | None,
 ) -> dict[str, str]:
     """The options as the services' settings."""
     settings = {
@@ -182,5 +205,6 @@ def _settings(
         "max_size": max_size,
         "threads": threads,
         "database_url": f"sqlite:///{database.resolve()}",
+        "keep_bitstreams": keep_bitstreams and keep_bitstreams.resolve(),
     }
     return {name: str(value) for name, value in settings.items() if value is not None}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,8 +16,21 @@ from rich.table import Column, Table
 
 from bench.client import Client
 from bench.dataset import Dataset
+from edge.decode import decode
+from shared.overlay import draw
 
-CHAINS = ("identity", "quantize(bits=8)", "quantize(bits=4)", "quantize(bits=2)")
+CHAINS = (
+    "identity",
+    "quantize(bits=4)",
+    "quantize(bits=2)",
+    "gaussian_blur(sigma=1.5, window=21)",
+    "gaussian_noise(sigma=25)",
+    "resize(factor=4)",
+    "vvenc(qp=40)",
+    "packet_loss(rate=0.05)",
+    "resize(factor=2) | gaussian_noise(sigma=10)",
+)
+"""One row of each kind of distortion, and a mix."""
 DOMAINS = ("feature", "image")
 
 
@@ -30,8 +45,7 @@ class Row:
         ap_segm: of masks; None for a box-only model.
         bits_per_image: mean.
         bpp: bits per pixel of the original pictures.
-        ms_per_image: mean of all stages' time, without measuring fidelity. In the feature domain only the first
-            condition pays the backbone: the edge keeps the pyramid for the others.
+        ms_per_image: mean of all stages' time, without measuring fidelity.
         run: its id in the cloud.
     """
 
@@ -45,7 +59,9 @@ class Row:
     run: str
 
 
-def evaluate(client: Client, dataset: Dataset, chains: Sequence[str], limit: int | None, console: Console) -> list[Row]:
+def evaluate(
+    client: Client, dataset: Dataset, chains: Sequence[str], limit: int | None, console: Console, overlays: Path
+) -> list[Row]:
     """Evaluate a data set under chains of distortions in both domains.
 
     Image outer, condition inner: the edge keeps the last pyramids, so each image pays its backbone once.
@@ -56,7 +72,9 @@ def evaluate(client: Client, dataset: Dataset, chains: Sequence[str], limit: int
         chains: conditions without domain.
         limit: evaluate only that many images.
         console: shows the progress.
+        overlays: folder for the first picture with what was detected in it, one PNG a row.
     """
+    overlays.mkdir(parents=True, exist_ok=True)
     client.put_dataset(dataset.name, dataset.annotations)
     pairs = [(domain, chain) for domain in DOMAINS for chain in chains]
     runs = {pair: client.create_run(dataset.name, pair[1], pair[0], "demo") for pair in pairs}
@@ -67,7 +85,10 @@ def evaluate(client: Client, dataset: Dataset, chains: Sequence[str], limit: int
         for image_id, path in images:
             data = path.read_bytes()
             for (domain, chain), run in runs.items():
-                client.infer(data, mode=domain, condition=chain, run=run, image_id=image_id, fidelity=False)
+                answer = client.infer(data, mode=domain, condition=chain, run=run, image_id=image_id, fidelity=False)
+                if path == images[0][1]:
+                    picture = draw(decode(data, sys.maxsize), answer["detections"], answer["categories"])
+                    (overlays / f"{domain} {re.sub('[^a-z0-9.=]+', ' ', chain).strip()}.png").write_bytes(picture)
                 progress.advance(task)
     return [_row(client, domain, chain, run) for (domain, chain), run in runs.items()]
 
