@@ -356,6 +356,16 @@ class Store:
             self._check_image(run_id, image_id)
             return None
 
+    def done(self, run_id: str) -> set[int]:
+        """Ids of the images that a run has a result for.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        self.run(run_id)
+        with self._engine.connect() as connection:
+            return set(connection.scalars(select(_results.c.image_id).where(_results.c.run_id == run_id)))
+
     def result(self, run_id: str, image_id: int) -> Result:
         """A run's result for one image.
 

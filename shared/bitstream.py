@@ -18,6 +18,9 @@ U8 = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.unsignedinteger[Any]]
 """uint8 to 8 bits, uint16 to 16: see :func:`dtype_for`."""
 
+_BLOCK = 1 << 18
+"""Samples packed at once, a multiple of 8: what lies between stays in the caches."""
+
 
 def dtype_for(bits: int) -> np.dtype[np.generic]:
     """The dtype that holds t-bit samples: uint8 to t = 8, uint16 to t = 16.
@@ -105,30 +108,44 @@ def unpack(packed: U8, bits: int, count: int) -> Samples:
 
 
 def _pack_bytes(samples: U8, bits: int) -> U8:
+    packed = np.empty(-(-samples.size // 8) * bits, np.uint8)
+    for start in range(0, samples.size, _BLOCK):
+        block = samples[start : start + _BLOCK]
+        groups = -(-block.size // 8)
+        if block.size % 8:
+            block = np.concatenate([block, np.zeros(-block.size % 8, np.uint8)])
+        at = start // 8 * bits
+        _squeeze(block, bits, packed[at : at + groups * bits].reshape(groups, bits))
+    return packed[: nbytes(samples.size, bits)]
+
+
+def _squeeze(samples: U8, bits: int, packed: U8) -> None:
     """Eight samples go into one little-endian 64-bit word, of which the low ``bits`` bytes are kept."""
-    groups = -(-samples.size // 8)
-    padded = np.zeros((groups, 8), np.uint8)
-    padded.reshape(-1)[: samples.size] = samples
-    words = padded.view("<u8").reshape(-1)
+    words = np.ascontiguousarray(samples).view("<u8")
     # Halve the distance between neighbours three times: bytes to pairs, to quads, to the whole word.
     for width, mask in ((8, 0x00FF00FF00FF00FF), (16, 0x0000FFFF0000FFFF), (32, 0x00000000FFFFFFFF)):
         shift = np.uint64(width - width // 8 * bits)
         low = np.uint64(mask)
         words = (words & low) | ((words & ~low) >> shift)
-    packed = np.ascontiguousarray(words.view(np.uint8).reshape(groups, 8)[:, :bits])  # one column stays a view else
-    return packed.reshape(-1)[: nbytes(samples.size, bits)]
+    packed[...] = words.view(np.uint8).reshape(-1, 8)[:, :bits]
 
 
 def _unpack_bytes(packed: U8, bits: int, count: int) -> U8:
-    groups = -(-count // 8)
-    padded = np.zeros((groups, 8), np.uint8)
-    whole = packed.size // bits
-    padded[:whole, :bits] = packed[: whole * bits].reshape(whole, bits)
-    if rest := packed[whole * bits :].size:
-        padded[whole, :rest] = packed[whole * bits :]
+    samples = np.empty(-(-count // 8) * 8, np.uint8)
+    for start in range(0, count, _BLOCK):
+        block = packed[start // 8 * bits : (start + _BLOCK) // 8 * bits]
+        if block.size % bits:
+            block = np.concatenate([block, np.zeros(-block.size % bits, np.uint8)])
+        _spread(block.reshape(-1, bits), bits, samples[start : start + _BLOCK])
+    return samples[:count]
+
+
+def _spread(packed: U8, bits: int, samples: U8) -> None:
+    padded = np.zeros((len(packed), 8), np.uint8)
+    padded[:, :bits] = packed
     words = padded.view("<u8").reshape(-1)
     for width in (32, 16, 8):
         used = width // 8 * bits
         low = np.uint64(sum(((1 << used) - 1) << at for at in range(0, 64, 2 * width)))
         words = (words & low) | ((words & (low << np.uint64(used))) << np.uint64(width - used))
-    return words.view(np.uint8).reshape(-1)[:count]
+    samples[...] = words.view(np.uint8)

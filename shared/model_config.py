@@ -17,7 +17,7 @@ class ModelConfig:
 
     Attributes:
         model: a name of :data:`MODELS`.
-        weights: ``coco`` or a path.
+        weights: ``starter``, ``coco`` or a path.
         profile: ``exact`` is torchvision's own arithmetic; ``fast`` may reorder it.
         min_size: shorter side of the network input in pixels; default: the checkpoint's metadata, else 800.
         max_size: its longer side at most; default: the checkpoint's metadata, else 1333.

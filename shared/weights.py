@@ -1,4 +1,4 @@
-"""Where a model's weights come from: torchvision's official files or a path; never unpickled."""
+"""Where a model's weights come from: the bundle, torchvision's official files or a path; never unpickled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Checkpoint:
         state: state dict in torchvision's layout, float32.
         identity: first 16 hex digits of the file's SHA-256: edge and cloud must agree on it.
         official: the file is torchvision's own COCO_V1 for the model.
-        metadata: what a ``.safetensors`` file says of itself, e.g. ``min_size``.
+        metadata: what the bundle or a ``.safetensors`` file says of itself, e.g. ``min_size``.
     """
 
     state: dict[str, Tensor]
@@ -40,8 +40,9 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     """Load weights by name or path.
 
     Args:
-        weights: ``coco`` for torchvision's COCO_V1 (downloaded once, with progress, checksum
-            verified, into torch.hub's cache), or the path of a ``.pth`` or ``.safetensors`` file.
+        weights: ``starter`` for the bundled detector of synthetic scenes; ``coco`` for torchvision's
+            COCO_V1 (downloaded once, with progress, checksum verified, into torch.hub's cache); or the
+            path of a ``.pth`` or ``.safetensors`` file.
         model: one of :data:`shared.model_config.MODELS`.
 
     Raises:
@@ -49,6 +50,8 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     """
     if model not in MODELS:
         raise ModelError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    if weights == "starter":
+        return _bundled()
     official: WeightsEnum = get_model_weights(model)["COCO_V1"]
     path = _official_path(official) if weights == "coco" else Path(os.path.expanduser(weights))
     if weights == "coco" and not path.exists():
@@ -58,6 +61,17 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     digest, state, metadata = _read(path)
     by_hash = digest.startswith(path_hash(official))
     return Checkpoint(state, digest[:16], weights == "coco" or by_hash, metadata)
+
+
+def _bundled() -> Checkpoint:
+    from starter.bundle import load_weights
+
+    try:
+        weights = load_weights()
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    state = {name: torch.from_numpy(values) for name, values in weights.state.items()}
+    return Checkpoint(state, weights.sha256[:16], False, weights.metadata)
 
 
 def path_hash(official: WeightsEnum) -> str:

@@ -42,6 +42,9 @@ class Distortion(BaseModel, ABC):
     on_payload: ClassVar[bool] = False
     """Whether it damages the payload as it crosses the link, not the picture."""
 
+    random: ClassVar[bool] = False
+    """Whether it draws from its stream: under another seed, another result."""
+
     @property
     def keeps_depth(self) -> bool:
         """Whether it takes samples at the depth they have; else they are brought to the condition's depth first."""

@@ -25,6 +25,7 @@ class BitError(Distortion):
     """
 
     on_payload: ClassVar[bool] = True
+    random: ClassVar[bool] = True
 
     type: Literal["bit_error"] = "bit_error"
     ber: float = Field(ge=0, le=1, description="bit error rate: probability that a bit is flipped")

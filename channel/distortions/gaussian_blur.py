@@ -72,8 +72,8 @@ def blur(samples: Samples, sigma: float, window: int) -> Samples:
 
     def strip(plane: int, start: int) -> None:
         first = max(start - halo, 0)
-        source = samples[plane, first : start + step + halo].astype(np.float32)
-        sums = cv2.sepFilter2D(source, -1, taps, taps)  # reflect-101 is its default border
+        source = samples[plane, first : start + step + halo]
+        sums = cv2.sepFilter2D(source, cv2.CV_32F, taps, taps)  # reflect-101 is its default border
         blurred[plane, start : start + step] = np.rint(sums, out=sums)[start - first :][:step]
 
     with ThreadPoolExecutor(max(cv2.getNumThreads(), 1)) as pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,8 @@ _BLOCK = 1 << 16
 
 class GaussianNoise(Distortion):
     """Add independent Gaussian noise to each sample."""
+
+    random: ClassVar[bool] = True
 
     type: Literal["gaussian_noise"] = "gaussian_noise"
     sigma: float = Field(ge=0, le=255, description="standard deviation of the noise, in units of 0..255")

@@ -28,6 +28,7 @@ class PacketLoss(Distortion):
     """
 
     on_payload: ClassVar[bool] = True
+    random: ClassVar[bool] = True
 
     type: Literal["packet_loss"] = "packet_loss"
     rate: float = Field(ge=0, le=1, description="mean share of packets that are lost")

@@ -51,3 +51,14 @@ def test_another_stream_is_another_result(name: str) -> None:
     clean = planes(IMAGE, 8)
     one, other = (distortion.apply(clean, stream(7, level)).samples for level in ("p2", "p3"))
     assert (one != other).any()
+
+
+@pytest.mark.parametrize("name", [name for name in PARAMETERS if name not in RANDOM])
+def test_no_stream_matters_to_what_is_not_random(name: str) -> None:
+    distortion = DISTORTIONS[name].model_validate(PARAMETERS[name])
+    one, other = (distortion.apply(planes(IMAGE, 8), stream(7, level)).samples for level in ("p2", "p3"))
+    assert (one == other).all()
+
+
+def test_what_is_random_says_so() -> None:
+    assert [name for name, distortion in DISTORTIONS.items() if distortion.random] == RANDOM
