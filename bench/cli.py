@@ -12,6 +12,11 @@ from typing import Annotated
 import typer
 
 from bench.errors import BenchError
+from bench.fetch.command import app as fetch
+from bench.model_options import ModelOption, ProfileOption, SizeOption, ThreadsOption, WeightsOption
+from bench.report.command import report
+from bench.scenes import scenes
+from bench.sweep.command import bench, merge
 from shared.errors import FeatlinkError
 from shared.model_config import MODELS
 
@@ -21,19 +26,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(bench)
+app.command()(merge)
+app.command()(report)
+app.command()(scenes)
+app.add_typer(fetch, name="fetch")
 
-ModelOption = Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")]
-WeightsOption = Annotated[str, typer.Option(help="'coco' (official, downloaded once) or a .pth/.safetensors file.")]
-ProfileOption = Annotated[str, typer.Option(help="'fast', or 'exact': bit-identical to torchvision.")]
-SizeOption = Annotated[int | None, typer.Option(help="Of the network input, pixels; default: the weights' own.")]
-ThreadsOption = Annotated[int, typer.Option(help="CPU threads of one inference; 0: all.")]
 BitstreamsOption = Annotated[Path | None, typer.Option(help="Keep codecs' bitstreams in this folder.")]
 
 
 @app.command()
 def up(
     model: ModelOption = MODELS[0],
-    weights: WeightsOption = "coco",
+    weights: WeightsOption = "starter",
     profile: ProfileOption = "fast",
     min_size: SizeOption = None,
     max_size: SizeOption = None,
@@ -119,9 +124,11 @@ def conditions(
 
 @app.command()
 def demo(
-    dataset: Annotated[Path, typer.Option(help="COCO folder: annotations/instances_X.json beside X/.")],
+    dataset: Annotated[
+        Path, typer.Option(help="COCO folder: annotations/instances_X.json beside X/; 'starter' is bundled.")
+    ] = Path("starter"),
     model: ModelOption = MODELS[0],
-    weights: WeightsOption = "coco",
+    weights: WeightsOption = "starter",
     profile: ProfileOption = "fast",
     min_size: SizeOption = None,
     max_size: SizeOption = None,
@@ -199,7 +206,7 @@ def _settings(
     """The options as the services' settings."""
     settings = {
         "model": model,
-        "weights": weights if weights == "coco" else str(Path(weights).expanduser().resolve()),
+        "weights": weights if weights in ("starter", "coco") else str(Path(weights).expanduser().resolve()),
         "profile": profile,
         "min_size": min_size,
         "max_size": max_size,

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 
 from bench.errors import BenchError
+from shared import wire
+from shared.wire import Frame
 
 
 class Client:
@@ -48,6 +50,10 @@ class Client:
         """
         return self._json(self._edge, "POST", "/v1/infer", content=image, params=_given(params))
 
+    def features(self, image: bytes, mode: str) -> Frame:
+        """The frame a picture becomes at the edge."""
+        return wire.read(self._send(self._edge, "POST", "/v1/features", content=image, params={"mode": mode}).content)
+
     def put_dataset(self, name: str, annotations: Path) -> dict[str, Any]:
         """Store a COCO ground truth file."""
         return self._json(self._cloud, "PUT", f"/v1/datasets/{name}", content=annotations.read_bytes())
@@ -61,19 +67,29 @@ class Client:
         """A run's metrics so far."""
         return self._json(self._cloud, "GET", f"/v1/runs/{run}/metrics")
 
-    @staticmethod
-    def _json(client: httpx.Client, method: str, path: str, **request: Any) -> dict[str, Any]:
-        try:
-            response = client.request(method, path, **request)
-        except httpx.HTTPError as error:
-            raise BenchError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
+    @classmethod
+    def _json(cls, client: httpx.Client, method: str, path: str, **request: Any) -> dict[str, Any]:
+        response = cls._send(client, method, path, **request)
         try:
             body: dict[str, Any] = response.json()
         except ValueError:
             raise BenchError(f"{client.base_url} did not answer JSON (status {response.status_code})") from None
-        if response.is_error:
-            raise BenchError(f"{body.get('title', response.status_code)}: {body.get('detail', '')}")
         return body
+
+    @staticmethod
+    def _send(client: httpx.Client, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            response = client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise BenchError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
+        if response.is_error:
+            try:
+                problem: dict[str, Any] = response.json()
+            except ValueError:
+                problem = {}
+            what = problem.get("title", f"{client.base_url} answered {response.status_code}")
+            raise BenchError(f"{what}: {problem.get('detail', response.reason_phrase)}")
+        return response
 
 
 def _given(params: dict[str, str | int | bool | None]) -> dict[str, str | int | bool]:

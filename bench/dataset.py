@@ -1,4 +1,4 @@
-"""A data set folder in COCO's layout: ``annotations/instances_<split>.json`` beside ``<split>/``."""
+"""A data set folder in COCO's layout: ``annotations/instances_<split>.json`` beside ``<split>/``; or the bundled one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import BenchError
+from starter.bundle import SCENES
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,14 @@ class Dataset:
 def open_dataset(folder: Path) -> Dataset:
     """Find a data set's ground truth and pictures.
 
+    Args:
+        folder: in COCO's layout; ``starter`` for the bundled scenes.
+
     Raises:
         BenchError: not such a folder, or a picture is missing.
     """
+    if folder == Path("starter"):
+        folder = SCENES
     found = sorted((folder / "annotations").glob("instances_*.json"))
     if len(found) != 1:
         raise BenchError(f"{folder}: {len(found)} files match annotations/instances_*.json, expected one")

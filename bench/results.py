@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from bench.errors import BenchError
+from bench.files import replace
 
 Scores = dict[str, float | None]
 
@@ -73,15 +75,19 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def save(rows: Sequence[Row], folder: Path) -> None:
-    """Write ``results.json`` (everything) and ``results.csv`` (a line a row, without the seeds)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULTS).write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+    """Write ``results.json`` (everything) and ``results.csv`` (a line a row, without the seeds).
+
+    Raises:
+        BenchError: they cannot be written.
+    """
+    replace(folder / RESULTS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
     flat = [_flat(row) for row in rows]
     columns = dict.fromkeys(name for line in flat for name in line)
-    with (folder / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(flat)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(columns))
+    writer.writeheader()
+    writer.writerows(flat)
+    replace(folder / "results.csv", table.getvalue().encode())
 
 
 def load(folder: Path) -> list[Row]:

@@ -17,7 +17,7 @@ from shared.service.problems import MEDIA_TYPE, RelayedProblem, UpstreamError
 from shared.service.tracing import traceparent
 
 _CHUNK = 1 << 20
-_received = BufferPool(keep=2)
+_received = BufferPool(keep=1)
 
 
 class LengthRequiredError(FeatlinkError):
