@@ -109,7 +109,7 @@ def _row(client: Client, domain: str, chain: str, run: str) -> Row:
 
 def table(rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal."""
-    out = Table("domain", Column("condition", min_width=16), title="Mask R-CNN over a link")
+    out = Table("domain", Column("condition", min_width=16, overflow="fold"), title="Mask R-CNN over a link")
     for heading in ("AP bbox", "AP segm", "kB/image", "bpp", "ms"):
         out.add_column(heading, justify="right")
     for row in rows:
