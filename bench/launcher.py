@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from bench.errors import BenchError
 LogLine = Callable[[str, str], None]
 """Called with a service's name and a line of its log."""
 
+_PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 _STOP_SECONDS = 70
 """A little more than the services give their accepted requests to finish."""
 
@@ -154,6 +157,7 @@ class Stack:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them in order
+            preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
         )
         self._processes[name] = process
         self._readers[name] = threading.Thread(target=self._read, args=(name, process.stdout), daemon=True)
@@ -163,6 +167,11 @@ class Stack:
         for line in lines:
             self._last_line[name] = line.rstrip("\n")
             self.log(name, self._last_line[name])
+
+
+def _stop_with_parent() -> None:
+    """Have Linux send this process SIGTERM when its parent dies, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _check_free(name: str, port: int) -> None:

@@ -143,5 +143,4 @@ def _shown(condition: Condition) -> dict[str, Any]:
 
 def main() -> None:
     """Serve the channel."""
-    settings = ChannelSettings()
-    serve("channel", settings, lambda: create_app(settings))
+    serve("channel", ChannelSettings, create_app)

@@ -10,14 +10,7 @@ from pathlib import Path
 
 from channel.apply import Applied
 from shared import conditions
-from shared.errors import FeatlinkError
-
-
-class StorageError(FeatlinkError):
-    """Bitstreams were to be kept, but could not be written."""
-
-    status = 507
-    title = "Insufficient storage"
+from shared.errors import StorageError
 
 
 def keep(applied: Applied, folder: Path) -> Path | None:

@@ -250,5 +250,4 @@ def _json_array(store: Store, run_id: str) -> Iterator[bytes]:
 
 def main() -> None:
     """Serve the cloud."""
-    settings = CloudSettings()
-    serve("cloud", settings, lambda: create_app(settings))
+    serve("cloud", CloudSettings, create_app)

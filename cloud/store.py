@@ -38,11 +38,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
 from cloud.coco import Detection, GroundTruth
-from shared.errors import ConflictError, DatasetError, NotFoundError
+from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BLOB = LargeBinary(2**31 - 1)  # without a length, MySQL takes 64 kB
@@ -180,10 +180,16 @@ class Store:
 
     Args:
         url: SQLAlchemy URL; ``sqlite:///runs.db`` is a file in the working directory, made if missing.
+
+    Raises:
+        StorageError: the URL makes no sense, or the database cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url)
+        try:
+            self._engine = create_engine(url)
+        except (SQLAlchemyError, ImportError) as error:
+            raise StorageError(f"database URL: {error}") from None
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -191,7 +197,11 @@ class Store:
         try:
             self._create_tables()
         except DBAPIError:  # without SQLite's lock, another process may make the same table: then all are there now
-            self._create_tables()
+            try:
+                self._create_tables()
+            except DBAPIError as error:
+                shown = self._engine.url.render_as_string(hide_password=True)
+                raise StorageError(f"cannot open database {shown}: {error.orig}") from None
 
     def _create_tables(self) -> None:
         with self._writer.begin() as connection:

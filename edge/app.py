@@ -132,5 +132,4 @@ async def _picture(request: Request) -> bytes:
 
 def main() -> None:
     """Serve the edge."""
-    settings = EdgeSettings()
-    serve("edge", settings, lambda: create_app(settings))
+    serve("edge", EdgeSettings, create_app)

@@ -57,3 +57,10 @@ class DatasetError(FeatlinkError):
 
     status = 422
     title = "Invalid data set"
+
+
+class StorageError(FeatlinkError):
+    """A database or folder that cannot be opened or written."""
+
+    status = 507
+    title = "Insufficient storage"

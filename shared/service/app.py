@@ -7,12 +7,15 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from importlib.metadata import version
+from typing import TypeVar
 
 import structlog
 import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
 
+from shared.conditions import validation_line
 from shared.errors import FeatlinkError
 from shared.service import problems
 from shared.service.limits import BodyLimit
@@ -20,6 +23,8 @@ from shared.service.observe import Metrics, Observe, configure_logging
 from shared.service.settings import ServiceSettings
 
 log = structlog.get_logger()
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 def create_service(
@@ -97,10 +102,21 @@ def create_service(
     return app
 
 
-def serve(name: str, settings: ServiceSettings, create_app: Callable[[], FastAPI]) -> None:
-    """Run a service until it is told to stop; accepted requests are finished first."""
+def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable[[Settings], FastAPI]) -> None:
+    """Run a service until it is told to stop; accepted requests are finished first.
+
+    What a person can put right about its settings stops it with one line.
+    """
+    try:
+        settings = read_settings()
+    except ValidationError as error:
+        raise SystemExit(f"{name}: wrong settings: {validation_line(error)}") from None
     configure_logging(name, settings.log_level)
-    app = create_app()
+    try:
+        app = create_app(settings)
+    except FeatlinkError as error:
+        log.error("cannot start", reason=str(error))
+        raise SystemExit(1) from None
     config = uvicorn.Config(
         app,
         host=settings.host,

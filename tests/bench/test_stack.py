@@ -83,6 +83,26 @@ def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
         assert process.memory_info().rss - before[process.pid] < 40 << 20, process.cmdline()
 
 
+def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    numbers = {"--edge-port": ports.edge, "--channel-port": ports.channel, "--cloud-port": ports.cloud}
+    options = [str(word) for pair in numbers.items() for word in pair]
+    command = [sys.executable, "-m", "bench", "up", "--weights", str(weights), "--profile", "exact", *options]
+    launcher = subprocess.Popen(
+        [*command, "--database", str(tmp_path / "runs.sqlite")], stdout=subprocess.PIPE, text=True
+    )
+    assert launcher.stdout is not None
+    try:
+        next(line for line in launcher.stdout if line.startswith("ready"))
+        services = psutil.Process(launcher.pid).children()
+        assert len(services) == 3
+    finally:
+        launcher.kill()
+        launcher.wait()
+    _, alive = psutil.wait_procs(services, timeout=20)
+    assert not alive
+
+
 def test_when_one_dies_the_others_are_stopped(stack: Stack) -> None:
     running = processes(stack)
     [cloud] = [p for p in running if "cloud" in p.cmdline()]
@@ -153,6 +173,26 @@ def test_errors_are_one_line(arguments: tuple[str, ...], words: str) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "value", "message"),
+    [
+        ("cloud", "DATABASE_URL", "sqlite:////no/such/folder/runs.sqlite", "cannot open database sqlite:////no/such"),
+        ("cloud", "DATABASE_URL", "nonsense", "database URL: Could not parse"),
+        ("channel", "CONDITION", "sharpen", "unknown distortion 'sharpen'"),
+        ("edge", "PORT", "abc", "port: Input should be a valid integer"),
+    ],
+)
+def test_a_service_that_cannot_start_says_why_in_one_line(
+    service: str, variable: str, value: str, message: str
+) -> None:
+    environment = os.environ | {f"FEATLINK_{variable}": value}
+    command = [sys.executable, "-m", service]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+    assert len((done.stdout + done.stderr).strip().splitlines()) == 1
 
 
 def test_missing_weights_stop_the_demo_with_one_line(dataset: Path, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from channel.apply import Applied, apply
-from channel.bitstreams import StorageError, keep
+from channel.bitstreams import keep
 from channel.codecs.ffmpeg import bundled
 from channel.codecs.yuv import padded_size
 from shared.conditions import parse
+from shared.errors import StorageError
 from shared.packing import tile
 from shared.pyramid import Sizes
 from shared.report import Report
