@@ -1,0 +1,41 @@
+"""Plots as data for Plotly.js, coloured by the page's theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NAMES = {"feature": "features", "image": "image"}
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon", "pentagon")
+
+
+def colour(name: str) -> str:
+    """A colour of the page's theme, which the page's script puts in: ``feature``, ``image``, ``muted``, ..."""
+    return f"var(--{name})"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An interactive plot.
+
+    Attributes:
+        id: of its element in the page.
+        title: what it shows.
+        caption: what is to be seen in it.
+        traces: Plotly's ``data``.
+        layout: Plotly's ``layout``, without colours of the theme.
+        height: pixels.
+    """
+
+    id: str
+    title: str
+    caption: str
+    traces: Sequence[dict[str, Any]]
+    layout: dict[str, Any]
+    height: int = 460
+
+
+def axis(title: str, **options: Any) -> dict[str, Any]:
+    """An axis with a title."""
+    return {"title": {"text": title}, "automargin": True, **options}

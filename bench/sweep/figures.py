@@ -1,0 +1,140 @@
+"""From a sweep's database to its rows: COCO metrics, and means and medians of the rest."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from bench import results
+from bench.files import replace
+from bench.results import SeedResult
+from bench.sweep.plan import Row
+from bench.sweep.records import Records
+from cloud.coco import Detection, GroundTruth
+from cloud.evaluation import evaluate
+
+_Numbers = Mapping[str, float | None]
+_Pool = Callable[[Iterable[float]], float]
+
+
+def write_figures(folder: Path, records: Records, rows: Sequence[Row], truth: GroundTruth) -> list[results.Row]:
+    """Evaluate what a sweep has, and write ``results.json``, ``results.csv`` and ``detections/``.
+
+    Only images that every condition has a result for are counted, so that all rows, also of a sweep that is half
+    done, are of the same images.
+
+    Args:
+        folder: the sweep's.
+        records: its database.
+        rows: its conditions.
+        truth: the ground truth.
+
+    Returns:
+        A row a condition; none while no image is complete.
+
+    Raises:
+        BenchError: something cannot be written.
+    """
+    images = records.complete()
+    runs = iter(records.runs)
+    names = _file_names(rows)
+    found = []
+    for row in rows if images else ():
+        of_seeds = []
+        for seed in row.seeds:
+            run = next(runs)
+            collected = _collect(records, run, images)
+            of_seeds.append(_seed_result(seed, run, collected, images, truth))
+            suffix = f".seed{seed}" if len(row.seeds) > 1 else ""
+            target = folder / "detections" / f"{names[row.id]}{suffix}.json"
+            replace(target, msgspec.json.encode(collected.detections))
+        found.append(_row(row, of_seeds, len(images)))
+    if found:
+        results.save(found, folder)
+    return found
+
+
+@dataclass
+class _Collected:
+    """A run's results, pooled."""
+
+    detections: list[Detection] = field(default_factory=list)
+    bits: list[int] = field(default_factory=list)
+    fidelity: list[_Numbers] = field(default_factory=list)
+    timings: list[_Numbers] = field(default_factory=list)
+
+
+def _collect(records: Records, run: str, images: set[int]) -> _Collected:
+    pooled = _Collected()
+    for result in records.store.results(run):
+        if result.image_id in images:
+            pooled.detections += result.detections
+            pooled.bits.append(result.bits)
+            pooled.fidelity.append(result.fidelity)
+            pooled.timings.append(result.timings)
+    return pooled
+
+
+def _seed_result(seed: int, run: str, collected: _Collected, images: set[int], truth: GroundTruth) -> SeedResult:
+    metrics = evaluate(truth, collected.detections, images)
+    pixels = sum(image.width * image.height for image in truth.images if image.id in images)
+    return SeedResult(
+        seed=seed,
+        run=run,
+        bbox=metrics.bbox,
+        segm=metrics.segm,
+        bits_per_image=sum(collected.bits) / len(images),
+        bpp=sum(collected.bits) / pixels,
+        fidelity=_each(_mean, collected.fidelity),
+        timings=_each(_mean, collected.timings),
+    )
+
+
+def _row(row: Row, seeds: list[SeedResult], images: int) -> results.Row:
+    segm = [one.segm for one in seeds if one.segm is not None]
+    return results.Row(
+        id=row.id,
+        condition=str(row.condition),
+        domain=row.condition.domain,
+        images=images,
+        bbox=_each(statistics.median, [one.bbox for one in seeds]),
+        segm=_each(statistics.median, segm) if segm else None,
+        bits_per_image=statistics.median(one.bits_per_image for one in seeds),
+        bpp=statistics.median(one.bpp for one in seeds),
+        fidelity=_each(statistics.median, [one.fidelity for one in seeds]),
+        timings=_each(statistics.median, [one.timings for one in seeds]),
+        seeds=seeds,
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return math.fsum(known) / len(known)
+
+
+def _each(pool: _Pool, rows: Sequence[_Numbers]) -> dict[str, float | None]:
+    """Pool each key over the rows that have a value for it; None where none has."""
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        for key, value in row.items():
+            column = columns.setdefault(key, [])
+            if value is not None:
+                column.append(value)
+    return {key: pool(column) if column else None for key, column in columns.items()}
+
+
+def _file_names(rows: Sequence[Row]) -> dict[str, str]:
+    """A file name for each id: the id itself where it can be one."""
+    names: dict[str, str] = {}
+    for row in rows:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", row.id).strip("-.")[:100] or "condition"
+        while name in names.values():
+            name += "_"
+        names[row.id] = name
+    return names

@@ -1,0 +1,108 @@
+"""The ``local`` engine: edge, channel and cloud as functions in this process."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+import cv2
+
+from bench.sweep.ahead import work_ahead
+from bench.sweep.engine import Identity, Outcome, Task
+from channel.apply import Applied, apply
+from channel.catalogue import chain
+from channel.codecs import Codec
+from cloud import image_fidelity
+from cloud.results import to_coco
+from cloud.store import Result
+from edge.cache import PyramidCache
+from edge.pipeline import EdgePipeline, Prepared, Request
+from shared.conditions import Condition, Domain
+from shared.model import SplitModel, build
+from shared.model_config import ModelConfig
+from shared.pyramid import Pyramid
+from shared.timing import timed
+
+MAX_PIXELS = 1 << 28
+_DEPTH = 2
+
+
+class LocalEngine:
+    """Runs the services' own code without HTTP.
+
+    Distorting, coding and measuring features goes on in other threads while this one runs the heads; codecs, which are
+    slow and mostly single-threaded, in one of their own. With one thread to use, nothing overlaps. Results do not
+    depend on it, but timings do: stages that overlap take each other's time.
+
+    Args:
+        model: the whole network.
+        conditions: by index.
+        fidelity: measure it.
+        overlap: work ahead of the heads.
+    """
+
+    def __init__(self, model: SplitModel, conditions: Sequence[Condition], fidelity: bool, overlap: bool) -> None:
+        self._model = model
+        self._conditions = conditions
+        self._fidelity = fidelity
+        self._depth = _DEPTH if overlap else 0
+        self._pipeline = EdgePipeline(model, PyramidCache(0), MAX_PIXELS)
+
+    @property
+    def identity(self) -> Identity:
+        """Which network it runs."""
+        return Identity(self._model.name, self._model.weights)
+
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+        """See :class:`bench.sweep.engine.Engine`."""
+        for task in tasks:
+            yield from self.image(task.image_id, task.picture.read_bytes(), task.wanted)
+
+    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
+        """Compute one image under some conditions.
+
+        Args:
+            image_id: id in the data set.
+            data: the picture file's bytes.
+            wanted: indices of the conditions.
+        """
+        needed = {self._conditions[index].domain for index in wanted}
+        prepared: dict[Domain, Prepared] = {
+            domain: self._pipeline(Request(data, domain, image_id=image_id)) for domain in needed
+        }
+        clean: Pyramid | None = None
+        if "image" in needed and self._fidelity:
+            clean = self._clean(prepared.get("feature") or self._pipeline(Request(data, image_id=image_id)))
+        coded = [index for index in wanted if self._is_coded(index)]
+        lanes = [
+            [functools.partial(self._send, prepared[self._conditions[index].domain], index) for index in lane]
+            for lane in (coded, [index for index in wanted if index not in coded])
+        ]
+        for index, applied in work_ahead(lanes, self._depth):
+            detections, _, report = image_fidelity.detect(self._model, applied.frame, applied.report, clean)
+            results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
+            report = report.with_timings(encode=encode_ms)
+            yield Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
+
+    def _send(self, prepared: Prepared, index: int) -> tuple[int, Applied]:
+        return index, apply(prepared.frame, self._conditions[index], prepared.report, self._fidelity)
+
+    def _is_coded(self, index: int) -> bool:
+        return any(isinstance(step, Codec) for step in chain(self._conditions[index]))
+
+    @staticmethod
+    def _clean(prepared: Prepared) -> Pyramid:
+        levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
+        return Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
+
+
+def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> LocalEngine:
+    """Load the model and make the engine; ``config.threads`` bounds all of its threads, 0 takes every core.
+
+    Raises:
+        ModelError: the weights cannot be had.
+    """
+    threads = config.threads or os.cpu_count() or 1
+    cv2.setNumThreads(threads)
+    return LocalEngine(build(config), conditions, fidelity, overlap=threads > 1)

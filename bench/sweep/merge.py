@@ -1,0 +1,53 @@
+"""Make one sweep of its shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import results
+from bench.errors import BenchError
+from bench.results import load_manifest
+from bench.sweep import manifest as manifests
+from bench.sweep.engine import Identity, Outcome
+from bench.sweep.plan import jobs
+from bench.sweep.records import DATABASE, Records, runs_by_name
+from bench.sweep.run import finish, locked
+from cloud.store import Store
+
+
+def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.Row]:
+    """Copy the shards' results into a folder of their own and evaluate them together.
+
+    Args:
+        shards: output folders of sweeps that differ in their images only.
+        out: the merged sweep's folder.
+        console: shows what is going on.
+
+    Raises:
+        BenchError: a folder holds no sweep, or another one than the first.
+    """
+    found = [load_manifest(folder) for folder in shards]
+    for folder, manifest in zip(shards, found, strict=True):
+        manifests.refuse_other(found[0], manifest, str(shards[0]))
+        if not (folder / DATABASE).is_file():
+            raise BenchError(f"{folder} has no {DATABASE}")
+    manifest = {**found[0], "engine": {"name": "merge", "shards": [str(folder) for folder in shards]}}
+    rows = manifests.rows_of(manifest)
+    planned = jobs(rows)
+    identity = Identity(manifest["model"]["name"], manifest["model"]["identity"])
+    stores = [Store(f"sqlite:///{(folder / DATABASE).resolve()}") for folder in shards]
+    [dataset] = stores[0].datasets()
+    truth = stores[0].ground_truth(dataset.name)
+    with locked(out):
+        manifest = manifests.begin(out, manifest)
+        with Records(out, dataset.name, truth, identity, planned) as records:
+            for store in stores:
+                runs = runs_by_name(store)
+                for index, job in enumerate(planned):
+                    for result in store.results(runs[job.name]) if job.name in runs else ():
+                        records.add(Outcome(index, result))
+                store.close()
+            return finish(out, records, rows, truth, {**manifest, "finished": manifests.now()}, console)

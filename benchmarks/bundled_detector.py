@@ -1,0 +1,247 @@
+"""Measures the bundled detector; docs/starter.md holds its figures.
+
+    python benchmarks/bundled_detector.py ap                # stock torchvision, pycocotools: bundled scenes and the unseen style
+    python benchmarks/bundled_detector.py levels            # AP with one level zeroed
+    python benchmarks/bundled_detector.py channels          # how much the 256 channels of each level vary
+    python benchmarks/bundled_detector.py conditions --conditions paper --limit 16      # AP under distortions, with intervals
+
+``--weights FILE`` (.npz as starter.export writes it) measures another checkpoint than the bundled one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.progress import track
+from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
+
+from bench.dataset import open_dataset
+from bench.sweep.engine import Task
+from bench.sweep.local import LocalEngine
+from cloud.coco import parse as parse_truth
+from cloud.evaluation import evaluate
+from cloud.results import to_coco
+from shared.conditions import parse
+from shared.detections import Detections
+from shared.model import SplitModel, build
+from shared.model_config import ModelConfig
+from shared.named import select
+from shared.pyramid import LEVELS, Pyramid
+from starter.bundle import decode, load_weights
+from starter.coco import write_folder
+from starter.styles import HELD_OUT_STYLE, STYLES
+
+KINDS = ("segm", "bbox")
+
+
+def stock(weights: Path | None) -> MaskRCNN:
+    """Torchvision's own network with the checkpoint."""
+    if weights is None:
+        loaded = load_weights()
+        state, metadata = loaded.state, loaded.metadata
+    else:
+        state, metadata = decode(weights.read_bytes())
+    sizes = {name: int(metadata[name]) for name in ("min_size", "max_size")}
+    network = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91, **sizes)
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    return network.eval()
+
+
+def picture(path: Path) -> np.ndarray:
+    """RGB uint8 (H, W, 3)."""
+    return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+
+
+@torch.inference_mode()
+def detect(network: MaskRCNN, image: np.ndarray) -> Detections:
+    """Call torchvision as its documentation does."""
+    [found] = network([torch.from_numpy(image).permute(2, 0, 1).float().div(255)])
+    masks = [mask[0].numpy() for mask in found["masks"]]
+    return Detections(found["boxes"].numpy(), found["scores"].numpy(), found["labels"].numpy(), masks)
+
+
+def score(truth: dict[str, Any], results: list[dict[str, Any]], kind: str) -> list[float]:
+    """COCO's 12 numbers by pycocotools itself."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = truth
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [float(value) for value in evaluation.stats]
+
+
+def only(truth: dict[str, Any], style: str) -> dict[str, Any]:
+    """The ground truth with objects of other styles ignored: finding them is neither right nor wrong."""
+    annotations = [one if one["style"] == style else {**one, "iscrowd": 1} for one in truth["annotations"]]
+    return {**truth, "annotations": annotations}
+
+
+def report_ap(args: argparse.Namespace) -> None:
+    """Headline figures, by size and by style."""
+    network = stock(args.weights)
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in write_folder(Path(folder) / "held-out", 64, seed=0, part="held-out"):
+            pass
+        sets = {"validation": open_dataset(Path("starter")), "unseen style": open_dataset(Path(folder) / "held-out")}
+        for name, data in sets.items():
+            images = list(data.images.items())[: args.limit]
+            truth = json.loads(data.annotations.read_bytes())
+            truth["images"] = truth["images"][: args.limit]
+            kept = {image for image, _ in images}
+            truth["annotations"] = [one for one in truth["annotations"] if one["image_id"] in kept]
+            results = [
+                one for image, path in track(images, name) for one in to_coco(detect(network, picture(path)), image)
+            ]
+            print(f"{name}: {len(images)} scenes, {len(truth['annotations'])} objects")
+            for kind in ("segm", "bbox"):
+                ap, ap50, ap75, small, medium, large = score(truth, results, kind)[:6]
+                print(
+                    f"  {kind} AP {ap:.3f}  AP50 {ap50:.3f}  AP75 {ap75:.3f}  "
+                    f"small {small:.3f}  medium {medium:.3f}  large {large:.3f}"
+                )
+            for style in (style.name for style in STYLES if (style.name == HELD_OUT_STYLE) == (name != "validation")):
+                count = sum(one["style"] == style and not one["iscrowd"] for one in truth["annotations"])
+                own = only(truth, style)
+                print(
+                    f"  {style}: {count} objects, " + ", ".join(f"{k} {score(own, results, k)[0]:.3f}" for k in KINDS)
+                )
+
+
+def _model(args: argparse.Namespace) -> SplitModel:
+    if args.weights is None:
+        return build(ModelConfig(weights="starter"))
+    from safetensors.torch import save_file
+
+    state, metadata = decode(args.weights.read_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file({name: torch.from_numpy(value) for name, value in state.items()}, path, metadata)
+        return build(ModelConfig(weights=str(path)))
+
+
+def report_levels(args: argparse.Namespace) -> None:
+    """AP with each level zeroed in turn; p6 is kept as sent when p5 is zeroed, and the other way round."""
+    model = _model(args)
+    data = open_dataset(Path("starter"))
+    truth = parse_truth(data.annotations.read_bytes())
+    images = list(data.images.items())[: args.limit]
+    results: dict[str, list[Any]] = {name: [] for name in ("none", *LEVELS)}
+    for image, path in track(images):
+        clean = model.pyramid(picture(path))
+        for name, found in results.items():
+            levels = {
+                level: np.zeros_like(values) if level == name else values for level, values in clean.levels.items()
+            }
+            found += to_coco(model.detect(Pyramid(levels, clean.sizes)), image)
+    chosen = [image for image, _ in images]
+    for name, found in results.items():
+        metrics = evaluate(truth, found, chosen)
+        print(f"{name}: segm {metrics.segm['AP']:.3f}, bbox {metrics.bbox['AP']:.3f}" if metrics.segm else name)
+
+
+def report_channels(args: argparse.Namespace) -> None:
+    """Deviation of each channel and effective rank (Roy & Vetterli 2007: exp of the spectrum's entropy)."""
+    model = _model(args)
+    samples: dict[str, list[np.ndarray]] = {level: [] for level in LEVELS}
+    for path in list(open_dataset(Path("starter")).images.values())[: args.limit]:
+        for level, values in model.pyramid(picture(path)).levels.items():
+            samples[level].append(values.reshape(256, -1)[:, :: 1 if level > "p3" else 7])
+    for level, parts in samples.items():
+        values = np.concatenate(parts, axis=1)
+        deviations = values.std(1)
+        spectrum = np.linalg.eigvalsh(np.cov(values)).clip(1e-12)
+        share = spectrum / spectrum.sum()
+        rank = math.exp(-(share * np.log(share)).sum())
+        print(
+            f"{level}: deviation {deviations.min():.3f} to {deviations.max():.3f}, median {np.median(deviations):.3f}; "
+            f"effective rank {rank:.0f} of 256"
+        )
+
+
+def report_conditions(args: argparse.Namespace) -> None:
+    """AP under named conditions, with the change from the clean one and its 95 % bootstrap interval over scenes."""
+    texts = {"clean": "feature: identity"} | select(args.conditions)
+    names = list(texts)
+    data = open_dataset(Path("starter"))
+    images = list(data.images.items())[: args.limit]
+    engine = LocalEngine(_model(args), [parse(text) for text in texts.values()], fidelity=False, overlap=True)
+    results: dict[str, list[Any]] = {name: [] for name in names}
+    tasks = [Task(image, path, tuple(range(len(names)))) for image, path in images]
+    for outcome in track(engine.run(tasks), total=len(tasks) * len(names)):
+        results[names[outcome.index]] += outcome.result.detections
+    truth = json.loads(data.annotations.read_bytes())
+    chosen = [image for image, _ in images]
+    print(f"{len(images)} scenes; segm AP, bbox AP, change of segm AP from clean and its 95 % interval")
+    clean: np.ndarray | None = None
+    for name in names:
+        replicas = {kind: resampled(truth, results[name], chosen, kind) for kind in KINDS}
+        segm = replicas["segm"]
+        clean = segm if clean is None else clean
+        low, high = np.percentile((segm - clean)[1:], [2.5, 97.5])
+        if name == "clean":
+            low, high = np.percentile(segm[1:], [2.5, 97.5])
+            print(f"{name}: {segm[0]:.3f} / {replicas['bbox'][0]:.3f}, interval of segm AP {low:.3f} to {high:.3f}")
+        else:
+            change = segm[0] - clean[0]
+            print(f"{name}: {segm[0]:.3f} / {replicas['bbox'][0]:.3f}, {change:+.3f} ({low:+.3f} to {high:+.3f})")
+
+
+def resampled(
+    truth: dict[str, Any], results: list[Any], images: list[int], kind: str, replicas: int = 200
+) -> np.ndarray:
+    """AP on the scenes, then on ``replicas`` draws of as many scenes with replacement, the same draws in every call."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = truth
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), kind)
+        evaluation.params.imgIds = images
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.params.maxDets = [100]
+        evaluation.evaluate()
+        cells = np.array(evaluation.evalImgs, dtype=object).reshape(-1, len(images))
+        rng = np.random.default_rng(0)
+        draws = [np.arange(len(images)), *rng.integers(0, len(images), (replicas, len(images)))]
+        values = []
+        for draw in draws:
+            evaluation.evalImgs = list(cells[:, draw].ravel())
+            evaluation.accumulate()
+            precision = evaluation.eval["precision"]
+            values.append(precision[precision > -1].mean())
+    return np.array(values)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reports = {
+        "ap": report_ap,
+        "levels": report_levels,
+        "channels": report_channels,
+        "conditions": report_conditions,
+    }
+    parser.add_argument("report", choices=reports)
+    parser.add_argument("--weights", type=Path, help="an .npz of starter.export")
+    parser.add_argument("--limit", type=int, help="only the first so many scenes")
+    parser.add_argument("--conditions", default="paper", help="names of shared.named")
+    args = parser.parse_args()
+    reports[args.report](args)
+
+
+if __name__ == "__main__":
+    main()

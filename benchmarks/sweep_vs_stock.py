@@ -1,0 +1,179 @@
+"""A whole sweep of the paper's 33 conditions and the clean runs, with fidelity: Featlink against the obvious script.
+
+    pip install torchmetrics scipy
+    python -m benchmarks.sweep_vs_stock --weights starter.safetensors --scenes starter
+
+The obvious script (stock_sweep.py) calls stock torchvision for each condition, torchvision and torch for distortions,
+torchmetrics, scipy, FFmpeg with VVenC one plane at a time, and pycocotools. Featlink's side is what ``featlink bench``
+does with the ``local`` engine, database, evaluation and files included. Both see the same pictures, 2×2 mosaics of
+scenes, 640×480: 800×1088 at the network's input; same weights, same threads; loading the model and one picture of
+warm-up are not counted. Each picture goes through one side, then the other. What the two find is compared, and the
+last line is JSON with ``ratio``, the obvious script's seconds over Featlink's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+
+from bench import results
+from bench.dataset import open_dataset
+from bench.sweep.engine import Task
+from bench.sweep.figures import write_figures
+from bench.sweep.local import LocalEngine, build_local
+from bench.sweep.plan import Row, jobs, make_plan
+from bench.sweep.records import Records
+from benchmarks.stock_sweep import StockSweep, average_precision
+from cloud import coco
+from shared.model import build
+from shared.model_config import ModelConfig
+
+TILE_HEIGHT, TILE_WIDTH = 240, 320
+PSNR_DB, SSIM, AP = 0.1, 2e-3, 0.03
+"""How far the two sides may differ: arithmetic in another order, other noise; VVenC on other roundings."""
+
+
+def make_mosaics(scenes: Path, folder: Path, count: int) -> None:
+    """Write a data set of mosaics, each of four scenes."""
+    data = open_dataset(scenes)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(data.annotations))
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "val").mkdir()
+    categories = truth.dataset["categories"]
+    mosaics: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": categories}
+    for number in range(1, count + 1):
+        canvas = Image.new("RGB", (2 * TILE_WIDTH, 2 * TILE_HEIGHT))
+        for i, (image_id, path) in enumerate(list(data.images.items())[4 * number - 4 : 4 * number]):
+            left, top = TILE_WIDTH * (i % 2), TILE_HEIGHT * (i // 2)
+            canvas.paste(Image.open(path).convert("RGB").crop((0, 0, TILE_WIDTH, TILE_HEIGHT)), (left, top))
+            for one in truth.imgToAnns[image_id]:
+                mask = np.zeros((2 * TILE_HEIGHT, 2 * TILE_WIDTH), np.uint8, order="F")
+                part = truth.annToMask(one)[:TILE_HEIGHT, :TILE_WIDTH]
+                mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+                rle = mask_api.encode(mask)
+                if area := float(mask_api.area(rle)):
+                    segmentation = {"size": rle["size"], "counts": rle["counts"].decode()}
+                    of = {"id": len(mosaics["annotations"]) + 1, "image_id": number, "iscrowd": one["iscrowd"]}
+                    of |= {"category_id": one["category_id"], "area": area, "bbox": mask_api.toBbox(rle).tolist()}
+                    mosaics["annotations"].append(of | {"segmentation": segmentation})
+        canvas.save(folder / "val" / f"{number}.png")
+        size = {"width": canvas.width, "height": canvas.height}
+        mosaics["images"].append({"id": number, "file_name": f"{number}.png", **size})
+    (folder / "annotations" / "instances_val.json").write_text(json.dumps(mosaics))
+
+
+def sweep(engine: LocalEngine, out: Path, folder: Path, rows: list[Row], only: int) -> list[results.Row]:
+    """What ``featlink bench`` does for one image of a folder, from an open engine on."""
+    out.mkdir()
+    data, truth = open_dataset(folder), coco.parse(next((folder / "annotations").iterdir()).read_bytes())
+    with Records(out, data.name, truth, engine.identity, jobs(rows)) as records:
+        for outcome in engine.run([Task(only, data.images[only], records.missing(only))]):
+            records.add(outcome)
+        return write_figures(out, records, rows, truth)
+
+
+def compare(ours: results.Row, ap: dict[str, float], fidelity: dict[str, float]) -> list[str]:
+    """Where the two sides disagree on a condition."""
+    differences = [
+        (f"AP {kind}", side.get("AP"), ap[kind], AP) for kind, side in (("bbox", ours.bbox), ("segm", ours.segm or {}))
+    ]
+    differences += [
+        (name, ours.fidelity[name], value, PSNR_DB if name.startswith("psnr") else SSIM)
+        for name, value in fidelity.items()
+    ]
+    return [f"{ours.id}: {name} {a} and {b}" for name, a, b, bound in differences if a is None or abs(a - b) > bound]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--scenes", type=Path, required=True, help="data set of scenes of at least 320×240")
+    parser.add_argument("--conditions", default="paper")
+    parser.add_argument("--images", type=int, default=1)
+    parser.add_argument("--min-size", type=int, default=800)
+    parser.add_argument("--max-size", type=int, default=1333)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ours-only", action="store_true", help="for profiling")
+    args = parser.parse_args()
+
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    rows = make_plan([args.conditions], [0])
+    options = {"weights": args.weights, "min_size": args.min_size, "max_size": args.max_size, "threads": args.threads}
+    config = ModelConfig(**options)
+    stock = build(ModelConfig(**options, profile="exact")).network  # torchvision's own modules, called as a whole
+    engine = build_local(config, [job.condition for job in jobs(rows)], fidelity=True)
+
+    seconds: dict[str, float] = defaultdict(float)
+    stages: dict[str, float] = defaultdict(float)
+    stock_stages: dict[str, float] = defaultdict(float)
+    disagreements: list[str] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_mosaics(args.scenes, folder / "data", args.images + 1)
+        warm_up = args.images + 1
+        sweep(engine, folder / "warm-up", folder / "data", rows[:4], warm_up)
+        if not args.ours_only:
+            StockSweep(stock, folder / "data" / "val" / f"{warm_up}.png", warm_up).run("feature", "", {})
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = COCO(str(folder / "data" / "annotations" / "instances_val.json"))
+        for number in range(1, args.images + 1):
+            started = time.perf_counter()
+            found = sweep(engine, folder / f"out{number}", folder / "data", rows, number)
+            seconds["ours"] += time.perf_counter() - started
+            print(f"image {number}: Featlink {seconds['ours']:.1f} s for {len(found)} conditions so far", flush=True)
+            for row in found:
+                for stage, milliseconds in row.timings.items():
+                    once = stage in ("decode", "backbone")  # of features: paid once, reported in every row
+                    if not once or row.id == "clean.feature":
+                        stages[stage] += (milliseconds or 0) / 1e3
+            if args.ours_only:
+                continue
+            with contextlib.redirect_stdout(io.StringIO()):
+                one_image = COCO()
+                one_image.dataset = {
+                    **truth.dataset,
+                    "images": truth.loadImgs([number]),
+                    "annotations": truth.imgToAnns[number],
+                }
+                one_image.createIndex()
+            started = time.perf_counter()
+            script = StockSweep(stock, folder / "data" / "val" / f"{number}.png", number)
+            for row, plan in zip(found, rows, strict=True):
+                step = plan.condition.steps[0] if plan.condition.steps else None
+                before = time.perf_counter()
+                detections, fidelity = script.run(row.domain, step.type if step else "", step.params if step else {})
+                with script.timed("evaluation"):
+                    ap = average_precision(one_image, detections)
+                print(f"  stock {time.perf_counter() - before:6.1f} s  {row.id}: AP {ap['segm']:.3f}", flush=True)
+                disagreements += compare(row, ap, fidelity)
+            seconds["stock"] += time.perf_counter() - started
+            for stage, taken in script.seconds.items():
+                stock_stages[stage] += taken
+    for line in disagreements:
+        print(f"the two sides disagree on {line}")
+    for name, one in (("Featlink (stages overlap)", stages), ("obvious script", stock_stages)):
+        print(f"{name}, seconds by stage: { {stage: round(taken, 1) for stage, taken in one.items()} }")
+    result = {"ratio": seconds["stock"] / seconds["ours"], "ours_s": seconds["ours"], "stock_s": seconds["stock"]}
+    result |= {"images": args.images, "conditions": len(rows), "threads": args.threads}
+    print(json.dumps(result | {"disagreements": len(disagreements)}))
+
+
+if __name__ == "__main__":
+    main()

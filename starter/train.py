@@ -1,0 +1,264 @@
+"""Trains the starter checkpoint: ``torchrun --nproc-per-node 2 -m starter.train --out FOLDER``.
+
+Sprite crops teach the backbone the categories; then the detector learns on small scenes, on larger ones, and at last on
+the full input size. Interrupt it anyhow: ``--resume`` goes on from the last checkpoint, also with another ``--steps``.
+Data and sampling are a function of the step, so a resumed run goes on as the uninterrupted one would have. One process
+for each core (or GPU) shares every batch with the others; a single one runs as ``python -m starter.train``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, distributed, nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.image_list import ImageList
+
+from starter.batches import LABELS, Crops, Scenes, Share, Stage, Target, loader
+from starter.narrow import Body, Widths, narrow
+from starter.scenes import SceneConfig
+
+_logger = logging.getLogger(__name__)
+
+MIN_SIZE, MAX_SIZE = 480, 640
+"""Network input that the last stage trains for."""
+
+
+def _stage(share: float, sizes: tuple[tuple[int, int], ...], largest: float, batch: int) -> Stage:
+    return Stage(share, SceneConfig("train", sizes, (3, 9), (16.0, largest), crowds=0.0, recolour=0.15), batch)
+
+
+STAGES = (
+    _stage(0.65, ((256, 256),), 230.0, 8),
+    _stage(0.20, ((384, 320), (320, 384)), 320.0, 8),
+    _stage(0.15, ((640, 480), (480, 640)), 420.0, 4),
+)
+_AVERAGE_EVERY = 4
+"""Steps between updates of the averaged weights, which cost as much as the optimizer's."""
+
+
+class Trainer:
+    """Holds what a checkpoint holds.
+
+    Args:
+        out: folder of the checkpoints.
+        steps: of detection training.
+        device: where to train.
+        rate: peak learning rate.
+        share: of several processes that train together.
+    """
+
+    def __init__(self, out: Path, steps: int, device: torch.device, rate: float, share: Share) -> None:
+        self.share = share
+        self.out = out
+        self.steps = steps
+        self.device = device
+        self.rate = rate
+        self.step = 0
+        torch.manual_seed(0)
+        self.network = network().to(device=device, memory_format=torch.channels_last).train()
+        self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = self._optimizer(self.network, rate)
+
+    @staticmethod
+    def _optimizer(module: nn.Module, rate: float) -> torch.optim.AdamW:
+        matrices = [value for value in module.parameters() if value.ndim > 1]
+        vectors = [value for value in module.parameters() if value.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, rate, betas=(0.9, 0.99), foreach=True)
+
+    def save(self) -> None:
+        """Write the checkpoint; a crash meanwhile leaves the old one."""
+        if self.share.rank:
+            return
+        state = {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, self.out / "last.tmp")
+        (self.out / "last.tmp").replace(self.out / "last.pt")
+
+    def load(self) -> None:
+        """Go on from the checkpoint."""
+        state = torch.load(self.out / "last.pt", map_location=self.device, weights_only=True)
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def pretrain(self, steps: int, batch: int, progress: Progress) -> None:
+        """Teach the body to tell sprites apart."""
+        body: Body = self.network.backbone.body
+        head = nn.Linear(4 * Widths().planes[-1], len(LABELS) + 1).to(self.device)
+        both = nn.ModuleList([body, head])
+        optimizer = self._optimizer(both, 2e-3)
+        task = progress.add_task("crops", total=steps)
+        hits = 0.0
+        for step, (images, labels) in enumerate(loader(Crops(steps, batch, self.share))):
+            _set_rate(optimizer, 2e-3, step, steps, 50)
+            with self._autocast():
+                features = body(self._normalised(images))["3"].float().mean((2, 3))
+                logits = head(features)
+                loss = nn.functional.cross_entropy(logits, labels.to(self.device), label_smoothing=0.05)
+            _descend(loss, both, optimizer)
+            hits += 0.02 * (float((logits.argmax(1).cpu() == labels).float().mean()) - hits)
+            progress.update(task, advance=1, description=f"crops {hits:.2f} right")
+            if step % 50 == 0:
+                _logger.info("crops %d: loss %.3f, %.2f right", step, float(loss.detach()), hits)
+        self.averaged.load_state_dict(self.network.state_dict())
+
+    def train(self, save_every: float, progress: Progress) -> None:
+        """Train the detector to the last step."""
+        task = progress.add_task("scenes", total=self.steps, completed=self.step)
+        start = 0
+        saved = time.monotonic()
+        for stage in STAGES:
+            end = start + round(stage.share * self.steps)
+            if stage is STAGES[-1]:
+                end = self.steps
+            for images, targets in loader(Scenes(stage, range(max(start, self.step), end), self.share)):
+                began = time.monotonic()
+                losses = self.descend(images, targets)
+                self.step += 1
+                text = " ".join(f"{name.removeprefix('loss_')} {value:.2f}" for name, value in losses.items())
+                progress.update(task, completed=self.step, description=f"scenes {text}")
+                if self.step % 20 == 0:
+                    spent = time.monotonic() - began
+                    _logger.info("step %d of %d: %s, %.2f s", self.step, self.steps, text, spent)
+                if time.monotonic() - saved > save_every:
+                    self.save()
+                    saved = time.monotonic()
+            start = end
+        self.save()
+
+    def descend(self, images: Tensor, targets: list[Target]) -> dict[str, float]:
+        """One step of the optimizer; returns the losses by name."""
+        torch.manual_seed(self.step * self.share.of + self.share.rank)  # for torchvision's sampling of proposals
+        _set_rate(self.optimizer, self.rate, self.step, self.steps, 100)
+        targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
+        with self._autocast():
+            losses = _losses(self.network, self._normalised(images), targets)
+            loss = torch.stack(list(losses.values())).sum()
+        _descend(loss, self.network, self.optimizer)
+        self._average()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self.step % _AVERAGE_EVERY:
+            return
+        keep = min(0.998, (1 + self.step) / (20 + self.step)) ** _AVERAGE_EVERY
+        pairs = zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True)
+        for mean, value in pairs:
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - keep)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        images = images.to(self.device).float().div(255)
+        mean, deviation = (
+            torch.tensor(values, device=self.device)[:, None, None]
+            for values in (self.network.transform.image_mean, self.network.transform.image_std)
+        )
+        return ((images - mean) / deviation).contiguous(memory_format=torch.channels_last)
+
+    def _autocast(self) -> Any:
+        return torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
+
+
+def network() -> MaskRCNN:
+    """The narrow network with the sampling that training uses."""
+    return narrow(
+        len(LABELS) + 1,
+        min_size=MIN_SIZE,
+        max_size=MAX_SIZE,
+        rpn_pre_nms_top_n_train=300,
+        rpn_post_nms_top_n_train=150,
+        rpn_pre_nms_top_n_test=500,
+        rpn_post_nms_top_n_test=200,
+        rpn_batch_size_per_image=128,
+        box_batch_size_per_image=40,
+    )
+
+
+def _losses(network: MaskRCNN, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
+    """As ``GeneralizedRCNN.forward``, without its transform: scenes come in the network's size."""
+    shapes = [(images.shape[2], images.shape[3])] * len(images)
+    features = network.backbone(images)
+    proposals, rpn = network.rpn(ImageList(images, shapes), features, targets)
+    _, heads = network.roi_heads(features, proposals, shapes, targets)
+    return {**heads, **rpn}
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warmup: int) -> None:
+    rate = peak * min(1.0, (step + 1) / warmup) * (0.495 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _descend(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if distributed.is_initialized():
+        _share_gradients(module)
+    nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+    optimizer.step()
+
+
+def _share_gradients(module: nn.Module) -> None:
+    """Each process's gradients become the mean of all."""
+    parameters = list(module.parameters())
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for parameter, mean in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
+        parameter.grad = mean.view_as(parameter)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints")
+    parser.add_argument("--steps", type=int, default=6000, help="steps of detection training")
+    parser.add_argument("--crop-steps", type=int, default=700, help="steps of the classification before it")
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--save-every", type=float, default=120.0, metavar="SECONDS")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
+    console = Console()
+    logging.basicConfig(
+        level=logging.INFO if share.rank == 0 else logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False)],
+    )
+    if share.of > 1:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    trainer = Trainer(arguments.out, arguments.steps, device, arguments.rate, share)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=share.rank > 0) as progress:
+        if arguments.resume and (arguments.out / "last.pt").exists():
+            trainer.load()
+        else:
+            trainer.pretrain(arguments.crop_steps, 64, progress)
+            trainer.save()
+        trainer.train(arguments.save_every, progress)
+
+
+if __name__ == "__main__":
+    main()
