@@ -3,9 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STARTER ?= ../shared/starter
 OUT ?= out/demo
-LIMIT ?= 16
+LIMIT ?= 8
 
 .PHONY: setup demo test lint format clean
 
@@ -18,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/featlink demo --dataset $(STARTER) --weights $(STARTER)/starter_fp16.safetensors --limit $(LIMIT) --out $(OUT)
+	$(BIN)/featlink demo --limit $(LIMIT) --out $(OUT)
 
 test: setup
 	$(BIN)/python -m pytest

@@ -1,9 +1,9 @@
 """Measures the bundled detector; docs/starter.md holds its figures.
 
-    python benchmarks/bundled_detector.py ap                # stock torchvision, pycocotools: bundled scenes and the unseen style
-    python benchmarks/bundled_detector.py levels            # AP with one level zeroed
-    python benchmarks/bundled_detector.py channels          # how much the 256 channels of each level vary
-    python benchmarks/bundled_detector.py conditions --conditions paper --limit 16      # AP under distortions, with intervals
+    python -m benchmarks.bundled_detector ap          # stock torchvision, pycocotools: bundled scenes, unseen style
+    python -m benchmarks.bundled_detector levels      # AP with one level zeroed
+    python -m benchmarks.bundled_detector channels    # how much the 256 channels of each level vary
+    python -m benchmarks.bundled_detector conditions --conditions paper --limit 16   # AP under distortions
 
 ``--weights FILE`` (.npz as starter.export writes it) measures another checkpoint than the bundled one.
 """

@@ -28,7 +28,7 @@ class ModelConfig:
     """
 
     model: str = "maskrcnn_resnet50_fpn"
-    weights: str = "coco"
+    weights: str = "starter"
     profile: Profile = "fast"
     min_size: int | None = None
     max_size: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,6 +56,8 @@ def bench(
     ray_address: Annotated[str | None, typer.Option(help="ray: of a cluster; default: start one here.")] = None,
 ) -> None:
     """Evaluate a data set under many conditions in both domains. Stop it anyhow; the same command continues."""
+    # Before torch loads OpenMP: its threads would spin at every barrier and take the cores from those that work ahead.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from rich.console import Console
 
     from bench.sweep.run import run_sweep

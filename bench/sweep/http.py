@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 from bench.client import Client
+from bench.errors import BenchError
 from bench.sweep.engine import Identity, Outcome, Task
 from cloud.store import Result
 from shared.conditions import Condition
@@ -44,9 +45,12 @@ class HttpEngine:
                 yield Outcome(index, self._infer(data, condition, task.image_id))
 
     def _infer(self, data: bytes, condition: Condition, image_id: int) -> Result:
-        answer = self._client.infer(
-            data, mode=condition.domain, condition=str(condition), image_id=image_id, fidelity=self._fidelity
-        )
+        try:
+            answer = self._client.infer(
+                data, mode=condition.domain, condition=str(condition), image_id=image_id, fidelity=self._fidelity
+            )
+        except BenchError as error:
+            raise BenchError(f"image {image_id}: '{condition}': {error}") from None
         timings: dict[str, Any] = {name: ms for name, ms in answer["timings"].items() if name != "total"}
         return Result(
             image_id, answer["detections"], answer["bits"], answer["fidelity"], timings, answer.get("link_bits")

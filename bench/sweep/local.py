@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import cv2
 
+from bench.errors import BenchError
 from bench.sweep.ahead import work_ahead
 from bench.sweep.engine import Identity, Outcome, Task
 from channel.apply import Applied, apply
@@ -19,6 +20,7 @@ from cloud.store import Result
 from edge.cache import PyramidCache
 from edge.pipeline import EdgePipeline, Prepared, Request
 from shared.conditions import Condition, Domain
+from shared.errors import FeatlinkError
 from shared.model import SplitModel, build
 from shared.model_config import ModelConfig
 from shared.pyramid import Pyramid
@@ -66,7 +68,16 @@ class LocalEngine:
             image_id: id in the data set.
             data: the picture file's bytes.
             wanted: indices of the conditions.
+
+        Raises:
+            BenchError: the picture cannot be decoded, or a codec fails.
         """
+        try:
+            yield from self._image(image_id, data, wanted)
+        except FeatlinkError as error:
+            raise BenchError(f"image {image_id}: {error}") from None
+
+    def _image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
         needed = {self._conditions[index].domain for index in wanted}
         prepared: dict[Domain, Prepared] = {
             domain: self._pipeline(Request(data, domain, image_id=image_id)) for domain in needed
@@ -86,7 +97,11 @@ class LocalEngine:
             yield Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
 
     def _send(self, prepared: Prepared, index: int) -> tuple[int, Applied]:
-        return index, apply(prepared.frame, self._conditions[index], prepared.report, self._fidelity)
+        condition = self._conditions[index]
+        try:
+            return index, apply(prepared.frame, condition, prepared.report, self._fidelity)
+        except FeatlinkError as error:
+            raise BenchError(f"'{condition}': {error}") from None
 
     def _is_coded(self, index: int) -> bool:
         return any(isinstance(step, Codec) for step in chain(self._conditions[index]))

@@ -58,21 +58,17 @@ def run_sweep(options: Options, console: Console) -> Ended:
     rows = make_plan(options.conditions, options.seeds)
     planned = jobs(rows)
     images = _chosen(data, options)
-    with locked(options.out):
-        with console.status("starting"), contextlib.ExitStack() as opening:
+    with locked(options.out), contextlib.ExitStack() as stack:
+        with console.status("starting"):
             conditions = [job.condition for job in planned]
-            engine = opening.enter_context(open_engine(options, conditions, next(iter(images.values()))))
-            running = opening.pop_all()
-        with running:
-            manifest = manifests.describe(
-                data, truth, options.config, engine.identity, rows, options.fidelity, options.how
-            )
-            manifest = manifests.begin(options.out, manifest)
-            with Records(options.out, data.name, truth, engine.identity, planned) as records:
-                tasks = [Task(image_id, path, records.missing(image_id)) for image_id, path in images.items()]
-                why = _compute(engine, [task for task in tasks if task.wanted], records, options.time_budget, console)
-                manifest["finished"] = manifests.now() if why == "complete" else None
-                return Ended(finish(options.out, records, rows, truth, manifest, console), why)
+            engine = stack.enter_context(open_engine(options, conditions, next(iter(images.values()))))
+        manifest = manifests.describe(data, truth, options.config, engine.identity, rows, options.fidelity, options.how)
+        manifest = manifests.begin(options.out, manifest)
+        records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
+        tasks = [Task(image_id, path, records.missing(image_id)) for image_id, path in images.items()]
+        why = _compute(engine, [task for task in tasks if task.wanted], records, options.time_budget, console)
+        manifest["finished"] = manifests.now() if why == "complete" else None
+        return Ended(finish(options.out, records, rows, truth, manifest, console), why)
 
 
 def finish(

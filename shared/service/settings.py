@@ -32,7 +32,7 @@ class ModelSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FEATLINK_", extra="ignore")
 
     model: str = Field("maskrcnn_resnet50_fpn", description="torchvision builder")
-    weights: str = Field("coco", description="'coco' (official, downloaded) or a .pth/.safetensors path")
+    weights: str = Field("starter", description="'starter' (bundled), 'coco' (official, downloaded), or a path")
     profile: Profile = Field("fast", description="numerics: 'fast' or bit-'exact'")
     min_size: int | None = Field(None, ge=32, le=4096, description="shorter side of the network input, pixels")
     max_size: int | None = Field(None, ge=32, le=4096, description="longer side of the network input at most, pixels")

@@ -11,6 +11,7 @@ import pytest
 
 from bench.client import Client
 from bench.dataset import open_dataset
+from bench.errors import BenchError
 from bench.sweep.engine import Engine, Outcome, Task
 from bench.sweep.http import HttpEngine
 from bench.sweep.local import LocalEngine, build_local
@@ -89,6 +90,12 @@ def test_the_same_of_some_conditions_alone(local: LocalEngine, expected: Numbers
     found = numbers(local.run(tasks(tiny, 1, some)))
     assert found == {key: value for key, value in expected.items() if key in found}
     assert {index for _, index in found} == set(some)
+
+
+def test_what_fails_is_named(local: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "7.png").write_bytes(b"no picture")
+    with pytest.raises(BenchError, match="image 7: not a JPEG"):
+        list(local.run([Task(7, tmp_path / "7.png", (0,))]))
 
 
 def test_the_same_over_http(expected: Numbers, config: ModelConfig, tiny: Path, deploy: Callable[..., Any]) -> None:
