@@ -143,6 +143,8 @@ class Stack:
     def _start(self, name: str) -> None:
         environment = {
             **os.environ,
+            # OpenMP's threads would spin at every barrier, and take the cores from the next service.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
             **{f"FEATLINK_{key.upper()}": value for key, value in self.settings.items()},
             "FEATLINK_HOST": "127.0.0.1",
             "FEATLINK_PORT": str(getattr(self.ports, name)),

@@ -179,7 +179,7 @@ def report_conditions(args: argparse.Namespace) -> None:
     names = list(texts)
     data = open_dataset(Path("starter"))
     images = list(data.images.items())[: args.limit]
-    engine = LocalEngine(_model(args), [parse(text) for text in texts.values()], fidelity=False, overlap=True)
+    engine = LocalEngine(_model(args), [parse(text) for text in texts.values()], fidelity=False, threads=2)
     results: dict[str, list[Any]] = {name: [] for name in names}
     tasks = [Task(image, path, tuple(range(len(names)))) for image, path in images]
     for outcome in track(engine.run(tasks), total=len(tasks) * len(names)):

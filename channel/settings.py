@@ -23,4 +23,4 @@ class ChannelSettings(ServiceSettings):
 
     def tools(self) -> Tools:
         """The codecs' programs; one may take as long as the whole answer."""
-        return Tools(self.timeout_s, self.ffmpeg, self.vvencapp, self.vvdecapp)
+        return Tools(self.timeout_s, ffmpeg=self.ffmpeg, vvencapp=self.vvencapp, vvdecapp=self.vvdecapp)

@@ -13,7 +13,7 @@ from bench.sweep.ahead import work_ahead
 from bench.sweep.engine import Identity, Outcome, Task
 from channel.apply import Applied, apply
 from channel.catalogue import chain
-from channel.codecs import Codec
+from channel.codecs import Codec, Tools
 from cloud import image_fidelity
 from cloud.results import to_coco
 from cloud.store import Result
@@ -41,14 +41,15 @@ class LocalEngine:
         model: the whole network.
         conditions: by index.
         fidelity: measure it.
-        overlap: work ahead of the heads.
+        threads: cores to use; with more than one, work ahead of the heads.
     """
 
-    def __init__(self, model: SplitModel, conditions: Sequence[Condition], fidelity: bool, overlap: bool) -> None:
+    def __init__(self, model: SplitModel, conditions: Sequence[Condition], fidelity: bool, threads: int) -> None:
         self._model = model
         self._conditions = conditions
         self._fidelity = fidelity
-        self._depth = _DEPTH if overlap else 0
+        self._tools = Tools(threads=threads)
+        self._depth = _DEPTH if threads > 1 else 0
         self._pipeline = EdgePipeline(model, PyramidCache(0), MAX_PIXELS)
 
     @property
@@ -99,7 +100,7 @@ class LocalEngine:
     def _send(self, prepared: Prepared, index: int) -> tuple[int, Applied]:
         condition = self._conditions[index]
         try:
-            return index, apply(prepared.frame, condition, prepared.report, self._fidelity)
+            return index, apply(prepared.frame, condition, prepared.report, self._fidelity, self._tools)
         except FeatlinkError as error:
             raise BenchError(f"'{condition}': {error}") from None
 
@@ -120,4 +121,4 @@ def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: 
     """
     threads = config.threads or os.cpu_count() or 1
     cv2.setNumThreads(threads)
-    return LocalEngine(build(config), conditions, fidelity, overlap=threads > 1)
+    return LocalEngine(build(config), conditions, fidelity, threads)

@@ -33,12 +33,14 @@ class Tools:
 
     Attributes:
         timeout_s: seconds after which one encoder or decoder is killed.
+        threads: cores to use; 0 for all.
         ffmpeg: path; None for the one bundled with ``imageio-ffmpeg``.
         vvencapp: path; None to let FFmpeg encode VVC.
         vvdecapp: path; None to let FFmpeg decode VVC.
     """
 
     timeout_s: float = 600.0
+    threads: int = 0
     ffmpeg: str | None = None
     vvencapp: str | None = None
     vvdecapp: str | None = None
@@ -118,7 +120,6 @@ def code_rgb(image: npt.NDArray[np.uint8], settings: Settings, tools: Tools = DE
 def code_planes(
     planes: Sequence[Samples],
     settings: Settings,
-    workers: int | None = None,
     tools: Tools = DEFAULT_TOOLS,
 ) -> list[Coded]:
     """Code several planes side by side, each as :func:`code_plane` does.
@@ -129,11 +130,10 @@ def code_planes(
     Args:
         planes: as for :func:`code_plane`.
         settings: of every plane.
-        workers: cores to use; None for all.
-        tools: programs and time-out.
+        tools: programs, time-out and cores.
 
     Returns:
-        One result a plane, in the order given; the same bitstreams for any ``workers``.
+        One result a plane, in the order given; the same bitstreams on any number of cores.
 
     Raises:
         ValueError: a plane is not as :func:`code_plane` wants it.
@@ -141,7 +141,7 @@ def code_planes(
     """
     for plane in planes:
         _check(plane, settings.bit_depth)
-    workers = workers or os.cpu_count() or 1
+    workers = tools.threads or os.cpu_count() or 1
     total = sum(plane.size for plane in planes)
     largest_first = sorted(range(len(planes)), key=lambda index: -planes[index].size)
     with ThreadPoolExecutor(workers) as pool:

@@ -52,7 +52,7 @@ def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
     def sweep() -> None:
         local.apply = logged_apply  # type: ignore[attr-defined]
         local.build_local = lambda *args: local.LocalEngine(  # work ahead, as with more threads than one
-            model, args[1], args[2], overlap=True
+            model, args[1], args[2], threads=2
         )
         run_sweep(Options(dataset, config, CONDITIONS, out, seeds=(0, 1), limit=3), Console(quiet=True))
 

@@ -79,7 +79,7 @@ def test_every_distortion_and_codec_is_here_and_shows(expected: Numbers) -> None
 
 
 def test_the_same_when_it_works_ahead(local: LocalEngine, expected: Numbers, tiny: Path) -> None:
-    overlapping = LocalEngine(local._model, CONDITIONS, fidelity=True, overlap=True)
+    overlapping = LocalEngine(local._model, CONDITIONS, fidelity=True, threads=2)
     found = numbers(overlapping.run(tasks(tiny, 1)))
     assert found == {key: value for key, value in expected.items() if key in found}
     assert len(found) == len(CONDITIONS)

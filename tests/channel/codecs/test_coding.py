@@ -190,8 +190,8 @@ def test_bitstream_does_not_depend_on_threads(settings: VideoSettings, natural: 
 def test_planes_together_are_as_alone(settings: Settings, natural: Natural) -> None:
     planes = [natural(size, size + 8, seed=size) for size in (16, 96, 40, 64)]
     alone = [code_plane(plane, settings) for plane in planes]
-    for workers in (1, 3, None):
-        together = code_planes(planes, settings, workers)
+    for cores in (1, 3, 0):
+        together = code_planes(planes, settings, Tools(threads=cores))
         assert [result.bitstream for result in together] == [result.bitstream for result in alone]
         assert all(np.array_equal(one.decoded, other.decoded) for one, other in zip(together, alone, strict=True))
     assert code_planes([], settings) == []
@@ -200,7 +200,7 @@ def test_planes_together_are_as_alone(settings: Settings, natural: Natural) -> N
 def test_one_failing_plane_fails_them_all(natural: Natural, program: Program) -> None:
     broken = Tools(ffmpeg=program("exit 1"))
     with pytest.raises(CodecError, match="failed"):
-        code_planes([natural(16, 16), natural(24, 24)], Vvenc(), 2, broken)
+        code_planes([natural(16, 16), natural(24, 24)], Vvenc(), broken)
 
 
 @each(ALL)

@@ -1,6 +1,6 @@
 """Time and memory of the channel on the pyramid of an 800×1088 input, side by side with plain copies.
 
-Run from the repository root: ``python -m benchmarks.channel [repeats]``. The last line is JSON.
+Run from the repository root: ``python -m benchmarks.channel_costs [repeats]``. The last line is JSON.
 """
 
 from __future__ import annotations
