@@ -1,4 +1,4 @@
-"""A data set folder in COCO's layout, ``annotations/instances_<split>.json`` beside ``<split>/``, or the bundled one."""
+"""A COCO data set folder, ``annotations/instances_<split>.json`` beside ``<split>/``, or the bundled one."""
 
 from __future__ import annotations
 
