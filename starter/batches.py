@@ -144,4 +144,5 @@ class Crops(IterableDataset[tuple[Tensor, Tensor]]):
 
 def loader(data: IterableDataset[Any]) -> DataLoader[Any]:
     """Batches made in a process of their own, ahead of the training."""
-    return DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=6)
+    # A fork of a process whose libraries have threads may crash.
+    return DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=6, multiprocessing_context="spawn")
