@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
-LIMIT ?= 8
+LIMIT ?= 4
 
 .PHONY: setup demo test lint format clean
 
