@@ -1,7 +1,8 @@
-"""The ``fast`` profile: the same network with its convolutions compiled by OpenVINO and RoIAlign by Numba.
+"""The ``fast`` profile: the same network with other implementations of its expensive parts.
 
-Both reorder float32 arithmetic; nothing is quantised. The bounds against stock torchvision are in
-DESIGN 3 and tested: 0.01 px, 1e-4 of score.
+FPN, RPN and mask head spend almost all of their time in wide 3×3 convolutions, which Winograd's method computes; the
+other layers are compiled by OpenVINO, RoIAlign by Numba. All reorder float32 arithmetic; nothing is quantised. The
+bounds against stock torchvision are in DESIGN 3 and tested: 0.01 px, 1e-4 of score.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from shared.buffers import BufferPool
 from shared.roi_align import FastRoIAlign
+from shared.winograd import winograd
+
+_LEVELS = ("0", "1", "2", "3")
+"""torchvision's names of p2..p5."""
 
 
 def accelerate(network: GeneralizedRCNN, threads: int) -> None:
@@ -35,16 +40,14 @@ def accelerate(network: GeneralizedRCNN, threads: int) -> None:
     network.backbone = _Backbone(network.backbone, threads)
     if network.rpn is None:  # an edge: nothing behind the backbone
         return
-    network.rpn.head = _RpnHead(network.rpn.head, channels, threads)
+    network.rpn.head = _RpnHead(network.rpn.head, threads)
     heads = network.roi_heads
-    heads.register_forward_pre_hook(_channels_last)
     heads.box_roi_pool = _pool(heads.box_roi_pool, threads)
-    heads.box_head = _RoiHead(heads.box_head, channels, heads.box_roi_pool, threads)
+    heads.box_head = _BoxHead(heads.box_head, channels, heads.box_roi_pool, threads)
     if heads.mask_roi_pool is not None:
         heads.mask_roi_pool = _pool(heads.mask_roi_pool, threads)
-        mask = nn.Sequential(heads.mask_head, heads.mask_predictor)
-        heads.mask_head = _RoiHead(mask, channels, heads.mask_roi_pool, threads)
-        heads.mask_predictor = nn.Identity()
+        heads.mask_head = winograd(heads.mask_head, threads)
+        heads.mask_predictor = _MaskPredictor(heads.mask_predictor, channels, heads.mask_roi_pool, threads)
 
 
 def _pool(pool: Any, threads: int) -> FastRoIAlign:
@@ -56,12 +59,6 @@ def _pool(pool: Any, threads: int) -> FastRoIAlign:
         [(256, 256)],
     )
     return fast
-
-
-def _channels_last(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Bring the features into the layout both RoIAligns read, once."""
-    features, *rest = args
-    return {key: level.contiguous(memory_format=torch.channels_last) for key, level in features.items()}, *rest
 
 
 class _Compiled:
@@ -90,43 +87,48 @@ class _Compiled:
         return torch.from_numpy(copy)
 
 
-class _Tuple(nn.Module):
-    """Flattens a module's dict or lists of tensors into the tuple that a graph returns."""
+class _Merged(nn.Module):
+    """A backbone whose FPN ends before its 3×3 convolutions; its levels are (1, H, W, C)."""
 
-    def __init__(self, module: nn.Module, as_list: bool) -> None:
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
-        self.module = module
-        self.as_list = as_list
+        self.backbone = backbone
+        backbone.fpn.layer_blocks = nn.ModuleList(nn.Identity() for _ in backbone.fpn.layer_blocks)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.as_list:
-            return tuple(tensors[0] for tensors in self.module([x]))
-        return tuple(self.module(x).values())
+        levels = self.backbone(x)
+        return tuple(levels[name].permute(0, 2, 3, 1) for name in _LEVELS)
 
 
 class _Backbone(nn.Module):
-    def __init__(self, backbone: nn.Module, threads: int) -> None:
+    def __init__(self, backbone: Any, threads: int) -> None:
         super().__init__()
         self.out_channels = backbone.out_channels
-        self._run = _Compiled(_Tuple(backbone, False), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads)
+        self._convolutions = [winograd(block, threads) for block in backbone.fpn.layer_blocks]
+        self._merged = _Compiled(_Merged(backbone), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        return OrderedDict(zip(("0", "1", "2", "3", "pool"), self._run(x), strict=True))
+        merged = (level.permute(0, 3, 1, 2) for level in self._merged(x))
+        levels = OrderedDict(
+            (name, convolution(level))
+            for name, convolution, level in zip(_LEVELS, self._convolutions, merged, strict=True)
+        )
+        levels["pool"] = levels["3"][:, :, ::2, ::2]
+        return levels
 
 
 class _RpnHead(nn.Module):
-    def __init__(self, head: nn.Module, channels: int, threads: int) -> None:
+    def __init__(self, head: Any, threads: int) -> None:
         super().__init__()
-        self._run = _Compiled(_Tuple(head, True), torch.zeros(1, channels, 8, 12), (1, channels, -1, -1), threads)
+        self._convolutions = winograd(head.conv, threads)
+        self._logits, self._deltas = head.cls_logits, head.bbox_pred
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        logits, deltas = zip(*map(self._run, features), strict=True)
-        return list(logits), list(deltas)
+        hidden = [self._convolutions(level) for level in features]
+        return [self._logits(level) for level in hidden], [self._deltas(level) for level in hidden]
 
 
-class _RoiHead(nn.Module):
-    """A head that acts on each pooled region alone."""
-
+class _BoxHead(nn.Module):
     def __init__(self, head: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
         super().__init__()
         height, width = pool.output_size
@@ -136,3 +138,28 @@ class _RoiHead(nn.Module):
 
     def forward(self, regions: Tensor) -> Tensor:
         return self._run(regions)[0] if len(regions) else self._empty
+
+
+class _FromChannelsLast(nn.Module):
+    """A module of (N, H, W, C)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.module(x.permute(0, 3, 1, 2))
+        return result
+
+
+class _MaskPredictor(nn.Module):
+    def __init__(self, predictor: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
+        super().__init__()
+        height, width = pool.output_size
+        last = _FromChannelsLast(predictor)
+        self._run = _Compiled(last, torch.zeros(2, height, width, channels), (-1, height, width, channels), threads)
+        with torch.no_grad():
+            self._empty = predictor(torch.zeros(1, channels, height, width))[:0]
+
+    def forward(self, regions: Tensor) -> Tensor:
+        return self._run(regions.permute(0, 2, 3, 1))[0] if len(regions) else self._empty

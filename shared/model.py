@@ -129,6 +129,8 @@ class SplitModel:
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
+        if self.profile == "fast":  # RPN and RoIAlign would each bring the levels into this layout
+            features = {key: x.contiguous(memory_format=torch.channels_last) for key, x in features.items()}
         # torchvision's pooler keeps the scales of the first image it saw; the split may not depend on order.
         for pool in (network.roi_heads.box_roi_pool, network.roi_heads.mask_roi_pool):
             if pool is not None:

@@ -35,14 +35,16 @@ MIN_SIZE, MAX_SIZE = 480, 640
 """Network input that the last stage trains for."""
 
 
-def _stage(share: float, sizes: tuple[tuple[int, int], ...], largest: float, batch: int) -> Stage:
-    return Stage(share, SceneConfig("train", sizes, (3, 9), (16.0, largest), crowds=0.0, recolour=0.15), batch)
+def _stage(
+    share: float, sizes: tuple[tuple[int, int], ...], objects: tuple[int, int], largest: float, batch: int
+) -> Stage:
+    return Stage(share, SceneConfig("train", sizes, objects, (16.0, largest), crowds=0.0, recolour=0.15), batch)
 
 
 STAGES = (
-    _stage(0.65, ((256, 256),), 230.0, 8),
-    _stage(0.20, ((384, 320), (320, 384)), 320.0, 8),
-    _stage(0.15, ((640, 480), (480, 640)), 420.0, 4),
+    _stage(0.5, ((256, 256),), (3, 9), 230.0, 8),
+    _stage(0.3, ((384, 320), (320, 384)), (3, 9), 340.0, 8),
+    _stage(0.2, ((640, 480), (480, 640)), (4, 12), 420.0, 4),
 )
 _AVERAGE_EVERY = 4
 """Steps between updates of the averaged weights, which cost as much as the optimizer's."""
