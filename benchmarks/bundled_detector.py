@@ -3,7 +3,8 @@
     python -m benchmarks.bundled_detector ap          # stock torchvision, pycocotools: bundled scenes, unseen style
     python -m benchmarks.bundled_detector levels      # AP with one level zeroed
     python -m benchmarks.bundled_detector channels    # how much the 256 channels of each level vary
-    python -m benchmarks.bundled_detector conditions --conditions paper --limit 16   # AP under distortions
+    featlink bench --conditions paper+equal --out out/starter
+    python -m benchmarks.bundled_detector conditions --sweep out/starter    # its AP with bootstrap intervals
 
 ``--weights FILE`` (.npz as starter.export writes it) measures another checkpoint than the bundled one.
 """
@@ -28,16 +29,13 @@ from rich.progress import track
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
 from bench.dataset import open_dataset
-from bench.sweep.engine import Task
-from bench.sweep.local import LocalEngine
+from bench.results import load
 from cloud.coco import parse as parse_truth
 from cloud.evaluation import evaluate
 from cloud.results import to_coco
-from shared.conditions import parse
 from shared.detections import Detections
 from shared.model import SplitModel, build
 from shared.model_config import ModelConfig
-from shared.named import select
 from shared.pyramid import LEVELS, Pyramid
 from starter.bundle import decode, load_weights
 from starter.coco import write_folder
@@ -174,31 +172,29 @@ def report_channels(args: argparse.Namespace) -> None:
 
 
 def report_conditions(args: argparse.Namespace) -> None:
-    """AP under named conditions, with the change from the clean one and its 95 % bootstrap interval over scenes."""
-    texts = {"clean": "feature: identity"} | select(args.conditions)
-    names = list(texts)
+    """A sweep's AP in each row, with the change from the clean one and its 95 % bootstrap interval over scenes.
+
+    Of conditions with several seeds, the first seed's.
+    """
+    if args.sweep is None:
+        raise SystemExit("conditions: --sweep FOLDER is needed")
     data = open_dataset(Path("starter"))
-    images = list(data.images.items())[: args.limit]
-    engine = LocalEngine(_model(args), [parse(text) for text in texts.values()], fidelity=False, threads=2)
-    results: dict[str, list[Any]] = {name: [] for name in names}
-    tasks = [Task(image, path, tuple(range(len(names)))) for image, path in images]
-    for outcome in track(engine.run(tasks), total=len(tasks) * len(names)):
-        results[names[outcome.index]] += outcome.result.detections
     truth = json.loads(data.annotations.read_bytes())
-    chosen = [image for image, _ in images]
-    print(f"{len(images)} scenes; segm AP, bbox AP, change of segm AP from clean and its 95 % interval")
-    clean: np.ndarray | None = None
-    for name in names:
-        replicas = {kind: resampled(truth, results[name], chosen, kind) for kind in KINDS}
-        segm = replicas["segm"]
-        clean = segm if clean is None else clean
-        low, high = np.percentile((segm - clean)[1:], [2.5, 97.5])
-        if name == "clean":
-            low, high = np.percentile(segm[1:], [2.5, 97.5])
-            print(f"{name}: {segm[0]:.3f} / {replicas['bbox'][0]:.3f}, interval of segm AP {low:.3f} to {high:.3f}")
-        else:
-            change = segm[0] - clean[0]
-            print(f"{name}: {segm[0]:.3f} / {replicas['bbox'][0]:.3f}, {change:+.3f} ({low:+.3f} to {high:+.3f})")
+    rows = load(args.sweep)
+    images = list(data.images)[: rows[0].images]
+    print(f"{len(images)} scenes; segm AP, bbox AP, change of each from the clean one and its 95 % interval")
+    clean: dict[str, np.ndarray] = {}
+    for row in rows:
+        several = f".seed{row.seeds[0].seed}" if len(row.seeds) > 1 else ""
+        found = json.loads((args.sweep / "detections" / f"{row.id}{several}.json").read_bytes())
+        replicas = {kind: resampled(truth, found, images, kind) for kind in KINDS}
+        clean = clean or replicas
+        cells = []
+        for kind, values in replicas.items():
+            change = values - clean[kind] if values is not clean[kind] else values
+            low, high = np.percentile(change[1:], [2.5, 97.5])
+            cells.append(f"{change[0]:+.3f} ({low:+.3f} to {high:+.3f})")
+        print(f"{row.id} | {replicas['segm'][0]:.3f} | {replicas['bbox'][0]:.3f} | {cells[0]} | {cells[1]}", flush=True)
 
 
 def resampled(
@@ -238,7 +234,7 @@ def main() -> None:
     parser.add_argument("report", choices=reports)
     parser.add_argument("--weights", type=Path, help="an .npz of starter.export")
     parser.add_argument("--limit", type=int, help="only the first so many scenes")
-    parser.add_argument("--conditions", default="paper", help="names of shared.named")
+    parser.add_argument("--sweep", type=Path, help="folder of featlink bench, of named conditions on the starter set")
     args = parser.parse_args()
     reports[args.report](args)
 
