@@ -1,0 +1,56 @@
+"""Throughput of the ``ray`` engine with two workers of one thread each against one.
+
+    pip install 'featlink[ray]'
+    python -m benchmarks.ray_scaling
+
+Both clusters are started on this machine, which needs a free core for each worker, in turn and several times; starting
+them, loading the models and one picture a worker of warm-up are not counted. The last line is JSON with ``ratio``, the
+median throughput of two workers over that of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+from bench.dataset import open_dataset
+from bench.sweep.cluster import Cluster, RayEngine
+from bench.sweep.engine import Task
+from bench.sweep.plan import jobs, make_plan
+from shared.model_config import ModelConfig
+
+
+def throughput(workers: int, args: argparse.Namespace) -> float:
+    """Results per second."""
+    conditions = [job.condition for job in jobs(make_plan([args.conditions], [0]))]
+    images = list(open_dataset(Path("starter")).images.items())
+    every = tuple(range(len(conditions)))
+    with RayEngine(ModelConfig(weights="starter", threads=1), conditions, True, Cluster(workers)) as engine:
+        for _ in engine.run([Task(image, path, every[:2]) for image, path in images[-workers:]]):
+            pass
+        started = time.perf_counter()
+        found = sum(1 for _ in engine.run([Task(image, path, every) for image, path in images[: args.images]]))
+        return found / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--conditions", default="paper.table4")
+    parser.add_argument("--images", type=int, default=8, help="even, so that two workers end together")
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(args.repeats):
+        for workers, found in rates.items():
+            found.append(throughput(workers, args))
+            print(f"{workers} workers: {found[-1]:.2f} results a second", flush=True)
+    medians = {workers: statistics.median(found) for workers, found in rates.items()}
+    print(json.dumps({"one": medians[1], "two": medians[2], "ratio": medians[2] / medians[1]}))
+
+
+if __name__ == "__main__":
+    main()
