@@ -6,8 +6,8 @@ equals ``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
 use_sample_covariance=False, data_range=255)``.
 
 The planes are worked off in strips of rows that fit the caches, in as many threads as OpenCV may use
-(``cv2.setNumThreads``). Each thread keeps some ten megabytes of buffers and nothing else is allocated:
-fresh arrays for each strip would spend more time in page faults than in arithmetic.
+(``cv2.setNumThreads``), by loops that Numba compiles: whole-array operations would spend more time moving
+intermediate planes than computing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -33,10 +34,15 @@ PEAK = 255.0
 _C1 = (0.01 * PEAK) ** 2
 _C2 = (0.03 * PEAK) ** 2
 _HALO = WINDOW // 2
-_STRIP = 1 << 18
+_STRIP = 1 << 16
 """Pixels worked off at once: many beside the ten more rows the windows reach into, few for the caches."""
 
-_Strips = Callable[[list[slice]], Iterator[tuple[Plane, Plane]]]
+_BLOCK = 256
+"""Columns worked off at once."""
+_TAPS = tuple(cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_32F)[: _HALO + 1, 0])
+"""Of the window, from its edge to its middle."""
+
+_Strips = Callable[[list[slice]], Iterator[tuple[Array, Array]]]
 """From spans of rows to those rows of both planes; what was yielded may be overwritten by the next."""
 
 
@@ -68,9 +74,9 @@ def ssim(reference: Plane, distorted: Plane) -> float:
     if min(reference.shape) < WINDOW:
         reference, distorted = np.pad(reference, _HALO, "symmetric"), np.pad(distorted, _HALO, "symmetric")
 
-    def strips(spans: list[slice]) -> Iterator[tuple[Plane, Plane]]:
+    def strips(spans: list[slice]) -> Iterator[tuple[Array, Array]]:
         for rows in spans:
-            yield reference[rows], distorted[rows]
+            yield np.ascontiguousarray(reference[rows], np.float32), np.ascontiguousarray(distorted[rows], np.float32)
 
     height, width = reference.shape
     return _mean_ssim(strips, height, width, low=0.0, scale=1.0)
@@ -104,7 +110,7 @@ def level_ssim(reference: Array, distorted: Array, low: float, scale: float) -> 
     if channels != TILES**2:
         raise ValueError(f"packing needs {TILES**2} channels, not {channels}")
 
-    def strips(spans: list[slice]) -> Iterator[tuple[Plane, Plane]]:
+    def strips(spans: list[slice]) -> Iterator[tuple[Array, Array]]:
         x, y = np.empty((2, spans[0].stop - spans[0].start, TILES * width), np.float32)
         for rows in spans:
             yield _gather(reference, rows, x), _gather(distorted, rows, y)
@@ -130,10 +136,11 @@ def _mean_ssim(strips: _Strips, height: int, width: int, low: float, scale: floa
     last, step = height - 2 * _HALO, max(_STRIP // width, 2 * WINDOW)
     spans = [slice(start, min(start + step, last) + 2 * _HALO) for start in range(0, last, step)]
     threads = min(cv2.getNumThreads(), len(spans))
+    # Values are centred on zero, as in float32 E[s²] - μs² would cancel at a mean far from it.
+    middle, unit = np.float32(low + PEAK / 2 / scale), np.float32(scale)
 
     def share(spans: list[slice]) -> list[float]:
-        scratch = np.empty((6, spans[0].stop - spans[0].start, width), np.float32)
-        return [_strip_sum(x, y, low, scale, scratch) for x, y in strips(spans)]
+        return [_strip_sum(x, y, middle, unit, _TAPS) for x, y in strips(spans)]
 
     with ThreadPoolExecutor(threads) as pool:
         sums = itertools.chain.from_iterable(pool.map(share, (spans[first::threads] for first in range(threads))))
@@ -143,37 +150,84 @@ def _mean_ssim(strips: _Strips, height: int, width: int, low: float, scale: floa
     return mean
 
 
-def _strip_sum(x: Plane, y: Plane, low: float, scale: float, scratch: Array) -> float:
-    """Sum SSIM over the positions where the window fits into a strip.
+# The innermost loops have one store each, index whole arrays and ask for no ZeroDivisionError: LLVM vectorises them so.
+@numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+def _strip_sum(x, y, middle, scale, taps):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Sum SSIM over the positions where the window fits into a strip of float32 rows.
 
-    With s = x + y and d = x - y, 4·μx·μy = μs² - μd² and 2·(μx² + μy²) = μs² + μd², and likewise for
-    the covariance and variances: four filters instead of five, and exactly 1 where x = y. Values are
-    centred on zero, as in float32 E[s²] - μs² would cancel at a mean far from it.
+    With s = x + y and d = x - y, 4·μx·μy = μs² - μd² and 2·(μx² + μy²) = μs² + μd², and likewise for the covariance
+    and variances: four filters instead of five, and exactly 1 where x = y. Columns are worked off in blocks, so that
+    the eleven rows under a window stay in the first level of the cache.
     """
-    s, d, mean_s, mean_d, var_s, var_d = scratch[:, : len(x)]
-    taps = cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_32F)
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN travels to the sum, and the caller sees it there
-        for plane, centred in ((x, mean_s), (y, mean_d)):
-            np.subtract(plane, low + PEAK / 2 / scale, out=centred, dtype=np.float32)
-            centred *= np.float32(scale)
-        np.add(mean_s, mean_d, out=s)
-        np.subtract(mean_s, mean_d, out=d)
-        for signal, mean, variance in ((s, mean_s, var_s), (d, mean_d, var_d)):
-            cv2.sepFilter2D(signal, -1, taps, taps, dst=mean)
-            cv2.sepFilter2D(np.square(signal, out=signal), -1, taps, taps, dst=variance)
-            variance -= np.square(mean, out=signal)
-            np.abs(variance, out=variance)  # rounding alone can bring it below 0
+    rows, width = x.shape
+    s = np.empty((rows, _BLOCK + 2 * _HALO), np.float32)
+    d = np.empty((rows, _BLOCK + 2 * _HALO), np.float32)
+    column = np.empty(_BLOCK + 2 * _HALO, np.float32)
+    mean_s, mean_d = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
+    square_s, square_d = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
+    total = np.zeros(_BLOCK, np.float64)
+    peak, c1, c2 = np.float32(PEAK), np.float32(2 * _C1), np.float32(2 * _C2)
+    for left in range(0, width - 2 * _HALO, _BLOCK):
+        count = min(_BLOCK, width - 2 * _HALO - left)
+        for row in range(rows):
+            for c in range(count + 2 * _HALO):
+                s[row, c] = (x[row, left + c] - middle) * scale + (y[row, left + c] - middle) * scale
+            for c in range(count + 2 * _HALO):
+                d[row, c] = (x[row, left + c] - middle) * scale - (y[row, left + c] - middle) * scale
+        for row in range(rows - 2 * _HALO):
+            for signal, mean, square in ((s, mean_s, square_s), (d, mean_d, square_d)):
+                _down(signal, row, count + 2 * _HALO, taps, column)
+                _across(column, count, taps, mean)
+                _down_squared(signal, row, count + 2 * _HALO, taps, column)
+                _across(column, count, taps, square)
+            for c in range(count):
+                ms, md = mean_s[c] * mean_s[c], mean_d[c] * mean_d[c]
+                # Rounding alone can bring a variance below 0.
+                vs, vd = abs(square_s[c] - ms), abs(square_d[c] - md)
+                ms = (mean_s[c] + peak) ** 2  # of x + y before they were centred
+                total[c] += (ms - md + c1) / (ms + md + c1) * ((vs - vd + c2) / (vs + vd + c2))
+    return total.sum()
 
-        s, d, mean_s, mean_d, var_s, var_d = scratch[:, _HALO : len(x) - _HALO, _HALO:-_HALO]
-        mean_s += np.float32(PEAK)  # of x + y before they were centred
-        mean_s *= mean_s
-        mean_d *= mean_d
-        mean_s += np.float32(2 * _C1)
-        var_s += np.float32(2 * _C2)
-        luminance, structure = np.subtract(mean_s, mean_d, out=s), np.subtract(var_s, var_d, out=d)
-        mean_s += mean_d
-        var_s += var_d
-        luminance /= mean_s
-        structure /= var_s
-        luminance *= structure
-        return float(cv2.sumElems(luminance)[0])
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _down(plane, row, count, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The window's vertical pass over ``WINDOW`` rows from ``row`` on; taps are symmetric."""
+    t0, t1, t2, t3, t4, t5 = taps
+    for c in range(count):
+        out[c] = (
+            t0 * (plane[row, c] + plane[row + 10, c])
+            + t1 * (plane[row + 1, c] + plane[row + 9, c])
+            + t2 * (plane[row + 2, c] + plane[row + 8, c])
+            + t3 * (plane[row + 3, c] + plane[row + 7, c])
+            + t4 * (plane[row + 4, c] + plane[row + 6, c])
+            + t5 * plane[row + 5, c]
+        )
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _down_squared(plane, row, count, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    t0, t1, t2, t3, t4, t5 = taps
+    for c in range(count):
+        out[c] = (
+            t0 * (plane[row, c] ** 2 + plane[row + 10, c] ** 2)
+            + t1 * (plane[row + 1, c] ** 2 + plane[row + 9, c] ** 2)
+            + t2 * (plane[row + 2, c] ** 2 + plane[row + 8, c] ** 2)
+            + t3 * (plane[row + 3, c] ** 2 + plane[row + 7, c] ** 2)
+            + t4 * (plane[row + 4, c] ** 2 + plane[row + 6, c] ** 2)
+            + t5 * plane[row + 5, c] ** 2
+        )
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _across(line, count, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The window's horizontal pass."""
+    t0, t1, t2, t3, t4, t5 = taps
+    for c in range(count):
+        out[c] = (
+            t0 * (line[c] + line[c + 10])
+            + t1 * (line[c + 1] + line[c + 9])
+            + t2 * (line[c + 2] + line[c + 8])
+            + t3 * (line[c + 3] + line[c + 7])
+            + t4 * (line[c + 4] + line[c + 6])
+            + t5 * line[c + 5]
+        )

@@ -15,15 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from shared.buffers import BufferPool
+
 _TILE = 4
 _PATCH = 6
 _BLOCK = 256
 """Tiles at a time: their 36 transforms stay in the last level of the cache."""
+
+_buffers = BufferPool(keep=12)
+"""Of a pyramid's levels, what the RPN makes of them, and the transforms."""
 
 # The paper's G, Bᵀ and Aᵀ: the points 0, 1, -1, 2, -2 and infinity.
 _WEIGHT_TRANSFORM = torch.tensor(
@@ -98,10 +104,10 @@ class WinogradConv(nn.Module):
         image = x.permute(0, 2, 3, 1).contiguous().numpy()
         count, height, width, channels = image.shape
         outputs = len(self._bias)
-        out = np.empty((count, height, width, outputs), np.float32)
+        out = _array(count * height * width * outputs).reshape(count, height, width, outputs)
         tiles = count * -(-height // _TILE) * -(-width // _TILE)
-        patches = torch.empty(_PATCH**2 * min(_BLOCK, tiles) * channels)
-        products = torch.empty(_PATCH**2 * min(_BLOCK, tiles) * outputs)
+        patches = torch.from_numpy(_array(_PATCH**2 * min(_BLOCK, tiles) * channels))
+        products = torch.from_numpy(_array(_PATCH**2 * min(_BLOCK, tiles) * outputs))
         for start in range(0, tiles, _BLOCK):
             size = min(_BLOCK, tiles - start)
             inputs = patches[: _PATCH**2 * size * channels].view(_PATCH**2, size, channels)
@@ -117,6 +123,11 @@ class WinogradConv(nn.Module):
         jobs = [self._pool.submit(kernel, first, last, start, *arrays) for first, last in itertools.pairwise(bounds)]
         for job in jobs:
             job.result()
+
+
+def _array(size: int) -> npt.NDArray[np.float32]:
+    """Float32 of any value."""
+    return np.frombuffer(_buffers.take(4 * size), np.float32)
 
 
 def winograd(module: nn.Module, threads: int) -> nn.Sequential:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -29,6 +29,8 @@ _FRESH = 2
 """One scene in this many of a batch is new, the others were seen before: composing them costs as much as training."""
 _MEMORY = 64
 """How many steps back a scene may be shown again."""
+
+Made = TypeVar("Made")
 
 Target = dict[str, Tensor]
 
@@ -80,16 +82,8 @@ class Scenes(IterableDataset[tuple[Tensor, list[Target]]]):
         self.share = share
 
     def __iter__(self) -> Iterator[tuple[Tensor, list[Target]]]:
-        cv2.setNumThreads(1)
-        compose = functools.lru_cache(2 * _MEMORY * self.stage.batch)(self._scene)
-        for step in self.steps:
-            draws = Draws((SEEDS + step) * 64 + self.share.rank)
-            period = len(self.stage.scenes.sizes)
-            picked = []
-            for slot in self.share.slots(self.stage.batch):
-                age = min(draws.integer(0, _MEMORY), step // period) * period if slot % _FRESH else 0
-                fresh = slot if age == 0 else slot // _FRESH * _FRESH
-                picked.append((compose(step - age, fresh), draws.chance(0.5)))
+        period = len(self.stage.scenes.sizes)
+        for picked in _replayed(self._scene, self.steps, self.stage.batch, self.share, period):
             images, targets = zip(*(_example(one, mirrored) for one, mirrored in picked), strict=True)
             yield torch.stack(images), list(targets)
 
@@ -121,25 +115,46 @@ def _box(mask: Mask) -> tuple[float, float, float, float]:
 
 
 class Crops(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of single sprites with their label, 0 where none was placed.
+    """Batches of single sprites with their label, 0 where none was placed, as a function of the step.
 
     Args:
-        steps: how many batches.
+        steps: first step, and the one behind the last.
         batch: crops in each.
         share: this process's part of each batch.
     """
 
-    def __init__(self, steps: int, batch: int, share: Share) -> None:
+    def __init__(self, steps: range, batch: int, share: Share) -> None:
         self.steps = steps
         self.batch = batch
         self.share = share
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        cv2.setNumThreads(1)
-        for step in range(self.steps):
-            crops = [scene(2 * SEEDS + step * self.batch + slot, _CROPS) for slot in self.share.slots(self.batch)]
-            labels = [LABELS[crop.objects[0].category_id] if crop.objects else 0 for crop in crops]
-            yield torch.from_numpy(np.stack([crop.image for crop in crops])).permute(0, 3, 1, 2), torch.tensor(labels)
+        for picked in _replayed(self._crop, self.steps, self.batch, self.share):
+            images = np.stack([crop.image[:, :: -1 if mirrored else 1] for crop, mirrored in picked])
+            labels = [LABELS[crop.objects[0].category_id] if crop.objects else 0 for crop, _ in picked]
+            yield torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels)
+
+    def _crop(self, step: int, slot: int) -> Scene:
+        return scene(2 * SEEDS + step * self.batch + slot, _CROPS)
+
+
+def _replayed(
+    make: Callable[[int, int], Made], steps: range, batch: int, share: Share, period: int = 1
+) -> Iterator[list[tuple[Made, bool]]]:
+    """This process's part of each batch: what ``make`` gives for a step and a slot, and whether to mirror it.
+
+    Slots that are not fresh show again what a fresh one showed a multiple of ``period`` steps before.
+    """
+    cv2.setNumThreads(1)
+    make = functools.lru_cache(2 * _MEMORY * batch)(make)
+    for step in steps:
+        draws = Draws((SEEDS + step) * 64 + share.rank)
+        picked = []
+        for slot in share.slots(batch):
+            age = min(draws.integer(0, _MEMORY), step // period) * period if slot % _FRESH else 0
+            fresh = slot if age == 0 else slot // _FRESH * _FRESH
+            picked.append((make(step - age, fresh), draws.chance(0.5)))
+        yield picked
 
 
 def loader(data: IterableDataset[Any]) -> DataLoader[Any]:

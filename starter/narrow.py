@@ -36,7 +36,7 @@ class Widths:
 
     stem: int = 16
     planes: tuple[int, int, int, int] = (16, 32, 96, 192)
-    blocks: tuple[int, int, int, int] = (2, 2, 3, 2)
+    blocks: tuple[int, int, int, int] = (2, 3, 6, 3)
     inner: int = 48
     pyramid: int = 64
     rpn: int = 32

@@ -26,7 +26,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.image_list import ImageList
 
 from starter.batches import LABELS, Crops, Scenes, Share, Stage, Target, loader
-from starter.narrow import Body, Widths, narrow
+from starter.narrow import Widths, narrow
 from starter.scenes import SceneConfig
 
 _logger = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ STAGES = (
     _stage(0.3, ((384, 320), (320, 384)), (3, 9), 340.0, 8),
     _stage(0.2, ((640, 480), (480, 640)), (4, 12), 420.0, 4),
 )
+_CROP_RATE = 2e-3
+"""Peak learning rate of the classification."""
 _AVERAGE_EVERY = 4
 """Steps between updates of the averaged weights, which cost as much as the optimizer's."""
 
@@ -72,6 +74,14 @@ class Trainer:
         self.network = network().to(device=device, memory_format=torch.channels_last).train()
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = self._optimizer(self.network, rate)
+        self.crop_step = 0
+        self.classifier = nn.ModuleDict(
+            {
+                "body": self.network.backbone.body,
+                "head": nn.Linear(4 * Widths().planes[-1], len(LABELS) + 1).to(device),
+            }
+        )
+        self.crop_optimizer = self._optimizer(self.classifier, _CROP_RATE)
 
     @staticmethod
     def _optimizer(module: nn.Module, rate: float) -> torch.optim.AdamW:
@@ -89,6 +99,9 @@ class Trainer:
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "crop_step": self.crop_step,
+            "crop_head": self.classifier["head"].state_dict(),
+            "crop_optimizer": self.crop_optimizer.state_dict(),
         }
         torch.save(state, self.out / "last.tmp")
         (self.out / "last.tmp").replace(self.out / "last.pt")
@@ -100,27 +113,32 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.crop_step = state["crop_step"]
+        self.classifier["head"].load_state_dict(state["crop_head"])
+        self.crop_optimizer.load_state_dict(state["crop_optimizer"])
 
-    def pretrain(self, steps: int, batch: int, progress: Progress) -> None:
-        """Teach the body to tell sprites apart."""
-        body: Body = self.network.backbone.body
-        head = nn.Linear(4 * Widths().planes[-1], len(LABELS) + 1).to(self.device)
-        both = nn.ModuleList([body, head])
-        optimizer = self._optimizer(both, 2e-3)
-        task = progress.add_task("crops", total=steps)
+    def pretrain(self, steps: int, batch: int, save_every: float, progress: Progress) -> None:
+        """Teach the body to tell sprites apart, to the last step."""
+        if self.step or self.crop_step >= steps:
+            return
+        task = progress.add_task("crops", total=steps, completed=self.crop_step)
         hits = 0.0
-        for step, (images, labels) in enumerate(loader(Crops(steps, batch, self.share))):
-            _set_rate(optimizer, 2e-3, step, steps, 50)
+        saved = time.monotonic()
+        for images, labels in loader(Crops(range(self.crop_step, steps), batch, self.share)):
+            _set_rate(self.crop_optimizer, _CROP_RATE, self.crop_step, steps, 50)
             with self._autocast():
-                features = body(self._normalised(images))["3"].float().mean((2, 3))
-                logits = head(features)
+                features = self.classifier["body"](self._normalised(images))["3"].float().mean((2, 3))
+                logits = self.classifier["head"](features)
                 loss = nn.functional.cross_entropy(logits, labels.to(self.device), label_smoothing=0.05)
-            _descend(loss, both, optimizer)
+            _descend(loss, self.classifier, self.crop_optimizer)
+            self.crop_step += 1
             hits += 0.02 * (float((logits.argmax(1).cpu() == labels).float().mean()) - hits)
-            progress.update(task, advance=1, description=f"crops {hits:.2f} right")
-            if step % 50 == 0:
-                _logger.info("crops %d: loss %.3f, %.2f right", step, float(loss.detach()), hits)
+            progress.update(task, completed=self.crop_step, description=f"crops {hits:.2f} right")
+            if self.crop_step % 50 == 0:
+                _logger.info("crops %d: loss %.3f, %.2f right", self.crop_step, float(loss.detach()), hits)
+            saved = self._saved(saved, save_every)
         self.averaged.load_state_dict(self.network.state_dict())
+        self.save()
 
     def train(self, save_every: float, progress: Progress) -> None:
         """Train the detector to the last step."""
@@ -140,11 +158,16 @@ class Trainer:
                 if self.step % 20 == 0:
                     spent = time.monotonic() - began
                     _logger.info("step %d of %d: %s, %.2f s", self.step, self.steps, text, spent)
-                if time.monotonic() - saved > save_every:
-                    self.save()
-                    saved = time.monotonic()
+                saved = self._saved(saved, save_every)
             start = end
         self.save()
+
+    def _saved(self, last: float, every: float) -> float:
+        """Write the checkpoint if the last one is ``every`` seconds old; returns the time of the last one."""
+        if time.monotonic() - last <= every:
+            return last
+        self.save()
+        return time.monotonic()
 
     def descend(self, images: Tensor, targets: list[Target]) -> dict[str, float]:
         """One step of the optimizer; returns the losses by name."""
@@ -234,8 +257,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints")
-    parser.add_argument("--steps", type=int, default=6000, help="steps of detection training")
-    parser.add_argument("--crop-steps", type=int, default=700, help="steps of the classification before it")
+    parser.add_argument("--steps", type=int, default=4500, help="steps of detection training")
+    parser.add_argument("--crop-steps", type=int, default=7000, help="steps of the classification before it")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     parser.add_argument("--save-every", type=float, default=120.0, metavar="SECONDS")
@@ -256,9 +279,7 @@ def main() -> None:
     with Progress(*columns, console=console, disable=share.rank > 0) as progress:
         if arguments.resume and (arguments.out / "last.pt").exists():
             trainer.load()
-        else:
-            trainer.pretrain(arguments.crop_steps, 64, progress)
-            trainer.save()
+        trainer.pretrain(arguments.crop_steps, 64, arguments.save_every, progress)
         trainer.train(arguments.save_every, progress)
 
 

@@ -65,3 +65,15 @@ def test_other_convolutions_are_refused(changed: dict[str, int]) -> None:
 def test_other_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="ReLU"):
         winograd(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Sigmoid()), threads=1)
+
+
+def test_an_output_is_not_overwritten_while_it_is_used() -> None:
+    """Memory is used again, but only when nothing refers to it."""
+    conv = WinogradConv(nn.Conv2d(8, 8, 3, padding=1), relu=False, threads=1)
+    first = conv(torch.ones(1, 8, 20, 20))
+    part = first[0, 0, :2]
+    values = part.clone()
+    del first
+    for _ in range(3):
+        conv(torch.zeros(1, 8, 20, 20))
+    assert torch.equal(part, values)
