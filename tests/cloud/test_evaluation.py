@@ -65,7 +65,7 @@ def jittered(data: Json, seed: int, copies: int, score_steps: int) -> list[Detec
         runs = _run_lengths(rle["counts"] if isinstance(rle["counts"], str) else rle["counts"].decode())
         original = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs).reshape(width, height).T
         for _ in range(copies):
-            if rng.random() < 0.3:
+            if rng.random() < 0.15:
                 continue
             mask = np.roll(original, rng.integers(-2, 3, size=2), axis=(0, 1))
             if rng.random() < 0.5:
@@ -74,7 +74,7 @@ def jittered(data: Json, seed: int, copies: int, score_steps: int) -> list[Detec
             x, y, w, h = one["bbox"]
             box = np.array([x + rng.normal(0, w / 25), y + rng.normal(0, h / 25), w, h])
             box[2:] *= rng.uniform(0.9, 1.1, size=2)
-            wrong = rng.random() < 0.15
+            wrong = rng.random() < 0.1
             detections.append(
                 {
                     "image_id": one["image_id"],

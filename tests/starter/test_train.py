@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from starter.batches import LABELS, Scenes, Share, Stage
+from starter.batches import LABELS, Crops, Scenes, Share, Stage
 from starter.scenes import SceneConfig
 
 SMALL = Stage(1.0, SceneConfig("train", ((64, 64), (96, 64)), (2, 3), (20.0, 50.0), crowds=0.0), batch=2)
@@ -26,6 +26,16 @@ def test_batches_are_a_function_of_the_step() -> None:
         for target, same in zip(targets, targets_again, strict=True):
             assert all(torch.equal(target[name], same[name]) for name in ("boxes", "labels", "masks"))
     assert {tuple(images.shape[1:]) for images, _ in whole} == {(3, 64, 64), (3, 64, 96)}
+
+
+def test_crops_are_a_function_of_the_step() -> None:
+    whole = list(Crops(range(0, 5), 8, Share()))
+    for (images, labels), (again, labels_again) in zip(whole[3:], Crops(range(3, 5), 8, Share()), strict=True):
+        assert torch.equal(images, again)
+        assert torch.equal(labels, labels_again)
+    assert {int(label) for _, labels in whole for label in labels} <= {0, *LABELS.values()}
+    shares = [list(Crops(range(0, 5), 8, Share(rank, 2))) for rank in range(2)]
+    assert {len(labels) for share in shares for _, labels in share} == {4}
 
 
 def test_targets_describe_the_masks() -> None:
@@ -46,7 +56,7 @@ def test_processes_share_a_batch(of: int) -> None:
 
 
 def command(out: Path) -> list[str]:
-    return [sys.executable, "-m", "starter.train", "--out", str(out), "--steps", "2", "--crop-steps", "1"]
+    return [sys.executable, "-m", "starter.train", "--out", str(out), "--steps", "2", "--crop-steps", "4"]
 
 
 def checkpoint(out: Path) -> dict[str, Any]:
@@ -55,17 +65,20 @@ def checkpoint(out: Path) -> dict[str, Any]:
 
 
 def test_a_resumed_run_goes_on(tmp_path: Path) -> None:
-    """The command itself, from the checkpoint that a run killed after its first step would have left."""
-    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    resumed.mkdir()
+    """The command itself, from the checkpoints that runs killed among the crops and among the scenes would leave."""
+    straight, crops, scenes = tmp_path / "straight", tmp_path / "crops", tmp_path / "scenes"
     with subprocess.Popen([*command(straight), "--save-every", "0"]) as process:
-        while not ((straight / "last.pt").exists() and checkpoint(straight)["step"] == 1):
-            assert process.poll() is None
-            time.sleep(0.02)
-        shutil.copy(straight / "last.pt", resumed)
+        for killed, progress in ((crops, "crop_step"), (scenes, "step")):
+            killed.mkdir()
+            while not ((straight / "last.pt").exists() and checkpoint(straight)[progress]):
+                assert process.poll() is None
+                time.sleep(0.02)
+            shutil.copy(straight / "last.pt", killed)
     assert process.returncode == 0
-    assert checkpoint(resumed)["step"] == 1
-    subprocess.run([*command(resumed), "--resume"], check=True)
-    assert checkpoint(resumed)["step"] == checkpoint(straight)["step"] == 2
-    torch.testing.assert_close(checkpoint(resumed)["network"], checkpoint(straight)["network"])
-    torch.testing.assert_close(checkpoint(resumed)["averaged"], checkpoint(straight)["averaged"])
+    assert 0 < checkpoint(crops)["crop_step"] < 4
+    assert checkpoint(scenes)["step"] == 1
+    for killed in (crops, scenes):
+        subprocess.run([*command(killed), "--resume"], check=True)
+        assert checkpoint(killed)["step"] == checkpoint(straight)["step"] == 2
+        torch.testing.assert_close(checkpoint(killed)["network"], checkpoint(straight)["network"])
+        torch.testing.assert_close(checkpoint(killed)["averaged"], checkpoint(straight)["averaged"])
