@@ -24,7 +24,8 @@ SEEDS = 10**9
 """First seed of training scenes; those of validation are below."""
 
 
-_CROPS = SceneConfig("train", ((64, 64),), (1, 1), (28.0, 72.0), crowds=0.0, recolour=0.15)
+CROPS = SceneConfig("train", ((64, 64),), (1, 1), (28.0, 72.0), crowds=0.0, recolour=0.15)
+"""What crops are like."""
 _FRESH = 2
 """One scene in this many of a batch is new, the others were seen before: composing them costs as much as training."""
 _MEMORY = 64
@@ -135,7 +136,7 @@ class Crops(IterableDataset[tuple[Tensor, Tensor]]):
             yield torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels)
 
     def _crop(self, step: int, slot: int) -> Scene:
-        return scene(2 * SEEDS + step * self.batch + slot, _CROPS)
+        return scene(2 * SEEDS + step * self.batch + slot, CROPS)
 
 
 def _replayed(

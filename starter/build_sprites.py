@@ -85,7 +85,7 @@ def _painted(picture: Picture, ink: Colour, paper: Colour) -> Picture:
     cv2.floodFill(outside, None, (0, 0), 2)
     enclosed = (outside != 2)[1:-1, 1:-1]
     share = picture[..., 3:].astype(np.float32) / 255
-    colour = share * np.float32(ink[::-1]) + (1 - share) * np.float32(paper[::-1])  # OpenCV's BGR
+    colour = share * np.array(ink[::-1], np.float32) + (1 - share) * np.array(paper[::-1], np.float32)  # OpenCV's BGR
     alpha = np.where(enclosed, 255, 0)[..., None]
     return np.concatenate([np.rint(colour), alpha], axis=2).astype(np.uint8)
 
