@@ -139,6 +139,7 @@ def _mean_ssim(strips: _Strips, height: int, width: int, low: float, scale: floa
     # Values are centred on zero, as in float32 E[s²] - μs² would cancel at a mean far from it.
     middle, unit = np.float32(low + PEAK / 2 / scale), np.float32(scale)
 
+    @np.errstate(over="ignore")  # an infinity travels to the sum, and is seen there
     def share(spans: list[slice]) -> list[float]:
         return [_strip_sum(x, y, middle, unit, _TAPS) for x, y in strips(spans)]
 
