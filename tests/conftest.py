@@ -13,7 +13,12 @@ import httpx
 import pytest
 import torch
 from deployment import Deployment, serve
+from hypothesis import settings
 from torchvision.models import get_model
+
+# An example may be the one for which Numba compiles.
+settings.register_profile("featlink", deadline=None)
+settings.load_profile("featlink")
 
 
 def _folder(variable: str, what: str) -> Path:
