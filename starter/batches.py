@@ -31,7 +31,7 @@ _FRESH = 2
 _MEMORY = 64
 """How many steps back a scene may be shown again."""
 
-Made = TypeVar("Made")
+_Made = TypeVar("_Made")
 
 Target = dict[str, Tensor]
 
@@ -140,8 +140,8 @@ class Crops(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 def _replayed(
-    make: Callable[[int, int], Made], steps: range, batch: int, share: Share, period: int = 1
-) -> Iterator[list[tuple[Made, bool]]]:
+    make: Callable[[int, int], _Made], steps: range, batch: int, share: Share, period: int = 1
+) -> Iterator[list[tuple[_Made, bool]]]:
     """This process's part of each batch: what ``make`` gives for a step and a slot, and whether to mirror it.
 
     Slots that are not fresh show again what a fresh one showed a multiple of ``period`` steps before.
