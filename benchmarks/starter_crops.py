@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from starter.batches import CROPS, LABELS
+from starter.batches import CROPS, LABELS, Share
 from starter.scenes import Scene, scene
 from starter.sprites import Part
-from starter.train import network
+from starter.train import Trainer
 
 SEEDS = 7 * 10**8
 PARTS: tuple[Part, ...] = ("train", "val", "held-out")
@@ -39,29 +38,18 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of starter.train")
     parser.add_argument("--count", type=int, default=500, help="crops of each part")
     args = parser.parse_args()
-    state = torch.load(args.run / "last.pt", map_location="cpu", weights_only=True)
-    trained = network()
-    trained.load_state_dict(state["network"])
-    body = trained.eval().backbone.body
-    head = nn.Linear(*reversed(state["crop_head"]["weight"].shape))
-    head.load_state_dict(state["crop_head"])
-    mean, deviation = (
-        torch.tensor(values)[:, None, None] for values in (trained.transform.image_mean, trained.transform.image_std)
-    )
-
-    def named(images: Tensor) -> Tensor:
-        found: Tensor = head(body((images / 255 - mean) / deviation)["3"].mean((2, 3))).argmax(1)
-        return found
-
+    trainer = Trainer(args.run, steps=1, device=torch.device("cpu"), rate=0.0, share=Share())
+    trainer.load()
+    trainer.classifier.eval()
     right = {}
     for part in PARTS:
         shown = crops(part, args.count)
-        images = torch.from_numpy(np.stack([crop.image for crop in shown])).permute(0, 3, 1, 2).float()
+        images = torch.from_numpy(np.stack([crop.image for crop in shown])).permute(0, 3, 1, 2)
         labels = torch.tensor([LABELS[crop.objects[0].category_id] for crop in shown])
-        hits = torch.cat([named(some) for some in images.split(50)]) == labels
+        hits = torch.cat([trainer.classify(some).argmax(1) for some in images.split(50)]) == labels
         right[part] = float(hits.float().mean())
         print(f"{part}: {right[part]:.3f} of {len(shown)} right")
-    print(json.dumps({"crop_steps": state["crop_step"], "steps": state["step"], **right}))
+    print(json.dumps({"crop_steps": trainer.crop_step, "steps": trainer.step, **right}))
 
 
 if __name__ == "__main__":

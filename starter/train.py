@@ -127,8 +127,7 @@ class Trainer:
         for images, labels in loader(Crops(range(self.crop_step, steps), batch, self.share)):
             _set_rate(self.crop_optimizer, _CROP_RATE, self.crop_step, steps, 50)
             with self._autocast():
-                features = self.classifier["body"](self._normalised(images))["3"].float().mean((2, 3))
-                logits = self.classifier["head"](features)
+                logits = self.classify(images)
                 loss = nn.functional.cross_entropy(logits, labels.to(self.device), label_smoothing=0.05)
             _descend(loss, self.classifier, self.crop_optimizer)
             self.crop_step += 1
@@ -139,6 +138,12 @@ class Trainer:
             saved = self._saved(saved, save_every)
         self.averaged.load_state_dict(self.network.state_dict())
         self.save()
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Logits of crops, uint8 (N, 3, H, W): (N, 1 + categories), background first."""
+        features = self.classifier["body"](self._normalised(images))["3"].float().mean((2, 3))
+        logits: Tensor = self.classifier["head"](features)
+        return logits
 
     def train(self, save_every: float, progress: Progress) -> None:
         """Train the detector to the last step."""
