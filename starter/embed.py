@@ -73,7 +73,9 @@ def _corner(value: Tensor, like: Tensor) -> Tensor:
 
 
 def _spread(value: Tensor, labels: Sequence[int], rows: int, total: int) -> Tensor:
-    """Moves the rows of each narrow label to those of its COCO id."""
+    """Moves the rows of each narrow label to those of its COCO id; rows that all labels share go to each of them."""
+    if len(value) == rows:
+        value = value.repeat(len(labels), *[1] * (value.ndim - 1))
     result = value.new_zeros(total, *value.shape[1:])
     for label, category in enumerate(labels):
         result[category * rows : (category + 1) * rows] = value[label * rows : (label + 1) * rows]

@@ -101,6 +101,41 @@ class Backbone(nn.Module):
         return pyramid
 
 
+class SharedLinear(nn.Linear):
+    """A box regression that all classes share: every detected object trains it, not only those of one class.
+
+    Args:
+        inputs: features.
+        outputs: of one class.
+        classes: how often the outputs are repeated, as torchvision expects some of each class.
+    """
+
+    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+        super().__init__(inputs, outputs)
+        self.classes = classes
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, inputs) to (N, outputs · classes)."""
+        return super().forward(input).repeat(1, self.classes)
+
+
+class SharedMask(nn.Conv2d):
+    """Mask logits that all classes share, for the same reason.
+
+    Args:
+        channels: of the input.
+        classes: how often the logits are repeated.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(channels, 1, 1)
+        self.classes = classes
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, channels, H, W) to (N, classes, H, W)."""
+        return super().forward(input).expand(-1, self.classes, -1, -1)
+
+
 def narrow(classes: int, widths: Widths = Widths(), **options: int) -> MaskRCNN:
     """Build the network with random weights.
 
@@ -120,15 +155,19 @@ def narrow(classes: int, widths: Widths = Widths(), **options: int) -> MaskRCNN:
         nn.init.zeros_(layer.bias)
     box_head = TwoMLPHead(widths.pyramid * 49, widths.fc6)
     box_head.fc7 = nn.Linear(widths.fc6, widths.fc7)
+    box_predictor = FastRCNNPredictor(widths.fc7, classes)
+    box_predictor.bbox_pred = SharedLinear(widths.fc7, 4, classes)
+    mask_predictor = MaskRCNNPredictor(widths.mask, widths.mask, classes)
+    mask_predictor.mask_fcn_logits = SharedMask(widths.mask, classes)
     network = MaskRCNN(
         Backbone(widths),
         num_classes=None,
         rpn_anchor_generator=AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5),
         rpn_head=rpn_head,
         box_head=box_head,
-        box_predictor=FastRCNNPredictor(widths.fc7, classes),
+        box_predictor=box_predictor,
         mask_head=MaskRCNNHeads(widths.pyramid, [widths.mask] * 4, 1),
-        mask_predictor=MaskRCNNPredictor(widths.mask, widths.mask, classes),
+        mask_predictor=mask_predictor,
         **options,
     )
     network.roi_heads.box_roi_pool = GatherRoIAlign(7)

@@ -219,7 +219,7 @@ def network() -> MaskRCNN:
         rpn_pre_nms_top_n_test=500,
         rpn_post_nms_top_n_test=200,
         rpn_batch_size_per_image=128,
-        box_batch_size_per_image=40,
+        box_batch_size_per_image=64,
     )
 
 
