@@ -8,7 +8,6 @@ share one database.
 from __future__ import annotations
 
 import json
-import math
 import re
 import uuid
 import zlib
@@ -42,6 +41,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
 from cloud.coco import Detection, GroundTruth
+from cloud.pooling import pool_each
 from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -415,9 +415,9 @@ class Store:
             rows = connection.execute(query).all()
         return Summary(
             images=len(rows),
-            bits=_means({"bits": row.bits} for row in rows).get("bits"),
-            fidelity=_means(json.loads(row.fidelity) for row in rows),
-            timings=_means(json.loads(row.timings) for row in rows),
+            bits=pool_each({"bits": row.bits} for row in rows).get("bits"),
+            fidelity=pool_each(json.loads(row.fidelity) for row in rows),
+            timings=pool_each(json.loads(row.timings) for row in rows),
         )
 
 
@@ -445,17 +445,6 @@ def _result(row: Row[Any]) -> Result:
         link_bits=row.link_bits,
         created=row.created,
     )
-
-
-def _means(rows: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Mean of each key over the rows that have a value for it; None for a key without any value."""
-    columns: dict[str, list[float]] = {}
-    for row in rows:
-        for key, value in row.items():
-            column = columns.setdefault(key, [])
-            if value is not None:
-                column.append(value)
-    return {key: math.fsum(column) / len(column) if column else None for key, column in columns.items()}
 
 
 def _to_json(value: object) -> str:

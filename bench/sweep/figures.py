@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from bench.sweep.plan import Row
 from bench.sweep.records import Records
 from cloud.coco import Detection, GroundTruth
 from cloud.evaluation import evaluate
+from cloud.pooling import pool_each
 
 _Numbers = Mapping[str, float | None]
-_Pool = Callable[[Iterable[float]], float]
 
 
 def write_figures(folder: Path, records: Records, rows: Sequence[Row], truth: GroundTruth) -> list[results.Row]:
@@ -91,8 +90,8 @@ def _seed_result(seed: int, run: str, collected: _Collected, images: set[int], t
         segm=metrics.segm,
         bits_per_image=sum(collected.bits) / len(images),
         bpp=sum(collected.bits) / pixels,
-        fidelity=_each(_mean, collected.fidelity),
-        timings=_each(_mean, collected.timings),
+        fidelity=pool_each(collected.fidelity),
+        timings=pool_each(collected.timings),
     )
 
 
@@ -103,30 +102,14 @@ def _row(row: Row, seeds: list[SeedResult], images: int) -> results.Row:
         condition=str(row.condition),
         domain=row.condition.domain,
         images=images,
-        bbox=_each(statistics.median, [one.bbox for one in seeds]),
-        segm=_each(statistics.median, segm) if segm else None,
+        bbox=pool_each([one.bbox for one in seeds], statistics.median),
+        segm=pool_each(segm, statistics.median) if segm else None,
         bits_per_image=statistics.median(one.bits_per_image for one in seeds),
         bpp=statistics.median(one.bpp for one in seeds),
-        fidelity=_each(statistics.median, [one.fidelity for one in seeds]),
-        timings=_each(statistics.median, [one.timings for one in seeds]),
+        fidelity=pool_each([one.fidelity for one in seeds], statistics.median),
+        timings=pool_each([one.timings for one in seeds], statistics.median),
         seeds=seeds,
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return math.fsum(known) / len(known)
-
-
-def _each(pool: _Pool, rows: Sequence[_Numbers]) -> dict[str, float | None]:
-    """Pool each key over the rows that have a value for it; None where none has."""
-    columns: dict[str, list[float]] = {}
-    for row in rows:
-        for key, value in row.items():
-            column = columns.setdefault(key, [])
-            if value is not None:
-                column.append(value)
-    return {key: pool(column) if column else None for key, column in columns.items()}
 
 
 def _file_names(rows: Sequence[Row]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from bench.sweep.plan import Row, jobs, make_plan
 from bench.sweep.records import Records
 from cloud import coco
 from cloud.coco import GroundTruth
+from shared.errors import FeatlinkError
 
 _SPEED_WINDOW_S = 1800
 """What the progress bar's speed is taken over: conditions differ in cost."""
@@ -51,7 +52,7 @@ def run_sweep(options: Options, console: Console) -> Ended:
         console: shows the progress.
 
     Raises:
-        FeatlinkError: it cannot begin or go on; what was stored is kept.
+        FeatlinkError: it cannot begin or go on; what was stored is kept, and evaluated.
     """
     data = open_dataset(options.dataset)
     truth = coco.parse(data.annotations.read_bytes())
@@ -66,7 +67,12 @@ def run_sweep(options: Options, console: Console) -> Ended:
         manifest = manifests.begin(options.out, manifest)
         records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
         tasks = [Task(image_id, path, records.missing(image_id)) for image_id, path in images.items()]
-        why = _compute(engine, [task for task in tasks if task.wanted], records, options.time_budget, console)
+        try:
+            why = _compute(engine, [task for task in tasks if task.wanted], records, options.time_budget, console)
+        except FeatlinkError:
+            with contextlib.suppress(FeatlinkError):  # what failed first is what the caller has to know
+                finish(options.out, records, rows, truth, manifest, console)
+            raise
         manifest["finished"] = manifests.now() if why == "complete" else None
         return Ended(finish(options.out, records, rows, truth, manifest, console), why)
 

@@ -124,6 +124,14 @@ def test_a_time_budget_ends_it_and_results_are_of_whole_images(options: Make, tm
     assert {row.images for row in ended.rows} == {2}
 
 
+def test_what_is_complete_is_evaluated_when_an_image_fails(options: Make, tiny: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    (broken / "val" / "2.png").write_bytes(b"no picture")  # the second image
+    with pytest.raises(BenchError, match="image 2"):
+        run_sweep(options(dataset=broken, limit=3), CONSOLE)
+    assert {row.images for row in results.load(tmp_path / "sweep")} == {1}
+
+
 def test_one_sweep_a_folder(options: Make, tmp_path: Path) -> None:
     with locked(tmp_path / "sweep"), pytest.raises(BenchError, match="another sweep is running"):
         run_sweep(options(), CONSOLE)
