@@ -45,17 +45,34 @@ def detect(
         ModelError: the frame was made by another model or other weights.
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
+    detections, pyramid, report = run(model, frame, report)
+    return detections, pyramid, measure(frame, pyramid, report, clean)
+
+
+def run(model: SplitModel, frame: Frame, report: Report) -> tuple[Detections, Pyramid, Report]:
+    """:func:`detect` without the comparison."""
     pyramid, backbone_ms = timed(lambda: received_pyramid(model, frame))
     detections, heads_ms = timed(lambda: model.detect(pyramid))
-    report = report.with_timings(heads=backbone_ms + heads_ms)
-    if frame.meta.domain == "image":
-        if untouched(frame):
-            report = _with_fidelity(report, UNCHANGED)
-        elif clean is not None:
-            measured, fidelity_ms = timed(lambda: compare(clean, pyramid))
-            report = _with_fidelity(report, measured)
-            report = report.with_timings(fidelity=report.timings.get("fidelity", 0) + fidelity_ms)
-    return detections, pyramid, report
+    return detections, pyramid, report.with_timings(heads=backbone_ms + heads_ms)
+
+
+def measure(frame: Frame, pyramid: Pyramid, report: Report, clean: Pyramid | None) -> Report:
+    """The comparison of :func:`detect`: the report with an image's [F].
+
+    Args:
+        frame: as the channel left it.
+        pyramid: what the detections were made from.
+        report: to complete.
+        clean: pyramid of the undistorted image; None to measure nothing.
+    """
+    if frame.meta.domain != "image":
+        return report
+    if untouched(frame):
+        return _with_fidelity(report, UNCHANGED)
+    if clean is None:
+        return report
+    measured, fidelity_ms = timed(lambda: compare(clean, pyramid))
+    return _with_fidelity(report, measured).with_timings(fidelity=report.timings.get("fidelity", 0) + fidelity_ms)
 
 
 def untouched(frame: Frame) -> bool:

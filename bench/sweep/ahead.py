@@ -1,9 +1,10 @@
-"""Work ahead of a consumer, in bounded memory."""
+"""Work ahead of a consumer, and behind it, in bounded memory."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
@@ -60,3 +61,37 @@ def work_ahead(lanes: Sequence[Sequence[Callable[[], T]]], depth: int) -> Iterat
         for pool, room in zip(pools, rooms, strict=True):
             room.release(depth)
             pool.shutdown(cancel_futures=True)
+
+
+def work_behind(jobs: Iterable[Callable[[], T]], depth: int) -> Iterator[T]:
+    """Do jobs in a thread of their own while the caller makes the next ones.
+
+    Args:
+        jobs: done in order.
+        depth: jobs that may wait or be worked on; 0 works in the caller's thread.
+
+    Yields:
+        Every job's result, in order.
+
+    Raises:
+        Exception: what a job raised, or making it; jobs not yet begun are then left out.
+
+    Example:
+        >>> list(work_behind([lambda: 1, lambda: 2, lambda: 3], depth=1))
+        [1, 2, 3]
+    """
+    if depth == 0:
+        yield from (job() for job in jobs)
+        return
+    pool = ThreadPoolExecutor(1, thread_name_prefix="behind")
+    try:
+        waiting: deque[Future[T]] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(job))
+            del job  # and what it holds on to
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import cv2
 
 from bench.errors import BenchError
-from bench.sweep.ahead import work_ahead
+from bench.sweep.ahead import work_ahead, work_behind
 from bench.sweep.engine import Identity, Outcome, Task
 from channel.apply import Applied, apply
 from channel.catalogue import chain
@@ -20,10 +20,12 @@ from cloud.store import Result
 from edge.cache import PyramidCache
 from edge.pipeline import EdgePipeline, Prepared, Request
 from shared.conditions import Condition, Domain
+from shared.detections import Detections
 from shared.errors import FeatlinkError
 from shared.model import SplitModel, build
 from shared.model_config import ModelConfig
 from shared.pyramid import Pyramid
+from shared.report import Report
 from shared.timing import timed
 
 MAX_PIXELS = 1 << 28
@@ -33,9 +35,9 @@ _DEPTH = 2
 class LocalEngine:
     """Runs the services' own code without HTTP.
 
-    Distorting, coding and measuring features goes on in other threads while this one runs the heads; codecs, which are
-    slow and mostly single-threaded, in one of their own. With one thread to use, nothing overlaps. Results do not
-    depend on it, but timings do: stages that overlap take each other's time.
+    Distorting, coding and measuring features goes on in other threads while this one runs the network; codecs, which
+    are slow and mostly single-threaded, in one of their own; and what follows the network in another. With one thread
+    to use, nothing overlaps. Results do not depend on it, but timings do: stages that overlap take each other's time.
 
     Args:
         model: the whole network.
@@ -91,11 +93,17 @@ class LocalEngine:
             [functools.partial(self._send, prepared[self._conditions[index].domain], index) for index in lane]
             for lane in (coded, [index for index in wanted if index not in coded])
         ]
-        for index, applied in work_ahead(lanes, self._depth):
-            detections, _, report = image_fidelity.detect(self._model, applied.frame, applied.report, clean)
-            results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
-            report = report.with_timings(encode=encode_ms)
-            yield Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
+        yield from work_behind(self._detected(work_ahead(lanes, self._depth), image_id, clean), self._depth)
+
+    def _detected(
+        self, received: Iterator[tuple[int, Applied]], image_id: int, clean: Pyramid | None
+    ) -> Iterator[Callable[[], Outcome]]:
+        """Runs the network on what comes; what is left to do of each."""
+        for index, applied in received:
+            detections, pyramid, report = image_fidelity.run(self._model, applied.frame, applied.report)
+            measure = functools.partial(image_fidelity.measure, applied.frame, pyramid, report, clean)
+            yield functools.partial(_finish, index, image_id, detections, measure)
+            del applied, pyramid, detections, measure  # their memory is wanted while the next is waited for
 
     def _send(self, prepared: Prepared, index: int) -> tuple[int, Applied]:
         condition = self._conditions[index]
@@ -111,6 +119,13 @@ class LocalEngine:
     def _clean(prepared: Prepared) -> Pyramid:
         levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
         return Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
+
+
+def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Report]) -> Outcome:
+    report = measure()
+    results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
+    report = report.with_timings(encode=encode_ms)
+    return Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
 
 
 def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> LocalEngine:

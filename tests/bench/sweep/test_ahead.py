@@ -1,15 +1,15 @@
-"""Working ahead: everything once, never too far."""
+"""Working ahead and behind: everything once, never too far."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
-from bench.sweep.ahead import work_ahead
+from bench.sweep.ahead import work_ahead, work_behind
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
@@ -65,3 +65,53 @@ def test_leaving_early_stops_the_rest() -> None:
     time.sleep(0.05)
     assert len(done) == count
     assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_behind_everything_comes_once_and_in_order(depth: int) -> None:
+    assert list(work_behind((partial(int, i) for i in range(6)), depth)) == list(range(6))
+
+
+def test_behind_the_caller_makes_the_next_job_while_one_runs() -> None:
+    made = threading.Event()
+
+    def jobs() -> Iterator[Callable[[], bool]]:
+        yield lambda: made.wait(10)
+        made.set()
+        yield lambda: True
+
+    assert list(work_behind(jobs(), depth=1)) == [True, True]
+
+
+def test_behind_no_more_wait_than_the_depth() -> None:
+    begun, may_go_on = [0], threading.Event()
+
+    def jobs() -> Iterator[Callable[[], bool]]:
+        for _ in range(10):
+            begun[0] += 1
+            if begun[0] == 3:  # one worked on, one waiting: the third is made, and has to wait for the first
+                may_go_on.set()
+            yield lambda: may_go_on.wait(10)
+
+    results = work_behind(jobs(), depth=2)
+    next(results)
+    assert begun[0] == 3
+    assert len(list(results)) == 9
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_behind_an_error_of_a_job_or_of_making_it_is_the_callers(depth: int) -> None:
+    later: list[int] = []
+
+    def jobs(making: bool) -> Iterator[Callable[[], None]]:
+        if making:
+            raise KeyError("x")
+        yield lambda: later.remove(0)
+        yield from [partial(later.append, 1)] * 50
+
+    with pytest.raises(KeyError):
+        list(work_behind(jobs(making=True), depth))
+    with pytest.raises(ValueError, match="not in list"):
+        list(work_behind(jobs(making=False), depth))
+    assert len(later) <= 2
+    assert not any(thread.name.startswith("behind") for thread in threading.enumerate())
