@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def work_ahead(lanes: Sequence[Sequence[Callable[[], T]]], depth: int) -> Iterator[T]:
+def work_ahead(lanes: Sequence[Sequence[Callable[[], T]]], depth: int) -> Generator[T, None, None]:
     """Do jobs in threads of their own while the caller deals with earlier results.
 
     Args:

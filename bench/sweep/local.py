@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -93,7 +94,9 @@ class LocalEngine:
             [functools.partial(self._send, prepared[self._conditions[index].domain], index) for index in lane]
             for lane in (coded, [index for index in wanted if index not in coded])
         ]
-        yield from work_behind(self._detected(work_ahead(lanes, self._depth), image_id, clean), self._depth)
+        # Closed here, not when it is collected: an error's traceback may keep it, and its waiting threads, to the end.
+        with contextlib.closing(work_ahead(lanes, self._depth)) as received:
+            yield from work_behind(self._detected(received, image_id, clean), self._depth)
 
     def _detected(
         self, received: Iterator[tuple[int, Applied]], image_id: int, clean: Pyramid | None

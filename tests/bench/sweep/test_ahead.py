@@ -59,7 +59,7 @@ def test_leaving_early_stops_the_rest() -> None:
     done: list[int] = []
     results = work_ahead([[partial(done.append, i) for i in range(50)]], depth=2)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     count = len(done)
     assert count <= 3
     time.sleep(0.05)

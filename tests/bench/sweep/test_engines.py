@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from bench.sweep.engine import Engine, Outcome, Task
 from bench.sweep.http import HttpEngine
 from bench.sweep.local import LocalEngine, build_local
 from channel.catalogue import STEPS
+from cloud import image_fidelity
 from shared.conditions import Condition, Domain, parse
 from shared.errors import ModelError
 from shared.model_config import ModelConfig
@@ -139,3 +141,16 @@ def test_ray_hands_on_why_a_worker_cannot_start(config: ModelConfig, tmp_path: P
 
     with pytest.raises(ModelError, match="no weights at"):
         RayEngine(replace(config, weights=str(tmp_path / "none.pth")), CONDITIONS, True, Cluster(workers=1))
+
+
+def test_an_error_of_the_network_leaves_no_thread_waiting(
+    config: ModelConfig, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError("no")
+
+    engine = build_local(replace(config, threads=2), CONDITIONS, fidelity=False)
+    monkeypatch.setattr(image_fidelity, "run", fail)
+    with pytest.raises(BenchError, match="no") as error:  # whose traceback holds on to what ran
+        list(engine.run(tasks(tiny, 1)))
+    assert not any(thread.name.startswith(("ahead", "behind")) for thread in threading.enumerate()), error
