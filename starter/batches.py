@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from starter.draws import Draws
 from starter.scenes import Mask, Scene, SceneConfig, scene
+from starter.sprites import Part
 from starter.styles import CATEGORIES
 
 LABELS = {category: label for label, category in enumerate(sorted(CATEGORIES), 1)}
@@ -25,7 +26,7 @@ SEEDS = 10**9
 
 
 CROPS = SceneConfig("train", ((64, 64),), (1, 1), (28.0, 72.0), crowds=0.0, recolour=0.15)
-"""What crops are like."""
+"""What crops are like; every other one shows an icon."""
 _FRESH = 2
 """One scene in this many of a batch is new, the others were seen before: composing them costs as much as training."""
 _MEMORY = 64
@@ -136,7 +137,8 @@ class Crops(IterableDataset[tuple[Tensor, Tensor]]):
             yield torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels)
 
     def _crop(self, step: int, slot: int) -> Scene:
-        return scene(2 * SEEDS + step * self.batch + slot, CROPS)
+        part: Part = "icons" if slot // _FRESH % 2 else "train"
+        return scene(2 * SEEDS + step * self.batch + slot, replace(CROPS, part=part))
 
 
 def _replayed(

@@ -73,7 +73,7 @@ def _icons(folder: Path) -> Iterator[tuple[Picture, dict[str, Any]]]:
                 if picture is None:
                     raise ValueError(f"{icons.package} has no {name}")
                 work = f"{icons.name}/{name}"
-                entry = {"category_id": category, "style": icons.name, "artwork": work, "part": "train"}
+                entry = {"category_id": category, "style": icons.name, "artwork": work, "part": "icons"}
                 for one in [picture] if icons.coloured else [_painted(picture, *next(paints)) for _ in range(2)]:
                     yield _trim(one), entry
 

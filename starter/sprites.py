@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Part = Literal["train", "val", "held-out"]
+Part = Literal["train", "icons", "val", "held-out"]
+"""``icons`` is training art too, but only crops show it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,6 +48,8 @@ STAGES = (
 )
 _CROP_RATE = 2e-3
 """Peak learning rate of the classification."""
+_LOSS_WEIGHTS = {"loss_box_reg": 2.0}
+"""Categories are learned before boxes are exact."""
 _AVERAGE_EVERY = 4
 """Steps between updates of the averaged weights, which cost as much as the optimizer's."""
 
@@ -181,7 +183,7 @@ class Trainer:
         targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
         with self._autocast():
             losses = _losses(self.network, self._normalised(images), targets)
-            loss = torch.stack(list(losses.values())).sum()
+            loss = torch.stack([_LOSS_WEIGHTS.get(name, 1.0) * value for name, value in losses.items()]).sum()
         _descend(loss, self.network, self.optimizer)
         self._average()
         return {name: float(value.detach()) for name, value in losses.items()}
