@@ -26,7 +26,7 @@ SEEDS = 10**9
 
 
 CROPS = SceneConfig("train", ((64, 64),), (1, 1), (28.0, 72.0), crowds=0.0, recolour=0.15)
-"""What crops are like; every other one shows an icon."""
+"""What crops are like."""
 _FRESH = 2
 """One scene in this many of a batch is new, the others were seen before: composing them costs as much as training."""
 _MEMORY = 64
@@ -117,7 +117,9 @@ def _box(mask: Mask) -> tuple[float, float, float, float]:
 
 
 class Crops(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of single sprites with their label, 0 where none was placed, as a function of the step.
+    """Batches of single sprites, every other one an icon, with their label, 0 where none was placed.
+
+    A function of the step.
 
     Args:
         steps: first step, and the one behind the last.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Part = Literal["train", "icons", "val", "held-out"]
-"""``icons`` is training art too, but only crops show it."""
+"""``icons`` is training art too, which the training shows in crops only."""
 
 
 @dataclass(frozen=True, eq=False)

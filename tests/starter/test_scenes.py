@@ -14,6 +14,7 @@ import pytest
 
 from starter.coco import SIZES
 from starter.draws import Draws
+from starter.icons import ICON_SETS
 from starter.scenes import Scene, SceneConfig, SceneObject, paste, scene
 from starter.sprites import Part, sprites
 from starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION
@@ -98,6 +99,8 @@ def test_no_art_is_on_two_sides() -> None:
         for part in PARTS
     }
     assert works["val"] == VALIDATION
+    assert {work.split("/")[0] for work in works["train"]} <= {style.family for style in STYLES}
+    assert {work.split("/")[0] for work in works["icons"]} == {icons.name for icons in ICON_SETS}
     learned = works["train"] | works["icons"]
     assert not learned & works["val"]
     family = {style.name: style.family for style in STYLES}[HELD_OUT_STYLE]
