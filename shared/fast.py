@@ -73,6 +73,7 @@ class _Compiled:
             graph = frontend.convert(frontend.load(decoder))
         graph.reshape(openvino.PartialShape(list(shape)))
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        options["ENABLE_CPU_PINNING"] = False  # each process would pin its threads to the machine's first cores
         self._buffers = BufferPool(keep=8)
         self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
 

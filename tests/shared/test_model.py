@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +114,21 @@ def test_order_of_images_does_not_matter(random_checkpoint: Callable[[str], Path
     model.detect_image(noise(8, 224))
     again = model.detect_image(noise())
     np.testing.assert_array_equal(first.boxes, again.boxes)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="affinity is read from Linux's /proc")
+def test_inference_pins_no_thread_to_a_core() -> None:
+    """Or every process that runs on this machine would pin its threads to the same first cores."""
+    model = build(ModelConfig(weights="starter", threads=1), heads=False)
+    with ThreadPoolExecutor(1) as pool:
+        inference = pool.submit(model.pyramid, noise(480, 640))
+        found = set()
+        while not inference.done():
+            for task in Path("/proc/self/task").iterdir():
+                with contextlib.suppress(ProcessLookupError):
+                    found.add(frozenset(os.sched_getaffinity(int(task.name))))
+        inference.result()
+    assert found == {frozenset(os.sched_getaffinity(0))}
 
 
 @pytest.fixture(scope="module")
