@@ -147,9 +147,14 @@ def report_levels(args: argparse.Namespace) -> None:
             }
             found += to_coco(model.detect(Pyramid(levels, clean.sizes)), image)
     chosen = [image for image, _ in images]
+    print("| zeroed | segm | small / medium / large | bbox | small / medium / large |\n|---|---|---|---|---|")
     for name, found in results.items():
         metrics = evaluate(truth, found, chosen)
-        print(f"{name}: segm {metrics.segm['AP']:.3f}, bbox {metrics.bbox['AP']:.3f}" if metrics.segm else name)
+        cells = [name]
+        for kind in filter(None, (metrics.segm, metrics.bbox)):
+            ap, *by_size = (f"{kind[key]:.3f}" for key in ("AP", "APs", "APm", "APl"))
+            cells += [ap, " / ".join(by_size)]
+        print(f"| {' | '.join(cells)} |")
 
 
 def report_channels(args: argparse.Namespace) -> None:

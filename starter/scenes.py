@@ -36,8 +36,8 @@ class SceneConfig:
         part: sprites of which part of the split.
         sizes: (width, height) in pixels, one is drawn for each scene.
         objects: fewest and most objects of a scene; fewer where there is no room.
-        object_size: smallest and largest longer side of an object in pixels, before it is stretched; the logarithm is
-            biased to large ones, as half of them would be tiny otherwise.
+        object_size: smallest and largest longer side of an object in pixels, before it is stretched; its logarithm is
+            uniform, which comes near COCO's sizes.
         crowds: probability of a crowd: 6 to 14 small objects of one category that overlap, one ``iscrowd`` annotation.
         recolour: probability that a sprite's hues are turned far, which makes colour a weak cue in training.
     """
@@ -104,9 +104,7 @@ def scene(seed: int, config: SceneConfig = SceneConfig()) -> Scene:
     smallest, largest = config.object_size
     largest = min(largest, 0.9 * max(width, height))
     count = draws.integer(*config.objects)
-    sizes = sorted(
-        (smallest * (largest / smallest) ** (draws.uniform(0.0, 1.0) ** 0.6) for _ in range(count)), reverse=True
-    )
+    sizes = sorted((smallest * (largest / smallest) ** draws.uniform(0.0, 1.0) for _ in range(count)), reverse=True)
     for size in sizes:
         _add_object(canvas, draws, config, size)
     if draws.chance(config.crowds):
