@@ -187,7 +187,8 @@ def report_conditions(args: argparse.Namespace) -> None:
     truth = json.loads(data.annotations.read_bytes())
     rows = load(args.sweep)
     images = list(data.images)[: rows[0].images]
-    print(f"{len(images)} scenes; segm AP, bbox AP, change of each from the clean one and its 95 % interval")
+    print(f"{len(images)} scenes; change: from the clean one, and its 95 % interval\n")
+    print("| condition | segm AP | bbox AP | change of segm AP | change of bbox AP |\n|---|---|---|---|---|")
     clean: dict[str, np.ndarray] = {}
     for row in rows:
         several = f".seed{row.seeds[0].seed}" if len(row.seeds) > 1 else ""
@@ -199,7 +200,8 @@ def report_conditions(args: argparse.Namespace) -> None:
             change = values - clean[kind] if values is not clean[kind] else values
             low, high = np.percentile(change[1:], [2.5, 97.5])
             cells.append(f"{change[0]:+.3f} ({low:+.3f} to {high:+.3f})")
-        print(f"{row.id} | {replicas['segm'][0]:.3f} | {replicas['bbox'][0]:.3f} | {cells[0]} | {cells[1]}", flush=True)
+        cells = [row.id, *(f"{values[0]:.3f}" for values in replicas.values()), *cells]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def resampled(
