@@ -18,7 +18,6 @@ from bench.report.command import report
 from bench.scenes import scenes
 from bench.sweep.command import bench, merge
 from shared.errors import FeatlinkError
-from shared.model_config import MODELS
 
 app = typer.Typer(
     help="Featlink: what a link, a codec or a distortion does to a detector's mAP.",
@@ -37,12 +36,12 @@ BitstreamsOption = Annotated[Path | None, typer.Option(help="Keep codecs' bitstr
 
 @app.command()
 def up(
-    model: ModelOption = MODELS[0],
-    weights: WeightsOption = "starter",
-    profile: ProfileOption = "fast",
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    profile: ProfileOption = None,
     min_size: SizeOption = None,
     max_size: SizeOption = None,
-    threads: ThreadsOption = 0,
+    threads: ThreadsOption = None,
     edge_port: int = 8001,
     channel_port: int = 8002,
     cloud_port: int = 8003,
@@ -125,14 +124,15 @@ def conditions(
 @app.command()
 def demo(
     dataset: Annotated[
-        Path, typer.Option(help="COCO folder: annotations/instances_X.json beside X/; 'starter' is bundled.")
+        Path,
+        typer.Option(help="COCO folder, annotations/instances_X.json beside X/, or such a file; 'starter': bundled."),
     ] = Path("starter"),
-    model: ModelOption = MODELS[0],
-    weights: WeightsOption = "starter",
-    profile: ProfileOption = "fast",
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    profile: ProfileOption = None,
     min_size: SizeOption = None,
     max_size: SizeOption = None,
-    threads: ThreadsOption = 0,
+    threads: ThreadsOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only that many pictures.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for results.json and results.csv.")] = Path("out/demo"),
     keep_bitstreams: BitstreamsOption = None,
@@ -147,11 +147,15 @@ def demo(
 
     console = Console()
     data = open_dataset(dataset)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        log = (out / "services.log").open("w")
+    except OSError as error:
+        raise BenchError(f"cannot write {out}: {error.strerror}") from None
     settings = _settings(model, weights, profile, min_size, max_size, threads, out / "runs.sqlite", keep_bitstreams)
     ports = free_ports()
     with (
-        (out / "services.log").open("w") as log,
+        log,
         Stack(ports, settings, lambda name, line: print(name, line, file=log)) as stack,
     ):
         with console.status("starting edge, channel and cloud"):
@@ -194,19 +198,19 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _settings(
-    model: str,
-    weights: str,
-    profile: str,
+    model: str | None,
+    weights: str | None,
+    profile: str | None,
     min_size: int | None,
     max_size: int | None,
-    threads: int,
+    threads: int | None,
     database: Path,
     keep_bitstreams: Path | None,
 ) -> dict[str, str]:
-    """The options as the services' settings."""
+    """The options that were given as the services' settings; the rest they take from the environment."""
     settings = {
         "model": model,
-        "weights": weights if weights in ("starter", "coco") else str(Path(weights).expanduser().resolve()),
+        "weights": weights if weights in (None, "starter", "coco") else Path(weights).expanduser().resolve(),
         "profile": profile,
         "min_size": min_size,
         "max_size": max_size,

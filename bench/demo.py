@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import sys
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from bench.client import Client
-from bench.dataset import Dataset
+from bench.dataset import Dataset, store_name
 from edge.decode import decode
 from shared.overlay import draw
 
@@ -75,9 +76,11 @@ def evaluate(
         overlays: folder for the first picture with what was detected in it, one PNG a row.
     """
     overlays.mkdir(parents=True, exist_ok=True)
-    client.put_dataset(dataset.name, dataset.annotations)
+    digest = hashlib.sha256(dataset.annotations.read_bytes()).hexdigest()
+    name = f"{store_name(dataset.name)[:55]}-{digest[:8]}"  # the folder may be that of an earlier demo of other content
+    client.put_dataset(name, dataset.annotations)
     pairs = [(domain, chain) for domain in DOMAINS for chain in chains]
-    runs = {pair: client.create_run(dataset.name, pair[1], pair[0], "demo") for pair in pairs}
+    runs = {pair: client.create_run(name, pair[1], pair[0], "demo") for pair in pairs}
     images = list(dataset.images.items())[:limit]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:

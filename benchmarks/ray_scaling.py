@@ -1,6 +1,6 @@
 """Throughput of the ``ray`` engine with two workers of one thread each against one.
 
-    pip install 'featlink[ray]'
+    pip install -e '.[ray]'
     python -m benchmarks.ray_scaling
 
 Both clusters are started on this machine, which needs a free core for each worker, in turn and several times; starting

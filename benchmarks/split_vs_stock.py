@@ -1,6 +1,6 @@
 """Split inference through three services over HTTP against stock torchvision in one call, side by side.
 
-    python benchmarks/split_vs_stock.py --weights starter.safetensors --scenes starter/val2017
+    python -m benchmarks.split_vs_stock --weights starter --scenes starter/data/starter/val
 
 The picture is a 2×2 mosaic of four scenes, 640×480: 800×1088 at the network's input, with as many objects as a photo
 has. (``--picture photo.jpg`` takes a photo; a checkpoint that is not at home there answers the maximum of 100

@@ -1,7 +1,7 @@
 """A whole sweep of the paper's 33 conditions and the clean runs, with fidelity: Featlink against the obvious script.
 
     pip install torchmetrics scipy
-    OMP_WAIT_POLICY=passive python -m benchmarks.sweep_vs_stock --weights starter.safetensors --scenes starter
+    OMP_WAIT_POLICY=passive python -m benchmarks.sweep_vs_stock --weights starter --scenes starter
 
 The obvious script (stock_sweep.py) calls stock torchvision for each condition, torchvision and torch for distortions,
 torchmetrics, scipy, FFmpeg with VVenC one plane at a time, and pycocotools. Featlink's side is what ``featlink bench``

@@ -59,17 +59,16 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         close=close,
     )
 
-    async def receive(request: Request, fidelity: bool) -> Applied:
+    async def receive(request: Request, fidelity: bool, over: Link) -> Applied:
         frame, _ = await read_frame(request, limits)
         report = read_header(request.headers.get(HEADER))
         if frame.meta.condition is None:
-            condition = default.model_copy(update={"domain": frame.meta.domain})
+            condition = conditions.from_fields({**default.model_dump(mode="json"), "domain": frame.meta.domain})
         else:
             condition = conditions.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
-        erasure = link.erasure()
 
         def work() -> Applied:
-            applied = apply(frame, condition, report, fidelity, tools, erasure)
+            applied = apply(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
             if settings.keep_bitstreams is not None:
                 keep(applied, settings.keep_bitstreams)
             return applied
@@ -79,23 +78,23 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
     async def transmit(request: Request, run: str | None = None, fidelity: _Measure = True) -> dict[str, Any]:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
+        over = link  # another may be set meanwhile
         async with worker.admit():
-            applied = await receive(request, fidelity)
+            applied = await receive(request, fidelity, over)
             meta, report = applied.frame.meta, applied.report
-            transfer = link.transfer(report.bits or 0, stream(link.seed, "link", meta.image_id, meta.key))
+            transfer = over.transfer(report.bits or 0, stream(over.seed, "link", meta.image_id, meta.key))
             report = msgspec.structs.replace(report.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
             app.state.metrics.link_bits.labels(meta.domain).inc(transfer.bits)
-            if link.wait:
+            if over.wait:
                 await asyncio.sleep(transfer.ms / 1e3)
             params = {} if run is None else {"run": run}
-            answer, _ = await cloud.send("/v1/detect", applied.parts, params, report.header())
-            return answer
+            return await cloud.send("/v1/detect", applied.parts, params, report.header())
 
     @app.post("/v1/distort", summary="Distort a frame and return it", openapi_extra=_FRAME_BODY)
     async def distort(request: Request, fidelity: _Measure = True) -> Response:
         """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
         async with worker.admit():
-            applied = await receive(request, fidelity)
+            applied = await receive(request, fidelity, link)
             response = frame_response(applied.parts)
             response.headers.update(applied.report.header())
             return response

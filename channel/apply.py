@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -57,6 +57,7 @@ def apply(
     fidelity: bool = True,
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
+    erasure_seed: int = 0,
 ) -> Applied:
     """Send a frame through a condition.
 
@@ -68,6 +69,7 @@ def apply(
         tools: the codecs' programs; default: the bundled ones.
         erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
             name it, as it belongs to the link.
+        erasure_seed: of that; the condition's is for its own steps.
 
     Returns:
         The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
@@ -80,8 +82,9 @@ def apply(
     if condition.domain != frame.meta.domain:
         raise ConditionError(f"condition is for the {condition.domain} domain, the frame for {frame.meta.domain}")
     steps = catalogue.chain(condition)
+    seeds = [condition.seed] * len(steps)
     if erasure is not None:
-        steps = catalogue.checked((*steps, erasure))
+        steps, seeds = catalogue.checked((*steps, erasure)), [*seeds, erasure_seed]
     meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
     if not steps:
         out, distort_ms = Frame(meta, frame.tensors), 0.0
@@ -90,7 +93,7 @@ def apply(
     else:
         references = _references(frame, condition)
         ranges = {name: _range(name, values, condition) for name, values in references.items()}
-        sent, distort_ms = timed(lambda: _send(frame, references, ranges, condition, steps, tools or Tools()))
+        sent, distort_ms = timed(lambda: _send(frame, references, ranges, condition, steps, seeds, tools or Tools()))
         tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in sent.planes.items())
         out, measured = Frame(meta, tensors), {}
         if fidelity:
@@ -111,6 +114,7 @@ def _send(
     ranges: Mapping[str, npt.NDArray[np.float32]],
     condition: Condition,
     steps: tuple[ChainStep, ...],
+    seeds: Sequence[int],
     tools: Tools,
 ) -> Sent:
     bits = chain.first_depth(condition, steps)
@@ -118,7 +122,7 @@ def _send(
         references = {name: np.clip(values, *ranges[name][0]) for name, values in references.items()}
     planes = {n: Planes(quantize(values, ranges[n], bits), bits, ranges[n]) for n, values in references.items()}
     image = frame.meta.key if frame.meta.image_id is None else frame.meta.image_id
-    return chain.run(planes, steps, condition, image, tools)
+    return chain.run(planes, steps, condition, seeds, image, tools)
 
 
 def _bits(frame: Frame, parts: list[wire.Buffer], sent: Sent) -> int:

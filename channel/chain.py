@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from channel.catalogue import ChainStep
 from channel.codecs import Codec, Tools, code_planes, code_rgb
@@ -32,6 +34,10 @@ class Sent:
     overhead_bits: int = 0
 
 
+_PIXEL_DEPTH = 8
+"""Bits per sample of the images that codecs take."""
+
+
 def first_depth(condition: Condition, steps: tuple[ChainStep, ...]) -> int:
     """Bits per sample that the floats are mapped to.
 
@@ -40,13 +46,16 @@ def first_depth(condition: Condition, steps: tuple[ChainStep, ...]) -> int:
     first = steps[0]
     if isinstance(first, Quantize):
         return first.bits
-    return first.bit_depth if isinstance(first, Codec) else condition.bit_depth
+    if isinstance(first, Codec):
+        return first.bit_depth if condition.domain == "feature" else _PIXEL_DEPTH
+    return condition.bit_depth
 
 
 def run(
     planes: Mapping[str, Planes],
     steps: tuple[ChainStep, ...],
     condition: Condition,
+    seeds: Sequence[int],
     image: object,
     tools: Tools,
 ) -> Sent:
@@ -54,8 +63,9 @@ def run(
 
     Args:
         planes: by tensor name, (C, H, W) each.
-        steps: of the condition.
-        condition: gives layout, packing, bit depth and seed.
+        steps: of the condition, and what a link adds.
+        condition: gives layout, packing and bit depth.
+        seeds: of the steps.
         image: names the image's random streams.
         tools: the codecs' programs.
 
@@ -63,12 +73,13 @@ def run(
         CodecError: an encoder or decoder failed.
     """
     sent = Sent(dict(planes))
-    for i, step in enumerate(steps):
+    for i, (step, seed) in enumerate(zip(steps, seeds, strict=True)):
         if isinstance(step, Codec):
             sent = _code(sent, step, condition, tools)
             continue
         distorted = {
-            name: _distort(part, step, condition, name, (image, name, i)) for name, part in sent.planes.items()
+            name: _distort(part, step, condition, name, stream(seed, image, name, i))
+            for name, part in sent.planes.items()
         }
         overhead = sum(
             step.overhead_bits(8 * bitstream.nbytes(part.samples.size, part.bits)) for part in distorted.values()
@@ -77,10 +88,9 @@ def run(
     return sent
 
 
-def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, place: tuple[object, ...]) -> Planes:
+def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, rng: np.random.Generator) -> Planes:
     if not step.keeps_depth:  # acts on grey images of the condition's depth, whatever came before
         planes = _at_depth(planes, condition.bit_depth)
-    rng = stream(condition.seed, *place)
     if not (step.spatial and condition.layout == "tiled" and name != "image"):
         return step.apply(planes, rng)
     tiled = step.apply(replace(planes, samples=tile(planes.samples)[None]), rng)
@@ -88,7 +98,8 @@ def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, 
 
 
 def _code(sent: Sent, codec: Codec, condition: Condition, tools: Tools) -> Sent:
-    planes = {name: _at_depth(part, codec.bit_depth) for name, part in sent.planes.items()}
+    depth = codec.bit_depth if condition.domain == "feature" else _PIXEL_DEPTH
+    planes = {name: _at_depth(part, depth) for name, part in sent.planes.items()}
     if "image" in planes:
         coded = {"image": code_rgb(planes["image"].samples, codec, tools)}
         decoded = {"image": coded["image"].decoded}

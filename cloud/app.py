@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DBAPIError
 
 from cloud import coco, image_fidelity
 from cloud.coco import Detection
@@ -20,13 +21,13 @@ from cloud.store import Result, Store
 from cloud.summary import run_metrics
 from shared import conditions, wire
 from shared.conditions import Condition, Domain
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, NotFoundError, StorageError
 from shared.pyramid import Pyramid
 from shared.report import HEADER, Report, read_header
 from shared.service.app import create_service, serve
 from shared.service.frames import read_frame
 from shared.service.limits import Worker
-from shared.service.problems import NotReadyError
+from shared.service.problems import NotReadyError, problem
 from shared.timing import timed
 from shared.wire import Frame
 
@@ -56,7 +57,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     """
     settings = settings or CloudSettings()
     limits = wire.Limits(frame_bytes=settings.max_body)
-    worker = Worker(settings.max_requests)
+    worker, evaluations = Worker(settings.max_requests), Worker(settings.max_requests)
     store = Store(settings.database_url)
     detector = _Detector()
     model: SplitModel | None = None
@@ -75,6 +76,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
     async def close() -> None:
         worker.close()
+        evaluations.close()
         store.close()
 
     app = create_service(
@@ -85,6 +87,11 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         unready=unready,
         close=close,
     )
+
+    @app.exception_handler(DBAPIError)
+    async def storage(request: Request, error: DBAPIError) -> JSONResponse:
+        """Such as a full disk, or a database that another program holds."""
+        return problem(StorageError.status, StorageError.title, f"the database: {error.orig}", request.url.path)
 
     def loaded() -> SplitModel:
         if model is None:
@@ -123,8 +130,9 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     @app.put("/v1/datasets/{name}", summary="Store a COCO ground truth", openapi_extra=_COCO_BODY)
     async def put_dataset(name: str, request: Request) -> dict[str, Any]:
         """The body is a COCO "instances" file. The same content again changes nothing."""
-        data = await request.body()
-        return asdict(await asyncio.to_thread(lambda: store.put_dataset(name, coco.parse(data))))
+        async with evaluations.admit():
+            data = await request.body()
+            return asdict(await evaluations.run(lambda: store.put_dataset(name, coco.parse(data))))
 
     @app.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
     async def get_dataset(name: str) -> dict[str, Any]:
@@ -153,7 +161,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
     @app.get("/v1/runs", summary="Runs, the newest first")
     async def runs(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0)] = 0
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0
     ) -> list[dict[str, Any]]:
         return [asdict(run) for run in await asyncio.to_thread(store.runs, limit, offset)]
 
@@ -164,7 +172,8 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     @app.get("/v1/runs/{run_id}/metrics", summary="COCO metrics, bits, fidelity and timings so far")
     async def metrics(run_id: str) -> dict[str, Any]:
         """Over the images done so far: 12 numbers for boxes, 12 for masks (null for a box-only model)."""
-        return await asyncio.to_thread(run_metrics, store, run_id)
+        async with evaluations.admit():
+            return await evaluations.run(lambda: run_metrics(store, run_id))
 
     @app.get("/v1/runs/{run_id}/detections", summary="All detections of a run, in COCO's results format")
     async def detections(run_id: str) -> StreamingResponse:
@@ -199,12 +208,24 @@ def _stored(store: Store, run_id: str, image_id: int, frame: Frame) -> Result | 
 
     Raises:
         NotFoundError: no such run, or its data set has no such image.
-        ConflictError: the frame came under another condition than the run's.
+        ConflictError: the frame came under another condition or from another network than the run's, or its picture
+            is not of the size that the data set says.
     """
-    wanted = store.run(run_id).condition
+    run = store.run(run_id)
     came_under = conditions.from_fields({"domain": frame.meta.domain, **(frame.meta.condition or {})})
-    if came_under != conditions.parse(wanted):
-        raise ConflictError(f"run {run_id} is for '{wanted}', the frame came under '{came_under}'")
+    if came_under != conditions.parse(run.condition):
+        raise ConflictError(f"run {run_id} is for '{run.condition}', the frame came under '{came_under}'")
+    if (run.model, run.weights) != (frame.meta.model, frame.meta.weights):
+        raise ConflictError(
+            f"run {run_id} is of {run.model} with weights {run.weights}, "
+            f"the frame of {frame.meta.model} with {frame.meta.weights}"
+        )
+    annotated, sent = store.image_size(run.dataset, image_id), frame.meta.sizes.original
+    if annotated != sent:
+        raise ConflictError(
+            f"image {image_id} of data set {run.dataset!r} has {annotated[1]}×{annotated[0]} pixels, "
+            f"the picture sent {sent[1]}×{sent[0]}"
+        )
     return store.find_result(run_id, image_id)
 
 

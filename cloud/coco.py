@@ -120,7 +120,7 @@ def parse(data: bytes | Mapping[str, object]) -> GroundTruth:
     """
     try:
         truth = _decoder.decode(data) if isinstance(data, bytes) else msgspec.convert(data, GroundTruth)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(str(error)) from None
     _check(truth)
     return truth

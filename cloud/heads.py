@@ -1,4 +1,4 @@
-"""Frame → detections: what the cloud does to a frame, without any HTTP."""
+"""Frame → pyramid: what the heads run on, without any HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from shared import conditions
-from shared.detections import Detections
 from shared.errors import FrameError, ModelError
 from shared.packing import dequantize
 from shared.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
@@ -22,8 +21,8 @@ _DIVISOR = 32
 """torchvision pads the network input to a multiple of this."""
 
 
-def detect(model: SplitModel, frame: Frame) -> Detections:
-    """Run the heads on a pyramid, or the whole network on an image.
+def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
+    """What the heads run on: the pyramid that a frame carries, or the backbone's for the image that it carries.
 
     Args:
         model: the whole network.
@@ -32,14 +31,6 @@ def detect(model: SplitModel, frame: Frame) -> Detections:
     Raises:
         ModelError: the frame was made by another model or other weights.
         FrameError: tensors are missing, or of a size that does not follow from the image's.
-    """
-    return model.detect(received_pyramid(model, frame))
-
-
-def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
-    """What the heads run on: the pyramid that a frame carries, or the backbone's for the image that it carries.
-
-    Args and errors are :func:`detect`'s.
     """
     meta = frame.meta
     if (meta.model, meta.weights) != (model.name, model.weights):

@@ -41,7 +41,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
 from cloud.coco import Detection, GroundTruth
-from cloud.pooling import pool_each
 from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -158,23 +157,6 @@ class Result:
     created: str = ""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Means over the images a run has done.
-
-    Attributes:
-        images: how many are done.
-        bits: mean bits an image; None while there is no image.
-        fidelity: mean by metric, over the images where it is not None; None if there is none.
-        timings: mean milliseconds by stage, over the images that have the stage.
-    """
-
-    images: int
-    bits: float | None
-    fidelity: dict[str, float | None]
-    timings: dict[str, float | None]
-
-
 class Store:
     """The database. Safe to share between threads.
 
@@ -186,6 +168,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
+        self._sizes: dict[str, dict[int, tuple[int, int]]] = {}  # of images, by the data set's digest
         try:
             self._engine = create_engine(url)
         except (SQLAlchemyError, ImportError) as error:
@@ -274,6 +257,21 @@ class Store:
         if blob is None:
             raise _no_dataset(name)
         return coco.load(zlib.decompress(blob))
+
+    def image_size(self, dataset: str, image_id: int) -> tuple[int, int]:
+        """Height and width in pixels of one of a data set's images.
+
+        Raises:
+            NotFoundError: there is no data set of this name, or no such image in it.
+        """
+        digest = self.dataset(dataset).digest
+        if digest not in self._sizes:
+            images = self.ground_truth(dataset).images
+            self._sizes[digest] = {image.id: (image.height, image.width) for image in images}
+        try:
+            return self._sizes[digest][image_id]
+        except KeyError:
+            raise NotFoundError(f"data set {dataset!r} has no image {image_id}") from None
 
     def create_run(self, dataset: str, *, condition: str, domain: str, model: str, weights: str, name: str = "") -> Run:
         """Open a run; arguments as in :class:`Run`.
@@ -402,23 +400,6 @@ class Store:
         query = _select_results(run_id).order_by(_results.c.image_id).execution_options(yield_per=64)
         with self._engine.connect() as connection:
             yield from map(_result, connection.execute(query))
-
-    def summary(self, run_id: str) -> Summary:
-        """Means over what a run has so far.
-
-        Raises:
-            NotFoundError: there is no such run.
-        """
-        self.run(run_id)
-        query = select(_results.c.bits, _results.c.fidelity, _results.c.timings).where(_results.c.run_id == run_id)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return Summary(
-            images=len(rows),
-            bits=pool_each({"bits": row.bits} for row in rows).get("bits"),
-            fidelity=pool_each(json.loads(row.fidelity) for row in rows),
-            timings=pool_each(json.loads(row.timings) for row in rows),
-        )
 
 
 def _select_dataset() -> Select[Any]:

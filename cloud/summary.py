@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from cloud.coco import Detection
 from cloud.evaluation import evaluate
+from cloud.pooling import pool_each
 from cloud.store import Store
 
 
@@ -25,21 +27,22 @@ def run_metrics(store: Store, run_id: str) -> dict[str, Any]:
     """
     run = store.run(run_id)
     truth = store.ground_truth(run.dataset)
-    done: list[int] = []
-    found: list[Any] = []
-    for result in store.results(run_id):
-        done.append(result.image_id)
+    found: list[Detection] = []
+    bits: dict[int, int] = {}
+    fidelity, timings = [], []
+    for result in store.results(run_id):  # one pass: a run that grows meanwhile has the same images in every figure
+        bits[result.image_id] = result.bits
         found.extend(result.detections)
-    metrics = evaluate(truth, found, done)
-    summary = store.summary(run_id)
-    seen = set(done)
-    pixels = sum(image.width * image.height for image in truth.images if image.id in seen)
+        fidelity.append(result.fidelity)
+        timings.append(result.timings)
+    metrics = evaluate(truth, found, bits)
+    pixels = sum(image.width * image.height for image in truth.images if image.id in bits)
     return {
-        "run": {**asdict(run), "done": len(done)},
+        "run": {**asdict(run), "done": len(bits)},
         "bbox": metrics.bbox,
         "segm": metrics.segm,
-        "bits_per_image": summary.bits,
-        "bpp": summary.bits * len(done) / pixels if summary.bits is not None else None,
-        "fidelity": summary.fidelity,
-        "timings": summary.timings,
+        "bits_per_image": sum(bits.values()) / len(bits) if bits else None,
+        "bpp": sum(bits.values()) / pixels if bits else None,
+        "fidelity": pool_each(fidelity),
+        "timings": pool_each(timings),
     }

@@ -103,7 +103,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
             report = prepared.report.with_timings(serialize=serialize_ms)
             params = {"fidelity": str(fidelity).lower()} | ({} if run is None else {"run": run})
-            answer, _ = await channel.send("/v1/transmit", parts, params, report.header())
+            answer = await channel.send("/v1/transmit", parts, params, report.header())
             answer["timings"]["total"] = (time.monotonic() - started) * 1e3
             if render is None:
                 return answer

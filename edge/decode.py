@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -24,6 +28,7 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 """By EXIF orientation. Pillow's own exif_transpose also rewrites the other tags, and fails where one is unusual."""
+_ON_THE_SIDE = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def decode(data: bytes, max_pixels: int) -> Pixels:
@@ -41,19 +46,40 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
     """
     if not data:
         raise ImageError("no image in the request")
+    with _opened(io.BytesIO(data), max_pixels) as image:
+        # Pillow opens 16-bit colour PNGs as 8-bit ones; IHDR, always first, has the true depth.
+        if image.mode not in _MODES or (image.format == "PNG" and data[24] > 8):
+            raise ImageError(f"images of mode {image.mode} are not supported: send 8 bits per channel")
+        turn = _turn(image)
+        rgb = image.convert("RGB")
+        return np.asarray(rgb if turn is None else rgb.transpose(turn))
+
+
+def size(path: Path, max_pixels: int) -> tuple[int, int]:
+    """Width and height that :func:`decode` gives a picture file, from its header.
+
+    Raises:
+        ImageError: not such a picture, damaged, or too large.
+    """
+    with _opened(path, max_pixels) as image:
+        width, height = image.size
+        return (height, width) if _turn(image) in _ON_THE_SIDE else (width, height)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+
+
+@contextmanager
+def _opened(file: IO[bytes] | Path, max_pixels: int) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, where max_pixels decides, and of odd metadata
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError(f"image of {width}×{height} exceeds the limit of {max_pixels} pixels")
-                # Pillow opens 16-bit colour PNGs as 8-bit ones; IHDR, always first, has the true depth.
-                if image.mode not in _MODES or (image.format == "PNG" and data[24] > 8):
-                    raise ImageError(f"images of mode {image.mode} are not supported: send 8 bits per channel")
-                turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-                rgb = image.convert("RGB")
-                return np.asarray(rgb if turn is None else rgb.transpose(turn))
+                yield image
     except Image.DecompressionBombError:
         raise ImageError(f"image exceeds the limit of {max_pixels} pixels") from None
     except UnidentifiedImageError:

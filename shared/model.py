@@ -51,7 +51,6 @@ class SplitModel:
         self.weights = weights
         self.profile = profile
         self.categories = categories
-        self._sizes: dict[tuple[int, int], Sizes] = {}
 
     @torch.inference_mode()
     def pyramid(self, image: Image) -> Pyramid:
@@ -81,7 +80,7 @@ class SplitModel:
 
     @torch.inference_mode()
     def detect_image(self, image: Image) -> Detections:
-        """The whole network on an image: what the cloud runs on pixels sent as they are.
+        """The whole network on an image: equal to :meth:`detect` of its :meth:`pyramid`.
 
         Args:
             image: uint8 RGB (H, W, 3).
@@ -90,32 +89,28 @@ class SplitModel:
         return self._heads(self.network.backbone(batch), sizes)
 
     @torch.inference_mode()
-    def detect_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Detections:
-        """The whole network on pixels that already have the network input's size.
+    def pyramid_of_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Pyramid:
+        """Like :meth:`pyramid`, from pixels that already have the network input's size.
 
         Args:
             pixels: float32 RGB (3, h, w) in 0..255, (h, w) = ``sizes.resized``; before normalisation.
             sizes: the image's sizes.
         """
-        return self._heads(self.network.backbone(self._from_input(pixels, sizes)), sizes)
-
-    @torch.inference_mode()
-    def pyramid_of_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Pyramid:
-        """Like :meth:`pyramid`, from pixels that already have the network input's size."""
         return Pyramid(self._levels(self._from_input(pixels, sizes)), sizes)
 
     @torch.inference_mode()
     def image_sizes(self, height: int, width: int) -> Sizes:
         """The sizes torchvision's transform gives an image of (height, width) pixels."""
-        if (height, width) not in self._sizes:  # asked of the transform itself, so once a size
-            self._sizes[height, width] = self._prepare(np.zeros((height, width, 3), np.uint8))[1]
-        return self._sizes[height, width]
+        return self._transformed(torch.empty(3, height, width, device="meta"))[1]  # shapes alone: no memory, no time
 
     def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255)
-        images, _ = self.network.transform([tensor])
-        height, width = images.tensors.shape[-2:]
-        return images.tensors, Sizes((image.shape[0], image.shape[1]), images.image_sizes[0], (height, width))
+        return self._transformed(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255))
+
+    def _transformed(self, image: Tensor) -> tuple[Tensor, Sizes]:
+        images, _ = self.network.transform([image])
+        _, height, width = image.shape
+        padded_height, padded_width = images.tensors.shape[-2:]
+        return images.tensors, Sizes((height, width), images.image_sizes[0], (padded_height, padded_width))
 
     def _from_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Tensor:
         transform = self.network.transform

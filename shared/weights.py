@@ -46,7 +46,7 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
         model: one of :data:`shared.model_config.MODELS`.
 
     Raises:
-        ModelError: unknown model, no such file, download failed, or not a state dict.
+        ModelError: unknown model, no such file, download failed, not the official file, or not a state dict.
     """
     if model not in MODELS:
         raise ModelError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
@@ -59,8 +59,10 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     if not path.is_file():
         raise ModelError(f"no weights at {path}")
     digest, state, metadata = _read(path)
-    by_hash = digest.startswith(path_hash(official))
-    return Checkpoint(state, digest[:16], weights == "coco" or by_hash, metadata)
+    is_official = digest.startswith(path_hash(official))
+    if weights == "coco" and not is_official:
+        raise ModelError(f"{path} is damaged, or not the official file: its SHA-256 is {digest[:16]}…; delete it")
+    return Checkpoint(state, digest[:16], is_official, metadata)
 
 
 def _bundled() -> Checkpoint:

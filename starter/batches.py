@@ -45,11 +45,17 @@ class Stage:
         share: of all steps.
         scenes: what they are like.
         batch: scenes a step.
+        min_sizes: shorter sides that scenes are resized to, in turn.
     """
 
     share: float
     scenes: SceneConfig
     batch: int
+    min_sizes: tuple[int, ...]
+
+    def min_size(self, step: int) -> int:
+        """Shorter side at the network's input in one step; every shape of scene meets every one."""
+        return self.min_sizes[step // len(self.scenes.sizes) % len(self.min_sizes)]
 
 
 @dataclass(frozen=True)

@@ -15,22 +15,24 @@ from starter.batches import LABELS, SEEDS
 from starter.bundle import WEIGHTS, encode
 from starter.embed import embed
 from starter.scenes import SceneConfig, scene
-from starter.train import MAX_SIZE, MIN_SIZE, network
+from starter.train import network
 
 
-def load(checkpoint: Path) -> MaskRCNN:
-    """The averaged narrow network of a training checkpoint, in eval mode."""
+def load(checkpoint: Path) -> tuple[MaskRCNN, dict[str, str]]:
+    """The averaged narrow network of a training checkpoint, in eval mode, and what the export says of it."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     trained = network()
-    trained.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["averaged"])
-    return trained.eval()
+    trained.load_state_dict(state["averaged"])
+    facts = {"min_size": state["min_size"], "max_size": state["max_size"], "training_steps": state["step"]}
+    return trained.eval(), {name: str(value) for name, value in facts.items()}
 
 
 def export(trained: MaskRCNN, metadata: dict[str, str]) -> bytes:
     """The file of the stock network that equals a narrow one, but for 8 bits a weight."""
     stock = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91).state_dict()
     wide = embed(trained, list(LABELS), samples(trained), stock)
-    facts = {"architecture": "maskrcnn_resnet50_fpn", "min_size": str(MIN_SIZE), "max_size": str(MAX_SIZE)}
-    return encode({name: value.numpy() for name, value in wide.items()}, facts | metadata)
+    facts = {"architecture": "maskrcnn_resnet50_fpn", **metadata}
+    return encode({name: value.numpy() for name, value in wide.items()}, facts)
 
 
 def samples(trained: MaskRCNN, count: int = 8) -> Tensor:
@@ -49,9 +51,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with last.pt")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
-    checkpoint = arguments.folder / "last.pt"
-    step = torch.load(checkpoint, map_location="cpu", weights_only=True)["step"]
-    data = export(load(checkpoint), {"training_steps": str(step)})
+    data = export(*load(arguments.folder / "last.pt"))
     arguments.out.write_bytes(data)
     sums = arguments.out.with_name("SHA256SUMS")
     sums.write_text(f"{hashlib.sha256(data).hexdigest()}  {arguments.out.name}\n")

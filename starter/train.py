@@ -23,7 +23,6 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, distributed, nn
 from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.image_list import ImageList
 
 from starter.batches import LABELS, Crops, Scenes, Share, Stage, Target, loader
 from starter.narrow import Widths, narrow
@@ -31,20 +30,26 @@ from starter.scenes import SceneConfig
 
 _logger = logging.getLogger(__name__)
 
-MIN_SIZE, MAX_SIZE = 480, 640
-"""Network input that the last stage trains for."""
+MIN_SIZE, MAX_SIZE = 600, 800
+"""Network input of the exported weights; the last stage trains on it and on a smaller one in turn."""
 
 
 def _stage(
-    share: float, sizes: tuple[tuple[int, int], ...], objects: tuple[int, int], largest: float, batch: int
+    share: float,
+    sizes: tuple[tuple[int, int], ...],
+    objects: tuple[int, int],
+    largest: float,
+    batch: int,
+    min_sizes: tuple[int, ...],
 ) -> Stage:
-    return Stage(share, SceneConfig("train", sizes, objects, (16.0, largest), crowds=0.0, recolour=0.15), batch)
+    scenes = SceneConfig("train", sizes, objects, (16.0, largest), crowds=0.0, recolour=0.15)
+    return Stage(share, scenes, batch, min_sizes)
 
 
 STAGES = (
-    _stage(0.5, ((256, 256),), (3, 9), 230.0, 8),
-    _stage(0.3, ((384, 320), (320, 384)), (3, 9), 340.0, 8),
-    _stage(0.2, ((640, 480), (480, 640)), (4, 12), 560.0, 4),
+    _stage(0.5, ((256, 256),), (3, 9), 230.0, 8, (256,)),
+    _stage(0.3, ((384, 320), (320, 384)), (3, 9), 340.0, 8, (320,)),
+    _stage(0.2, ((640, 480), (480, 640)), (4, 12), 560.0, 4, (480, MIN_SIZE)),
 )
 _CROP_RATE = 2e-3
 """Peak learning rate of the classification."""
@@ -104,6 +109,8 @@ class Trainer:
             "crop_step": self.crop_step,
             "crop_head": self.classifier["head"].state_dict(),
             "crop_optimizer": self.crop_optimizer.state_dict(),
+            "min_size": MIN_SIZE,
+            "max_size": MAX_SIZE,
         }
         torch.save(state, self.out / "last.tmp")
         (self.out / "last.tmp").replace(self.out / "last.pt")
@@ -158,7 +165,7 @@ class Trainer:
                 end = self.steps
             for images, targets in loader(Scenes(stage, range(max(start, self.step), end), self.share)):
                 began = time.monotonic()
-                losses = self.descend(images, targets)
+                losses = self.descend(images, targets, stage.min_size(self.step))
                 self.step += 1
                 text = " ".join(f"{name.removeprefix('loss_')} {value:.2f}" for name, value in losses.items())
                 progress.update(task, completed=self.step, description=f"scenes {text}")
@@ -176,13 +183,18 @@ class Trainer:
         self.save()
         return time.monotonic()
 
-    def descend(self, images: Tensor, targets: list[Target]) -> dict[str, float]:
-        """One step of the optimizer; returns the losses by name."""
+    def descend(self, images: Tensor, targets: list[Target], min_size: int) -> dict[str, float]:
+        """One step of the optimizer on scenes of which ``min_size`` is the shorter side at the network's input.
+
+        Returns:
+            the losses by name.
+        """
         torch.manual_seed(self.step * self.share.of + self.share.rank)  # for torchvision's sampling of proposals
         _set_rate(self.optimizer, self.rate, self.step, self.steps, 100)
         targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
+        self.network.transform.min_size = (min_size,)
         with self._autocast():
-            losses = _losses(self.network, self._normalised(images), targets)
+            losses = self.network(list(images.to(self.device).float().div(255)), targets)
             loss = torch.stack([_LOSS_WEIGHTS.get(name, 1.0) * value for name, value in losses.items()]).sum()
         _descend(loss, self.network, self.optimizer)
         self._average()
@@ -225,15 +237,6 @@ def network() -> MaskRCNN:
     )
 
 
-def _losses(network: MaskRCNN, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
-    """As ``GeneralizedRCNN.forward``, without its transform: scenes come in the network's size."""
-    shapes = [(images.shape[2], images.shape[3])] * len(images)
-    features = network.backbone(images)
-    proposals, rpn = network.rpn(ImageList(images, shapes), features, targets)
-    _, heads = network.roi_heads(features, proposals, shapes, targets)
-    return {**heads, **rpn}
-
-
 def _set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warmup: int) -> None:
     rate = peak * min(1.0, (step + 1) / warmup) * (0.495 * (1 + math.cos(math.pi * step / steps)) + 0.01)
     for group in optimizer.param_groups:
@@ -270,6 +273,8 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     parser.add_argument("--save-every", type=float, default=120.0, metavar="SECONDS")
     arguments = parser.parse_args()
+    if (arguments.out / "last.pt").exists() and not arguments.resume:
+        parser.error(f"{arguments.out} holds a checkpoint: go on from it with --resume, or choose another folder")
     arguments.out.mkdir(parents=True, exist_ok=True)
     share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")

@@ -47,7 +47,7 @@ def fetch_val2017(
 
 def _complete(folder: Path) -> bool:
     try:
-        return bool(open_dataset(folder).images)
+        return bool(open_dataset(folder / _TRUTH).images)
     except BenchError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class About:
         folder: where the data set was, if the manifest says.
         images: how many were evaluated, of how many.
         date: when the sweep was finished; empty while it is not.
+        command: that made it, as it would be typed; empty where the manifest does not say.
     """
 
     model: str
@@ -38,6 +40,7 @@ class About:
     folder: Path | None
     images: str
     date: str
+    command: str
 
     @property
     def statement(self) -> str:
@@ -59,7 +62,7 @@ class About:
         model = f"{self.model}, {self.profile}" if self.profile else self.model
         date = self.date[:16].replace("T", " ") + " UTC" if self.date else "not finished"
         facts = [("Model", model), ("Weights", weights), ("Data set", self.dataset), ("Images", self.images)]
-        return [(what, value) for what, value in [*facts, ("Date", date)] if value]
+        return [(what, value) for what, value in [*facts, ("Date", date), ("Command", self.command)] if value]
 
 
 def about(sweep: Sweep) -> About:
@@ -77,6 +80,7 @@ def about(sweep: Sweep) -> About:
         folder=Path(flat["dataset.folder"]) if "dataset.folder" in flat else None,
         images=f"{done:,}" if total in (None, done) else f"{done:,} of {total:,}",
         date=str(flat.get("finished", "")),
+        command=shlex.join(["featlink", *sweep.manifest["command"][1:]]) if "command" in sweep.manifest else "",
     )
 
 

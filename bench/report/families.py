@@ -55,6 +55,13 @@ class Family:
         return ", ".join([self.type, *unusual, *([self.options] if self.options else [])])
 
 
+def pair_name(feature: Family, image: Family) -> str:
+    """Short text for two families of one distortion; the image's options too, where they are others."""
+    return (
+        feature.name if image.options == feature.options else f"{feature.name}; image: {image.options or 'no options'}"
+    )
+
+
 def families(rows: Iterable[Row]) -> list[Family]:
     """Sort rows into families; rows of no or several distortions belong to none.
 

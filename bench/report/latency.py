@@ -19,7 +19,7 @@ _NAMES = {
     "distort": "distort or code",
     "encode": "masks to RLE",
 }
-_MEASURING = {"fidelity", "evaluate", "total"}
+_MEASURING = {"fidelity", "total"}
 """Stages that a deployment would not have."""
 _CLOUD = {"heads", "encode"}
 _SPEEDS = ((0.25, "4× slower cloud"), (1.0, "as measured"), (4.0, "4× faster cloud"))
@@ -92,10 +92,16 @@ def cost(row: Row, cloud_speed: float = 1.0) -> Cost:
     """What a row's images cost on average, with a cloud ``cloud_speed`` times as fast as measured."""
     ms = 0.0
     for name, time in stages(row):
-        in_cloud = name in _CLOUD or (name == "backbone" and row.domain == "image")
         if name != "transfer":
-            ms += time / cloud_speed if in_cloud else time
+            ms += time / cloud_speed if name in _CLOUD else time
     return Cost(ms, row.bits_per_image)
+
+
+def overlaps(sweep: Sweep) -> bool:
+    """Whether stages went on at the same time, in one call of the sweep at least, and so took each other's."""
+    calls = [sweep.manifest, *sweep.manifest.get("before", [])]
+    engines = [call["engine"] for call in calls if "engine" in call]
+    return any(engine.get("name") != "http" and engine.get("threads") != 1 for engine in engines)
 
 
 def timed_pairs(sweep: Sweep) -> list[tuple[Row, Row]]:

@@ -11,13 +11,18 @@ from bench.report.condition_tables import equal_noise_table, other_table, paper_
 from bench.report.curves import curve_figures, paper_figure
 from bench.report.figure import Figure
 from bench.report.gallery import THRESHOLD, Strip
-from bench.report.latency import break_even_table, latency_figures
+from bench.report.latency import break_even_table, latency_figures, overlaps
 from bench.report.rates import bd_findings, bd_table, equal_bits_table, equal_psnr_table
 from bench.report.sweep import Sweep
 from bench.report.table import Table, markdown, percent
 from bench.results import Row
 
 Block = Table | Figure | Strip | str
+
+_OVERLAP = (
+    " Stages of this sweep overlapped: their times include waiting for one another, and are no basis for a decision. A "
+    "sweep of a few images with --threads 1 or --engine http gives times that are."
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ def page(sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | 
         Section(
             "latency",
             "Time",
-            "Mean time of one image by stage, and the link rate from which sending features pays.",
+            "Mean time of one image by stage, and the link rate from which sending features pays."
+            + (_OVERLAP if overlaps(sweep) else ""),
             _present(*latency_figures(sweep), break_even_table(sweep) or "This sweep has no timings of both domains."),
         ),
         Section(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.report.families import RATES, Family, families, pairs
+from bench.report.families import RATES, Family, families, pair_name, pairs
 from bench.report.sweep import Sweep
 from bench.report.table import MISSING, Column, Table, number, percent, signed
 from bench.results import Row
@@ -131,7 +131,8 @@ def bd_findings(sweep: Sweep) -> list[str]:
         result = bd_rate(_points(image, _bits, ap), _points(feature, _bits, ap))
         if result.percent is not None and result.overlap >= _MOST:
             bits = f"{abs(result.percent):,.0f} % {'more' if result.percent > 0 else 'fewer'} bits"
-            found.append(f"{feature.name}: at equal AP, features need {bits} (BD-rate).")
+            few = "" if min(result.points) > LEAST_POINTS else f", of {LEAST_POINTS} points: indicative"
+            found.append(f"{pair_name(feature, image)}: at equal AP, features need {bits} (BD-rate{few}).")
     return found
 
 
@@ -144,7 +145,7 @@ def bd_table(sweep: Sweep) -> Table | None:
             result = bd_rate(_points(image, _bits, ap), _points(feature, _bits, ap))
             told = f"{signed(result.percent)} %" if result.percent is not None else f"not defined: {result.reason}"
             overlap = percent(result.overlap, 0) if result.percent is not None else MISSING
-            rows.append([feature.name, kind, told, f"{result.points[0]} / {result.points[1]}", overlap])
+            rows.append([pair_name(feature, image), kind, told, f"{result.points[0]} / {result.points[1]}", overlap])
     if not rows:
         return None
     columns = [Column("family", number=False), Column("AP", number=False), Column("BD-rate of features", number=False)]
@@ -163,7 +164,7 @@ def equal_bits_table(sweep: Sweep) -> Table | None:
     for pair in rate_pairs(sweep):
         if all(bits_vary([row.bits_per_image for row in family.rows]) for family in pair):
             at = at_equal(*(_points(one, lambda row: math.log10(row.bits_per_image), _ap(sweep)) for one in pair))
-            rows += [[pair[0].name, number(10**x / 8000, 1), *_difference(f, i)] for x, f, i in at]
+            rows += [[pair_name(*pair), number(10**x / 8000, 1), *_difference(f, i)] for x, f, i in at]
     caption = "AP at equal bits, linear in log bits between the measured strengths"
     return _equal_table(sweep, caption, "kB per image", rows)
 
@@ -173,7 +174,7 @@ def equal_psnr_table(sweep: Sweep) -> Table | None:
     rows = []
     for pair in pairs(families(sweep.rows)):
         at = at_equal(*(_points(one, lambda row: row.fidelity.get("psnr_f"), _ap(sweep)) for one in pair))
-        rows += [[pair[0].name, number(x, 1), *_difference(f, i)] for x, f, i in at]
+        rows += [[pair_name(*pair), number(x, 1), *_difference(f, i)] for x, f, i in at]
     caption = "AP at equal PSNR[F] of what the heads get, linear between the measured strengths"
     return _equal_table(sweep, caption, "PSNR[F] dB", rows)
 

@@ -185,5 +185,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise BenchError("the ray engine needs Ray: pip install 'featlink[ray]'") from None
+        raise BenchError("the ray engine needs Ray: pip install -e '.[ray]' in Featlink's folder") from None
     return ray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from bench.model_options import ModelOption, ProfileOption, SizeOption, ThreadsO
 from bench.results import Row
 from bench.sweep.options import EngineName, Options, read_seeds, read_shard, read_time
 from shared.conditions import validation_line
-from shared.model_config import MODELS, ModelConfig
+from shared.model_config import ModelConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,8 @@ _INTERRUPTED = 130
 
 def bench(
     dataset: Annotated[
-        Path, typer.Option(help="COCO folder: annotations/instances_X.json beside X/; 'starter' is bundled.")
+        Path,
+        typer.Option(help="COCO folder, annotations/instances_X.json beside X/, or such a file; 'starter': bundled."),
     ] = Path("starter"),
     conditions: Annotated[
         list[str] | None,
@@ -38,12 +40,12 @@ def bench(
         "out/bench"
     ),
     engine: Annotated[EngineName, typer.Option(help="What computes.")] = "local",
-    model: ModelOption = MODELS[0],
-    weights: WeightsOption = "starter",
-    profile: ProfileOption = "fast",
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    profile: ProfileOption = None,
     min_size: SizeOption = None,
     max_size: SizeOption = None,
-    threads: ThreadsOption = 0,
+    threads: ThreadsOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "--images", min=1, help="Only the data set's first so many images.")
     ] = None,
@@ -105,12 +107,13 @@ def _config(**given: Any) -> ModelConfig:
     """The network's settings; what the command line does not say may come from ``FEATLINK_*``, as for services."""
     from shared.service.settings import ModelSettings
 
-    if given["weights"] not in ("starter", "coco"):
-        given["weights"] = str(Path(given["weights"]).expanduser().resolve())  # workers have other working directories
     try:
-        return ModelSettings(**{name: value for name, value in given.items() if value is not None}).config()
+        config = ModelSettings(**{name: value for name, value in given.items() if value is not None}).config()
     except ValidationError as error:
         raise BenchError(validation_line(error)) from None
+    if config.weights in ("starter", "coco"):
+        return config
+    return replace(config, weights=str(Path(config.weights).expanduser().resolve()))  # workers may be elsewhere
 
 
 def _show(console: Any, rows: Sequence[Row], out: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import cv2
 
+from bench.dataset import MAX_PIXELS
 from bench.errors import BenchError
 from bench.sweep.ahead import work_ahead, work_behind
 from bench.sweep.engine import Identity, Outcome, Task
@@ -29,7 +30,6 @@ from shared.pyramid import Pyramid
 from shared.report import Report
 from shared.timing import timed
 
-MAX_PIXELS = 1 << 28
 _DEPTH = 2
 
 

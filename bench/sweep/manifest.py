@@ -27,6 +27,8 @@ from shared.model_config import ModelConfig
 _LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pycocotools")
 _SAME = ("dataset.digest", "model", "conditions", "fidelity")
 """What must not change under one folder. The engine, its threads, the limit and the shard may."""
+_BY_CALL = ("featlink", "command", "engine", "versions", "machine")
+"""What may differ from call to call, and is kept of each."""
 _FREE = ("model.weights", "model.threads")
 """The weights' path and the number of threads may; the weights' identity may not."""
 
@@ -77,7 +79,8 @@ def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Write a manifest, unless the folder has that of another sweep.
 
     Returns:
-        The manifest, with the creation date of the sweep that is continued.
+        The manifest, with the creation date of the sweep that is continued; ``before`` lists what was otherwise in
+        earlier calls, e.g. the versions of libraries.
 
     Raises:
         BenchError: the folder holds another sweep; the message names the first difference. Or it cannot be written.
@@ -85,7 +88,10 @@ def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     if (folder / MANIFEST).exists():
         earlier = load_manifest(folder)
         refuse_other(earlier, manifest, str(folder))
-        manifest = {**manifest, "created": earlier.get("created", manifest["created"])}
+        before = list(earlier.get("before", []))
+        if changed := {name: earlier[name] for name in _BY_CALL if name in earlier and earlier[name] != manifest[name]}:
+            before.append({"until": manifest["created"], **changed})
+        manifest = {**manifest, "created": earlier.get("created", manifest["created"]), "before": before}
     write(folder, manifest)
     return manifest
 

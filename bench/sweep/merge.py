@@ -39,15 +39,16 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
     planned = jobs(rows)
     identity = Identity(manifest["model"]["name"], manifest["model"]["identity"])
     stores = [Store(f"sqlite:///{(folder / DATABASE).resolve()}") for folder in shards]
-    [dataset] = stores[0].datasets()
-    truth = stores[0].ground_truth(dataset.name)
+    dataset = stores[0].run(next(iter(runs_by_name(stores[0]).values()))).dataset
+    truth = stores[0].ground_truth(dataset)
     with locked(out):
         manifest = manifests.begin(out, manifest)
-        with Records(out, dataset.name, truth, identity, planned) as records:
+        with Records(out, dataset, truth, identity, planned) as records:
             for store in stores:
                 runs = runs_by_name(store)
                 for index, job in enumerate(planned):
                     for result in store.results(runs[job.name]) if job.name in runs else ():
                         records.add(Outcome(index, result))
                 store.close()
-            return finish(out, records, rows, truth, {**manifest, "finished": manifests.now()}, console)
+            finished = manifests.now() if all(one["finished"] for one in found) else None
+            return finish(out, records, rows, truth, {**manifest, "finished": finished}, console)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from bench.dataset import store_name
 from bench.errors import BenchError
 from bench.sweep.engine import Identity, Outcome
 from bench.sweep.plan import Job
@@ -38,7 +38,7 @@ class Records:
         self._folder = folder
         with self._failing():
             self.store = Store(f"sqlite:///{folder.resolve() / DATABASE}")
-            name = self.store.put_dataset(_dataset_name(dataset), truth).name
+            name = self.store.put_dataset(store_name(dataset), truth).name
             known = runs_by_name(self.store)
             self.runs = [
                 known.get(job.name)
@@ -92,8 +92,3 @@ class Records:
 def runs_by_name(store: Store) -> dict[str, str]:
     """Ids of a sweep's runs by their jobs' names."""
     return {run.name: run.id for run in store.runs(_MANY)}
-
-
-def _dataset_name(folder: str) -> str:
-    """A folder's name as the store takes it."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", folder)[:64] or "dataset"

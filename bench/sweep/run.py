@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench import results
-from bench.dataset import Dataset, open_dataset
+from bench.dataset import Dataset, check_sizes, open_dataset
 from bench.errors import BenchError
 from bench.sweep import manifest as manifests
 from bench.sweep.engine import Engine, Task
@@ -61,6 +61,7 @@ def run_sweep(options: Options, console: Console) -> Ended:
     images = _chosen(data, options)
     with locked(options.out), contextlib.ExitStack() as stack:
         with console.status("starting"):
+            check_sizes(images, truth)
             conditions = [job.condition for job in planned]
             engine = stack.enter_context(open_engine(options, conditions, next(iter(images.values()))))
         manifest = manifests.describe(data, truth, options.config, engine.identity, rows, options.fidelity, options.how)

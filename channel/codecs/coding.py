@@ -98,7 +98,7 @@ def code_rgb(image: npt.NDArray[np.uint8], settings: Settings, tools: Tools = DE
 
     Args:
         image: shape (3, H, W), uint8, RGB.
-        settings: the codec and its quality; its ``bit_depth`` does not matter here.
+        settings: the codec and its quality; its ``bit_depth`` is for planes.
         tools: programs and time-out.
         threads: as for :func:`code_plane`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -81,11 +80,11 @@ class NextService:
 
     async def send(
         self, path: str, parts: list[wire.Buffer], params: Mapping[str, str], headers: Mapping[str, str]
-    ) -> tuple[dict[str, Any], float]:
+    ) -> dict[str, Any]:
         """POST a frame.
 
         Returns:
-            The JSON answer, and the milliseconds from the first byte sent to the answer's last.
+            The JSON answer.
 
         Raises:
             RelayedProblem: it answered with a problem.
@@ -97,7 +96,6 @@ class NextService:
             "traceparent": traceparent(),
             **headers,
         }
-        started = time.monotonic()
         try:
             response = await self._client.post(path, content=_chunks(parts), params=params, headers=headers)
             body = response.json()
@@ -110,7 +108,7 @@ class NextService:
             raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
         if is_problem:
             raise RelayedProblem(response.status_code, body)
-        return body, (time.monotonic() - started) * 1e3
+        return body
 
     async def unready(self) -> str | None:
         """Why the service is not ready, or None."""

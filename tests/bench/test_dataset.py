@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import ExifTags, Image
 
-from bench.dataset import open_dataset
+from bench.dataset import check_sizes, open_dataset
 from bench.errors import BenchError
+from cloud import coco
+from cloud.coco import GroundTruth
 from starter.bundle import SCENES
 
 
@@ -43,5 +46,37 @@ def test_starter_is_the_bundle_wherever_one_is(tmp_path: Path, monkeypatch: pyte
 def test_other_folders_are_refused(tmp_path: Path, images: object, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         open_dataset(folder(tmp_path / "mine", images))
-    with pytest.raises(BenchError, match="0 files match"):
+    with pytest.raises(BenchError, match="beside a folder X of pictures"):
         open_dataset(tmp_path)
+    with pytest.raises(BenchError, match="cannot read"):
+        open_dataset(tmp_path / "annotations/instances_val.json")
+
+
+def test_of_several_splits_the_one_with_pictures_is_taken_or_one_is_named(tmp_path: Path) -> None:
+    whole = folder(tmp_path / "coco", [{"id": 4, "file_name": "a.jpg"}])
+    other = whole / "annotations" / "instances_train.json"
+    other.write_text(json.dumps({"images": []}))
+    assert open_dataset(whole).images == {4: whole / "val/a.jpg"}
+    (whole / "train").mkdir()
+    with pytest.raises(BenchError, match="several splits; give the file of one, such as "):
+        open_dataset(whole)
+    assert open_dataset(other).images == {}
+    assert open_dataset(whole / "annotations" / "instances_val.json").name == "coco"
+
+
+@pytest.mark.parametrize(("orientation", "annotated"), [(1, (8, 6)), (3, (8, 6)), (6, (6, 8))])
+def test_pictures_are_as_large_as_annotated_once_turned(
+    tmp_path: Path, orientation: int, annotated: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg", exif=exif)
+
+    def truth(width: int, height: int) -> GroundTruth:
+        return coco.parse(
+            {"images": [{"id": 1, "width": width, "height": height}], "categories": [], "annotations": []}
+        )
+
+    check_sizes({1: tmp_path / "a.jpg"}, truth(*annotated))
+    with pytest.raises(BenchError, match=f"a.jpg has {annotated[0]}×{annotated[1]} pixels, .* for 7×7"):
+        check_sizes({1: tmp_path / "a.jpg"}, truth(7, 7))

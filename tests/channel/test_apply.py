@@ -378,6 +378,23 @@ def test_an_erasing_link_is_packet_loss_after_the_chain() -> None:
     assert by_link.report.fidelity == by_chain.report.fidelity
 
 
+def test_an_erasing_links_seed_is_its_own() -> None:
+    frame, erasure = feature_frame(uniform()), PacketLoss(rate=0.2, mtu=200)
+    first, same, other = (
+        apply(frame, parse(text), Report(), erasure=erasure, erasure_seed=seed).frame.tensors[0].data
+        for text, seed in (("identity", 1), ("identity @ seed=5", 1), ("identity", 2))
+    )
+    np.testing.assert_array_equal(first, same)
+    assert np.any(first != other)
+
+
+@pytest.mark.parametrize("codec", ["vvenc(qp=40, bit_depth=10)", "hevc(qp=35, bit_depth=10)", "jpeg(quality=30)"])
+def test_codecs_take_images_of_8_bits_whatever_their_planes_have(codec: str) -> None:
+    applied = send(image_frame(pixels(64, 96), (64, 96)), f"image: {codec}")
+    assert {tensor.bits for tensor in applied.frame.tensors} == {8}
+    assert applied.report.fidelity["psnr_i"] is not None
+
+
 def test_an_erasing_link_damages_what_no_condition_does() -> None:
     applied = apply(feature_frame(uniform()), parse("identity"), Report(), erasure=PacketLoss(rate=0.5))
     assert {tensor.bits for tensor in applied.frame.tensors} == {8}

@@ -67,7 +67,7 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(model: SplitModel, pictu
     if "original" in text:
         assert_same(found, model.detect_image(np.ascontiguousarray(samples.transpose(1, 2, 0)).astype(np.uint8)))
     else:  # 2 bits: 0, 85, 170, 255
-        assert_same(found, model.detect_input((samples * 85).astype(np.float32), frame.meta.sizes))
+        assert_same(found, model.detect(model.pyramid_of_input((samples * 85).astype(np.float32), frame.meta.sizes)))
     assert report.fidelity.keys() == {"psnr_i", "ssim_i", "psnr_f", "ssim_f", "spearman_f"}
     errors = []
     for level in LEVELS:  # DESIGN 6: in the clean level's range, pooled over all samples

@@ -130,10 +130,11 @@ def test_what_is_unknown(store: Store, run: Run) -> None:
         lambda: store.run("0" * 32),
         lambda: store.delete_run("0" * 32),
         lambda: store.results("0" * 32),
-        lambda: store.summary("0" * 32),
         lambda: store.result(run.id, 3),
         lambda: store.find_result("0" * 32, 3),
         lambda: store.find_result(run.id, IMAGES),
+        lambda: store.image_size("other", 3),
+        lambda: store.image_size("val", IMAGES),
         lambda: store.add_result("0" * 32, result(3)),
         lambda: store.add_result(run.id, result(IMAGES)),
     ):
@@ -209,19 +210,6 @@ def test_numbers_must_be_finite(store: Store, run: Run, value: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         store.add_result(run.id, result(1, fidelity={"psnr": value}))
     assert store.run(run.id).done == 0
-
-
-def test_summary_is_the_mean_of_what_is_there(store: Store, run: Run) -> None:
-    assert store.summary(run.id).images == 0
-    assert store.summary(run.id).bits is None
-    store.add_result(run.id, result(0, bits=10, fidelity={"psnr": 30.0, "ssim": None}, timings={"edge": 1.0}))
-    store.add_result(
-        run.id, result(1, bits=25, fidelity={"psnr": None, "ssim": None}, timings={"edge": 2.0, "cloud": 7.0})
-    )
-    summary = store.summary(run.id)
-    assert (summary.images, summary.bits) == (2, 17.5)
-    assert summary.fidelity == {"psnr": 30.0, "ssim": None}
-    assert summary.timings == {"edge": 1.5, "cloud": 7.0}
 
 
 def test_threads_store_each_image_once(store: Store, run: Run) -> None:

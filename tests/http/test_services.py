@@ -9,6 +9,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from shared import wire
 
 SIZES = {"min_size": 128, "max_size": 224, "proposals": 100, "max_detections": 10}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -319,6 +322,51 @@ def test_run_metrics_equal_pycocotools(services: Deployment) -> None:
     assert cloud.get(f"/v1/runs/{run}").status_code == 404
 
 
+def test_a_run_refuses_what_is_not_its_own(services: Deployment) -> None:
+    """Pictures of another size than annotated, whose masks would all be missed, and detections of another network."""
+    truth = {"images": [{"id": 1, "width": 160, "height": 120}], "annotations": [], "categories": []}
+    cloud = httpx.Client(base_url=services.cloud, timeout=120)
+    cloud.put("/v1/datasets/sized", json=truth).raise_for_status()
+    run = cloud.post("/v1/runs", json={"dataset": "sized"}).json()["id"]
+    response = httpx.post(
+        f"{services.edge}/v1/infer", content=picture(168, 120), params={"run": run, "image_id": 1}, timeout=60
+    )
+    assert response.status_code == 409
+    assert response.json()["detail"] == "image 1 of data set 'sized' has 160×120 pixels, the picture sent 168×120"
+    frame = httpx.post(f"{services.edge}/v1/features", content=picture(), params={"image_id": 1}, timeout=60).content
+    read = wire.read(frame)
+    foreign = b"".join(wire.write(replace(read, meta=replace(read.meta, weights="0" * 16))))
+    response = cloud.post("/v1/detect", content=foreign, params={"run": run})
+    assert response.status_code == 409
+    assert response.json()["detail"].startswith(f"run {run} is of maskrcnn_resnet50_fpn with weights ")
+    assert cloud.get(f"/v1/runs/{run}").json()["done"] == 0
+
+
+def test_a_default_condition_for_features_alone_refuses_images(services: Deployment) -> None:
+    condition = "quantize(bits=4) @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:1, p6=0:1"
+    httpx.put(f"{services.channel}/v1/condition", json=condition).raise_for_status()
+    try:
+        assert infer(services.edge, picture())["bits"] > 0
+        response = httpx.post(f"{services.edge}/v1/infer", content=picture(), params={"mode": "image"}, timeout=60)
+    finally:
+        httpx.put(f"{services.channel}/v1/condition", json="identity").raise_for_status()
+    assert response.status_code == 400
+    assert "range=fixed is for features" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", f"/v1/runs?offset={10**30}", b"", 422),
+        ("PUT", "/v1/datasets/odd", b'{"images": [{"id": 1, "width": 8, "height": "\xff"}]}', 422),
+    ],
+)
+def test_odd_input_is_a_problem_of_the_callers(
+    services: Deployment, method: str, path: str, body: bytes, status: int
+) -> None:
+    assert httpx.request(method, f"{services.cloud}{path}", content=body).status_code == status
+
+
 def bomb() -> bytes:
     """The header of a PNG of 50,000×50,000 pixels."""
 
@@ -355,10 +403,6 @@ def test_refusals_are_problems(services: Deployment, body: bytes, params: dict[s
 
 
 def test_foreign_weights_are_refused(services: Deployment) -> None:
-    from dataclasses import replace
-
-    from shared import wire
-
     frame = httpx.post(f"{services.edge}/v1/features", content=picture(), timeout=120).content
     read = wire.read(frame)
     foreign = b"".join(wire.write(replace(read, meta=replace(read.meta, weights="0" * 16))))

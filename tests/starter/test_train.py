@@ -16,7 +16,9 @@ import torch
 from starter.batches import LABELS, Crops, Scenes, Share, Stage
 from starter.scenes import SceneConfig
 
-SMALL = Stage(1.0, SceneConfig("train", ((64, 64), (96, 64)), (2, 3), (20.0, 50.0), crowds=0.0), batch=2)
+SMALL = Stage(
+    1.0, SceneConfig("train", ((64, 64), (96, 64)), (2, 3), (20.0, 50.0), crowds=0.0), batch=2, min_sizes=(64, 80)
+)
 
 
 def test_batches_are_a_function_of_the_step() -> None:
@@ -26,6 +28,11 @@ def test_batches_are_a_function_of_the_step() -> None:
         for target, same in zip(targets, targets_again, strict=True):
             assert all(torch.equal(target[name], same[name]) for name in ("boxes", "labels", "masks"))
     assert {tuple(images.shape[1:]) for images, _ in whole} == {(3, 64, 64), (3, 64, 96)}
+
+
+def test_every_shape_of_scene_meets_every_input_size() -> None:
+    met = [(SMALL.scenes.sizes[step % 2], SMALL.min_size(step)) for step in range(4)]
+    assert set(met) == {((64, 64), 64), ((64, 64), 80), ((96, 64), 64), ((96, 64), 80)}
 
 
 def test_crops_are_a_function_of_the_step() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report.families import families, pairs
+from bench.report.families import families, pair_name, pairs
 from bench.results import Row
 from shared.conditions import parse
 
@@ -43,3 +43,8 @@ def test_pairs_share_parameters_but_not_options() -> None:
     assert [(f.options, i.rows[0].condition) for f, i in pairs(families(map(row, texts)))] == [
         ("packing=stacked", "image: vvenc(qp=32)")
     ]
+
+
+def test_pairs_of_one_feature_family_are_told_apart_by_the_images_options() -> None:
+    texts = ["feature: vvenc(qp=40)", "image: vvenc(qp=40)", "image: vvenc(qp=40) @ at=original"]
+    assert [pair_name(*pair) for pair in pairs(families(map(row, texts)))] == ["vvenc", "vvenc; image: at=original"]

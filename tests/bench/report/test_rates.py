@@ -88,7 +88,9 @@ def test_features_of_half_the_bits() -> None:
     table = bd_table(sweep)
     assert table is not None
     assert [list(line) for line in table.rows] == [["vvenc", "bbox", "−50.0 %", "3 / 3", "100"]]
-    assert bd_findings(sweep) == ["vvenc: at equal AP, features need 50 % fewer bits (BD-rate)."]
+    assert bd_findings(sweep) == [
+        "vvenc: at equal AP, features need 50 % fewer bits (BD-rate, of 3 points: indicative)."
+    ]
     equal = equal_bits_table(sweep)
     assert equal is not None
     assert [list(line) for line in equal.rows] == [

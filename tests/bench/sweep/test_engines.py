@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from PIL import Image
 
 from bench.client import Client
 from bench.dataset import open_dataset
@@ -108,6 +111,43 @@ def test_the_same_over_http(expected: Numbers, config: ModelConfig, tiny: Path, 
         found = numbers(engine.run([first, resumed]))
         assert found == {key: value for key, value in expected.items() if key in found}
         assert len(found) == len(CONDITIONS) + 2
+
+
+class Interrupted(Client):
+    """A client of a deployment to which another one sends its clean image just before a distorted one."""
+
+    times = 1
+
+    def infer(self, image: bytes, **params: Any) -> dict[str, Any]:
+        if params["mode"] == "image" and params["condition"] != "image: identity" and self.times:
+            self.times -= 1
+            foreign = io.BytesIO()
+            Image.new("RGB", (64, 48)).save(foreign, "PNG")
+            super().infer(foreign.getvalue(), mode="image", condition="identity")
+        return super().infer(image, **params)
+
+
+def test_over_http_a_deployment_that_measures_something_else_is_refused(
+    expected: Numbers, config: ModelConfig, tiny: Path, deploy: Callable[..., Any]
+) -> None:
+    [task] = tasks(tiny, 1, (5,))
+    with deploy(**vars(config)) as services, Interrupted(services.edge, services.edge) as client:
+        engine = HttpEngine(client, CONDITIONS, True, task.picture.read_bytes())
+        found = numbers(engine.run([task]))  # once is mended
+        assert found == {key: value for key, value in expected.items() if key in found}
+        client.times = 99
+        with pytest.raises(BenchError, match="no fidelity measured; is the deployment used by others"):
+            list(engine.run([task]))
+        client.times = 0
+        httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3, "on_loss": "erase"}).raise_for_status()
+        with pytest.raises(BenchError, match="link erases packets"):
+            list(engine.run([task]))
+    with (
+        deploy(**vars(config), send_p6=False) as services,
+        Client(services.edge, services.edge) as plain,
+        pytest.raises(BenchError, match="does not send p6"),
+    ):
+        HttpEngine(plain, CONDITIONS, True, task.picture.read_bytes())
 
 
 @pytest.fixture(scope="module")

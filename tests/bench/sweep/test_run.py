@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from bench import results
@@ -126,10 +128,33 @@ def test_a_time_budget_ends_it_and_results_are_of_whole_images(options: Make, tm
 
 def test_what_is_complete_is_evaluated_when_an_image_fails(options: Make, tiny: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(tiny, tmp_path / "broken")
-    (broken / "val" / "2.png").write_bytes(b"no picture")  # the second image
+    photo = io.BytesIO()
+    Image.effect_noise((64, 48), 90).convert("RGB").save(photo, "JPEG")
+    (broken / "val" / "2.png").write_bytes(photo.getvalue()[:-200])  # the second image, its header whole
     with pytest.raises(BenchError, match="image 2"):
         run_sweep(options(dataset=broken, limit=3), CONSOLE)
     assert {row.images for row in results.load(tmp_path / "sweep")} == {1}
+
+
+def test_pictures_of_another_size_than_annotated_are_refused_before_anything_is_computed(
+    options: Make, tiny: Path, tmp_path: Path
+) -> None:
+    resized = shutil.copytree(tiny, tmp_path / "resized")
+    Image.new("RGB", (32, 24)).save(resized / "val" / "2.png")
+    with pytest.raises(BenchError, match="png has 32×24 pixels, its annotations are for 64×48"):
+        run_sweep(options(dataset=resized, limit=3), CONSOLE)
+    assert not (tmp_path / "sweep" / "runs.sqlite").exists()
+
+
+def test_the_manifest_says_what_was_otherwise_in_earlier_calls(options: Make) -> None:
+    run_sweep(options(limit=1), CONSOLE)
+    run_sweep(options(limit=1), CONSOLE)
+    assert results.load_manifest(options().out)["before"] == []
+    run_sweep(options(limit=2), CONSOLE)
+    manifest = results.load_manifest(options().out)
+    [before] = manifest["before"]
+    assert before.keys() == {"until", "engine"}
+    assert (before["engine"]["limit"], manifest["engine"]["limit"]) == (1, 2)
 
 
 def test_one_sweep_a_folder(options: Make, tmp_path: Path) -> None:
