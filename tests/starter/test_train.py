@@ -82,6 +82,9 @@ def test_a_resumed_run_goes_on(tmp_path: Path) -> None:
                 time.sleep(0.02)
             shutil.copy(straight / "last.pt", killed)
     assert process.returncode == 0
+    refused = subprocess.run(command(straight), check=False, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "holds a checkpoint: go on from it with --resume" in refused.stderr
     assert 0 < checkpoint(crops)["crop_step"] < 4
     assert checkpoint(scenes)["step"] == 1
     for killed in (crops, scenes):
