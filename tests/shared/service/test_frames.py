@@ -165,8 +165,8 @@ def upstream() -> Iterator[str]:
         yield url
 
 
-def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> tuple[dict[str, Any], float]:
-    async def main() -> tuple[dict[str, Any], float]:
+def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> dict[str, Any]:
+    async def main() -> dict[str, Any]:
         service = NextService("cloud", url, timeout_s)
         try:
             return await service.send(path, PARTS, {"run": "a b"}, headers)
@@ -179,7 +179,7 @@ def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> tuple[di
 def test_a_frame_arrives_as_it_was_sent(upstream: str) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     tracing.enter(f"00-{trace}-00f067aa0ba902b7-01")
-    answer, milliseconds = send(upstream, "/echo", extra="1")
+    answer = send(upstream, "/echo", extra="1")
     assert answer["same"]
     assert answer["params"] == {"run": "a b"}
     assert answer["headers"]["content-type"] == "application/vnd.featlink.frame"
@@ -187,7 +187,6 @@ def test_a_frame_arrives_as_it_was_sent(upstream: str) -> None:
     assert "transfer-encoding" not in answer["headers"]
     assert answer["headers"]["traceparent"].startswith(f"00-{trace}-")
     assert answer["headers"]["extra"] == "1"
-    assert milliseconds > 0
 
 
 def test_a_problem_is_relayed(upstream: str) -> None:

@@ -39,7 +39,7 @@ def test_a_frame_of_the_largest_pyramid_fits() -> None:
 @pytest.mark.parametrize("settings", ALL)
 def test_the_environment_counts(settings: type[ServiceSettings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATLINK_PORT", "9999")
-    monkeypatch.setenv("FEATLINK_MAX_BODY_MB", "3")
+    monkeypatch.setenv("FEATLINK_MAX_PICTURE_MB" if settings is EdgeSettings else "FEATLINK_MAX_BODY_MB", "3")
     monkeypatch.setenv("FEATLINK_OF_ANOTHER_SERVICE", "ignored")
     assert (settings().port, settings().max_body) == (9999, 3 << 20)
 
