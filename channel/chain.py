@@ -46,9 +46,7 @@ def first_depth(condition: Condition, steps: tuple[ChainStep, ...]) -> int:
     first = steps[0]
     if isinstance(first, Quantize):
         return first.bits
-    if isinstance(first, Codec):
-        return first.bit_depth if condition.domain == "feature" else _PIXEL_DEPTH
-    return condition.bit_depth
+    return _coded_depth(first, condition) if isinstance(first, Codec) else condition.bit_depth
 
 
 def run(
@@ -98,8 +96,7 @@ def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, 
 
 
 def _code(sent: Sent, codec: Codec, condition: Condition, tools: Tools) -> Sent:
-    depth = codec.bit_depth if condition.domain == "feature" else _PIXEL_DEPTH
-    planes = {name: _at_depth(part, depth) for name, part in sent.planes.items()}
+    planes = {name: _at_depth(part, _coded_depth(codec, condition)) for name, part in sent.planes.items()}
     if "image" in planes:
         coded = {"image": code_rgb(planes["image"].samples, codec, tools)}
         decoded = {"image": coded["image"].decoded}
@@ -114,6 +111,10 @@ def _code(sent: Sent, codec: Codec, condition: Condition, tools: Tools) -> Sent:
     received = {name: replace(part, samples=decoded[name]) for name, part in planes.items()}
     bitstreams = {name: one.bitstream for name, one in coded.items()}
     return replace(sent, planes=received, bitstreams=bitstreams, extension=codec.container)
+
+
+def _coded_depth(codec: Codec, condition: Condition) -> int:
+    return codec.bit_depth if condition.domain == "feature" else _PIXEL_DEPTH
 
 
 def _at_depth(planes: Planes, bits: int) -> Planes:

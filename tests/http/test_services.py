@@ -354,11 +354,19 @@ def test_a_default_condition_for_features_alone_refuses_images(services: Deploym
     assert "range=fixed is for features" in response.json()["detail"]
 
 
+_ODD_TEXT = (
+    b'{"images": [{"id": 1, "width": 8, "height": 8}], "categories": [{"id": 1}], "annotations": [{"id": 1, '
+    b'"image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 8], "area": 64, "iscrowd": 0, '
+    b'"segmentation": {"size": [8, 8], "counts": "\xff"}}]}'
+)
+"""Not UTF-8, where a string is expected."""
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
         ("GET", f"/v1/runs?offset={10**30}", b"", 422),
-        ("PUT", "/v1/datasets/odd", b'{"images": [{"id": 1, "width": 8, "height": "\xff"}]}', 422),
+        ("PUT", "/v1/datasets/odd", _ODD_TEXT, 422),
     ],
 )
 def test_odd_input_is_a_problem_of_the_callers(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.latency import Cost, break_even, cost, latency_figures, stages, timed_pairs
+from bench.report.latency import Cost, break_even, cost, latency_figures, overlaps, stages, timed_pairs
 from bench.report.sweep import Sweep
 
 costs = st.builds(Cost, ms=st.integers(0, 2000).map(float), bits=st.integers(0, 10**8).map(float))
@@ -39,6 +41,21 @@ def test_both_take_as_long_at_the_break_even(feature: Cost, image: Cost) -> None
     mbps = break_even(feature, image).mbps
     if mbps is not None:
         assert seconds(feature, mbps) == pytest.approx(seconds(image, mbps), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("engine", "before", "expected"),
+    [
+        ({"name": "local", "threads": 0}, [], True),
+        ({"name": "local", "threads": 1}, [], False),
+        ({"name": "http", "threads": 0}, [], False),
+        ({"name": "http", "threads": 0}, [{"engine": {"name": "local", "threads": 2}}], True),
+    ],
+)
+def test_stages_overlapped_if_they_did_in_any_call(
+    engine: dict[str, object], before: list[dict[str, object]], expected: bool
+) -> None:
+    assert overlaps(Sweep(Path(), [], {"engine": engine, "before": before})) is expected
 
 
 def test_in_words() -> None:
