@@ -10,7 +10,7 @@ import typer
 
 from bench.errors import BenchError
 
-PartName = Literal["train", "icons", "val", "held-out"]
+PartName = Literal["train", "val", "held-out"]
 
 
 def scenes(
@@ -20,7 +20,7 @@ def scenes(
     art: Annotated[
         PartName,
         typer.Option(
-            help="Drawings: those the starter weights learned (train, icons), others (val), an unseen style (held-out)."
+            help="Drawings: those the starter weights learned (train), others (val), an unseen style (held-out)."
         ),
     ] = "val",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,

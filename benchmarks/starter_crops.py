@@ -22,7 +22,7 @@ from starter.sprites import Part
 from starter.train import Trainer
 
 SEEDS = 7 * 10**8
-PARTS: tuple[Part, ...] = ("train", "icons", "val", "held-out")
+PARTS: tuple[Part, ...] = ("train", "val", "held-out")
 
 
 def crops(part: Part, count: int) -> list[Scene]:

@@ -1,8 +1,9 @@
 """The ``fast`` profile: the same network with other implementations of its expensive parts.
 
 FPN, RPN and mask head spend almost all of their time in wide 3×3 convolutions, which Winograd's method computes; the
-other layers are compiled by OpenVINO, RoIAlign by Numba. All reorder float32 arithmetic; nothing is quantised. The
-bounds against stock torchvision are in DESIGN 3 and tested: 0.01 px, 1e-4 of score.
+other layers are compiled by OpenVINO, RoIAlign by Numba. What the weights leave at zero is left out before
+(:mod:`shared.prune`). All reorder float32 arithmetic; nothing is quantised. The bounds against stock torchvision are in
+DESIGN 3 and tested: 0.01 px, 1e-4 of score.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from shared.buffers import BufferPool
+from shared.prune import drop_dead_channels
 from shared.roi_align import FastRoIAlign
 from shared.winograd import winograd
 
@@ -36,6 +38,7 @@ def accelerate(network: GeneralizedRCNN, threads: int) -> None:
         network: a torchvision Faster or Mask R-CNN in eval mode, weights loaded.
         threads: CPU threads of one inference.
     """
+    drop_dead_channels(network)
     channels = network.backbone.out_channels
     network.backbone = _Backbone(network.backbone, threads)
     if network.rpn is None:  # an edge: nothing behind the backbone
@@ -47,7 +50,7 @@ def accelerate(network: GeneralizedRCNN, threads: int) -> None:
     if heads.mask_roi_pool is not None:
         heads.mask_roi_pool = _pool(heads.mask_roi_pool, threads)
         heads.mask_head = winograd(heads.mask_head, threads)
-        heads.mask_predictor = _MaskPredictor(heads.mask_predictor, channels, heads.mask_roi_pool, threads)
+        heads.mask_predictor = _MaskPredictor(heads.mask_predictor, heads.mask_roi_pool, threads)
 
 
 def _pool(pool: Any, threads: int) -> FastRoIAlign:
@@ -154,8 +157,9 @@ class _FromChannelsLast(nn.Module):
 
 
 class _MaskPredictor(nn.Module):
-    def __init__(self, predictor: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
+    def __init__(self, predictor: Any, pool: FastRoIAlign, threads: int) -> None:
         super().__init__()
+        channels = predictor.conv5_mask.in_channels
         height, width = pool.output_size
         last = _FromChannelsLast(predictor)
         self._run = _Compiled(last, torch.zeros(2, height, width, channels), (-1, height, width, channels), threads)

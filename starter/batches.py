@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from starter.draws import Draws
 from starter.scenes import Mask, Scene, SceneConfig, scene
-from starter.sprites import Part
 from starter.styles import CATEGORIES
 
 LABELS = {category: label for label, category in enumerate(sorted(CATEGORIES), 1)}
@@ -123,7 +122,7 @@ def _box(mask: Mask) -> tuple[float, float, float, float]:
 
 
 class Crops(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of single sprites, every other one an icon, with their label, 0 where none was placed.
+    """Batches of single sprites with their label, 0 where none was placed.
 
     A function of the step.
 
@@ -145,8 +144,7 @@ class Crops(IterableDataset[tuple[Tensor, Tensor]]):
             yield torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels)
 
     def _crop(self, step: int, slot: int) -> Scene:
-        part: Part = "icons" if slot // _FRESH % 2 else "train"
-        return scene(2 * SEEDS + step * self.batch + slot, replace(CROPS, part=part))
+        return scene(2 * SEEDS + step * self.batch + slot, CROPS)
 
 
 def _replayed(

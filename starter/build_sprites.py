@@ -1,6 +1,6 @@
 """Renders the sprites of the scene generator from emoji sets in npm's registry; run once, its result is in the package.
 
-``npm pack`` the packages of :data:`starter.styles.STYLES` and :data:`starter.icons.ICON_SETS` into one folder, then::
+``npm pack`` the packages of :data:`starter.styles.STYLES` into one folder, then::
 
     pip install resvg_py
     python -m starter.build_sprites FOLDER
@@ -12,7 +12,6 @@ category, style, artwork and part of the split.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import tarfile
 import zipfile
@@ -24,7 +23,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from starter.icons import ICON_SETS, PAINTS
 from starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION, Style
 
 SIZE = 192
@@ -32,11 +30,10 @@ SIZE = 192
 
 Picture = npt.NDArray[np.uint8]
 Drawings = Callable[[str], Picture | None]
-Colour = tuple[int, int, int]
 
 
 def build(folder: Path, out: Path) -> None:
-    """Render every drawing of :data:`starter.styles.CATEGORIES` that the packages in ``folder`` have, and the icons.
+    """Render every drawing of :data:`starter.styles.CATEGORIES` that the packages in ``folder`` have.
 
     Args:
         folder: with the ``.tgz`` files of ``npm pack``.
@@ -44,7 +41,7 @@ def build(folder: Path, out: Path) -> None:
     """
     entries: list[dict[str, Any]] = []
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for picture, entry in itertools.chain(_emoji(folder), _icons(folder)):
+        for picture, entry in _sprites(folder):
             file = f"{len(entries):03d}.webp"
             _, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, 101])  # 101: lossless
             archive.writestr(zipfile.ZipInfo(file), data.tobytes())
@@ -52,7 +49,7 @@ def build(folder: Path, out: Path) -> None:
         archive.writestr(zipfile.ZipInfo("index.json"), json.dumps(entries, indent=0))
 
 
-def _emoji(folder: Path) -> Iterator[tuple[Picture, dict[str, Any]]]:
+def _sprites(folder: Path) -> Iterator[tuple[Picture, dict[str, Any]]]:
     for style in STYLES:
         draw = _drawings(folder, style)
         for category, artworks in CATEGORIES.items():
@@ -61,33 +58,6 @@ def _emoji(folder: Path) -> Iterator[tuple[Picture, dict[str, Any]]]:
                 entry = {"category_id": category, "style": style.name, "artwork": work, "part": _part(style, work)}
                 for picture in _pictures(draw, style, names.split()):
                     yield picture, entry
-
-
-def _icons(folder: Path) -> Iterator[tuple[Picture, dict[str, Any]]]:
-    paints = itertools.cycle(PAINTS)
-    for icons in ICON_SETS:
-        draw = _vector_set(json.loads(_package(folder, icons.package)["icons.json"]))
-        for category, names in icons.drawings.items():
-            for name in names.split():
-                picture = draw(name)
-                if picture is None:
-                    raise ValueError(f"{icons.package} has no {name}")
-                work = f"{icons.name}/{name}"
-                entry = {"category_id": category, "style": icons.name, "artwork": work, "part": "icons"}
-                for one in [picture] if icons.coloured else [_painted(picture, *next(paints)) for _ in range(2)]:
-                    yield _trim(one), entry
-
-
-def _painted(picture: Picture, ink: Colour, paper: Colour) -> Picture:
-    """A drawing without colours in ink on paper; the paper fills what its outlines enclose."""
-    drawn = cv2.copyMakeBorder(picture[..., 3], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    outside = (drawn < 24).astype(np.uint8)
-    cv2.floodFill(outside, None, (0, 0), 2)
-    enclosed = (outside != 2)[1:-1, 1:-1]
-    share = picture[..., 3:].astype(np.float32) / 255
-    colour = share * np.array(ink[::-1], np.float32) + (1 - share) * np.array(paper[::-1], np.float32)  # OpenCV's BGR
-    alpha = np.where(enclosed, 255, 0)[..., None]
-    return np.concatenate([np.rint(colour), alpha], axis=2).astype(np.uint8)
 
 
 def _part(style: Style, work: str) -> str:

@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Part = Literal["train", "icons", "val", "held-out"]
-"""``icons`` is training art too, which the training shows in crops only."""
+Part = Literal["train", "val", "held-out"]
 
 
 @dataclass(frozen=True, eq=False)

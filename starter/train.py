@@ -163,6 +163,7 @@ class Trainer:
             end = start + round(stage.share * self.steps)
             if stage is STAGES[-1]:
                 end = self.steps
+                self._keep_statistics()
             for images, targets in loader(Scenes(stage, range(max(start, self.step), end), self.share)):
                 began = time.monotonic()
                 losses = self.descend(images, targets, stage.min_size(self.step))
@@ -175,6 +176,12 @@ class Trainer:
                 saved = self._saved(saved, save_every)
             start = end
         self.save()
+
+    def _keep_statistics(self) -> None:
+        """From now on normalise by the running statistics, as in use: few scenes of the full size fit in a batch."""
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
     def _saved(self, last: float, every: float) -> float:
         """Write the checkpoint if the last one is ``every`` seconds old; returns the time of the last one."""
@@ -233,7 +240,7 @@ def network() -> MaskRCNN:
         rpn_pre_nms_top_n_test=500,
         rpn_post_nms_top_n_test=200,
         rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
+        box_batch_size_per_image=128,
     )
 
 

@@ -1,21 +1,41 @@
-"""Drawings without colours are painted; the rest of the script is judged by its result in the package."""
+"""The pieces of the script; the whole of it is judged by its result in the package."""
 
+import cv2
 import numpy as np
+import pytest
 
-from starter.build_sprites import _painted
-
-
-def test_paper_fills_what_outlines_enclose() -> None:
-    ring = np.zeros((20, 20, 4), np.uint8)
-    ring[2:18, 2:18, 3] = 255
-    ring[6:14, 6:14, 3] = 0
-    painted = _painted(ring, ink=(10, 20, 30), paper=(200, 210, 220))
-    assert painted[4, 4].tolist() == [30, 20, 10, 255]  # OpenCV's order
-    assert painted[10, 10].tolist() == [220, 210, 200, 255]
-    assert not painted[0, 0, 3]
-    assert not painted[19, 10, 3]
+from starter.build_sprites import SIZE, _decoded, _part, _pictures, _trim
+from starter.styles import HELD_OUT_STYLE, STYLES, VALIDATION, Style
 
 
-def test_a_drawing_may_touch_the_border() -> None:
-    full = np.full((8, 8, 4), 255, np.uint8)
-    assert np.all(_painted(full, ink=(1, 2, 3), paper=(4, 5, 6))[..., 3] == 255)
+def square(side: int, colour: int) -> np.ndarray:
+    picture = np.zeros((64, 64, 4), np.uint8)
+    picture[8 : 8 + side, 8 : 8 + side] = (colour, colour, colour, 255)
+    return picture
+
+
+def test_a_set_may_use_one_picture_for_two_names() -> None:
+    style = Style("set", "package", "set", names={"motor-boat": "engine-boat"}, without=frozenset({"ship"}))
+    drawn = {"speedboat": square(10, 9), "engine-boat": square(10, 9), "ferry": square(30, 99), "ship": square(5, 1)}
+    assert len(_pictures(drawn.get, style, ["speedboat", "motor-boat", "ferry", "ship", "absent"])) == 2
+
+
+def test_sprites_are_cropped_to_what_is_opaque_and_scaled() -> None:
+    wide = np.zeros((50, 100, 4), np.uint8)
+    wide[20:30, 10:50] = 255
+    assert _trim(wide).shape == (SIZE // 4, SIZE, 4)
+    assert np.all(_trim(wide) == 255)
+
+
+def test_pictures_without_transparency_are_refused() -> None:
+    _, data = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="alpha"):
+        _decoded(data.tobytes())
+
+
+def test_the_part_follows_from_style_and_artwork() -> None:
+    styles = {style.name: style for style in STYLES}
+    assert "noto/banana" in VALIDATION
+    assert _part(styles["noto"], "noto/banana") == "val"
+    assert _part(styles["noto"], "noto/pizza") == "train"
+    assert _part(styles[HELD_OUT_STYLE], f"{HELD_OUT_STYLE}/pizza") == "held-out"

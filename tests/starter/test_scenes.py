@@ -14,12 +14,11 @@ import pytest
 
 from starter.coco import SIZES
 from starter.draws import Draws
-from starter.icons import ICON_SETS
 from starter.scenes import Scene, SceneConfig, SceneObject, paste, scene
 from starter.sprites import Part, sprites
 from starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION
 
-PARTS: tuple[Part, ...] = ("train", "icons", "val", "held-out")
+PARTS: tuple[Part, ...] = ("train", "val", "held-out")
 VARIED = SceneConfig("val", SIZES, crowds=0.5)
 ROOT = Path(__file__).parents[2]
 FIRST = {0: "a54802a529249db3", 1: "7a1b5b2ba5fbd682", 2: "03fbfceb23274eb8"}
@@ -100,12 +99,10 @@ def test_no_art_is_on_two_sides() -> None:
     }
     assert works["val"] == VALIDATION
     assert {work.split("/")[0] for work in works["train"]} <= {style.family for style in STYLES}
-    assert {work.split("/")[0] for work in works["icons"]} == {icons.name for icons in ICON_SETS}
-    learned = works["train"] | works["icons"]
-    assert not learned & works["val"]
+    assert not works["train"] & works["val"]
     family = {style.name: style.family for style in STYLES}[HELD_OUT_STYLE]
     assert all(work.startswith(f"{family}/") for work in works["held-out"])
-    assert not any(work.startswith(f"{family}/") for work in learned | works["val"])
+    assert not any(work.startswith(f"{family}/") for work in works["train"] | works["val"])
 
 
 def test_no_picture_is_on_two_sides() -> None:
@@ -115,8 +112,6 @@ def test_no_picture_is_on_two_sides() -> None:
         pictures = [s.levels[2] for artworks in sprites(part).values() for own in artworks for s in own]
         small[part] = np.stack([fitted(picture) for picture in pictures])
     for one, other in itertools.combinations(PARTS, 2):
-        if one == "train" and other == "icons":
-            continue  # both are learned
         closest = min(np.abs(small[one] - picture).mean(axis=1).min() for picture in small[other])
         assert closest > 5, f"{one} and {other}"
 
