@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from bench.dataset import Dataset
 from bench.errors import BenchError
 from bench.files import replace
@@ -127,10 +129,10 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def dataset_digest(dataset: Dataset, truth: GroundTruth) -> str:
-    """SHA-256 of the ground truth and of every picture's name and size; content is not read."""
+    """SHA-256 of the ground truth and of every picture's name and content."""
     digest = hashlib.sha256(coco.dump(truth))
     for image_id, path in sorted(dataset.images.items()):
-        digest.update(f"{image_id} {path.name} {path.stat().st_size}\n".encode())
+        digest.update(f"{image_id} {path.name} {xxhash.xxh3_128_hexdigest(path.read_bytes())}\n".encode())
     return digest.hexdigest()
 
 

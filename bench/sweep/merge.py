@@ -27,7 +27,7 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
         console: shows what is going on.
 
     Raises:
-        BenchError: a folder holds no sweep, or another one than the first.
+        BenchError: a folder holds no sweep, or another one than the first, or none holds results.
     """
     found = [load_manifest(folder) for folder in shards]
     for folder, manifest in zip(shards, found, strict=True):
@@ -39,16 +39,20 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
     planned = jobs(rows)
     identity = Identity(manifest["model"]["name"], manifest["model"]["identity"])
     stores = [Store(f"sqlite:///{(folder / DATABASE).resolve()}") for folder in shards]
-    dataset = stores[0].run(next(iter(runs_by_name(stores[0]).values()))).dataset
-    truth = stores[0].ground_truth(dataset)
+    begun = [(store, runs) for store in stores if (runs := runs_by_name(store))]
+    if not begun:
+        raise BenchError("the shards hold no results yet")
+    first, [run, *_] = begun[0][0], begun[0][1].values()
+    dataset = first.run(run).dataset
+    truth = first.ground_truth(dataset)
     with locked(out):
         manifest = manifests.begin(out, manifest)
         with Records(out, dataset, truth, identity, planned) as records:
-            for store in stores:
-                runs = runs_by_name(store)
+            for store, runs in begun:
                 for index, job in enumerate(planned):
                     for result in store.results(runs[job.name]) if job.name in runs else ():
                         records.add(Outcome(index, result))
+            for store in stores:
                 store.close()
             finished = manifests.now() if all(one["finished"] for one in found) else None
             return finish(out, records, rows, truth, {**manifest, "finished": finished}, console)

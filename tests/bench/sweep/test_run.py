@@ -26,6 +26,7 @@ from bench.errors import BenchError
 from bench.sweep.merge import merge
 from bench.sweep.options import Options, read_seeds, read_shard, read_time
 from bench.sweep.run import locked, run_sweep
+from cloud.store import Store
 from shared.model_config import ModelConfig
 
 Make = Callable[..., Options]
@@ -77,6 +78,13 @@ def test_limit_grows_seeds_are_medians_and_shards_merge_to_the_whole(options: Ma
     assert (tmp_path / "merged" / "detections" / "clean.image.json").read_bytes() == (
         tmp_path / "sweep" / "detections" / "clean.image.json"
     ).read_bytes()
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    shutil.copy(shards[0] / "manifest.json", begun)
+    Store(f"sqlite:///{begun / 'runs.sqlite'}").close()
+    assert comparable(merge([begun, *shards], tmp_path / "three", CONSOLE)) == comparable(whole.rows)
+    with pytest.raises(BenchError, match="no results yet"):
+        merge([begun], tmp_path / "none", CONSOLE)
     run_sweep(options(out=tmp_path / "other", conditions=("quantize:bits=3",), limit=1), CONSOLE)
     with pytest.raises(BenchError, match="another sweep"):
         merge([shards[0], tmp_path / "other"], tmp_path / "none", CONSOLE)
@@ -92,7 +100,9 @@ def test_another_sweep_in_the_same_folder_is_refused_and_the_difference_named(
     other_data = tmp_path / "tiny"
     shutil.copytree(tiny, other_data)
     picture = next((other_data / "val").iterdir())
-    picture.write_bytes(picture.read_bytes() + b" ")
+    content = bytearray(picture.read_bytes())
+    content[-1] ^= 1  # of the same size
+    picture.write_bytes(content)
     other_weights = tmp_path / "other.pth"
     state = torch.load(config.weights, weights_only=True)
     state["rpn.head.cls_logits.bias"] += 1
