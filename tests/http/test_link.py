@@ -1,0 +1,153 @@
+"""What crosses the link between channel and cloud: its bits, its trace, its time and its losses."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import numpy as np
+import pytest
+from deployment import Deployment, serve
+from fastapi import FastAPI, Request, Response
+from requests_by_hand import SIZES, infer, picture
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Recorder:
+    """A cloud that writes down what it gets and passes it on."""
+
+    def __init__(self, cloud: str) -> None:
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.app = FastAPI()
+        client = httpx.AsyncClient(base_url=cloud, timeout=120)
+
+        @self.app.api_route("/{path:path}", methods=["GET", "POST"])
+        async def forward(path: str, request: Request) -> Response:
+            body = await request.body()
+            if request.method == "POST":
+                self.bodies.append(body)
+                self.headers.append(dict(request.headers))
+            kept = {k: v for k, v in request.headers.items() if k.startswith(("content-type", "featlink", "trace"))}
+            answer = await client.request(
+                request.method, f"/{path}", content=body, params=request.query_params, headers=kept
+            )
+            return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])
+
+
+@pytest.fixture(scope="module")
+def link(services: Deployment, random_checkpoint: Callable[[str], Path]) -> Iterator[tuple[str, Recorder]]:
+    """An edge whose link to the cloud is written down: its URL and the recorder."""
+    from channel.app import create_app as channel_app
+    from channel.settings import ChannelSettings
+    from edge.app import create_app as edge_app
+    from edge.settings import EdgeSettings
+
+    recorder = Recorder(services.cloud)
+    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
+    with (
+        serve(recorder.app) as cloud,
+        serve(channel_app(ChannelSettings(cloud_url=cloud))) as channel,
+        serve(edge_app(EdgeSettings(channel_url=channel, weights=weights, profile="exact", **SIZES))) as edge,
+    ):
+        while not httpx.get(f"{edge}/readyz").is_success:
+            pass
+        yield edge, recorder
+
+
+def expected_frame_bytes(frame: bytes) -> int:
+    """A frame's length from its header alone, by the wire format's documentation."""
+    header_bytes = struct.unpack_from("<I", frame, 12)[0]
+    header = msgspec.msgpack.decode(frame[24 : 24 + header_bytes])
+    total = 24 + header_bytes
+    for _, dtype, (channels, height, width), _, bits, _ in header["tensors"]:
+        samples = channels * height * width
+        payload = -(-samples * bits // 8) if bits else samples * np.dtype(dtype).itemsize
+        total = -(-total // 64) * 64 + payload
+    return -(-total // 64) * 64
+
+
+@pytest.mark.parametrize(
+    ("mode", "condition"),
+    [
+        ("feature", "identity"),
+        ("feature", "quantize:bits=8"),
+        ("feature", "quantize:bits=4"),
+        ("feature", "quantize:bits=3"),
+        ("feature", "quantize:bits=11"),
+        ("image", "identity"),
+        ("image", "quantize:bits=2"),
+        ("image", "quantize(bits=5) @ at=original"),
+    ],
+)
+def test_bits_are_those_of_the_frame_on_the_link(link: tuple[str, Recorder], mode: str, condition: str) -> None:
+    edge, recorder = link
+    answer = infer(edge, picture(), mode=mode, condition=condition)
+    crossed = recorder.bodies[-1]
+    assert answer["bits"] == 8 * len(crossed) == 8 * expected_frame_bytes(crossed)
+    assert answer["bpp"] == answer["bits"] / (160 * 120)
+
+
+def test_codec_bits_are_those_of_its_bitstreams(link: tuple[str, Recorder]) -> None:
+    edge, recorder = link
+    coarse = infer(edge, picture(), condition="vvenc(qp=45)")
+    fine = infer(edge, picture(), condition="vvenc(qp=30)")
+    samples = 8 * len(recorder.bodies[-1])
+    assert coarse["bits"] < fine["bits"] < samples
+    assert coarse["fidelity"]["psnr_f"] < fine["fidelity"]["psnr_f"]
+
+
+def test_trace_goes_from_the_edge_to_the_cloud(link: tuple[str, Recorder]) -> None:
+    edge, recorder = link
+    response = httpx.post(f"{edge}/v1/infer", content=picture(), headers={"traceparent": TRACE}, timeout=120)
+    assert response.headers["x-request-id"] == TRACE.split("-")[1]
+    assert recorder.headers[-1]["traceparent"].split("-")[1] == TRACE.split("-")[1]
+
+
+def test_same_request_same_frame(link: tuple[str, Recorder]) -> None:
+    edge, recorder = link
+    for _ in range(2):
+        infer(edge, picture(), condition="feature: gaussian_noise(sigma=5) | quantize(bits=4) @ seed=3", image_id=8)
+    assert recorder.bodies[-1] == recorder.bodies[-2]
+
+
+def test_link_takes_time(services: Deployment) -> None:
+    httpx.put(f"{services.channel}/v1/link", json={"rate_mbps": 8, "rtt_ms": 50}).raise_for_status()
+    try:
+        answer = infer(services.edge, picture(), condition="quantize:bits=2")
+    finally:
+        httpx.put(f"{services.channel}/v1/link", json={}).raise_for_status()
+    assert answer["timings"]["transfer"] == pytest.approx(25 + answer["bits"] / 8000)
+
+
+def test_a_link_can_really_take_its_time(services: Deployment) -> None:
+    httpx.put(f"{services.channel}/v1/link", json={"rtt_ms": 1600, "wait": True}).raise_for_status()
+    started = time.monotonic()
+    try:
+        answer = infer(services.edge, picture())
+    finally:
+        httpx.put(f"{services.channel}/v1/link", json={}).raise_for_status()
+    assert answer["timings"]["transfer"] == 800
+    assert time.monotonic() - started >= 0.8
+    assert answer["timings"]["total"] >= 800
+
+
+def test_a_lossy_link_sends_again_or_erases(services: Deployment) -> None:
+    clean = {mode: infer(services.edge, picture(), mode=mode) for mode in ("feature", "image")}
+    try:
+        httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3}).raise_for_status()
+        again = infer(services.edge, picture())
+        httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3, "on_loss": "erase"}).raise_for_status()
+        erased = {mode: infer(services.edge, picture(), mode=mode) for mode in ("feature", "image")}
+    finally:
+        httpx.put(f"{services.channel}/v1/link", json={}).raise_for_status()
+    assert again["detections"] == clean["feature"]["detections"]
+    assert again["link_bits"] > again["bits"] == clean["feature"]["link_bits"]
+    for mode in ("feature", "image"):
+        assert erased[mode]["detections"] != clean[mode]["detections"]
+        assert erased[mode]["fidelity"][f"psnr_{mode[0]}"] < 40
