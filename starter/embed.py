@@ -19,8 +19,13 @@ from torchvision.models.detection import MaskRCNN
 CHANNELS = 256
 """Of every level of the stock pyramid."""
 
-_HADAMARD = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+HADAMARD = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
 """Orthonormal, and exact in floating point."""
+
+PYRAMID_READERS = ("rpn.head.conv", "roi_heads.box_head.fc6", "roi_heads.mask_head.0.0")
+"""Layers that read the pyramid."""
+ROWS = {"cls_score": 1, "bbox_pred": 4, "mask_fcn_logits": 1}
+"""Outputs a class of the heads' last layers."""
 
 _NO_CLASS = -1000.0
 """Logit of classes that were not trained: their probability is exactly zero."""
@@ -41,17 +46,16 @@ def embed(
         A state dict with the keys and shapes of ``stock``.
     """
     narrow = network.state_dict()
-    rows = {"cls_score": 1, "bbox_pred": 4, "mask_fcn_logits": 1}
     wide: dict[str, Tensor] = {}
     for name, like in stock.items():
         value = narrow.get(name, like[:0] if like.ndim else like)
         layer = name.split(".")[-2]
         if name.startswith("backbone.fpn.layer_blocks."):
             continue
-        if name.startswith(("rpn.head.conv", "roi_heads.box_head.fc6", "roi_heads.mask_head.0.0")) and value.ndim > 1:
+        if name.startswith(PYRAMID_READERS) and value.ndim > 1:
             value = _unmixed(value)
-        if name.startswith("roi_heads.") and layer in rows:
-            value = _spread(value, [0, *categories], rows[layer], like.shape[0])
+        if name.startswith("roi_heads.") and layer in ROWS:
+            value = _spread(value, [0, *categories], ROWS[layer], like.shape[0])
         wide[name] = _corner(value, like)
         if name.endswith("running_var"):
             wide[name][len(value) :] = 1
@@ -85,8 +89,8 @@ def _spread(value: Tensor, labels: Sequence[int], rows: int, total: int) -> Tens
 def _unmixed(weight: Tensor) -> Tensor:
     """Weights on the narrow pyramid (O, 64 · n, ...) to those on the wide one: they read the first of each four."""
     out = len(weight)
-    narrow = CHANNELS // len(_HADAMARD)
-    grouped = weight.reshape(out, narrow, 1, -1) * _HADAMARD[:, 0].view(1, 1, -1, 1)
+    narrow = CHANNELS // len(HADAMARD)
+    grouped = weight.reshape(out, narrow, 1, -1) * HADAMARD[:, 0].view(1, 1, -1, 1)
     if weight.ndim == 2:
         return grouped.reshape(out, -1)
     return grouped.reshape(out, CHANNELS, *weight.shape[2:])
@@ -119,4 +123,4 @@ def _widened(convolution: nn.Conv2d, inputs: Tensor) -> tuple[Tensor, Tensor]:
     offset = -responses.mean((0, 2, 3)) * scale / responses.std((0, 2, 3))
     weight = torch.cat([first.view(count, 1, -1), filters.view(count, further // count, -1)], 1)
     bias = torch.cat([first_bias.view(count, 1), offset.view(count, -1)], 1)
-    return (_HADAMARD @ weight).view(CHANNELS, *first.shape[1:]), (bias @ _HADAMARD.T).flatten()
+    return (HADAMARD @ weight).view(CHANNELS, *first.shape[1:]), (bias @ HADAMARD.T).flatten()

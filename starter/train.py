@@ -1,7 +1,8 @@
 """Trains the starter checkpoint: ``torchrun --nproc-per-node 2 -m starter.train --out FOLDER``.
 
 Sprite crops teach the backbone the categories; then the detector learns on small scenes, on larger ones, and at last on
-the full input size. Interrupt it anyhow: ``--resume`` goes on from the last checkpoint, also with another ``--steps``.
+the full input size. Interrupt it anyhow: ``--resume`` goes on from the last checkpoint, also with another ``--steps``;
+``--bundled`` begins where the package's weights ended.
 Data and sampling are a function of the step, so a resumed run goes on as the uninterrupted one would have. One process
 for each core (or GPU) shares every batch with the others; a single one runs as ``python -m starter.train``.
 """
@@ -25,6 +26,8 @@ from torch import Tensor, distributed, nn
 from torchvision.models.detection import MaskRCNN
 
 from starter.batches import LABELS, Crops, Scenes, Share, Stage, Target, loader
+from starter.bundle import Weights, load_weights
+from starter.extract import extract
 from starter.narrow import Widths, narrow
 from starter.scenes import SceneConfig
 
@@ -77,6 +80,7 @@ class Trainer:
         self.device = device
         self.rate = rate
         self.step = 0
+        self.began = 0
         torch.manual_seed(0)
         self.network = network().to(device=device, memory_format=torch.channels_last).train()
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -103,6 +107,7 @@ class Trainer:
             return
         state = {
             "step": self.step,
+            "began": self.began,
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -119,12 +124,21 @@ class Trainer:
         """Go on from the checkpoint."""
         state = torch.load(self.out / "last.pt", map_location=self.device, weights_only=True)
         self.step = state["step"]
+        self.began = state["began"]
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.crop_step = state["crop_step"]
         self.classifier["head"].load_state_dict(state["crop_head"])
         self.crop_optimizer.load_state_dict(state["crop_optimizer"])
+
+    def begin(self, weights: Weights) -> None:
+        """Start from weights of :mod:`starter.export`, at their step, with an optimizer that knows nothing yet."""
+        wide = {name: torch.from_numpy(value) for name, value in weights.state.items()}
+        narrow = extract(wide, self.network.state_dict(), list(LABELS))
+        self.network.load_state_dict(narrow)
+        self.averaged.load_state_dict(narrow)
+        self.step = self.began = int(weights.metadata["training_steps"])
 
     def pretrain(self, steps: int, batch: int, save_every: float, progress: Progress) -> None:
         """Teach the body to tell sprites apart, to the last step."""
@@ -197,7 +211,7 @@ class Trainer:
             the losses by name.
         """
         torch.manual_seed(self.step * self.share.of + self.share.rank)  # for torchvision's sampling of proposals
-        _set_rate(self.optimizer, self.rate, self.step, self.steps, 100)
+        _set_rate(self.optimizer, self.rate, self.step, self.steps, 100, self.began)
         targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
         self.network.transform.min_size = (min_size,)
         with self._autocast():
@@ -244,8 +258,10 @@ def network() -> MaskRCNN:
     )
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warmup: int) -> None:
-    rate = peak * min(1.0, (step + 1) / warmup) * (0.495 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+def _set_rate(
+    optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warmup: int, began: int = 0
+) -> None:
+    rate = peak * min(1.0, (step - began + 1) / warmup) * (0.495 * (1 + math.cos(math.pi * step / steps)) + 0.01)
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -278,6 +294,7 @@ def main() -> None:
     parser.add_argument("--crop-steps", type=int, default=7000, help="steps of the classification before it")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--bundled", action="store_true", help="begin with the package's weights, at their step")
     parser.add_argument("--save-every", type=float, default=120.0, metavar="SECONDS")
     arguments = parser.parse_args()
     if (arguments.out / "last.pt").exists() and not arguments.resume:
@@ -294,6 +311,10 @@ def main() -> None:
     if share.of > 1:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     trainer = Trainer(arguments.out, arguments.steps, device, arguments.rate, share)
+    if arguments.bundled:
+        trainer.begin(load_weights())
+        if trainer.step >= arguments.steps:
+            parser.error(f"the package's weights have {trainer.step} steps: ask for more with --steps")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=share.rank > 0) as progress:
         if arguments.resume and (arguments.out / "last.pt").exists():

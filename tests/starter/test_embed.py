@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
 from starter.embed import embed
+from starter.extract import extract
 from starter.narrow import Widths, narrow
 
 CATEGORIES = [1, 17, 85]
@@ -59,3 +60,11 @@ def test_every_channel_of_every_level_varies_and_none_repeats_others(pair: tuple
         # 24 inner channels × 9 taps bound the rank, as do the pixels of the small levels.
         rank = torch.linalg.matrix_rank(samples - samples.mean(1, keepdim=True))
         assert rank > 0.6 * min(24 * 9, samples.shape[1])
+
+
+def test_the_narrow_network_comes_back(pair: tuple[MaskRCNN, MaskRCNN]) -> None:
+    small, full = (network.state_dict() for network in pair)
+    back = extract(full, small, CATEGORIES)
+    assert back.keys() == small.keys()
+    for name, value in small.items():
+        torch.testing.assert_close(back[name], value, atol=1e-6, rtol=1e-5, msg=name)

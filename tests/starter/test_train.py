@@ -14,7 +14,10 @@ import pytest
 import torch
 
 from starter.batches import LABELS, Crops, Scenes, Share, Stage
+from starter.bundle import decode, load_weights
+from starter.export import export, load
 from starter.scenes import SceneConfig
+from starter.train import Trainer
 
 SMALL = Stage(
     1.0, SceneConfig("train", ((64, 64), (96, 64)), (2, 3), (20.0, 50.0), crowds=0.0), batch=2, min_sizes=(64, 80)
@@ -92,3 +95,22 @@ def test_a_resumed_run_goes_on(tmp_path: Path) -> None:
         assert checkpoint(killed)["step"] == checkpoint(straight)["step"] == 2
         torch.testing.assert_close(checkpoint(killed)["network"], checkpoint(straight)["network"])
         torch.testing.assert_close(checkpoint(killed)["averaged"], checkpoint(straight)["averaged"])
+
+
+def test_training_goes_on_from_the_bundled_weights(tmp_path: Path) -> None:
+    weights = load_weights()
+    trainer = Trainer(tmp_path, 10**6, torch.device("cpu"), 1e-3, Share())
+    trainer.begin(weights)
+    trainer.save()
+    assert str(checkpoint(tmp_path)["step"]) == weights.metadata["training_steps"]
+    again, metadata = decode(export(*load(tmp_path / "last.pt")))
+    assert metadata == weights.metadata
+    for name, value in weights.state.items():
+        # 8 bits a weight, rounded twice; some of the pyramid's biases follow from them.
+        np.testing.assert_allclose(again[name], value, atol=0.05 * np.abs(value).max(), err_msg=name)
+
+
+def test_bundled_weights_need_more_steps_than_they_have(tmp_path: Path) -> None:
+    refused = subprocess.run([*command(tmp_path), "--bundled"], check=False, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "ask for more with --steps" in refused.stderr
