@@ -152,7 +152,7 @@ class Stack:
             "FEATLINK_CLOUD_URL": self.ports.cloud_url,
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", name],
+            [sys.executable, "-P", "-m", name],  # -P: a file of the caller's folder is no module
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
