@@ -28,13 +28,15 @@ from torchvision.models.detection import MaskRCNN
 from starter.batches import LABELS, Crops, Scenes, Share, Stage, Target, loader
 from starter.bundle import Weights, load_weights
 from starter.extract import extract
-from starter.narrow import Widths, narrow
+from starter.narrow import Widths, narrow, scale_logits
 from starter.scenes import SceneConfig
 
 _logger = logging.getLogger(__name__)
 
-MIN_SIZE, MAX_SIZE = 600, 800
+MIN_SIZE, MAX_SIZE = 640, 854
 """Network input of the exported weights; the last stage trains on it and on a smaller one in turn."""
+TEMPERATURE = 1.5
+"""The exported weights divide class logits by it: of art it has not seen, the network is surer than it is right."""
 
 
 def _stage(
@@ -137,7 +139,8 @@ class Trainer:
         wide = {name: torch.from_numpy(value) for name, value in weights.state.items()}
         narrow = extract(wide, self.network.state_dict(), list(LABELS))
         self.network.load_state_dict(narrow)
-        self.averaged.load_state_dict(narrow)
+        scale_logits(self.network, TEMPERATURE)
+        self.averaged.load_state_dict(self.network.state_dict())
         self.step = self.began = int(weights.metadata["training_steps"])
 
     def pretrain(self, steps: int, batch: int, save_every: float, progress: Progress) -> None:

@@ -44,9 +44,9 @@ def test_the_name_starter_gives_it_with_its_input_size(model: SplitModel) -> Non
     checkpoint = shared_weights.load_checkpoint("starter", MODEL)
     assert checkpoint.identity == model.weights == bundle.load_weights().sha256[:16]
     assert not checkpoint.official
-    assert checkpoint.metadata["min_size"] == "600"
-    assert model.image_sizes(480, 640).resized == (600, 800)
-    assert model.image_sizes(375, 500).resized == (600, 800)
+    assert checkpoint.metadata["min_size"] == "640"
+    assert model.image_sizes(480, 640).resized == (640, 853)
+    assert model.image_sizes(375, 500).resized == (640, 853)
 
 
 def test_another_architecture_is_refused() -> None:
