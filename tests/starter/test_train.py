@@ -15,10 +15,10 @@ import torch
 
 from starter.batches import LABELS, Crops, Scenes, Share, Stage
 from starter.bundle import decode, load_weights
-from starter.export import export, load
+from starter.export import average, export, load
 from starter.extract import extract
 from starter.scenes import SceneConfig
-from starter.train import Trainer
+from starter.train import Trainer, network
 
 SMALL = Stage(
     1.0, SceneConfig("train", ((64, 64), (96, 64)), (2, 3), (20.0, 50.0), crowds=0.0), batch=2, min_sizes=(64, 80)
@@ -117,6 +117,19 @@ def test_training_goes_on_from_the_bundled_weights(tmp_path: Path) -> None:
     for name, value in after.items():  # the pyramid's other channels may differ
         rounding = 0.05 * float(before[name].abs().max())  # of 8 bits a weight, in the pyramid of four mixed ones
         torch.testing.assert_close(value, before[name], atol=rounding, rtol=0, msg=name)
+
+
+def test_an_average_lies_half_way() -> None:
+    torch.manual_seed(5)
+    first, second = network().eval(), network().eval()
+    earlier, metadata = decode(export(second, {}))
+    assert metadata == {"architecture": "maskrcnn_resnet50_fpn"}
+    before = {name: value.clone() for name, value in first.named_parameters() if value.ndim > 1}
+    average(first, earlier)
+    for name, value in before.items():
+        other = second.get_parameter(name).detach()
+        rounding = 0.05 * float(other.abs().max())
+        torch.testing.assert_close(first.get_parameter(name), (value + other) / 2, atol=rounding, rtol=0, msg=name)
 
 
 def test_bundled_weights_need_more_steps_than_they_have(tmp_path: Path) -> None:
