@@ -6,7 +6,7 @@
     featlink bench --conditions paper+equal --out out/starter
     python -m benchmarks.bundled_detector conditions --sweep out/starter    # its AP with bootstrap intervals
 
-``--weights FILE`` (.npz as starter.export writes it) measures another checkpoint than the bundled one.
+``--weights FILE`` (.npz as training.export writes it) measures another checkpoint than the bundled one.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
-from bench.dataset import open_dataset
-from bench.results import load
 from cloud.coco import parse as parse_truth
+from cloud.coco_results import to_coco
 from cloud.evaluation import evaluate
-from cloud.results import to_coco
-from shared.detections import Detections
-from shared.model import SplitModel, build
-from shared.model_config import ModelConfig
-from shared.pyramid import LEVELS, Pyramid
+from featlink.dataset import open_dataset
+from featlink.results import load
+from shared.detector.config import ModelConfig
+from shared.detector.detections import Detections
+from shared.detector.split import SplitModel, build
+from shared.frames.pyramid import LEVELS, Pyramid
 from starter.bundle import decode, load_weights
-from starter.coco import write_folder
+from starter.folder import write_folder
 from starter.styles import HELD_OUT_STYLE, STYLES
 
 KINDS = ("segm", "bbox")
@@ -254,7 +254,7 @@ def main() -> None:
         "conditions": report_conditions,
     }
     parser.add_argument("report", choices=reports)
-    parser.add_argument("--weights", type=Path, help="an .npz of starter.export")
+    parser.add_argument("--weights", type=Path, help="an .npz of training.export")
     parser.add_argument("--limit", type=int, help="only the first so many scenes")
     parser.add_argument("--sweep", type=Path, help="folder of featlink bench, of named conditions on the starter set")
     args = parser.parse_args()

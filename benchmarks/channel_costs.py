@@ -18,15 +18,16 @@ import numpy as np
 import psutil
 
 from channel.apply import apply
-from channel.codecs import Vvenc, code_plane
+from channel.codecs.coding import code
+from channel.codecs.vvenc import Vvenc
 from channel.distortions.gaussian_blur import blur
 from channel.distortions.resize import down_and_up
-from shared.bitstream import pack
-from shared.conditions import parse
-from shared.packing import level_range, quantize, tile
-from shared.pyramid import Array, Sizes
-from shared.report import Report
-from shared.wire import Frame, Meta, Tensor
+from shared.conditions.language import parse
+from shared.frames.bitstream import pack
+from shared.frames.packing import level_range, quantize, tile
+from shared.frames.pyramid import Array, Sizes
+from shared.frames.report import Report
+from shared.frames.wire import Frame, Meta, Tensor
 
 SHAPES = {"p2": (200, 272), "p3": (100, 136), "p4": (50, 68), "p5": (25, 34), "p6": (13, 17)}
 CONDITIONS = (
@@ -121,7 +122,7 @@ def main(repeats: int) -> None:
     overheads = []
     for _ in range(3):
         started = time.perf_counter()
-        coded = code_plane(samples[0], Vvenc(qp=40))
+        coded = code(samples, Vvenc(qp=40))
         whole = (time.perf_counter() - started) * 1e3
         overheads.append((whole - coded.encode_ms - coded.decode_ms) / whole)
     print(f"\nvvenc of p2, share of time outside encoder and decoder: {statistics.median(overheads):.4f}")

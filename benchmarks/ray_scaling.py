@@ -16,11 +16,11 @@ import statistics
 import time
 from pathlib import Path
 
-from bench.dataset import open_dataset
-from bench.sweep.cluster import Cluster, RayEngine
-from bench.sweep.engine import Task
-from bench.sweep.plan import jobs, make_plan
-from shared.model_config import ModelConfig
+from featlink.dataset import open_dataset
+from featlink.sweep.cluster import Cluster, RayEngine
+from featlink.sweep.engine import Task
+from featlink.sweep.plan import jobs, make_plan
+from shared.detector.config import ModelConfig
 
 
 def throughput(workers: int, args: argparse.Namespace) -> float:

@@ -26,10 +26,10 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
-from bench.client import Client
-from bench.launcher import Stack, free_ports
-from shared.model import build
-from shared.model_config import ModelConfig
+from featlink.client import Client
+from featlink.launcher import Stack, free_ports
+from shared.detector.config import ModelConfig
+from shared.detector.split import build
 
 
 def mosaic(folder: Path) -> bytes:

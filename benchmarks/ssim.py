@@ -18,7 +18,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from shared.ssim import ssim
+from shared.metrics.ssim import ssim
 
 SHAPE = (3200, 4352)
 

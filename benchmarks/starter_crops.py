@@ -1,6 +1,6 @@
 """How well the body of a training run tells crops of single drawings apart: training, validation and unseen-style art.
 
-    torchrun --nproc-per-node 2 -m starter.train --out run     # stop it when the crops are done, or let it end
+    torchrun --nproc-per-node 2 -m training.train --out run     # stop it when the crops are done, or let it end
     python -m benchmarks.starter_crops run
 
 It judges the body with the classifier that the crops trained; scenes change the body later on. The last line is JSON.
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from starter.batches import CROPS, LABELS, Share
 from starter.scenes import Scene, scene
 from starter.sprites import Part
-from starter.train import Trainer
+from training.batches import CROPS, LABELS, Share
+from training.train import Trainer
 
 SEEDS = 7 * 10**8
 PARTS: tuple[Part, ...] = ("train", "val", "held-out")
@@ -35,7 +35,7 @@ def crops(part: Part, count: int) -> list[Scene]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of starter.train")
+    parser.add_argument("run", type=Path, help="folder of training.train")
     parser.add_argument("--count", type=int, default=500, help="crops of each part")
     args = parser.parse_args()
     trainer = Trainer(args.run, steps=1, device=torch.device("cpu"), rate=0.0, share=Share())

@@ -31,17 +31,17 @@ from PIL import Image
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from bench import results
-from bench.dataset import open_dataset
-from bench.sweep.engine import Task
-from bench.sweep.figures import write_figures
-from bench.sweep.local import LocalEngine, build_local
-from bench.sweep.plan import Row, jobs, make_plan
-from bench.sweep.records import Records
 from benchmarks.stock_sweep import StockSweep, average_precision
 from cloud import coco
-from shared.model import build
-from shared.model_config import ModelConfig
+from featlink import results
+from featlink.dataset import open_dataset
+from featlink.sweep.engine import Task
+from featlink.sweep.figures import write_figures
+from featlink.sweep.local import LocalEngine, build_local
+from featlink.sweep.plan import Row, jobs, make_plan
+from featlink.sweep.records import Records
+from shared.detector.config import ModelConfig
+from shared.detector.split import build
 
 TILE_HEIGHT, TILE_WIDTH = 240, 320
 PSNR_DB, SSIM, AP = 0.1, 2e-3, 0.03

@@ -9,19 +9,20 @@ import msgspec
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import Response
 
-from channel.apply import Applied, apply
-from channel.bitstreams import keep
-from channel.catalogue import chain, schema
+from channel.apply import Transmission, apply, with_reference
+from channel.archive import keep
 from channel.link import Link
+from channel.randomness import stream
 from channel.settings import ChannelSettings
-from channel.streams import stream
-from shared import conditions, wire
-from shared.conditions import Condition
-from shared.named import NAMED
-from shared.report import HEADER, read_header
+from shared.conditions import language, registry
+from shared.conditions.language import Condition
+from shared.conditions.names import NAMED
+from shared.frames import wire
+from shared.frames.report import HEADER, read_header
+from shared.frames.wire import Frame
 from shared.service.app import create_service, serve
-from shared.service.frames import NextService, frame_response, read_frame
 from shared.service.limits import Worker
+from shared.service.transport import NextService, frame_response, read_frame
 
 _FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
@@ -35,8 +36,8 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or ChannelSettings()
-    default = conditions.parse(settings.condition)
-    chain(default)
+    default = language.parse(settings.condition)
+    registry.chain(default)
     link = Link()
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
@@ -59,44 +60,45 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         close=close,
     )
 
-    async def receive(request: Request, fidelity: bool, over: Link) -> Applied:
+    async def receive(request: Request, fidelity: bool, over: Link) -> tuple[Frame, Transmission]:
         frame, _ = await read_frame(request, limits)
         report = read_header(request.headers.get(HEADER))
         if frame.meta.condition is None:
-            condition = conditions.from_fields({**default.model_dump(mode="json"), "domain": frame.meta.domain})
+            condition = language.from_fields({**default.model_dump(mode="json"), "domain": frame.meta.domain})
         else:
-            condition = conditions.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
+            condition = language.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
 
-        def work() -> Applied:
-            applied = apply(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
+        def work() -> Transmission:
+            sent = apply(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
             if settings.keep_bitstreams is not None:
-                keep(applied, settings.keep_bitstreams)
-            return applied
+                keep(sent, settings.keep_bitstreams)
+            return sent
 
-        return await worker.run(work)
+        return frame, await worker.run(work)
 
     @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
     async def transmit(request: Request, run: str | None = None, fidelity: _Measure = True) -> dict[str, Any]:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
         over = link  # another may be set meanwhile
         async with worker.admit():
-            applied = await receive(request, fidelity, over)
-            meta, report = applied.frame.meta, applied.report
+            source, sent = await receive(request, fidelity, over)
+            meta, report = sent.frame.meta, sent.report
             transfer = over.transfer(report.bits or 0, stream(over.seed, "link", meta.image_id, meta.key))
             report = msgspec.structs.replace(report.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
             app.state.metrics.link_bits.labels(meta.domain).inc(transfer.bits)
             if over.wait:
                 await asyncio.sleep(transfer.ms / 1e3)
             params = {} if run is None else {"run": run}
-            return await cloud.send("/v1/detect", applied.parts, params, report.header())
+            parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
+            return await cloud.send("/v1/detect", parts, params, report.header())
 
     @app.post("/v1/distort", summary="Distort a frame and return it", openapi_extra=_FRAME_BODY)
     async def distort(request: Request, fidelity: _Measure = True) -> Response:
         """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
         async with worker.admit():
-            applied = await receive(request, fidelity, link)
-            response = frame_response(applied.parts)
-            response.headers.update(applied.report.header())
+            _, sent = await receive(request, fidelity, link)
+            response = frame_response(sent.parts)
+            response.headers.update(sent.report.header())
             return response
 
     @app.get("/v1/condition", summary="The default condition")
@@ -112,15 +114,15 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     ) -> dict[str, Any]:
         """Used for frames that bring none, in the frame's own domain."""
         nonlocal default
-        new = conditions.parse(condition) if isinstance(condition, str) else conditions.from_fields(condition)
-        chain(new)
+        new = language.parse(condition) if isinstance(condition, str) else language.from_fields(condition)
+        registry.chain(new)
         default = new
         return _shown(default)
 
-    @app.get("/v1/conditions", summary="The catalogue of distortions, with JSON schema")
+    @app.get("/v1/conditions", summary="The catalogue of steps, with JSON schema")
     async def catalogue() -> dict[str, Any]:
         """The JSON schema of a condition, and the text form of each named one."""
-        return {"schema": schema(), "named": NAMED}
+        return {"schema": registry.schema(), "named": NAMED}
 
     @app.get("/v1/link", summary="The simulated link")
     async def get_link() -> Link:

@@ -1,4 +1,4 @@
-"""Frame → frame: map floats to samples, run the chain, count bits, measure fidelity (DESIGN 4–6)."""
+"""Frame → frame: map floats to samples, run the chain, count bits, measure fidelity."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from channel import catalogue, chain
-from channel.catalogue import ChainStep
-from channel.chain import Sent
-from channel.codecs import Tools
+from channel import chain
+from channel.chain import ChainResult
+from channel.codecs.base import Tools
 from channel.distortions.base import Planes
 from channel.distortions.packet_loss import PacketLoss
-from shared import bitstream, wire
-from shared.conditions import Condition
+from shared.conditions import registry
+from shared.conditions.language import Condition
+from shared.conditions.step import Step
 from shared.errors import ConditionError, FrameError
-from shared.fidelity import Fidelity, compare_images, compare_pyramids
-from shared.packing import TILES, dequantize, level_range, quantize
-from shared.pyramid import Array
-from shared.report import Report
+from shared.frames import bitstream, wire
+from shared.frames.packing import TILES, dequantize, level_range, quantize
+from shared.frames.pyramid import Array
+from shared.frames.report import Report
+from shared.frames.wire import Frame, Tensor
+from shared.metrics.fidelity import Fidelity, compare_images, compare_pyramids
 from shared.timing import timed
-from shared.wire import Frame, Tensor
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 """8-bit pictures have a nominal range, so quantising them needs no side information of their own."""
@@ -32,13 +33,14 @@ _UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
 
 
 @dataclass(frozen=True)
-class Applied:
+class Transmission:
     """What left the channel.
 
     Attributes:
         frame: to the cloud.
         parts: the frame's bytes; unless a codec's bitstreams take the samples' place, they are what crosses the link.
         report: the sender's, with the channel's timings, bits and fidelity.
+        fidelity: how near the received levels or pixels are to the clean ones; None where it was not measured.
         bitstreams: what a codec made of each plane.
         extension: of a file with such a bitstream.
     """
@@ -46,6 +48,7 @@ class Applied:
     frame: Frame
     parts: list[wire.Buffer]
     report: Report
+    fidelity: Fidelity | None
     bitstreams: Mapping[str, bytes]
     extension: str
 
@@ -58,7 +61,7 @@ def apply(
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
     erasure_seed: int = 0,
-) -> Applied:
+) -> Transmission:
     """Send a frame through a condition.
 
     Args:
@@ -75,27 +78,27 @@ def apply(
         The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
 
     Raises:
-        ConditionError: unknown distortion, or of the other domain, or a codec on a link that erases packets.
+        ConditionError: unknown step, or of the other domain, or a codec on a link that erases packets.
         CodecError: an encoder or decoder failed.
         FrameError: the frame is quantised already, or its features are not finite, or of no use to fidelity.
     """
     if condition.domain != frame.meta.domain:
         raise ConditionError(f"condition is for the {condition.domain} domain, the frame for {frame.meta.domain}")
-    steps = catalogue.chain(condition)
+    steps = registry.chain(condition)
     seeds = [condition.seed] * len(steps)
     if erasure is not None:
-        steps, seeds = catalogue.checked((*steps, erasure)), [*seeds, erasure_seed]
+        steps, seeds = registry.checked((*steps, erasure)), [*seeds, erasure_seed]
     meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
     if not steps:
         out, distort_ms = Frame(meta, frame.tensors), 0.0
-        measured = _named(frame.meta.domain, _UNCHANGED)
-        sent = Sent({})
+        measured: Fidelity | None = _UNCHANGED
+        result = ChainResult({})
     else:
         references = _references(frame, condition)
         ranges = {name: _range(name, values, condition) for name, values in references.items()}
-        sent, distort_ms = timed(lambda: _send(frame, references, ranges, condition, steps, seeds, tools or Tools()))
-        tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in sent.planes.items())
-        out, measured = Frame(meta, tensors), {}
+        result, distort_ms = timed(lambda: _send(frame, references, ranges, condition, steps, seeds, tools or Tools()))
+        tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in result.planes.items())
+        out, measured = Frame(meta, tensors), None
         if fidelity:
             try:
                 measured, fidelity_ms = timed(lambda: _fidelity(references, out))
@@ -104,8 +107,27 @@ def apply(
             report = report.with_timings(fidelity=fidelity_ms)
     parts, write_ms = timed(lambda: wire.write(out))
     report = report.with_timings(distort=distort_ms, serialize=write_ms + report.timings.get("serialize", 0))
-    report = Report(report.timings, _bits(out, parts, sent), measured)
-    return Applied(out, parts, report, sent.bitstreams, sent.extension)
+    figures = {} if measured is None else _named(frame.meta.domain, measured)
+    report = Report(report.timings, _bits(out, parts, result), figures)
+    return Transmission(out, parts, report, measured, result.bitstreams, result.extension)
+
+
+def with_reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:
+    """What the cloud gets to measure with: a distorted image's frame with the clean picture beside it.
+
+    The clean picture is no part of what crosses the link, and not counted.
+
+    Args:
+        source: the frame as the channel received it.
+        sent: as it left.
+
+    Returns:
+        The frame's bytes; as they are for features, and for an image that nothing has touched.
+    """
+    if sent.frame.meta.domain != "image" or sent.frame.tensor(wire.IMAGE).bits is None:
+        return sent.parts
+    reference = Tensor(wire.REFERENCE, source.tensor(wire.IMAGE).data)
+    return wire.write(Frame(sent.frame.meta, (*sent.frame.tensors, reference)))
 
 
 def _send(
@@ -113,10 +135,10 @@ def _send(
     references: Mapping[str, Array],
     ranges: Mapping[str, npt.NDArray[np.float32]],
     condition: Condition,
-    steps: tuple[ChainStep, ...],
+    steps: tuple[Step, ...],
     seeds: Sequence[int],
     tools: Tools,
-) -> Sent:
+) -> ChainResult:
     bits = chain.first_depth(condition, steps)
     if condition.range == "fixed":
         references = {name: np.clip(values, *ranges[name][0]) for name, values in references.items()}
@@ -125,13 +147,13 @@ def _send(
     return chain.run(planes, steps, condition, seeds, image, tools)
 
 
-def _bits(frame: Frame, parts: list[wire.Buffer], sent: Sent) -> int:
+def _bits(frame: Frame, parts: list[wire.Buffer], result: ChainResult) -> int:
     """What crosses the link: the frame, a codec's bitstreams in the place of its samples, and packet headers."""
     frame_bytes = wire.nbytes(parts)
-    if sent.bitstreams:
+    if result.bitstreams:
         frame_bytes -= sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
-        frame_bytes += sum(map(len, sent.bitstreams.values()))
-    return 8 * frame_bytes + sent.overhead_bits
+        frame_bytes += sum(map(len, result.bitstreams.values()))
+    return 8 * frame_bytes + result.overhead_bits
 
 
 def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
@@ -165,15 +187,15 @@ def _range(name: str, values: Array, condition: Condition) -> npt.NDArray[np.flo
     return np.array([condition.ranges.get(name) or condition.ranges["p5"]], np.float32)  # p6 is p5's samples
 
 
-def _fidelity(references: Mapping[str, Array], out: Frame) -> dict[str, float | None]:
+def _fidelity(references: Mapping[str, Array], out: Frame) -> Fidelity:
     received: dict[str, Array] = {}
     for tensor in out.tensors:
         if tensor.bits is None or tensor.ranges is None:
             raise FrameError(f"{tensor.name} left the chain unquantised")
         received[tensor.name] = dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
     if "image" in references:
-        return _named("image", compare_images(references["image"], received["image"]))
-    return _named("feature", compare_pyramids(references, received))
+        return compare_images(references["image"], received["image"])
+    return compare_pyramids(references, received)
 
 
 def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Run a chain of distortions and codecs over a pyramid's levels or an image (DESIGN 5)."""
+"""Run a chain of distortions and codecs over a pyramid's levels or an image."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from channel.catalogue import ChainStep
-from channel.codecs import Codec, Tools, code_planes, code_rgb
-from channel.distortions.base import Distortion, Planes
-from channel.distortions.quantize import Quantize, requantize
-from channel.streams import stream
-from shared import bitstream
-from shared.conditions import Condition
-from shared.packing import stack, tile, unstack, untile
+from channel.codecs.base import Codec, Tools
+from channel.codecs.coding import code_all
+from channel.distortions.base import IMAGE, Distortion, Planes
+from channel.distortions.quantize import requantize
+from channel.randomness import stream
+from shared.conditions.language import Condition
+from shared.conditions.step import Step
+from shared.errors import StepError
+from shared.frames import bitstream
+from shared.frames.packing import stack, tile, unstack, untile
 
 
 @dataclass(frozen=True)
-class Sent:
+class ChainResult:
     """What a chain made of the samples.
 
     Attributes:
@@ -38,25 +40,25 @@ _PIXEL_DEPTH = 8
 """Bits per sample of the images that codecs take."""
 
 
-def first_depth(condition: Condition, steps: tuple[ChainStep, ...]) -> int:
+def first_depth(condition: Condition, steps: tuple[Step, ...]) -> int:
     """Bits per sample that the floats are mapped to.
 
     A chain that begins with quantisation or a codec begins at its depth: mapping to 8 bits before would round twice.
     """
     first = steps[0]
-    if isinstance(first, Quantize):
-        return first.bits
-    return _coded_depth(first, condition) if isinstance(first, Codec) else condition.bit_depth
+    if isinstance(first, Codec):
+        return _coded_depth(first, condition)
+    return (first.first_depth if isinstance(first, Distortion) else None) or condition.bit_depth
 
 
 def run(
     planes: Mapping[str, Planes],
-    steps: tuple[ChainStep, ...],
+    steps: tuple[Step, ...],
     condition: Condition,
     seeds: Sequence[int],
     image: object,
     tools: Tools,
-) -> Sent:
+) -> ChainResult:
     """Apply the steps in order.
 
     Args:
@@ -69,12 +71,15 @@ def run(
 
     Raises:
         CodecError: an encoder or decoder failed.
+        StepError: a step made what cannot be sent.
     """
-    sent = Sent(dict(planes))
+    sent = ChainResult(dict(planes))
     for i, (step, seed) in enumerate(zip(steps, seeds, strict=True)):
         if isinstance(step, Codec):
             sent = _code(sent, step, condition, tools)
             continue
+        if not isinstance(step, Distortion):
+            raise StepError(f"{step.type} is neither a distortion nor a codec, and cannot be run")
         distorted = {
             name: _distort(part, step, condition, name, stream(seed, image, name, i))
             for name, part in sent.planes.items()
@@ -89,32 +94,48 @@ def run(
 def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, rng: np.random.Generator) -> Planes:
     if not step.keeps_depth:  # acts on grey images of the condition's depth, whatever came before
         planes = _at_depth(planes, condition.bit_depth)
-    if not (step.spatial and condition.layout == "tiled" and name != "image"):
-        return step.apply(planes, rng)
-    tiled = step.apply(replace(planes, samples=tile(planes.samples)[None]), rng)
+    planes = replace(planes, name=name)
+    if not (step.spatial and condition.layout == "tiled" and name != IMAGE):
+        return _checked(step, planes, step.apply(planes, rng))
+    tiles = replace(planes, samples=tile(planes.samples)[None])
+    tiled = _checked(step, tiles, step.apply(tiles, rng))
     return replace(tiled, samples=untile(tiled.samples[0]))
 
 
-def _code(sent: Sent, codec: Codec, condition: Condition, tools: Tools) -> Sent:
+def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:
+    """A step of another package may be wrong; its fault must not become a frame that says something else."""
+    shape, dtype = made.samples.shape, made.samples.dtype
+    if shape != given.samples.shape or dtype != bitstream.dtype_for(made.bits):
+        wanted = f"{bitstream.dtype_for(made.bits).name} {given.samples.shape}"
+        raise StepError(f"{step.type} made {dtype} {shape} of samples that stay {wanted}")
+    if int(made.samples.max()) >= 1 << made.bits:
+        raise StepError(f"{step.type} made a sample of {int(made.samples.max())}, which {made.bits} bits do not hold")
+    return made
+
+
+def _code(sent: ChainResult, codec: Codec, condition: Condition, tools: Tools) -> ChainResult:
     planes = {name: _at_depth(part, _coded_depth(codec, condition)) for name, part in sent.planes.items()}
-    if "image" in planes:
-        coded = {"image": code_rgb(planes["image"].samples, codec, tools)}
-        decoded = {"image": coded["image"].decoded}
+    levels = {name: part.samples for name, part in planes.items()}
+    if IMAGE in levels:
+        pictures = levels
     elif condition.packing == "stacked":
-        levels = {name: part.samples for name, part in planes.items()}
-        coded = {"pyramid": code_planes([stack(levels)], codec, tools=tools)[0]}
-        decoded = unstack(coded["pyramid"].decoded, {name: level.shape for name, level in levels.items()})
+        pictures = {"pyramid": stack(levels)[None]}
     else:
-        streams = code_planes([tile(part.samples) for part in planes.values()], codec, tools=tools)
-        coded = dict(zip(planes, streams, strict=True))
-        decoded = {name: untile(one.decoded) for name, one in coded.items()}
+        pictures = {name: tile(samples)[None] for name, samples in levels.items()}
+    coded = dict(zip(pictures, code_all(list(pictures.values()), codec, tools), strict=True))
+    if IMAGE in levels:
+        decoded = {IMAGE: coded[IMAGE].decoded}
+    elif condition.packing == "stacked":
+        decoded = unstack(coded["pyramid"].decoded[0], {name: level.shape for name, level in levels.items()})
+    else:
+        decoded = {name: untile(one.decoded[0]) for name, one in coded.items()}
     received = {name: replace(part, samples=decoded[name]) for name, part in planes.items()}
     bitstreams = {name: one.bitstream for name, one in coded.items()}
     return replace(sent, planes=received, bitstreams=bitstreams, extension=codec.container)
 
 
 def _coded_depth(codec: Codec, condition: Condition) -> int:
-    return codec.bit_depth if condition.domain == "feature" else _PIXEL_DEPTH
+    return codec.plane_depth if condition.domain == "feature" else _PIXEL_DEPTH
 
 
 def _at_depth(planes: Planes, bits: int) -> Planes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from channel.codecs import Tools
+from channel.codecs.base import Tools
 from shared.service.settings import ServiceSettings
 
 

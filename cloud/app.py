@@ -13,26 +13,26 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
 
-from cloud import coco, image_fidelity
+from cloud import coco
 from cloud.coco import Detection
-from cloud.results import to_coco
+from cloud.detect import Detector
 from cloud.settings import CloudSettings
 from cloud.store import Result, Store
 from cloud.summary import run_metrics
-from shared import conditions, wire
-from shared.conditions import Condition, Domain
+from shared.conditions import language
+from shared.conditions.language import Condition, Domain
 from shared.errors import ConflictError, NotFoundError, StorageError
-from shared.pyramid import Pyramid
-from shared.report import HEADER, Report, read_header
+from shared.frames import wire
+from shared.frames.cache import PyramidCache
+from shared.frames.report import HEADER, Report, read_header
+from shared.frames.wire import Frame
 from shared.service.app import create_service, serve
-from shared.service.frames import read_frame
 from shared.service.limits import Worker
 from shared.service.problems import NotReadyError, problem
-from shared.timing import timed
-from shared.wire import Frame
+from shared.service.transport import read_frame
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.model import SplitModel
+    from shared.detector.split import SplitModel
 
 _FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _COCO_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
@@ -59,17 +59,18 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     limits = wire.Limits(frame_bytes=settings.max_body)
     worker, evaluations = Worker(settings.max_requests), Worker(settings.max_requests)
     store = Store(settings.database_url)
-    detector = _Detector()
     model: SplitModel | None = None
+    detector: Detector | None = None
 
     def build_model() -> SplitModel:
-        from shared.model import build  # torch takes seconds to import: after /livez answers
+        from shared.detector.split import build  # torch takes seconds to import: after /livez answers
 
         return build(settings.config())
 
     async def load() -> None:
-        nonlocal model
+        nonlocal model, detector
         model = await asyncio.to_thread(build_model)
+        detector = Detector(model, PyramidCache(settings.cache_mb << 20))
 
     async def unready() -> str | None:
         return None
@@ -93,10 +94,10 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         """Such as a full disk, or a database that another program holds."""
         return problem(StorageError.status, StorageError.title, f"the database: {error.orig}", request.url.path)
 
-    def loaded() -> SplitModel:
-        if model is None:
+    def loaded() -> tuple[SplitModel, Detector]:
+        if model is None or detector is None:
             raise NotReadyError("the model is still loading")
-        return model
+        return model, detector
 
     @app.post("/v1/detect", summary="Detect the objects of a frame", openapi_extra=_FRAME_BODY)
     async def detect(
@@ -107,17 +108,17 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         With `run`, the result is stored before it is answered, once per image: a repeated image answers what is
         stored.
         """
-        network = loaded()
+        network, find = loaded()
         async with worker.admit():
             frame, received = await read_frame(request, limits)
             report = read_header(request.headers.get(HEADER))
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
             if run is None:
-                return _answer(network, frame, *await worker.run(lambda: detector(network, frame, report)))
+                return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
             image_id = _image_id(frame)
             result = await asyncio.to_thread(_stored, store, run, image_id, frame)
             if result is None:
-                found, report = await worker.run(lambda: detector(network, frame, report))
+                found, report = await worker.run(lambda: find(frame, report))
                 fresh = Result(image_id, found, report.bits or 0, report.fidelity, report.timings, report.link_bits)
                 result = (await asyncio.to_thread(store.add_result, run, fresh))[0]
             report = Report(dict(result.timings), result.bits, dict(result.fidelity), result.link_bits)
@@ -146,7 +147,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     @app.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
     async def create_run(new: NewRun) -> dict[str, Any]:
         condition = _condition(new)
-        network = loaded()
+        network, _ = loaded()
         run = await asyncio.to_thread(
             lambda: store.create_run(
                 new.dataset,
@@ -189,9 +190,9 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
 def _condition(new: NewRun) -> Condition:
     if isinstance(new.condition, str):
-        condition = conditions.parse(new.condition, new.domain)
+        condition = language.parse(new.condition, new.domain)
     else:
-        condition = conditions.from_fields({**({"domain": new.domain} if new.domain else {}), **new.condition})
+        condition = language.from_fields({**({"domain": new.domain} if new.domain else {}), **new.condition})
     if new.domain not in (None, condition.domain):
         raise ConflictError(f"the run's domain is {new.domain}, its condition's is {condition.domain}")
     return condition
@@ -212,8 +213,8 @@ def _stored(store: Store, run_id: str, image_id: int, frame: Frame) -> Result | 
             is not of the size that the data set says.
     """
     run = store.run(run_id)
-    came_under = conditions.from_fields({"domain": frame.meta.domain, **(frame.meta.condition or {})})
-    if came_under != conditions.parse(run.condition):
+    came_under = language.from_fields({"domain": frame.meta.domain, **(frame.meta.condition or {})})
+    if came_under != language.parse(run.condition):
         raise ConflictError(f"run {run_id} is for '{run.condition}', the frame came under '{came_under}'")
     if (run.model, run.weights) != (frame.meta.model, frame.meta.weights):
         raise ConflictError(
@@ -227,21 +228,6 @@ def _stored(store: Store, run_id: str, image_id: int, frame: Frame) -> Result | 
             f"the picture sent {sent[1]}×{sent[0]}"
         )
     return store.find_result(run_id, image_id)
-
-
-class _Detector:
-    """Frame → COCO results; remembers the last clean image's pyramid, to measure [F] of its distorted versions."""
-
-    def __init__(self) -> None:
-        self._clean: tuple[str, Pyramid] | None = None
-
-    def __call__(self, model: SplitModel, frame: Frame, report: Report) -> tuple[list[Detection], Report]:
-        clean = self._clean[1] if self._clean and self._clean[0] == frame.meta.key and report.fidelity else None
-        detections, pyramid, report = image_fidelity.detect(model, frame, report, clean)
-        if frame.meta.domain == "image" and frame.meta.key and image_fidelity.untouched(frame):
-            self._clean = (frame.meta.key, pyramid)
-        results, encode_ms = timed(lambda: to_coco(detections, frame.meta.image_id))
-        return results, report.with_timings(encode=encode_ms)
 
 
 def _answer(model: SplitModel, frame: Frame, detections: list[Detection], report: Report) -> dict[str, Any]:

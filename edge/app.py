@@ -10,18 +10,19 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 from starlette.datastructures import UploadFile
 
-from edge.cache import PyramidCache
-from edge.pipeline import EdgePipeline, Prepared
+from edge.pipeline import EdgePipeline, EdgeResult
 from edge.pipeline import Request as PictureRequest
 from edge.settings import EdgeSettings
-from shared import conditions, wire
-from shared.conditions import Domain
+from shared.conditions import language
+from shared.conditions.language import Domain
+from shared.detector.overlay import draw
 from shared.errors import ImageError
-from shared.overlay import draw
+from shared.frames import wire
+from shared.frames.cache import PyramidCache
 from shared.service.app import create_service, serve
-from shared.service.frames import NextService, frame_response
 from shared.service.limits import Worker
 from shared.service.problems import NotReadyError
+from shared.service.transport import NextService, frame_response
 from shared.timing import timed
 
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
@@ -33,7 +34,7 @@ _BODY = {
     }
 }
 
-_Mode = Annotated[Domain | None, Query(description="send features (default) or the image")]
+_Domain = Annotated[Domain | None, Query(description="send features (default) or the image")]
 _Text = Annotated[
     str | None,
     Query(description="text or JSON form; default: the channel's", examples=["quantize:bits=4"], max_length=8192),
@@ -53,7 +54,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     pipeline: EdgePipeline | None = None
 
     def build_pipeline() -> EdgePipeline:
-        from shared.model import build  # torch takes seconds to import: after /livez answers
+        from shared.detector.split import build  # torch takes seconds to import: after /livez answers
 
         model = build(settings.config(), heads=False)
         return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)
@@ -75,12 +76,14 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         close=close,
     )
 
-    async def prepare(request: Request, mode: Domain | None, condition: str | None, image_id: int | None) -> Prepared:
+    async def prepare(
+        request: Request, domain: Domain | None, condition: str | None, image_id: int | None
+    ) -> EdgeResult:
         if pipeline is None:
             raise NotReadyError("the model is still loading")
-        chosen = None if condition is None else conditions.parse(condition, mode)
-        domain = mode or (chosen.domain if chosen else "feature")
-        picture = PictureRequest(await _picture(request), domain, chosen, image_id)
+        chosen = None if condition is None else language.parse(condition, domain)
+        chosen_domain = domain or (chosen.domain if chosen else "feature")
+        picture = PictureRequest(await _picture(request), chosen_domain, chosen, image_id)
         run = pipeline
         return await worker.run(lambda: run(picture))
 
@@ -89,7 +92,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     )
     async def infer(
         request: Request,
-        mode: _Mode = None,
+        domain: _Domain = None,
         condition: _Text = None,
         run: Annotated[str | None, Query(description="collect the detections in this run")] = None,
         image_id: _ImageId = None,
@@ -99,7 +102,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
         started = time.monotonic()
         async with worker.admit():
-            prepared = await prepare(request, mode, condition, image_id)
+            prepared = await prepare(request, domain, condition, image_id)
             parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
             report = prepared.report.with_timings(serialize=serialize_ms)
             params = {"fidelity": str(fidelity).lower()} | ({} if run is None else {"run": run})
@@ -111,10 +114,10 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             return Response(png, media_type="image/png")
 
     @app.post("/v1/features", summary="The frame a picture becomes", openapi_extra=_BODY)
-    async def features(request: Request, mode: _Mode = None, image_id: _ImageId = None) -> Response:
+    async def features(request: Request, domain: _Domain = None, image_id: _ImageId = None) -> Response:
         """Returns the frame that would be sent to the channel."""
         async with worker.admit():
-            prepared = await prepare(request, mode, None, image_id)
+            prepared = await prepare(request, domain, None, image_id)
             return frame_response(await worker.run(lambda: wire.write(prepared.frame)))
 
     return app

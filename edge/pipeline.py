@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from edge.cache import Kept, PyramidCache
 from edge.decode import decode
-from shared.conditions import Condition, Domain
-from shared.pyramid import Image
-from shared.report import Report
+from shared.conditions.language import Condition, Domain
+from shared.frames.cache import CacheEntry, PyramidCache
+from shared.frames.pyramid import Image
+from shared.frames.report import Report
+from shared.frames.wire import Frame, Meta, Tensor
 from shared.timing import timed
-from shared.wire import Frame, Meta, Tensor
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.model import SplitModel
+    from shared.detector.split import SplitModel
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class EdgeResult:
     """A picture on its way.
 
     Attributes:
@@ -69,7 +69,7 @@ class EdgePipeline:
         self._max_pixels = max_pixels
         self._send_p6 = send_p6
 
-    def __call__(self, request: Request) -> Prepared:
+    def __call__(self, request: Request) -> EdgeResult:
         """Decode a picture and make its frame.
 
         Raises:
@@ -95,10 +95,10 @@ class EdgePipeline:
             key=key,
             condition=None if request.condition is None else request.condition.model_dump(mode="json"),
         )
-        return Prepared(Frame(meta, tensors), image, Report(timings))
+        return EdgeResult(Frame(meta, tensors), image, Report(timings))
 
-    def _pyramid(self, key: str, image: Image) -> Kept:
+    def _pyramid(self, key: str, image: Image) -> CacheEntry:
         if (kept := self._cache.get(key)) is None:
-            kept = Kept(*timed(lambda: self._model.pyramid(image)))
+            kept = CacheEntry(*timed(lambda: self._model.pyramid(image)))
             self._cache.put(key, kept)
         return kept

@@ -19,7 +19,7 @@ class FrameError(FeatlinkError):
 
 
 class ConditionError(FeatlinkError):
-    """A condition that cannot be parsed or names an unknown distortion or parameter."""
+    """A condition that cannot be parsed or names an unknown step or parameter."""
 
     title = "Invalid condition"
 
@@ -64,3 +64,10 @@ class StorageError(FeatlinkError):
 
     status = 507
     title = "Insufficient storage"
+
+
+class StepError(FeatlinkError):
+    """A step that does not do what its kind promises."""
+
+    status = 500
+    title = "Step failure"

@@ -64,7 +64,7 @@ def load_weights(path: Path = WEIGHTS, sums: Path = DATA / "SHA256SUMS") -> Weig
 def encode(state: Mapping[str, npt.NDArray[np.generic]], metadata: Mapping[str, str]) -> bytes:
     """Pack weights into a compressed ``.npz`` without pickles.
 
-    Of each array only the corner that is not constant is stored (see :mod:`starter.embed`): matrices and convolutions
+    Of each array only the corner that is not constant is stored (see :mod:`training.embed`): matrices and convolutions
     as int8 with one scale for each output channel, so a weight is off by at most 1/254 of its channel's largest;
     vectors as float32.
 

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from bench.paper import paper_rows
-from bench.results import Row, Scores, SeedResult, save
 from cloud import coco
 from cloud.coco import Detection
 from cloud.evaluation import METRICS
 from cloud.store import Result, Store
-from shared.conditions import parse
-from shared.named import NAMED
+from featlink.paper import paper_rows
+from featlink.results import Row, Scores, SeedResult, save
+from shared.conditions.language import parse
+from shared.conditions.names import NAMED
 
 SIZE = (96, 128)
 CLEAN = {"clean.feature": "feature: identity", "clean.image": "image: identity"}

@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from channel.codecs.ffmpeg import VideoSettings
+from channel.codecs.video import VideoCodec
+from shared.conditions.registry import register
 
 
-class Av1(VideoSettings):
+@register
+class Av1(VideoCodec):
     """An AV1 still picture by SVT-AV1 at constant QP, without adaptive quantisation.
 
     Example:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from collections.abc import Sequence
 from tempfile import TemporaryFile
-from typing import ClassVar, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from channel.codecs.process import Buffer, CodecError, run
 from channel.codecs.yuv import Size
@@ -14,39 +11,17 @@ from channel.codecs.yuv import Size
 _PIXELS = ("-f", "rawvideo", "-pix_fmt", "yuv420p10le")
 
 
-class VideoSettings(BaseModel):
-    """What FFmpeg's encoders have in common.
-
-    Attributes:
-        container: FFmpeg's name of the elementary stream format, also the usual file extension.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    container: ClassVar[str]
-
-    bit_depth: Literal[8, 10] = Field(
-        default=8, description="Bits per sample of a plane of features. The bitstream always has 10; images have 8."
-    )
-
-    @abstractmethod
-    def encoder_options(self, threads: int) -> list[str]:
-        """FFmpeg's encoder options, from ``-c:v`` on.
-
-        Args:
-            threads: the encoder's threads, 0 for one a core.
-        """
-
-
-def encode(frame: Buffer, size: Size, settings: VideoSettings, ffmpeg: str, threads: int, timeout_s: float) -> bytes:
+def encode(
+    frame: Buffer, size: Size, options: Sequence[str], container: str, ffmpeg: str | None, timeout_s: float
+) -> bytes:
     """Code one 10-bit 4:2:0 frame as a single intra picture.
 
     Args:
         frame: its samples, see :mod:`channel.codecs.yuv`.
         size: (height, width) of the frame.
-        settings: which encoder, how.
-        ffmpeg: the program.
-        threads: the encoder's threads, 0 for one a core. The bitstream does not depend on it.
+        options: the encoder's, from ``-c:v`` on.
+        container: FFmpeg's name of the elementary stream's format.
+        ffmpeg: the program; None for the bundled one.
         timeout_s: seconds until the encoder is killed.
 
     Returns:
@@ -59,22 +34,22 @@ def encode(frame: Buffer, size: Size, settings: VideoSettings, ffmpeg: str, thre
     # One picture a second makes it an intra-only sequence, which has the shortest headers.
     source = [*_PIXELS, "-video_size", f"{size[1]}x{size[0]}", "-framerate", "1", "-i", "pipe:0"]
     with TemporaryFile() as file:  # not standard output: libvvenc prints its warnings there
-        target = [*settings.encoder_options(threads), "-f", settings.container, f"pipe:{file.fileno()}"]
+        target = [*options, "-f", container, f"pipe:{file.fileno()}"]
         run([*_quiet(ffmpeg), *source, *target], frame, timeout_s, pass_fds=[file.fileno()])
         file.seek(0)
         bitstream = file.read()
     if not bitstream:
-        raise CodecError(f"the {settings.container} encoder gave no bitstream")
+        raise CodecError(f"the {container} encoder gave no bitstream")
     return bitstream
 
 
-def decode(bitstream: bytes, container: str, ffmpeg: str, threads: int, timeout_s: float) -> bytes:
+def decode(bitstream: bytes, container: str, ffmpeg: str | None, threads: int, timeout_s: float) -> bytes:
     """Decode the first picture of an elementary stream.
 
     Args:
         bitstream: the whole stream.
         container: its format, ``vvc``, ``hevc`` or ``obu``.
-        ffmpeg: the program.
+        ffmpeg: the program; None for the bundled one.
         threads: the decoder's threads, 0 for one a core.
         timeout_s: seconds until the decoder is killed.
 
@@ -103,5 +78,5 @@ def bundled() -> str:
         raise CodecError(f"no FFmpeg: {error}") from error
 
 
-def _quiet(ffmpeg: str) -> list[str]:
-    return [ffmpeg, "-nostdin", "-hide_banner", "-loglevel", "error"]
+def _quiet(ffmpeg: str | None) -> list[str]:
+    return [ffmpeg or bundled(), "-nostdin", "-hide_banner", "-loglevel", "error"]

@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from channel.codecs.ffmpeg import VideoSettings
+from channel.codecs.video import VideoCodec
+from shared.conditions.registry import register
 
 
-class Hevc(VideoSettings):
+@register
+class Hevc(VideoCodec):
     """HEVC intra by x265 at constant QP, tuned for PSNR (no perceptual optimisation).
 
     Example:

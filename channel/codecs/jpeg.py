@@ -6,46 +6,38 @@ from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from channel.codecs.base import Codec, Shape, Tools
 from channel.codecs.process import CodecError
+from shared.conditions.registry import register
+from shared.frames.bitstream import Samples
 
-U8 = npt.NDArray[np.uint8]
 
-
-class Jpeg(BaseModel):
+@register
+class Jpeg(Codec):
     """Baseline JPEG (JFIF): a plane as a grey image, an image as Y'CbCr 4:2:0."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    strength: ClassVar[str | None] = "quality"
     container: ClassVar[str] = "jpg"
-    bit_depth: ClassVar[int] = 8
 
     type: Literal["jpeg"] = "jpeg"
     quality: int = Field(default=75, ge=1, le=100, description="libjpeg's quality, from worst to best.")
 
+    def encode(self, picture: Samples, tools: Tools) -> bytes:
+        """See the base class; libjpeg also refuses sides beyond 65500."""
+        del tools
+        pixels = np.ascontiguousarray(picture[::-1].transpose(1, 2, 0))  # BGR, or grey
+        done, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
+        if not done:
+            raise CodecError(f"JPEG encoder failed on an image of {pixels.shape}")
+        return encoded.tobytes()
 
-def encode(pixels: U8, settings: Jpeg) -> bytes:
-    """Code grey (H, W) or BGR (H, W, 3) pixels.
-
-    Raises:
-        CodecError: libjpeg refuses, for example a side beyond 65500.
-    """
-    done, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, settings.quality])
-    if not done:
-        raise CodecError(f"JPEG encoder failed on an image of {pixels.shape}")
-    return encoded.tobytes()
-
-
-def decode(bitstream: bytes, shape: tuple[int, ...]) -> U8:
-    """Decode to pixels of the shape that was coded.
-
-    Raises:
-        CodecError: not a JPEG image, or of another shape.
-    """
-    mode = cv2.IMREAD_GRAYSCALE if len(shape) == 2 else cv2.IMREAD_COLOR
-    pixels = cv2.imdecode(np.frombuffer(bitstream, np.uint8), mode)
-    if pixels is None or pixels.shape != shape:
-        raise CodecError(f"JPEG decoder gave {'nothing' if pixels is None else pixels.shape}, not {shape}")
-    return pixels.astype(np.uint8, copy=False)
+    def decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
+        """See the base class."""
+        del tools
+        mode = cv2.IMREAD_GRAYSCALE if shape[0] == 1 else cv2.IMREAD_COLOR
+        pixels = cv2.imdecode(np.frombuffer(bitstream, np.uint8), mode)
+        if pixels is None:
+            raise CodecError("JPEG decoder gave nothing")
+        return np.ascontiguousarray(np.atleast_3d(pixels)[..., ::-1].transpose(2, 0, 1)).astype(np.uint8, copy=False)

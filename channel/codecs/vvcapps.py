@@ -9,16 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from channel.codecs.process import Buffer, CodecError, run
-from channel.codecs.vvenc import Vvenc
 from channel.codecs.yuv import Size
 
 
-def encode(frame: Buffer, size: Size, settings: Vvenc, vvencapp: str, threads: int, timeout_s: float) -> bytes:
-    """As :func:`channel.codecs.ffmpeg.encode`."""
+def encode(frame: Buffer, size: Size, qp: int, preset: str, vvencapp: str, threads: int, timeout_s: float) -> bytes:
+    """As :func:`channel.codecs.ffmpeg.encode`, for VVenC's ``--qp`` and ``--preset``."""
     with TemporaryDirectory(prefix="featlink-") as folder:
         path = Path(folder) / "picture.vvc"
         source = ["--input", "-", "--size", f"{size[1]}x{size[0]}", "--format", "yuv420_10", "--framerate", "1"]
-        options = ["--qp", str(settings.qp), "--preset", settings.preset, "--qpa", "0"]
+        options = ["--qp", str(qp), "--preset", preset, "--qpa", "0"]
         target = [*(["--threads", str(threads)] if threads else []), "--output", str(path)]
         run([vvencapp, *source, *options, *target], frame, timeout_s)
         return _read(path, vvencapp)

@@ -6,10 +6,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from channel.codecs.ffmpeg import VideoSettings
+from channel.codecs import vvcapps, yuv
+from channel.codecs.base import Tools
+from channel.codecs.process import Buffer
+from channel.codecs.video import VideoCodec
+from shared.conditions.registry import register
 
 
-class Vvenc(VideoSettings):
+@register
+class Vvenc(VideoCodec):
     """VVC intra by VVenC, perceptual QP adaptation off.
 
     Example:
@@ -31,3 +36,13 @@ class Vvenc(VideoSettings):
         """See the base class."""
         options = ["-qp", str(self.qp), "-preset", self.preset, "-qpa", "0", "-threads", str(threads)]
         return ["-c:v", "libvvenc", *options]
+
+    def _encode_frame(self, frame: Buffer, size: yuv.Size, tools: Tools) -> bytes:
+        if tools.vvencapp is None:
+            return super()._encode_frame(frame, size, tools)
+        return vvcapps.encode(frame, size, self.qp, self.preset, tools.vvencapp, tools.threads, tools.timeout_s)
+
+    def _decode_frame(self, bitstream: bytes, tools: Tools) -> bytes:
+        if tools.vvdecapp is None:
+            return super()._decode_frame(bitstream, tools)
+        return vvcapps.decode(bitstream, tools.vvdecapp, tools.threads, tools.timeout_s)

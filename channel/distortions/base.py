@@ -8,51 +8,67 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
-from shared.bitstream import Samples
+from shared.conditions.step import Kind, Step
+from shared.frames.bitstream import Samples
+
+IMAGE = "image"
 
 
 @dataclass(frozen=True)
 class Planes:
-    """Quantised samples on their way through a chain.
+    """Quantised samples of one level, or of an image, on their way through a chain.
 
     Attributes:
-        samples: shape (N, H, W); uint8 to 8 bits, else uint16. A spatial distortion gets what the condition's layout
-            says: one tiled plane, or a level's channels; every other gets the channels; of an image R, G and B.
+        samples: shape (N, H, W); uint8 to 8 bits, else uint16. Of an image: R, G and B. Of a level: its channels, or
+            for a spatial distortion under ``layout=tiled`` one plane of 16×16 tiles.
         bits: their depth t; values lie in 0..2**t - 1. Parameters in units of 0..255 scale by (2**t - 1)/255.
         ranges: float32 (1, 2) or (C, 2): the values that sample 0 and sample 2**t - 1 stand for.
+        name: ``p2``..``p6``, or ``image``.
     """
 
     samples: Samples
     bits: int
     ranges: npt.NDArray[np.float32]
+    name: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether these are the R, G and B of an image: ``samples[:, y, x]`` is one pixel."""
+        return self.name == IMAGE
 
 
-class Distortion(BaseModel, ABC):
-    """A distortion's parameters. Subclasses add ``type: Literal[<its name>]`` and their fields."""
+class Distortion(Step, ABC):
+    """A distortion's parameters. Subclasses add ``type: Literal[<its name>]`` and their fields, and are registered."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    type: str
+    kind: ClassVar[Kind] = "distortion"
 
     spatial: ClassVar[bool] = False
     """Whether it mixes neighbouring samples, so that the layout of channels matters to it."""
 
-    on_payload: ClassVar[bool] = False
-    """Whether it damages the payload as it crosses the link, not the picture."""
-
-    random: ClassVar[bool] = False
-    """Whether it draws from its stream: under another seed, another result."""
-
     @property
     def keeps_depth(self) -> bool:
         """Whether it takes samples at the depth they have; else they are brought to the condition's depth first."""
-        return self.on_payload
+        return self.kind == "loss"
+
+    @property
+    def first_depth(self) -> int | None:
+        """Bits per sample that floats are mapped to where it is the first of a chain; None: the condition's depth."""
+        return None
 
     @abstractmethod
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
-        """Distort one level or image. Pure: the input is not written to; randomness comes from ``rng`` alone."""
+        """Distort one level or image.
+
+        Pure: the input is not written to, and randomness comes from ``rng`` alone.
+
+        Args:
+            planes: what to distort; its samples may be read-only.
+            rng: the stream of this image, level and step.
+
+        Returns:
+            Samples of the same shape, with ``dataclasses.replace(planes, samples=...)``.
+        """
 
     def overhead_bits(self, payload_bits: int) -> int:
         """Bits that cross the link besides the samples, e.g. packet headers."""

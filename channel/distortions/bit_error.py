@@ -1,4 +1,4 @@
-"""Independent bit errors in the quantised payload (DESIGN 5)."""
+"""Independent bit errors in the quantised payload."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy.typing as npt
 from pydantic import Field
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples
+from shared.conditions.registry import register
+from shared.conditions.step import Kind
+from shared.frames.bitstream import Samples
 
 _DRAWS = 1 << 14
 """Errors drawn at once. The stream is drawn in order, so this changes nothing."""
 
 
+@register
 class BitError(Distortion):
     """Flip bits of the samples on the link, a binary symmetric channel without error correction.
 
@@ -24,8 +27,9 @@ class BitError(Distortion):
     bits is flipping the payload's.
     """
 
-    on_payload: ClassVar[bool] = True
+    kind: ClassVar[Kind] = "loss"
     random: ClassVar[bool] = True
+    strength: ClassVar[str | None] = "ber"
 
     type: Literal["bit_error"] = "bit_error"
     ber: float = Field(ge=0, le=1, description="bit error rate: probability that a bit is flipped")

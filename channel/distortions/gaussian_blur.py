@@ -1,4 +1,4 @@
-"""Gaussian blur (the paper's section III-1; DESIGN 5).
+"""Gaussian blur (the paper's section III-1).
 
 OpenCV's own 8-bit blur rounds the taps to 1/256, which moves one sample in fifteen by 1. Here the sums are
 float32, so that samples are the rounded exact ones except within about 1e-5 (8 bits) or 1e-2 (16 bits) of a tie.
@@ -16,7 +16,8 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples
+from shared.conditions.registry import register
+from shared.frames.bitstream import Samples
 
 _STRIP = 1 << 19
 """Samples worked off at once: many beside the rows the window reaches into, few for memory and caches."""
@@ -24,10 +25,12 @@ _LEAST_TAP = 2.0**-25
 """Smaller taps are lost in float32 sums, and subnormal ones are slow."""
 
 
+@register
 class GaussianBlur(Distortion):
     """Convolve each plane with a Gaussian."""
 
     spatial: ClassVar[bool] = True
+    strength: ClassVar[str | None] = "sigma"
 
     type: Literal["gaussian_blur"] = "gaussian_blur"
     sigma: float = Field(gt=0, description="standard deviation of the Gaussian, in samples")

@@ -1,4 +1,4 @@
-"""Additive white Gaussian noise (the paper's section III-2; DESIGN 5)."""
+"""Additive white Gaussian noise (the paper's section III-2)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import numpy as np
 from pydantic import Field
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples
+from shared.conditions.registry import register
+from shared.frames.bitstream import Samples
 
 _BLOCK = 1 << 16
 """Samples worked off at once, in the caches. The stream is drawn in order, so the block size changes nothing."""
 
 
+@register
 class GaussianNoise(Distortion):
     """Add independent Gaussian noise to each sample."""
 
     random: ClassVar[bool] = True
+    strength: ClassVar[str | None] = "sigma"
 
     type: Literal["gaussian_noise"] = "gaussian_noise"
     sigma: float = Field(ge=0, le=255, description="standard deviation of the noise, in units of 0..255")

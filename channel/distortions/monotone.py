@@ -1,9 +1,9 @@
-"""Change the histogram of samples and keep their order (DESIGN 5)."""
+"""Change the histogram of samples and keep their order."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -11,11 +11,17 @@ import numpy.typing as npt
 from pydantic import Field
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples, dtype_for
+from shared.conditions.registry import register
+from shared.conditions.step import Kind
+from shared.frames.bitstream import Samples, dtype_for
 
 
+@register
 class Monotone(Distortion):
     """Map samples through a power law (gamma correction): their order is kept, the histogram is not."""
+
+    kind: ClassVar[Kind] = "probe"
+    strength: ClassVar[str | None] = "gamma"
 
     type: Literal["monotone"] = "monotone"
     gamma: float = Field(gt=0, description="exponent of the samples scaled to 0..1; 1 changes nothing")

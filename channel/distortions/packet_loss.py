@@ -1,4 +1,4 @@
-"""Packet loss, independent or in bursts, and its concealment (DESIGN 5).
+"""Packet loss, independent or in bursts, and its concealment.
 
 The loss model is Gilbert's (1960): a two-state Markov chain that loses every packet in its bad state and none in
 its good one; Elliott (1963) generalised it, hence the name Gilbert–Elliott.
@@ -14,21 +14,25 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples, dtype_for, pack, unpack
-from shared.packing import quantize
+from shared.conditions.registry import register
+from shared.conditions.step import Kind
+from shared.frames.bitstream import Samples, dtype_for, pack, unpack
+from shared.frames.packing import quantize
 
 Concealment = Literal["zero", "mean", "none"]
 Mask = npt.NDArray[np.bool_]
 
 
+@register
 class PacketLoss(Distortion):
-    """Cut the payload (:func:`shared.bitstream.pack`) into packets, lose some, conceal what was in them.
+    """Cut the payload (:func:`shared.frames.bitstream.pack`) into packets, lose some, conceal what was in them.
 
     Each level's packets are its own.
     """
 
-    on_payload: ClassVar[bool] = True
+    kind: ClassVar[Kind] = "loss"
     random: ClassVar[bool] = True
+    strength: ClassVar[str | None] = "rate"
 
     type: Literal["packet_loss"] = "packet_loss"
     rate: float = Field(ge=0, le=1, description="mean share of packets that are lost")

@@ -1,22 +1,28 @@
-"""Uniform quantisation to t bits (the paper's section III-4; DESIGN 4.3)."""
+"""Uniform quantisation to t bits (the paper's section III-4)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples, dtype_for
+from shared.conditions.registry import register
+from shared.frames.bitstream import Samples, dtype_for
 
 
+@register
 class Quantize(Distortion):
     """Keep ``bits`` bits per sample.
 
     First in a chain it quantises the floats themselves, q = round((F - m)·(2^t - 1)/(M - m)); after another
     distortion it quantises that one's samples.
     """
+
+    strength: ClassVar[str | None] = "bits"
+    changes_bits: ClassVar[bool] = True
 
     type: Literal["quantize"] = "quantize"
     bits: int = Field(ge=1, le=16, description="bits per sample")
@@ -26,10 +32,15 @@ class Quantize(Distortion):
         """It maps from any depth."""
         return True
 
+    @property
+    def first_depth(self) -> int:
+        """First in a chain, it quantises the floats themselves."""
+        return self.bits
+
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Quantise samples to ``self.bits``."""
         del rng
-        return Planes(requantize(planes.samples, planes.bits, self.bits), self.bits, planes.ranges)
+        return replace(planes, samples=requantize(planes.samples, planes.bits, self.bits), bits=self.bits)
 
 
 def requantize(samples: Samples, bits: int, to_bits: int) -> Samples:

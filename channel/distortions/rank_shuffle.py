@@ -1,4 +1,4 @@
-"""Destroy the order of samples within limits and keep their histogram (DESIGN 5)."""
+"""Destroy the order of samples within limits and keep their histogram."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import numpy as np
 from pydantic import Field
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples
+from shared.conditions.registry import register
+from shared.conditions.step import Kind
+from shared.frames.bitstream import Samples
 
 
+@register
 class RankShuffle(Distortion):
     """Permute samples of near rank among one another: the histogram is kept exactly, the order is not."""
 
+    kind: ClassVar[Kind] = "probe"
+    strength: ClassVar[str | None] = "span"
     random: ClassVar[bool] = True
 
     type: Literal["rank_shuffle"] = "rank_shuffle"

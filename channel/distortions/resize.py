@@ -1,4 +1,4 @@
-"""Loss of resolution: bicubic down, then bicubic up (the paper's section III-3; DESIGN 5)."""
+"""Loss of resolution: bicubic down, then bicubic up (the paper's section III-3)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import numpy as np
 from pydantic import Field
 
 from channel.distortions.base import Distortion, Planes
-from shared.bitstream import Samples
+from shared.conditions.registry import register
+from shared.frames.bitstream import Samples
 
 
+@register
 class Resize(Distortion):
     """Shrink each plane by a factor and enlarge it again."""
 
     spatial: ClassVar[bool] = True
+    strength: ClassVar[str | None] = "factor"
 
     type: Literal["resize"] = "resize"
     factor: Literal[2, 4, 8] = Field(description="how many times smaller each side becomes in between")

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 
-from shared.conditions import validation_line
+from shared.conditions.language import validation_line
 from shared.errors import FeatlinkError
 from shared.service import problems
 from shared.service.limits import BodyLimit

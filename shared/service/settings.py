@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.model_config import ModelConfig, Profile
+from shared.detector.config import ModelConfig, Profile
 
 
 class ServiceSettings(BaseSettings):

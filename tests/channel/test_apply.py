@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from channel.apply import Applied, apply
+from channel.apply import Transmission, apply
 from channel.distortions.packet_loss import PacketLoss
-from shared.conditions import from_fields, parse
+from shared.conditions.language import from_fields, parse
 from shared.errors import ConditionError, FrameError
-from shared.pyramid import Sizes
-from shared.report import Report
-from shared.wire import Frame, Meta, Tensor
+from shared.frames.pyramid import Sizes
+from shared.frames.report import Report
+from shared.frames.wire import Frame, Meta, Tensor
 
 SHAPES = {"p2": (20, 28), "p3": (10, 14), "p4": (5, 7), "p5": (3, 4), "p6": (2, 2)}
 SIZES = Sizes((75, 110), (80, 112), (96, 128))
@@ -47,7 +47,7 @@ def pixels(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (3, height, width), dtype=np.uint8)
 
 
-def send(frame: Frame, condition: str, report: Report | None = None, fidelity: bool = True) -> Applied:
+def send(frame: Frame, condition: str, report: Report | None = None, fidelity: bool = True) -> Transmission:
     return apply(frame, parse(condition, frame.meta.domain), report or Report(), fidelity)
 
 
@@ -84,9 +84,9 @@ def samples(payload: bytes, bits: int, count: int) -> np.ndarray:
     return ones.reshape(count, bits) @ (1 << np.arange(bits))
 
 
-def receive(applied: Applied) -> tuple[dict[str, Any], dict[str, Received]]:
+def receive(sent: Transmission) -> tuple[dict[str, Any], dict[str, Received]]:
     """Parse a frame as documented; its length must be what header and payloads take, to the byte."""
-    data = b"".join(applied.parts)
+    data = b"".join(sent.parts)
     magic, version, zero, header_bytes, _ = struct.unpack_from("<8sHHIQ", data)
     assert (magic, version, zero) == (b"FEATLINK", 1, 0)
     header = msgspec.msgpack.decode(data[24 : 24 + header_bytes])
@@ -100,7 +100,7 @@ def receive(applied: Applied) -> tuple[dict[str, Any], dict[str, Received]]:
         received[name] = Received(bits, flat.reshape(shape), pairs)
         at += pad(length)
     assert at == len(data)
-    assert applied.report.bits == 8 * len(data)
+    assert sent.report.bits == 8 * len(data)
     return header, received
 
 
@@ -119,16 +119,16 @@ def psnr(reference: Levels, received: dict[str, Received]) -> float:
 @pytest.mark.parametrize(("bits", "paper"), [(8, 58.92), (4, 34.31)])
 def test_quantisation_gives_the_papers_psnr(bits: int, paper: float) -> None:
     levels = uniform()
-    applied = send(feature_frame(levels), f"quantize:bits={bits}")
-    assert applied.report.fidelity["psnr_f"] == pytest.approx(paper, abs=0.3)
+    sent = send(feature_frame(levels), f"quantize:bits={bits}")
+    assert sent.report.fidelity["psnr_f"] == pytest.approx(paper, abs=0.3)
 
 
 @pytest.mark.parametrize("bits", range(1, 17))
 @pytest.mark.parametrize("per", ["level", "channel"])
 def test_samples_bits_and_psnr_are_those_of_the_formulas(bits: int, per: str) -> None:
     levels = {name: level for name, level in uniform(bits).items() if name != "p2"}
-    applied = send(feature_frame(levels), f"quantize:bits={bits} @ range={per}")
-    _, received = receive(applied)
+    sent = send(feature_frame(levels), f"quantize:bits={bits} @ range={per}")
+    _, received = receive(sent)
     assert list(received) == list(levels)
     for name, level in levels.items():
         groups = level.reshape(1 if per == "level" else 256, -1).astype(np.float64)
@@ -138,7 +138,7 @@ def test_samples_bits_and_psnr_are_those_of_the_formulas(bits: int, per: str) ->
         exact = (groups - low[:, None]) * ((2**bits - 1) / (high - low))[:, None]
         clear = np.abs(exact - np.floor(exact) - 0.5) > 1e-3
         np.testing.assert_array_equal(received[name].samples.reshape(groups.shape)[clear], np.rint(exact)[clear])
-    assert applied.report.fidelity["psnr_f"] == pytest.approx(psnr(levels, received), abs=0.01)
+    assert sent.report.fidelity["psnr_f"] == pytest.approx(psnr(levels, received), abs=0.01)
 
 
 def test_a_range_per_channel_is_finer() -> None:
@@ -152,10 +152,10 @@ def test_a_range_per_channel_is_finer() -> None:
 
 def test_identity_passes_the_tensors_on_untouched() -> None:
     frame = feature_frame(uniform())
-    applied = send(frame, "identity")
-    assert applied.frame.tensors is frame.tensors
-    assert applied.report.fidelity == {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
-    _, received = receive(applied)
+    sent = send(frame, "identity")
+    assert sent.frame.tensors is frame.tensors
+    assert sent.report.fidelity == {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
+    _, received = receive(sent)
     for tensor in frame.tensors:
         np.testing.assert_array_equal(received[tensor.name].samples, tensor.data)
 
@@ -185,10 +185,10 @@ def test_quantisation_after_quantisation_quantises_the_samples() -> None:
 
 def test_a_constant_level_comes_back() -> None:
     levels = {**uniform(), "p4": np.full((256, 5, 7), -2.5, np.float32)}
-    applied = send(feature_frame(levels), "quantize:bits=8")
-    _, received = receive(applied)
+    sent = send(feature_frame(levels), "quantize:bits=8")
+    _, received = receive(sent)
     np.testing.assert_array_equal(received["p4"].floats(), levels["p4"])
-    assert applied.report.fidelity["psnr_f"] > 58.6  # a level without error only adds to it
+    assert sent.report.fidelity["psnr_f"] > 58.6  # a level without error only adds to it
 
 
 def test_p6_may_be_missing() -> None:
@@ -198,8 +198,8 @@ def test_p6_may_be_missing() -> None:
 
 
 def test_the_frame_says_what_was_done_to_it() -> None:
-    applied = send(feature_frame(uniform()), "quantize:bits=5 @ seed=3, range=channel")
-    header, _ = receive(applied)
+    sent = send(feature_frame(uniform()), "quantize:bits=5 @ seed=3, range=channel")
+    header, _ = receive(sent)
     assert header["condition"] == {
         "steps": [{"type": "quantize", "bits": 5}],
         "seed": 3,
@@ -272,14 +272,14 @@ def test_what_is_no_clean_pyramid_is_refused(tensor: Tensor, message: str) -> No
     [
         ("image: quantize(bits=8)", "condition is for the image domain, the frame for feature"),
         ("image: identity", "condition is for the image domain"),
-        ("sharpen:by=2", "unknown distortion 'sharpen'; known are identity, .*quantize"),
+        ("sharpen:by=2", "unknown step 'sharpen'; known are identity, .*quantize"),
         ("quantize:bits=17", "quantize: bits: Input should be less than or equal to 16"),
         ("quantize", "quantize: bits: Field required"),
         ("quantize(bits=8, mode=fast)", "quantize: mode: Extra inputs are not permitted"),
         ("quantize:bits=8 | quantize:bits=few", "quantize: bits: Input should be a valid integer"),
     ],
 )
-def test_conditions_that_cannot_be_applied_are_refused(condition: str, message: str) -> None:
+def test_conditions_that_cannot_be_sent_are_refused(condition: str, message: str) -> None:
     with pytest.raises(ConditionError, match=message):
         send(feature_frame({"p6": np.zeros((256, 2, 2), np.float32)}), condition)
 
@@ -305,35 +305,35 @@ def test_at_input_the_image_is_resized_as_torchvision_does(resized: tuple[int, i
 @pytest.mark.parametrize("at", ["input", "original"])
 def test_pixels_are_quantised_over_their_nominal_range(bits: int, at: str) -> None:
     clean = pixels(64, 96) // 2  # never near 255: the range does not follow the content
-    applied = send(image_frame(clean, (64, 96)), f"quantize:bits={bits} @ at={at}")
-    _, received = receive(applied)
+    sent = send(image_frame(clean, (64, 96)), f"quantize:bits={bits} @ at={at}")
+    _, received = receive(sent)
     np.testing.assert_array_equal(received["image"].ranges, [[0, 255]])
     np.testing.assert_array_equal(received["image"].samples, np.rint(clean * ((2**bits - 1) / 255)))
     mse = np.mean((received["image"].floats() - clean) ** 2)
     expected = 10 * np.log10(255**2 / mse) if mse else None
-    measured = applied.report.fidelity["psnr_i"]
+    measured = sent.report.fidelity["psnr_i"]
     assert measured == (None if bits == 8 else pytest.approx(expected, abs=0.01))
 
 
 def test_at_original_the_image_keeps_its_size_and_8_bits_keep_its_pixels() -> None:
     clean = pixels(75, 110)
-    applied = send(image_frame(clean, (80, 112)), "quantize:bits=8 @ at=original")
-    np.testing.assert_array_equal(receive(applied)[1]["image"].samples, clean)
-    assert applied.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
+    sent = send(image_frame(clean, (80, 112)), "quantize:bits=8 @ at=original")
+    np.testing.assert_array_equal(receive(sent)[1]["image"].samples, clean)
+    assert sent.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
 
 
 def test_at_input_rounding_to_8_bits_is_the_loss() -> None:
-    applied = send(image_frame(pixels(75, 110), (160, 224)), "quantize:bits=8")
-    assert applied.report.fidelity["psnr_i"] == pytest.approx(58.92, abs=0.3)
+    sent = send(image_frame(pixels(75, 110), (160, 224)), "quantize:bits=8")
+    assert sent.report.fidelity["psnr_i"] == pytest.approx(58.92, abs=0.3)
 
 
 def test_identity_passes_the_image_on_untouched() -> None:
     frame = image_frame(pixels(75, 110), (80, 112))
     for condition in ("identity", "identity @ at=original"):
-        applied = send(frame, condition)
-        assert applied.frame.tensors is frame.tensors
-        assert applied.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
-        receive(applied)
+        sent = send(frame, condition)
+        assert sent.frame.tensors is frame.tensors
+        assert sent.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
+        receive(sent)
 
 
 @pytest.mark.parametrize(
@@ -355,8 +355,8 @@ def test_a_feature_condition_does_not_go_with_an_image() -> None:
 
 def test_a_fixed_range_is_the_one_given_and_clips() -> None:
     levels = uniform()  # within -k .. 3**k - k
-    applied = send(feature_frame(levels), "quantize:bits=8 @ range=fixed, p2=0:0.5, p3=-2:4, p4=-2:7, p5=0:20")
-    _, received = receive(applied)
+    sent = send(feature_frame(levels), "quantize:bits=8 @ range=fixed, p2=0:0.5, p3=-2:4, p4=-2:7, p5=0:20")
+    _, received = receive(sent)
     ranges = {"p2": (0, 0.5), "p3": (-2, 4), "p4": (-2, 7), "p5": (0, 20), "p6": (0, 20)}
     for name, (low, high) in ranges.items():
         assert received[name].ranges.tolist() == [[low, high]]
@@ -390,15 +390,15 @@ def test_an_erasing_links_seed_is_its_own() -> None:
 
 @pytest.mark.parametrize("codec", ["vvenc(qp=40, bit_depth=10)", "hevc(qp=35, bit_depth=10)", "jpeg(quality=30)"])
 def test_codecs_take_images_of_8_bits_whatever_their_planes_have(codec: str) -> None:
-    applied = send(image_frame(pixels(64, 96), (64, 96)), f"image: {codec}")
-    assert {tensor.bits for tensor in applied.frame.tensors} == {8}
-    assert applied.report.fidelity["psnr_i"] is not None
+    sent = send(image_frame(pixels(64, 96), (64, 96)), f"image: {codec}")
+    assert {tensor.bits for tensor in sent.frame.tensors} == {8}
+    assert sent.report.fidelity["psnr_i"] is not None
 
 
 def test_an_erasing_link_damages_what_no_condition_does() -> None:
-    applied = apply(feature_frame(uniform()), parse("identity"), Report(), erasure=PacketLoss(rate=0.5))
-    assert {tensor.bits for tensor in applied.frame.tensors} == {8}
-    assert applied.report.fidelity["psnr_f"] < 20
+    sent = apply(feature_frame(uniform()), parse("identity"), Report(), erasure=PacketLoss(rate=0.5))
+    assert {tensor.bits for tensor in sent.frame.tensors} == {8}
+    assert sent.report.fidelity["psnr_f"] < 20
 
 
 def test_an_erasing_link_refuses_codecs() -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from channel.apply import apply
-from edge.cache import PyramidCache
 from edge.pipeline import EdgePipeline, Request
-from shared.conditions import parse
-from shared.model import build
-from shared.model_config import ModelConfig
-from shared.report import Report
-from shared.wire import Frame
+from shared.conditions.language import parse
+from shared.detector.config import ModelConfig
+from shared.detector.split import build
+from shared.frames.cache import PyramidCache
+from shared.frames.report import Report
+from shared.frames.wire import Frame
 
 
 @pytest.fixture(scope="module")

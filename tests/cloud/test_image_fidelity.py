@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from channel.apply import apply
-from cloud.image_fidelity import UNCHANGED, detect
-from edge.cache import PyramidCache
+from cloud.detect import detect
+from cloud.image_fidelity import UNCHANGED, measure
 from edge.pipeline import EdgePipeline, Request
-from shared.conditions import parse
-from shared.detections import Detections
-from shared.model import SplitModel, build
-from shared.model_config import ModelConfig
-from shared.pyramid import LEVELS
-from shared.report import Report
-from shared.wire import Frame
+from shared.conditions.language import parse
+from shared.detector.config import ModelConfig
+from shared.detector.detections import Detections
+from shared.detector.split import SplitModel, build
+from shared.frames.cache import PyramidCache
+from shared.frames.pyramid import LEVELS
+from shared.frames.report import Report
+from shared.frames.wire import Frame
 
 CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=original")
 
@@ -58,11 +59,13 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(model: SplitModel, pictu
     clean_frame, clean_report = send(model, picture, "image: identity")
     image = np.ascontiguousarray(clean_frame.tensor("image").data.transpose(1, 2, 0)).astype(np.uint8)
     found, clean, report = detect(model, clean_frame, clean_report)
+    report = measure(clean_frame, clean, report, None)
     assert_same(found, model.detect_image(image))
     assert report.fidelity == {"psnr_i": None, "ssim_i": 1.0, **UNCHANGED}
 
     frame, sent = send(model, picture, text)
-    found, bad, report = detect(model, frame, sent, clean)
+    found, bad, report = detect(model, frame, sent)
+    report = measure(frame, bad, report, clean)
     samples = frame.tensor("image").data
     if "original" in text:
         assert_same(found, model.detect_image(np.ascontiguousarray(samples.transpose(1, 2, 0)).astype(np.uint8)))
@@ -70,7 +73,7 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(model: SplitModel, pictu
         assert_same(found, model.detect(model.pyramid_of_input((samples * 85).astype(np.float32), frame.meta.sizes)))
     assert report.fidelity.keys() == {"psnr_i", "ssim_i", "psnr_f", "ssim_f", "spearman_f"}
     errors = []
-    for level in LEVELS:  # DESIGN 6: in the clean level's range, pooled over all samples
+    for level in LEVELS:  # in the clean level's range, pooled over all samples
         low, high = clean.levels[level].min(), clean.levels[level].max()
         errors.append(((bad.levels[level].astype(float) - clean.levels[level]) * 255 / float(high - low)).ravel())
     psnr = 10 * np.log10(255**2 / np.mean(np.concatenate(errors) ** 2))
@@ -82,7 +85,8 @@ def test_without_a_clean_pyramid_and_in_the_feature_domain_nothing_is_added(mode
     for text in (CONDITIONS[0], "feature: quantize(bits=4)"):
         frame, sent = send(model, picture, text)
         _, pyramid, report = detect(model, frame, sent)
+        report = measure(frame, pyramid, report, None)
         assert report.fidelity == sent.fidelity
         assert report.timings["heads"] > 0
         if frame.meta.domain == "feature":
-            assert detect(model, frame, sent, pyramid)[2].fidelity == sent.fidelity
+            assert measure(frame, pyramid, report, pyramid).fidelity == sent.fidelity

@@ -78,7 +78,7 @@ def test_identity_equals_stock_torchvision_bit_for_bit(
             expected = reference(network, photo)
             assert answers(services.edge, photo) == expected, photo.name
             if i % 6 == 0:  # pixels sent as they are go through the whole network in the cloud
-                assert answers(services.edge, photo, mode="image") == expected, photo.name
+                assert answers(services.edge, photo, domain="image") == expected, photo.name
             total += len(expected)
     assert total > len(photos)
 

@@ -73,7 +73,7 @@ def expected_frame_bytes(frame: bytes) -> int:
 
 
 @pytest.mark.parametrize(
-    ("mode", "condition"),
+    ("domain", "condition"),
     [
         ("feature", "identity"),
         ("feature", "quantize:bits=8"),
@@ -85,9 +85,9 @@ def expected_frame_bytes(frame: bytes) -> int:
         ("image", "quantize(bits=5) @ at=original"),
     ],
 )
-def test_bits_are_those_of_the_frame_on_the_link(link: tuple[str, Recorder], mode: str, condition: str) -> None:
+def test_bits_are_those_of_the_frame_on_the_link(link: tuple[str, Recorder], domain: str, condition: str) -> None:
     edge, recorder = link
-    answer = infer(edge, picture(), mode=mode, condition=condition)
+    answer = infer(edge, picture(), domain=domain, condition=condition)
     crossed = recorder.bodies[-1]
     assert answer["bits"] == 8 * len(crossed) == 8 * expected_frame_bytes(crossed)
     assert answer["bpp"] == answer["bits"] / (160 * 120)
@@ -138,16 +138,16 @@ def test_a_link_can_really_take_its_time(services: Deployment) -> None:
 
 
 def test_a_lossy_link_sends_again_or_erases(services: Deployment) -> None:
-    clean = {mode: infer(services.edge, picture(), mode=mode) for mode in ("feature", "image")}
+    clean = {domain: infer(services.edge, picture(), domain=domain) for domain in ("feature", "image")}
     try:
         httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3}).raise_for_status()
         again = infer(services.edge, picture())
         httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3, "on_loss": "erase"}).raise_for_status()
-        erased = {mode: infer(services.edge, picture(), mode=mode) for mode in ("feature", "image")}
+        erased = {domain: infer(services.edge, picture(), domain=domain) for domain in ("feature", "image")}
     finally:
         httpx.put(f"{services.channel}/v1/link", json={}).raise_for_status()
     assert again["detections"] == clean["feature"]["detections"]
     assert again["link_bits"] > again["bits"] == clean["feature"]["link_bits"]
-    for mode in ("feature", "image"):
-        assert erased[mode]["detections"] != clean[mode]["detections"]
-        assert erased[mode]["fidelity"][f"psnr_{mode[0]}"] < 40
+    for domain in ("feature", "image"):
+        assert erased[domain]["detections"] != clean[domain]["detections"]
+        assert erased[domain]["fidelity"][f"psnr_{domain[0]}"] < 40

@@ -12,7 +12,7 @@ import pytest
 from deployment import Deployment
 from requests_by_hand import infer, picture
 
-from shared import wire
+from shared.frames import wire
 
 
 def test_a_default_condition_for_features_alone_refuses_images(services: Deployment) -> None:
@@ -20,7 +20,7 @@ def test_a_default_condition_for_features_alone_refuses_images(services: Deploym
     httpx.put(f"{services.channel}/v1/condition", json=condition).raise_for_status()
     try:
         assert infer(services.edge, picture())["bits"] > 0
-        response = httpx.post(f"{services.edge}/v1/infer", content=picture(), params={"mode": "image"}, timeout=60)
+        response = httpx.post(f"{services.edge}/v1/infer", content=picture(), params={"domain": "image"}, timeout=60)
     finally:
         httpx.put(f"{services.channel}/v1/condition", json="identity").raise_for_status()
     assert response.status_code == 400
@@ -67,9 +67,9 @@ def bomb() -> bytes:
         (b"", {}, 415),
         (picture(), {"condition": "no_such(thing=1)"}, 400),
         (picture(), {"condition": "quantize:bits=17"}, 400),
-        (picture(), {"condition": "image: identity", "mode": "feature"}, 400),
+        (picture(), {"condition": "image: identity", "domain": "feature"}, 400),
         (picture(), {"run": "f" * 32, "image_id": 1}, 404),
-        (picture(), {"mode": "video"}, 422),
+        (picture(), {"domain": "video"}, 422),
     ],
     ids=["100MB", "bomb", "text", "empty", "unknown", "parameter", "domain", "run", "mode"],
 )

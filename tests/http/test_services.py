@@ -63,15 +63,16 @@ def test_p6_can_be_rebuilt_in_the_cloud(services: Deployment, random_checkpoint:
 
 def test_an_images_pyramid_is_compared_with_the_clean_one(services: Deployment) -> None:
     data = picture(184, 136, seed=11)
-    assert "psnr_f" not in infer(services.edge, data, mode="image", condition="quantize:bits=3")["fidelity"]
-    clean = infer(services.edge, data, mode="image", condition="identity")["fidelity"]
+    unseen = infer(services.edge, data, domain="image", condition="quantize:bits=3")["fidelity"]
+    clean = infer(services.edge, data, domain="image", condition="identity")["fidelity"]
     assert (clean["psnr_f"], clean["ssim_f"], clean["spearman_f"]) == (None, 1, 1)
     coarse, fine = (
-        infer(services.edge, data, mode="image", condition=f"quantize:bits={bits}")["fidelity"] for bits in (3, 6)
+        infer(services.edge, data, domain="image", condition=f"quantize:bits={bits}")["fidelity"] for bits in (3, 6)
     )
+    assert coarse == unseen  # whether the deployment has seen the clean picture before or not
     assert coarse["psnr_f"] < fine["psnr_f"]
     assert coarse["ssim_f"] < fine["ssim_f"] < 1
-    assert "psnr_f" not in infer(services.edge, data, mode="image", condition="quantize:bits=3", fidelity=False).get(
+    assert "psnr_f" not in infer(services.edge, data, domain="image", condition="quantize:bits=3", fidelity=False).get(
         "fidelity", {}
     )
 

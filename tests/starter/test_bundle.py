@@ -13,14 +13,14 @@ import pytest
 import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from bench.dataset import open_dataset
 from cloud.coco import parse
+from cloud.coco_results import to_coco
 from cloud.evaluation import evaluate
-from cloud.results import to_coco
-from shared import weights as shared_weights
+from featlink.dataset import open_dataset
+from shared.detector import weights as shared_weights
+from shared.detector.config import ModelConfig
+from shared.detector.split import SplitModel, build
 from shared.errors import ModelError
-from shared.model import SplitModel, build
-from shared.model_config import ModelConfig
 from starter import bundle
 
 MODEL = "maskrcnn_resnet50_fpn"

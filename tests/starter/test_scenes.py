@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from starter.coco import SIZES
 from starter.draws import Draws
+from starter.folder import SIZES
 from starter.scenes import Scene, SceneConfig, SceneObject, paste, scene
 from starter.sprites import Part, sprites
 from starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION

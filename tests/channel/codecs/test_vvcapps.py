@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from one_plane import code_plane
 
-from channel.codecs import CodecError, Hevc, Tools, Vvenc, code_plane
+from channel.codecs.base import Tools
 from channel.codecs.ffmpeg import bundled
+from channel.codecs.hevc import Hevc
+from channel.codecs.process import CodecError
+from channel.codecs.vvenc import Vvenc
 
 Natural = Callable[..., np.ndarray]
 Program = Callable[[str], str]

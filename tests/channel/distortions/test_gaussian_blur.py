@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
 
-from channel.catalogue import chain
 from channel.distortions import gaussian_blur
 from channel.distortions.gaussian_blur import GaussianBlur, blur
-from shared.conditions import parse
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
 from shared.errors import ConditionError
 
 

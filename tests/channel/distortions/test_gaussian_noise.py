@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from channel.catalogue import chain
 from channel.distortions import gaussian_noise
 from channel.distortions.gaussian_noise import add_noise
-from channel.streams import stream
-from shared.bitstream import dtype_for
-from shared.conditions import parse
+from channel.randomness import stream
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
 from shared.errors import ConditionError
+from shared.frames.bitstream import dtype_for
 
 
 def grey(bits: int, shape: tuple[int, ...] = (3, 200, 300)) -> np.ndarray:

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from channel.catalogue import chain
 from channel.distortions.base import Planes
 from channel.distortions.monotone import Monotone, power_law
-from channel.streams import stream
-from shared.bitstream import dtype_for
-from shared.conditions import parse
+from channel.randomness import stream
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
 from shared.errors import ConditionError
+from shared.frames.bitstream import dtype_for
 
 RANGE = np.array([[0, 1]], np.float32)
 GAMMAS = st.floats(1e-3, 1e3)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel.catalogue import chain
 from channel.distortions.base import Planes
 from channel.distortions.packet_loss import PacketLoss, conceal, lose_packets, lost_samples
-from channel.streams import stream
-from shared.bitstream import dtype_for, nbytes, pack
-from shared.conditions import parse
+from channel.randomness import stream
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
 from shared.errors import ConditionError
-from shared.packing import dequantize
+from shared.frames.bitstream import dtype_for, nbytes, pack
+from shared.frames.packing import dequantize
 
 RANGE = np.array([[-1, 3]], np.float32)
 CHAINS = [(0.01, 1), (0.3, 1), (0.9, 1), (0.01, 3), (0.1, 1.2), (0.2, 10), (0.5, 2), (0.9, 30)]

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from channel.distortions import DISTORTIONS
 from channel.distortions.base import Distortion, Planes
 from channel.distortions.quantize import Quantize, requantize
-from shared.bitstream import dtype_for
+from shared.frames.bitstream import dtype_for
 
 BITS = st.integers(1, 16)
 
@@ -66,11 +65,6 @@ def test_the_planes_given_are_not_written_to() -> None:
 def test_impossible_depths_are_refused(bits: object) -> None:
     with pytest.raises(ValidationError):
         Quantize(bits=bits)
-
-
-def test_every_distortion_is_registered_under_the_name_it_has() -> None:
-    for name, distortion in DISTORTIONS.items():
-        assert distortion.model_fields["type"].default == name
 
 
 class Strength(Distortion):

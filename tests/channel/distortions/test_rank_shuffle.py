@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, spearmanr
 
-from channel.catalogue import chain
 from channel.distortions.rank_shuffle import shuffle_ranks
-from channel.streams import stream
-from shared.bitstream import dtype_for
-from shared.conditions import parse
+from channel.randomness import stream
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
 from shared.errors import ConditionError
+from shared.frames.bitstream import dtype_for
 
 
 def distinct(count: int) -> np.ndarray:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from channel.catalogue import chain
 from channel.distortions.resize import bicubic, down_and_up
-from shared.bitstream import dtype_for
-from shared.conditions import parse
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
 from shared.errors import ConditionError
+from shared.frames.bitstream import dtype_for
 
 
 def assert_interpolated(samples: np.ndarray, resized: np.ndarray, bits: int) -> None:

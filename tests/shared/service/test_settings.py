@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from channel.settings import ChannelSettings
 from cloud.settings import CloudSettings
 from edge.settings import EdgeSettings
-from shared.model_config import ModelConfig
+from shared.detector.config import ModelConfig
 from shared.service.settings import ModelSettings, ServiceSettings
 
 ALL = [EdgeSettings, ChannelSettings, CloudSettings]

@@ -1,9 +1,0 @@
-"""Errors of the command line: one line, exit code 1."""
-
-from shared.errors import FeatlinkError
-
-
-class BenchError(FeatlinkError):
-    """Something the person at the terminal can put right."""
-
-    title = "Cannot go on"

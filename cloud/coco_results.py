@@ -1,0 +1,39 @@
+"""Detections in COCO's results format."""
+
+from __future__ import annotations
+
+import numpy as np
+from pycocotools import mask as rle
+
+from cloud.coco import Detection
+from shared.detector.detections import Detections
+
+_MASK_THRESHOLD = 0.5
+"""torchvision's reference evaluation binarises masks here."""
+
+
+def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
+    """Detections as COCO results.
+
+    Args:
+        detections: of one image.
+        image_id: its id, if it has one.
+
+    Returns:
+        A dict a detection: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score`` and, for
+        models with masks, ``segmentation`` (compressed RLE). Width and height are taken in float64, so
+        x + width is the float32 corner again, exactly.
+    """
+    boxes = detections.boxes.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    results: list[Detection] = [
+        {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
+        for box, score, label in zip(
+            boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+        )
+    ]
+    if detections.masks is not None:
+        for result, mask in zip(results, detections.masks, strict=True):
+            encoded = rle.encode(np.asfortranarray(mask > _MASK_THRESHOLD, np.uint8))
+            result["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+    return results

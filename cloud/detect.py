@@ -1,0 +1,97 @@
+"""Frame → detections: the cloud's half of the network, without any HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xxhash
+
+from cloud import image_fidelity
+from cloud.coco import Detection
+from cloud.coco_results import to_coco
+from cloud.received import received_pyramid
+from shared.detector.detections import Detections
+from shared.errors import FrameError
+from shared.frames.cache import CacheEntry, PyramidCache
+from shared.frames.pyramid import Pyramid
+from shared.frames.report import Report
+from shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor
+from shared.timing import timed
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from shared.detector.split import SplitModel
+
+
+def detect(model: SplitModel, frame: Frame, report: Report) -> tuple[Detections, Pyramid, Report]:
+    """Run the network's rest on a frame.
+
+    Args:
+        model: the whole network.
+        frame: as the channel left it.
+        report: what the channel reported.
+
+    Returns:
+        The detections; the pyramid they were made from; and the report with the timing ``heads`` (an image's backbone
+        included).
+
+    Raises:
+        ModelError: the frame was made by another model or other weights.
+        FrameError: tensors are missing, or of a size that does not follow from the image's.
+    """
+    pyramid, backbone_ms = timed(lambda: received_pyramid(model, frame))
+    detections, heads_ms = timed(lambda: model.detect(pyramid))
+    return detections, pyramid, report.with_timings(heads=backbone_ms + heads_ms)
+
+
+class Detector:
+    """Frame → COCO results, with the fidelity that only the cloud can measure: [F] of a distorted image.
+
+    The clean pyramid that [F] compares with comes from the frame itself, which then carries the clean picture as its
+    reference. A bounded cache by the picture's content saves the backbone for the next condition of the same picture;
+    no answer depends on what is in it.
+
+    Args:
+        model: the whole network.
+        cache: of clean pyramids.
+    """
+
+    def __init__(self, model: SplitModel, cache: PyramidCache) -> None:
+        self._model = model
+        self._cache = cache
+
+    def __call__(self, frame: Frame, report: Report) -> tuple[list[Detection], Report]:
+        """Detect and measure; see :func:`detect`.
+
+        Returns:
+            The detections, and the report with the timings ``heads`` and ``encode``; of an image also with [F].
+        """
+        detections, pyramid, report = detect(self._model, frame, report)
+        if frame.meta.domain == "image" and image_fidelity.untouched(frame):
+            self._cache.put(_key(frame.tensor(IMAGE)), CacheEntry(pyramid, report.timings["heads"]))
+        clean, clean_ms = timed(lambda: self._clean_pyramid(frame))
+        if clean is not None:
+            report = report.with_timings(fidelity=report.timings.get("fidelity", 0) + clean_ms)
+        report = image_fidelity.measure(frame, pyramid, report, clean)
+        results, encode_ms = timed(lambda: to_coco(detections, frame.meta.image_id))
+        return results, report.with_timings(encode=encode_ms)
+
+    def _clean_pyramid(self, frame: Frame) -> Pyramid | None:
+        reference = next((tensor for tensor in frame.tensors if tensor.name == REFERENCE), None)
+        if reference is None:
+            return None
+        if reference.data.dtype != np.uint8 or reference.data.shape != (3, *frame.meta.sizes.original):
+            raise FrameError(
+                f"the reference is {reference.data.dtype} {reference.data.shape}, not the original picture"
+            )
+        key = _key(reference)
+        if (entry := self._cache.get(key)) is None:
+            pixels = np.ascontiguousarray(reference.data.transpose(1, 2, 0)).astype(np.uint8, copy=False)
+            entry = CacheEntry(*timed(lambda: self._model.pyramid(pixels)))
+            self._cache.put(key, entry)
+        return entry.pyramid
+
+
+def _key(picture: Tensor) -> str:
+    shape = "x".join(map(str, picture.data.shape))
+    return f"{shape} {xxhash.xxh3_128_hexdigest(np.ascontiguousarray(picture.data).data.cast('B'))}"

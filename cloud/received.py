@@ -1,0 +1,99 @@
+"""Frame → pyramid: what the heads run on, without any HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.conditions import language
+from shared.errors import FrameError, ModelError
+from shared.frames.packing import dequantize
+from shared.frames.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
+from shared.frames.wire import Frame, Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from shared.detector.split import SplitModel
+
+_CHANNELS = 256
+_DIVISOR = 32
+"""torchvision pads the network input to a multiple of this."""
+
+
+def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
+    """What the heads run on: the pyramid that a frame carries, or the backbone's for the image that it carries.
+
+    Args:
+        model: the whole network.
+        frame: as the channel left it.
+
+    Raises:
+        ModelError: the frame was made by another model or other weights.
+        FrameError: tensors are missing, or of a size that does not follow from the image's.
+    """
+    meta = frame.meta
+    if (meta.model, meta.weights) != (model.name, model.weights):
+        raise ModelError(
+            f"the frame is of {meta.model} with weights {meta.weights}, "
+            f"this cloud runs {model.name} with {model.weights}"
+        )
+    _check_sizes(meta.sizes)
+    return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
+
+
+def pyramid(frame: Frame) -> Pyramid:
+    """The float pyramid a frame carries, p6 rebuilt where it was not sent.
+
+    Raises:
+        FrameError: a level is missing, has the wrong shape, or is not finite.
+    """
+    levels: dict[str, npt.NDArray[np.float32]] = {}
+    sent = {tensor.name for tensor in frame.tensors}
+    for k, name in enumerate(LEVELS, start=2):
+        level = p6_from_p5(levels["p5"]) if name == "p6" and name not in sent else floats(frame.tensor(name))
+        height, width = (-(-side // 2**k) for side in frame.meta.sizes.padded)
+        if level.shape != (_CHANNELS, height, width):
+            raise FrameError(f"{name} has shape {level.shape}, the image's sizes give {(_CHANNELS, height, width)}")
+        levels[name] = level
+    return Pyramid(levels, frame.meta.sizes)
+
+
+def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
+    """A tensor's values: quantised samples mapped back, half floats widened, float32 as it is.
+
+    Raises:
+        FrameError: a value is not finite, or integers come without their range.
+    """
+    if tensor.bits is not None and tensor.ranges is not None:
+        return dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
+    if tensor.data.dtype.kind != "f":
+        raise FrameError(f"{tensor.name}: {tensor.data.dtype.name} samples without bits and range")
+    values: npt.NDArray[np.float32] = tensor.data.astype(np.float32, copy=False)
+    if not np.isfinite(values.sum()):  # one pass; NaN and infinity both carry through a sum
+        raise FrameError(f"{tensor.name}: features are not finite")
+    return values
+
+
+def _check_sizes(sizes: Sizes) -> None:
+    for resized, padded in zip(sizes.resized, sizes.padded, strict=True):
+        if padded != -(-resized // _DIVISOR) * _DIVISOR:
+            raise FrameError(f"padded size {sizes.padded} does not follow from resized size {sizes.resized}")
+
+
+def _pyramid_of_image(model: SplitModel, frame: Frame) -> Pyramid:
+    sizes, tensor = frame.meta.sizes, frame.tensor("image")
+    expected = model.image_sizes(*sizes.original)
+    if sizes != expected:
+        raise FrameError(f"the frame says {sizes}, this model makes it {expected}")
+    condition = language.from_fields({"domain": "image", **(frame.meta.condition or {})})
+    at_input = tensor.bits is not None and condition.at == "input"  # untouched pixels come at their original size
+    height, width = sizes.resized if at_input else sizes.original
+    if tensor.data.shape != (3, height, width):
+        raise FrameError(f"image has shape {tensor.data.shape}, its condition asks for {(3, height, width)}")
+    if at_input:
+        return model.pyramid_of_input(floats(tensor), sizes)
+    pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
+    if pixels.dtype.kind not in "uf" or (tensor.bits is None and pixels.dtype != np.uint8):
+        raise FrameError(f"image is {pixels.dtype.name}, expected uint8 pixels")
+    return model.pyramid(np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0)))

@@ -1,0 +1,98 @@
+"""HTTP client of a running deployment: what scripted benchmarks are written with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from featlink.errors import CommandError
+from shared.frames import wire
+from shared.frames.wire import Frame
+
+
+class Client:
+    """Talks to the edge and to the cloud's runs API.
+
+    Args:
+        edge_url: base URL of the edge.
+        cloud_url: base URL of the cloud.
+        timeout_s: for one request.
+
+    Every method raises :class:`CommandError` with one line when the service cannot be reached or answers a problem.
+    """
+
+    def __init__(self, edge_url: str, cloud_url: str, timeout_s: float = 300) -> None:
+        timeout = httpx.Timeout(timeout_s, connect=5)
+        self._edge = httpx.Client(base_url=edge_url, timeout=timeout)
+        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._edge.close()
+        self._cloud.close()
+
+    def infer(self, image: bytes, **params: str | int | bool | None) -> dict[str, Any]:
+        """Send a picture.
+
+        Args:
+            image: the picture file's bytes.
+            params: query parameters of ``POST /v1/infer``: domain, condition, run, image_id, fidelity; None leaves out.
+
+        Returns:
+            The answer: detections, bits, bpp, fidelity, timings.
+        """
+        return self._json(self._edge, "POST", "/v1/infer", content=image, params=_given(params))
+
+    def features(self, image: bytes, domain: str) -> Frame:
+        """The frame a picture becomes at the edge."""
+        return wire.read(
+            self._send(self._edge, "POST", "/v1/features", content=image, params={"domain": domain}).content
+        )
+
+    def put_dataset(self, name: str, annotations: Path) -> dict[str, Any]:
+        """Store a COCO ground truth file."""
+        return self._json(self._cloud, "PUT", f"/v1/datasets/{name}", content=annotations.read_bytes())
+
+    def create_run(self, dataset: str, condition: str, domain: str, name: str = "") -> str:
+        """Open a run and return its id."""
+        body = {"dataset": dataset, "condition": condition, "domain": domain, "name": name}
+        return str(self._json(self._cloud, "POST", "/v1/runs", json=body)["id"])
+
+    def metrics(self, run: str) -> dict[str, Any]:
+        """A run's metrics so far."""
+        return self._json(self._cloud, "GET", f"/v1/runs/{run}/metrics")
+
+    @classmethod
+    def _json(cls, client: httpx.Client, method: str, path: str, **request: Any) -> dict[str, Any]:
+        response = cls._send(client, method, path, **request)
+        try:
+            body: dict[str, Any] = response.json()
+        except ValueError:
+            raise CommandError(f"{client.base_url} did not answer JSON (status {response.status_code})") from None
+        return body
+
+    @staticmethod
+    def _send(client: httpx.Client, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            response = client.request(method, path, **request)
+        except httpx.HTTPError as error:
+            raise CommandError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
+        if response.is_error:
+            try:
+                problem: dict[str, Any] = response.json()
+            except ValueError:
+                problem = {}
+            what = problem.get("title", f"{client.base_url} answered {response.status_code}")
+            raise CommandError(f"{what}: {problem.get('detail', response.reason_phrase)}")
+        return response
+
+
+def _given(params: dict[str, str | int | bool | None]) -> dict[str, str | int | bool]:
+    return {name: value for name, value in params.items() if value is not None}

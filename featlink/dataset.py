@@ -1,0 +1,104 @@
+"""A COCO data set: ``annotations/instances_<split>.json`` beside ``<split>/``, or the bundled one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud.coco import GroundTruth
+from edge.decode import size
+from featlink.errors import CommandError
+from shared.errors import ImageError
+from starter.bundle import SCENES
+
+MAX_PIXELS = 1 << 28
+"""Of the largest picture."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where a data set is.
+
+    Attributes:
+        name: its folder's name.
+        annotations: the ground truth file.
+        images: image id to picture file, in the file's order.
+    """
+
+    name: str
+    annotations: Path
+    images: dict[int, Path]
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Find a data set's ground truth and pictures.
+
+    Args:
+        path: a folder in COCO's layout with the pictures of one split, or one of its ``instances_<split>.json``;
+            ``starter`` for the bundled scenes.
+
+    Raises:
+        CommandError: not such a folder or file, or a picture is missing.
+    """
+    path = SCENES if path == Path("starter") else path
+    annotations = path if path.suffix == ".json" else _only_split(path)
+    pictures = _pictures(annotations)
+    try:
+        entries = json.loads(annotations.read_bytes())["images"]
+        images = {int(entry["id"]): pictures / entry["file_name"] for entry in entries}
+    except OSError as error:
+        raise CommandError(f"cannot read {annotations}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise CommandError(f"{annotations} is not a COCO instances file") from None
+    if missing := [picture for picture in images.values() if not picture.is_file()]:
+        raise CommandError(f"{len(missing)} pictures are missing, the first is {missing[0]}")
+    return Dataset(annotations.resolve().parent.parent.name, annotations, images)
+
+
+def check_sizes(images: Mapping[int, Path], truth: GroundTruth) -> None:
+    """Make sure that pictures are as large as their annotations say: else every mask would count as missed.
+
+    Args:
+        images: image id to picture file.
+        truth: the ground truth.
+
+    Raises:
+        CommandError: one is not, or is no picture.
+    """
+    annotated = {image.id: (image.width, image.height) for image in truth.images}
+    for image_id, path in images.items():
+        try:
+            width, height = size(path, MAX_PIXELS)
+        except ImageError as error:
+            raise CommandError(f"{path}: {error}") from None
+        if (width, height) != annotated[image_id]:
+            wanted = "×".join(map(str, annotated[image_id]))
+            raise CommandError(f"{path} has {width}×{height} pixels, its annotations are for {wanted}")
+
+
+def store_name(name: str) -> str:
+    """A data set's name as the cloud's store takes it.
+
+    Example:
+        >>> store_name("my photos")
+        'my-photos'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64] or "dataset"
+
+
+def _only_split(folder: Path) -> Path:
+    """The ground truth of the one split whose pictures are there."""
+    found = sorted((folder / "annotations").glob("instances_*.json"))
+    present = [annotations for annotations in found if _pictures(annotations).is_dir()]
+    if len(present) == 1:
+        return present[0]
+    if present:
+        raise CommandError(f"{folder} has several splits; give the file of one, such as {present[0]}")
+    raise CommandError(f"{folder} has no annotations/instances_X.json beside a folder X of pictures")
+
+
+def _pictures(annotations: Path) -> Path:
+    return annotations.parent.parent / annotations.stem.removeprefix("instances_")

@@ -1,0 +1,121 @@
+"""One file from a URL: resumed where it was cut, checked, and there only when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import httpx
+
+from featlink.errors import CommandError
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes there are and the bytes there will be (None: the server does not say)."""
+
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file must hash to.
+
+    Attributes:
+        algorithm: of :mod:`hashlib`.
+        prefix: the hexadecimal digest, or its beginning.
+    """
+
+    algorithm: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file on the network.
+
+    Attributes:
+        url: http or https.
+        checksum: of its content.
+    """
+
+    url: str
+    checksum: Checksum
+
+
+def download(source: Source, target: Path, progress: Progress, timeout_s: float = 30) -> None:
+    """Fetch a file into ``target``, by way of ``target.part``, which a later call continues.
+
+    Args:
+        source: what to fetch.
+        target: where it shall be; nothing is done if it is there.
+        progress: is told of every chunk.
+        timeout_s: for the connection and for each read.
+
+    Raises:
+        CommandError: no network, an answer other than the file, a cut connection, a wrong checksum, a full disk.
+    """
+    if target.exists():
+        return
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fetch_all(source.url, part, progress, timeout_s)
+        _verify(part, source.checksum)
+        os.replace(part, target)
+    except OSError as error:
+        raise CommandError(f"cannot write {part}: {error.strerror}") from None
+
+
+def _fetch_all(url: str, part: Path, progress: Progress, timeout_s: float) -> None:
+    """Try again where a connection broke, as long as each try gets further."""
+    host = urlparse(url).netloc
+    left = _ATTEMPTS
+    while True:
+        before = _size(part)
+        try:
+            _fetch(url, part, progress, timeout_s)
+            return
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise CommandError(f"cannot reach {host}: is there a network? ({error or type(error).__name__})") from None
+        except httpx.HTTPError as error:
+            left -= 1
+            if left == 0 or _size(part) <= before:
+                broken = f"the connection to {host} broke after {_size(part):,} bytes ({error or type(error).__name__})"
+                raise CommandError(f"{broken}; the same command goes on from there") from None
+
+
+def _fetch(url: str, part: Path, progress: Progress, timeout_s: float) -> None:
+    have = _size(part)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with httpx.stream("GET", url, headers=headers, timeout=timeout_s, follow_redirects=True) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is left to send: the checksum decides
+        if response.is_error:
+            raise CommandError(f"{url}: {response.status_code} {response.reason_phrase}")
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            have = 0  # the server sends all of it
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with part.open("ab" if have else "wb") as file:
+            progress(have, total)
+            for chunk in response.iter_raw():
+                file.write(chunk)
+                have += len(chunk)
+                progress(have, total)
+
+
+def _verify(part: Path, checksum: Checksum) -> None:
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, checksum.algorithm).hexdigest()
+    if not digest.startswith(checksum.prefix):
+        part.unlink()
+        raise CommandError(
+            f"{part.name} is damaged: its {checksum.algorithm} is {digest}, not {checksum.prefix}…; it was deleted"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

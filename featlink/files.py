@@ -1,0 +1,27 @@
+"""Files that are whole at any time, whatever stops the process that writes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from featlink.errors import CommandError
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file in the place of the one that may be there: a reader, or a restart, finds one or the other.
+
+    Raises:
+        CommandError: it cannot be written; the old one is then still there.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,193 @@
+"""The three services as local processes: started together, watched, stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import IO
+
+import httpx
+
+from featlink.errors import CommandError
+
+LogLine = Callable[[str, str], None]
+"""Called with a service's name and a line of its log."""
+
+_PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
+_STOP_SECONDS = 70
+"""A little more than the services give their accepted requests to finish."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the services listen on 127.0.0.1."""
+
+    edge: int = 8001
+    channel: int = 8002
+    cloud: int = 8003
+
+    @property
+    def edge_url(self) -> str:
+        """Base URL of the edge."""
+        return f"http://127.0.0.1:{self.edge}"
+
+    @property
+    def channel_url(self) -> str:
+        """Base URL of the channel."""
+        return f"http://127.0.0.1:{self.channel}"
+
+    @property
+    def cloud_url(self) -> str:
+        """Base URL of the cloud."""
+        return f"http://127.0.0.1:{self.cloud}"
+
+
+def free_ports() -> Ports:
+    """Three ports nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = Ports(*(s.getsockname()[1] for s in sockets))
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@dataclass
+class Stack:
+    """Edge, channel and cloud as child processes; a context manager that starts and stops them.
+
+    Args:
+        ports: where they listen.
+        settings: further ``FEATLINK_*`` settings, without the prefix, for all three.
+        log: called with each line they log.
+    """
+
+    ports: Ports
+    settings: Mapping[str, str]
+    log: LogLine
+    _processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    _readers: dict[str, threading.Thread] = field(default_factory=dict)
+    _last_line: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Stack:
+        for name in ("edge", "channel", "cloud"):
+            _check_free(name, getattr(self.ports, name))
+        try:
+            for name in ("cloud", "channel", "edge"):  # the last to start needs the others
+                self._start(name)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_ready(self, timeout_s: float = 600) -> None:
+        """Wait until the edge, and so everything behind it, is ready.
+
+        Args:
+            timeout_s: long enough for a download of official weights.
+
+        Raises:
+            CommandError: a service stopped, or the time ran out.
+        """
+        deadline = time.monotonic() + timeout_s
+        with httpx.Client(base_url=self.ports.edge_url, timeout=5) as client:
+            while time.monotonic() < deadline:
+                self.check()
+                with contextlib.suppress(httpx.TransportError):  # not listening yet
+                    if client.get("/readyz").is_success:
+                        return
+                time.sleep(0.2)
+        raise CommandError(f"the services were not ready within {timeout_s:.0f} s")
+
+    def check(self) -> None:
+        """Look whether all run.
+
+        Raises:
+            CommandError: one has stopped.
+        """
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                self._readers[name].join()
+                raise CommandError(f"the {name} stopped (exit code {code}): {_reason(self._last_line.get(name, ''))}")
+
+    def stop(self) -> None:
+        """Stop all: the edge first, so that accepted pictures still find the others. Kills what does not stop."""
+        for name in ("edge", "channel", "cloud"):
+            if (process := self._processes.get(name)) is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for reader in self._readers.values():
+            reader.join()
+        self._processes.clear()
+
+    def _start(self, name: str) -> None:
+        environment = {
+            **os.environ,
+            # OpenMP's threads would spin at every barrier, and take the cores from the next service.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+            **{f"FEATLINK_{key.upper()}": value for key, value in self.settings.items()},
+            "FEATLINK_HOST": "127.0.0.1",
+            "FEATLINK_PORT": str(getattr(self.ports, name)),
+            "FEATLINK_CHANNEL_URL": self.ports.channel_url,
+            "FEATLINK_CLOUD_URL": self.ports.cloud_url,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", name],  # -P: a file of the caller's folder is no module
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them in order
+            preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
+        )
+        self._processes[name] = process
+        self._readers[name] = threading.Thread(target=self._read, args=(name, process.stdout), daemon=True)
+        self._readers[name].start()
+
+    def _read(self, name: str, lines: IO[str]) -> None:
+        for line in lines:
+            self._last_line[name] = line.rstrip("\n")
+            self.log(name, self._last_line[name])
+
+
+def _stop_with_parent() -> None:
+    """Have Linux send this process SIGTERM when its parent dies, even by SIGKILL."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _check_free(name: str, port: int) -> None:
+    """Refuse a port in use before anything starts: its owner would answer in the service's place."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise CommandError(f"the {name} cannot listen on port {port}: {error.strerror}") from None
+
+
+def _reason(line: str) -> str:
+    """What a stopped service's last log line says."""
+    try:
+        fields = json.loads(line)
+        return str(fields.get("reason", fields["event"]))
+    except (ValueError, KeyError, TypeError):
+        return line or "it logged nothing"

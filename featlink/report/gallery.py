@@ -1,0 +1,179 @@
+"""Pictures of the data set with what was detected, clean and distorted, and planes of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cloud.store import Store
+from edge.decode import decode
+from featlink.report.families import families, pairs
+from featlink.report.pictures import data_uri, png_pixels, shrink
+from featlink.report.sweep import DOMAINS, Sweep, label
+from featlink.results import Row
+from shared.detector.overlay import draw
+from shared.errors import NotFoundError
+from shared.frames.pyramid import Image
+
+THRESHOLD = 0.5
+"""Detections with lower scores are not drawn."""
+
+_WIDTH = 400
+_MOST_PAIRS = 5
+_MAX_PIXELS = 1 << 28
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the page.
+
+    Attributes:
+        source: data URI.
+        width: pixels.
+        height: pixels.
+        title: what it is.
+        domain: ``feature`` or ``image``, or nothing.
+        note: what to see in it.
+    """
+
+    source: str
+    width: int
+    height: int
+    title: str
+    domain: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures that belong together.
+
+    Attributes:
+        caption: what they show.
+        rows: pictures below one another in each column.
+        pictures: column by column.
+    """
+
+    caption: str
+    rows: int
+    pictures: Sequence[Picture]
+
+
+def picture(pixels: npt.NDArray[Any], title: str, domain: str = "", note: str = "", width: int = _WIDTH) -> Picture:
+    """Make pixels a picture of the page, shrunk to ``width``."""
+    small = shrink(pixels, width)
+    return Picture(data_uri(small), small.shape[1], small.shape[0], title, domain, note)
+
+
+def chosen_pairs(sweep: Sweep, most: int = _MOST_PAIRS) -> list[tuple[Row, Row]]:
+    """What the gallery compares: of each distortion both domains have, the strength that costs most AP.
+
+    Args:
+        sweep: to choose from.
+        most: pairs at most.
+    """
+    found: dict[str, tuple[Row, Row]] = {}
+    for feature, image in pairs(families(sweep.rows)):
+        twins = [(f, i) for f in feature.rows for i in image.rows if label(f) == label(i)]
+        scored = [
+            (f_ap + i_ap, f, i)
+            for f, i in twins
+            if (f_ap := sweep.ap(f)) is not None and (i_ap := sweep.ap(i)) is not None
+        ]
+        if scored and feature.type not in found:
+            _, *worst = min(scored, key=lambda one: one[0])
+            found[feature.type] = (worst[0], worst[1])
+    return list(found.values())[:most]
+
+
+def chosen_images(sweep: Sweep, store: Store, images: Mapping[int, Path], count: int) -> list[int]:
+    """Ids of the first images in which the clean run finds two objects or more, filled up with others it has.
+
+    Args:
+        sweep: whose clean run decides.
+        store: the sweep's database.
+        images: image id to picture file: only these.
+        count: how many.
+    """
+    clean = sweep.clean("feature") or sweep.clean("image")
+    if clean is None:
+        return []
+    done = [(r.image_id, len(_shown(r.detections))) for r in store.results(clean.seeds[0].run) if r.image_id in images]
+    done.sort(key=lambda one: one[1] < 2)  # stable: data set order otherwise
+    return [image_id for image_id, _ in done[:count]]
+
+
+def overlays(
+    sweep: Sweep,
+    store: Store,
+    image_id: int,
+    path: Path,
+    names: Mapping[str, str],
+    distorted: Mapping[str, Image] | None = None,
+) -> Strip:
+    """One image with its detections under the chosen conditions, features above, image below.
+
+    Args:
+        sweep: of the rows.
+        store: the sweep's database.
+        image_id: the image.
+        path: its picture file.
+        names: category id, as text, to name.
+        distorted: row id of the image domain to what crossed the link; others are drawn on the clean picture.
+    """
+    original = decode(path.read_bytes(), _MAX_PIXELS)
+    height, width = original.shape[:2]
+    clean = [row for domain in DOMAINS if (row := sweep.clean(domain)) is not None]
+    shown = []
+    for row in (*clean, *(row for pair in chosen_pairs(sweep) for row in pair)):
+        pixels = original
+        if distorted is not None and row.id in distorted:
+            pixels = cv2.resize(distorted[row.id], (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        shown.append(_overlay(store, row, image_id, pixels, names))
+    return Strip(f"Image {image_id} ({path.name})", len(clean), shown)
+
+
+def _overlay(store: Store, row: Row, image_id: int, pixels: Image, names: Mapping[str, str]) -> Picture:
+    title = label(row)
+    try:
+        detections = store.result(row.seeds[0].run, image_id).detections
+    except NotFoundError:
+        return picture(pixels, title, row.domain, "not evaluated")
+    drawn = png_pixels(draw(pixels, detections, names, THRESHOLD))
+    found = len(_shown(detections))
+    return picture(drawn, title, row.domain, f"{found} object{'' if found == 1 else 's'} found")
+
+
+def _shown(detections: Sequence[Any]) -> list[Any]:
+    return [one for one in detections if one["score"] >= THRESHOLD]
+
+
+def plane_strips(planes: Mapping[str, Mapping[str, npt.NDArray[np.uint8]]], levels: Sequence[str]) -> list[Strip]:
+    """Packed planes of one image, clean and distorted.
+
+    Args:
+        planes: 8-bit planes by level, by condition.
+        levels: which to show, finest first.
+
+    Returns:
+        A strip of whole planes, and one with a corner of the first level close up.
+    """
+    whole, corners = [], []
+    for title, by_level in planes.items():
+        for level in levels:
+            height, width = by_level[level].shape
+            whole.append(picture(by_level[level], title, note=f"{level}, {width}×{height}", width=320))
+        plane = by_level[levels[0]]
+        corner = np.ascontiguousarray(plane[: plane.shape[0] // 8, : plane.shape[1] // 8])
+        corners.append(picture(corner, title, note="channels 0, 1, 16 and 17"))
+    caption = "Planes as they cross the link: 256 channels as 16×16 tiles, p2 above p5"
+    return [
+        Strip(caption, len(levels), whole),
+        Strip(f"A corner of {levels[0]}: four channels close up", 1, corners),
+    ]

@@ -1,0 +1,47 @@
+"""The report as one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from featlink.report.figure import Figure
+from featlink.report.gallery import Strip
+from featlink.report.page import Page
+from featlink.report.table import Table
+
+
+def render(page: Page) -> str:
+    """A page as HTML, with style, script, plots' library and pictures in it."""
+    plots = any(isinstance(block, Figure) for section in page.sections for block in section.blocks)
+    library = get_plotlyjs() if plots else ""
+    html: str = _template().render(page=page, style=_asset("style.css"), script=_asset("script.js"), plotly=library)
+    return html
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["breakable"] = _breakable
+    environment.tests |= {kind.__name__.lower(): _is(kind) for kind in (Table, Figure, Strip)}
+    return environment.get_template("report.html")
+
+
+def _is(kind: type) -> Any:
+    return lambda block: isinstance(block, kind)
+
+
+def _breakable(text: str) -> Markup:
+    """Text that may break before a distortion's parameters."""
+    return Markup("(<wbr>").join(text.split("("))
+
+
+def _asset(name: str) -> str:
+    return (files("featlink.report") / "assets" / name).read_text(encoding="utf-8")

@@ -1,0 +1,103 @@
+"""A finished sweep, with what every part of the report asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from featlink import results
+from featlink.results import Row
+from shared.conditions.language import Condition, parse
+
+DOMAINS = ("feature", "image")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's rows and manifest.
+
+    Attributes:
+        folder: the sweep's output folder.
+        rows: one a condition.
+        manifest: what was run.
+    """
+
+    folder: Path
+    rows: list[Row]
+    manifest: dict[str, Any]
+
+    @cached_property
+    def kind(self) -> str:
+        """Which AP the report leads with: ``segm``, as the paper, or ``bbox`` of a box-only model."""
+        return "segm" if self.rows and all(row.segm is not None for row in self.rows) else "bbox"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The APs there are, the leading one first."""
+        return ("segm", "bbox") if self.kind == "segm" else ("bbox",)
+
+    @cached_property
+    def by_id(self) -> dict[str, Row]:
+        """Rows by id."""
+        return {row.id: row for row in self.rows}
+
+    def clean(self, domain: str) -> Row | None:
+        """The undistorted run of a domain, if the sweep has it."""
+        return self.by_id.get(f"clean.{domain}")
+
+    def ap(self, row: Row, kind: str | None = None, metric: str = "AP") -> float | None:
+        """A row's AP in 0..1.
+
+        Args:
+            row: of this sweep.
+            kind: ``segm`` or ``bbox``; default: the leading one.
+            metric: one of COCO's 12.
+        """
+        scores = row.segm if (kind or self.kind) == "segm" else row.bbox
+        return None if scores is None else scores.get(metric)
+
+    def retention(self, row: Row, kind: str | None = None, metric: str = "AP") -> float | None:
+        """AP over the AP of the undistorted run of the same domain; None where there is none or it is 0."""
+        clean = self.clean(row.domain)
+        reference = None if clean is None else self.ap(clean, kind, metric)
+        ap = self.ap(row, kind, metric)
+        return None if ap is None or not reference else ap / reference
+
+    def twins(self) -> list[tuple[Row, Row]]:
+        """Pairs of a feature and an image row under the same distortions (options may differ); not the clean ones."""
+        by_chain: dict[str, dict[str, Row]] = {domain: {} for domain in DOMAINS}
+        for row in self.rows:
+            if not row.clean:
+                by_chain[row.domain].setdefault(label(row).partition(" @ ")[0], row)
+        features, images = by_chain["feature"], by_chain["image"]
+        return [(row, images[chain]) for chain, row in features.items() if chain in images]
+
+
+def open_sweep(folder: Path) -> Sweep:
+    """Read a sweep's output folder.
+
+    Raises:
+        CommandError: its results or its manifest cannot be read.
+    """
+    return Sweep(folder, results.load(folder), results.load_manifest(folder))
+
+
+def condition_of(row: Row) -> Condition:
+    """A row's condition."""
+    return parse(row.condition, "image" if row.domain == "image" else "feature")
+
+
+def label(row: Row) -> str:
+    """A row's distortions as short text: its condition without domain and seed, or ``clean``.
+
+    Example:
+        >>> from featlink.results import Row
+        >>> label(Row("x", "image: vvenc(qp=40) @ at=original, seed=2", "image", 1, {}, None, 8, 1, {}, {}, []))
+        'vvenc(qp=40) @ at=original'
+    """
+    if row.clean:
+        return "clean"
+    condition = condition_of(row)
+    return str(condition.model_copy(update={"seed": 0})).partition(":")[2].strip()

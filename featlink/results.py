@@ -1,0 +1,128 @@
+"""What a sweep found: one row a condition, as ``results.json`` and ``results.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from featlink.errors import CommandError
+from featlink.files import replace
+
+Scores = dict[str, float | None]
+
+RESULTS = "results.json"
+MANIFEST = "manifest.json"
+
+
+class SeedResult(msgspec.Struct, frozen=True):
+    """A condition's figures under one seed.
+
+    Attributes:
+        seed: of the condition's random distortions.
+        run: id of the run in the sweep's database, whose detections these are.
+        bbox: the 12 COCO numbers of boxes in 0..1, by name (:data:`cloud.evaluation.METRICS`).
+        segm: of masks; None for a box-only model.
+        bits_per_image: mean of what crossed the link.
+        bpp: all bits over all original pixels.
+        fidelity: means by metric: psnr_f, ssim_f, spearman_f, psnr_i, ssim_i; None where infinite (nothing changed).
+        timings: mean milliseconds by stage.
+    """
+
+    seed: int
+    run: str
+    bbox: Scores
+    segm: Scores | None
+    bits_per_image: float
+    bpp: float
+    fidelity: dict[str, float | None]
+    timings: dict[str, float | None]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One condition of a sweep; figures over seeds are medians, each for itself.
+
+    Attributes:
+        id: the condition's name, ``clean.feature`` or ``clean.image``, or its text where it has no name.
+        condition: text form (seed of the first of ``seeds``).
+        domain: ``feature`` or ``image``.
+        images: how many were evaluated.
+        bbox, segm, bits_per_image, bpp, fidelity, timings: as in :class:`SeedResult`.
+        seeds: one entry a seed; a condition without random distortions has one.
+    """
+
+    id: str
+    condition: str
+    domain: str
+    images: int
+    bbox: Scores
+    segm: Scores | None
+    bits_per_image: float
+    bpp: float
+    fidelity: dict[str, float | None]
+    timings: dict[str, float | None]
+    seeds: list[SeedResult]
+
+    @property
+    def clean(self) -> bool:
+        """Whether it is the undistorted run of its domain, which retention is relative to."""
+        return self.id == f"clean.{self.domain}"
+
+
+def save(rows: Sequence[Row], folder: Path) -> None:
+    """Write ``results.json`` (everything) and ``results.csv`` (a line a row, without the seeds).
+
+    Raises:
+        CommandError: they cannot be written.
+    """
+    replace(folder / RESULTS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+    flat = [_flat(row) for row in rows]
+    columns = dict.fromkeys(name for line in flat for name in line)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(columns))
+    writer.writeheader()
+    writer.writerows(flat)
+    replace(folder / "results.csv", table.getvalue().encode())
+
+
+def load(folder: Path) -> list[Row]:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        CommandError: there is no such file, or it is not a sweep's results.
+    """
+    try:
+        return msgspec.json.decode((folder / RESULTS).read_bytes(), type=list[Row])
+    except OSError as error:
+        raise CommandError(f"{folder / RESULTS}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise CommandError(f"{folder / RESULTS} is not a sweep's results: {error}") from None
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """Read a sweep's ``manifest.json``: what was run, with which versions, weights, data, seeds, machine.
+
+    Raises:
+        CommandError: there is no such file, or it is not JSON.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise CommandError(f"{folder / MANIFEST}: {error.strerror}") from None
+    except ValueError as error:
+        raise CommandError(f"{folder / MANIFEST} is not JSON: {error}") from None
+    return manifest
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {"id": row.id, "condition": row.condition, "domain": row.domain, "images": row.images}
+    for kind, scores in (("bbox", row.bbox), ("segm", row.segm)):
+        line.update({f"{kind}_{name}": value for name, value in (scores or {}).items()})
+    line.update({"bits_per_image": row.bits_per_image, "bpp": row.bpp, **row.fidelity})
+    line.update({f"{stage}_ms": value for stage, value in row.timings.items()})
+    return line

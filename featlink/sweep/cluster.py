@@ -1,0 +1,189 @@
+"""The ``ray`` engine: images spread over workers, on this machine or on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from featlink.errors import CommandError
+from featlink.sweep.engine import Identity, Outcome, Task
+from shared.conditions.language import Condition
+from shared.detector.config import ModelConfig
+from shared.errors import FeatlinkError
+
+if TYPE_CHECKING:  # an optional dependency, and a slow one
+    from featlink.sweep.local import LocalEngine
+
+_log = logging.getLogger(__name__)
+
+_LOSSES = 3
+"""Workers that one image may cost; more, and it is the image."""
+_OBJECT_STORE = 256 << 20
+"""Bytes; a picture's file and its detections are all that goes through it."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the workers run.
+
+    Attributes:
+        workers: how many, each with the model.
+        address: of a Ray cluster whose nodes see the weights under the same path; None starts one here.
+    """
+
+    workers: int
+    address: str | None = None
+
+
+class _Worker:
+    """Ray's actor: a ``local`` engine."""
+
+    def __init__(self, config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> None:
+        self._arguments = config, conditions, fidelity
+        self._engine: LocalEngine | None = None
+
+    def open(self) -> Identity:
+        """Load the model. Not done by the constructor, whose errors Ray does not hand on as they are."""
+        return self._load().identity
+
+    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
+        """See :meth:`featlink.sweep.local.LocalEngine.image`."""
+        yield from self._load().image(image_id, data, wanted)
+
+    def _load(self) -> LocalEngine:
+        from featlink.sweep.local import build_local
+
+        if self._engine is None:
+            self._engine = build_local(*self._arguments)
+        return self._engine
+
+
+@dataclass
+class _Share:
+    """What a worker is at."""
+
+    worker: Any
+    task: Task
+    missing: list[int]
+
+
+class RayEngine:
+    """Gives each worker one image at a time, and what a lost worker had not answered to another.
+
+    Results are those of the ``local`` engine. A context manager; leaving it stops the workers.
+
+    Args:
+        config: the model; ``threads`` are each worker's, 0 shares the cluster's cores out.
+        conditions: by index.
+        fidelity: measure it.
+        cluster: where.
+
+    Raises:
+        CommandError: Ray is not installed, cannot be reached, or has fewer cores than asked for.
+        ModelError: the weights cannot be had.
+    """
+
+    def __init__(self, config: ModelConfig, conditions: Sequence[Condition], fidelity: bool, cluster: Cluster) -> None:
+        self._ray = _import_ray()
+        self._start(cluster, config.threads)
+        try:
+            cores = int(self._ray.cluster_resources().get("CPU", 0))
+            threads = config.threads or max(1, cores // cluster.workers)
+            if cluster.workers * threads > cores:
+                raise CommandError(f"{cluster.workers} workers of {threads} threads need more than Ray's {cores} cores")
+            self._arguments = replace(config, threads=threads), tuple(conditions), fidelity
+            self._remote = self._ray.remote(num_cpus=threads, max_restarts=0)(_Worker)
+            self._workers = [self._new_worker() for _ in range(cluster.workers)]
+            identities = {self._answer(worker.open.remote()) for worker in self._workers}
+            if len(identities) != 1:
+                raise CommandError("the cluster's nodes have different weights under the same path")
+            [self._identity] = identities
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers, and the cluster if it was started here."""
+        self._ray.shutdown()
+
+    @property
+    def identity(self) -> Identity:
+        """Which network the workers run."""
+        identity: Identity = self._identity
+        return identity
+
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+        """See :class:`featlink.sweep.engine.Engine`."""
+        source = iter(tasks)
+        again: deque[Task] = deque()
+        losses: Counter[int] = Counter()
+        idle = deque(self._workers)
+        busy: dict[Any, _Share] = {}
+        while True:
+            while idle and (task := again.popleft() if again else next(source, None)):
+                stream = self._begin(idle[0], task)
+                busy[stream] = _Share(idle.popleft(), task, list(task.wanted))
+            if not busy:
+                return
+            [stream], _ = self._ray.wait(list(busy), num_returns=1)
+            share = busy[stream]
+            try:
+                outcome: Outcome = self._answer(next(stream))
+            except StopIteration:
+                idle.append(busy.pop(stream).worker)
+            except self._ray.exceptions.RayActorError:
+                del busy[stream]
+                losses[share.task.image_id] += 1
+                if losses[share.task.image_id] == _LOSSES:
+                    raise CommandError(f"image {share.task.image_id} ended {_LOSSES} workers; giving up") from None
+                _log.warning("a worker was lost; image %d goes to another", share.task.image_id)
+                again.append(replace(share.task, wanted=tuple(share.missing)))
+                self._workers[self._workers.index(share.worker)] = fresh = self._new_worker()
+                idle.append(fresh)
+            else:
+                share.missing.remove(outcome.index)
+                yield outcome
+
+    def _begin(self, worker: Any, task: Task) -> Any:
+        method = worker.image.options(num_returns="streaming")
+        return method.remote(task.image_id, task.picture.read_bytes(), task.wanted)
+
+    def _new_worker(self) -> Any:
+        return self._remote.remote(*self._arguments)
+
+    def _answer(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, FeatlinkError):
+                raise error.cause from None
+            raise
+
+    def _start(self, cluster: Cluster, threads: int) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray would report its use to its makers
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if cluster.address is None:
+            cores = max(os.cpu_count() or 1, cluster.workers * max(1, threads))
+            quiet |= {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        try:
+            self._ray.init(address=cluster.address or "local", **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise CommandError(f"Ray: {str(error).splitlines()[0]}") from None
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise CommandError("the ray engine needs Ray: pip install -e '.[ray]' in Featlink's folder") from None
+    return ray

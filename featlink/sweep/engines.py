@@ -1,0 +1,66 @@
+"""Make the engine that is asked for, with what it needs around it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from featlink.sweep.engine import Engine
+from featlink.sweep.options import Options
+from shared.conditions.language import Condition
+from shared.detector.config import ModelConfig
+
+
+@contextlib.contextmanager
+def open_engine(options: Options, conditions: Sequence[Condition], example: Path) -> Iterator[Engine]:
+    """Start the engine of a sweep, and stop it at the end.
+
+    Args:
+        options: of the sweep.
+        conditions: by index.
+        example: any picture.
+
+    Raises:
+        FeatlinkError: it cannot be started.
+    """
+    if options.engine == "http":
+        from featlink.client import Client
+        from featlink.sweep.http import HttpEngine
+
+        with _edge(options) as edge, Client(edge, edge) as client:
+            yield HttpEngine(client, conditions, options.fidelity, example.read_bytes())
+    elif options.engine == "ray":
+        from featlink.sweep.cluster import Cluster, RayEngine
+
+        cluster = Cluster(options.workers, options.ray_address)
+        with RayEngine(options.config, conditions, options.fidelity, cluster) as engine:
+            yield engine
+    else:
+        from featlink.sweep.local import build_local  # torch takes seconds to import
+
+        yield build_local(options.config, conditions, options.fidelity)
+
+
+@contextlib.contextmanager
+def _edge(options: Options) -> Iterator[str]:
+    """The URL of the edge given, or of one that is started here."""
+    from featlink.launcher import Stack, free_ports
+
+    if options.edge is not None:
+        yield options.edge
+        return
+    ports = free_ports()
+    with (
+        tempfile.TemporaryDirectory(prefix="featlink-") as folder,  # the sweep keeps its runs itself
+        (options.out / "services.log").open("w") as log,
+        Stack(ports, _settings(options.config, Path(folder)), lambda name, line: print(name, line, file=log)) as stack,
+    ):
+        stack.wait_ready()
+        yield ports.edge_url
+
+
+def _settings(config: ModelConfig, folder: Path) -> dict[str, str]:
+    settings = {name: str(value) for name, value in vars(config).items() if value is not None}
+    return settings | {"database_url": f"sqlite:///{folder}/runs.sqlite"}

@@ -1,0 +1,175 @@
+"""``manifest.json``: what a sweep is, which its output folder must not change, and what it was made with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from cloud import coco
+from cloud.coco import GroundTruth
+from featlink.dataset import Dataset
+from featlink.errors import CommandError
+from featlink.files import replace
+from featlink.results import MANIFEST, load_manifest
+from featlink.sweep.engine import Identity
+from featlink.sweep.plan import Entry
+from shared.conditions.language import parse
+from shared.detector.config import ModelConfig
+
+_LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pycocotools")
+_SAME = ("dataset.digest", "model", "conditions", "fidelity")
+"""What must not change under one folder. The engine, its threads, the limit and the shard may."""
+_BY_CALL = ("featlink", "command", "engine", "versions", "machine")
+"""What may differ from call to call, and is kept of each."""
+_FREE = ("model.weights", "model.threads")
+"""The weights' path and the number of threads may; the weights' identity may not."""
+
+
+def describe(
+    dataset: Dataset,
+    truth: GroundTruth,
+    config: ModelConfig,
+    identity: Identity,
+    rows: Sequence[Entry],
+    fidelity: bool,
+    how: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A sweep's manifest as it starts.
+
+    Args:
+        dataset: what is evaluated.
+        truth: its ground truth.
+        config: the network.
+        identity: the network as the engine has it.
+        rows: the conditions.
+        fidelity: whether it is measured.
+        how: what may change from call to call: engine, workers, limit, shard.
+    """
+    model = {name: value for name, value in vars(config).items() if name not in ("model", "weights")}
+    return {
+        "featlink": version("featlink") if _installed("featlink") else "not installed",
+        "created": now(),
+        "finished": None,
+        "command": sys.argv,
+        "dataset": {
+            "name": dataset.name,
+            "folder": str(dataset.annotations.parent.parent.resolve()),
+            "digest": dataset_digest(dataset, truth),
+            "images": len(dataset.images),
+        },
+        "model": {"name": identity.model, "weights": config.weights, "identity": identity.weights, **model},
+        "conditions": {row.id: {"text": str(row.condition), "seeds": list(row.seeds)} for row in rows},
+        "fidelity": fidelity,
+        "engine": dict(how),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in _LIBRARIES if _installed(name)},
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+    }
+
+
+def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Write a manifest, unless the folder has that of another sweep.
+
+    Returns:
+        The manifest, with the creation date of the sweep that is continued; ``before`` lists what was otherwise in
+        earlier calls, e.g. the versions of libraries.
+
+    Raises:
+        CommandError: the folder holds another sweep; the message names the first difference. Or it cannot be written.
+    """
+    if (folder / MANIFEST).exists():
+        earlier = load_manifest(folder)
+        refuse_other(earlier, manifest, str(folder))
+        before = list(earlier.get("before", []))
+        if changed := {name: earlier[name] for name in _BY_CALL if name in earlier and earlier[name] != manifest[name]}:
+            before.append({"until": manifest["created"], **changed})
+        manifest = {**manifest, "created": earlier.get("created", manifest["created"]), "before": before}
+    write(folder, manifest)
+    return manifest
+
+
+def refuse_other(earlier: Mapping[str, Any], manifest: Mapping[str, Any], where: str) -> None:
+    """Compare what must be the same.
+
+    Raises:
+        CommandError: something is not; names it.
+    """
+    old, new = _fixed(earlier), _fixed(manifest)
+    for key in [*old, *new]:
+        if old.get(key) != new.get(key):
+            there, here = (str(side[key]) if key in side else "nothing" for side in (old, new))
+            raise CommandError(
+                f"{where} holds another sweep: {key} is {there} there, {here} here; choose another --out"
+            )
+
+
+def rows_of(manifest: Mapping[str, Any]) -> list[Entry]:
+    """The conditions that a manifest names."""
+    return [
+        Entry(name, parse(condition["text"]), tuple(condition["seeds"]))
+        for name, condition in manifest["conditions"].items()
+    ]
+
+
+def write(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write ``manifest.json``.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    replace(folder / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+
+
+def dataset_digest(dataset: Dataset, truth: GroundTruth) -> str:
+    """SHA-256 of the ground truth and of every picture's name and content."""
+    digest = hashlib.sha256(coco.dump(truth))
+    for image_id, path in sorted(dataset.images.items()):
+        digest.update(f"{image_id} {path.name} {xxhash.xxh3_128_hexdigest(path.read_bytes())}\n".encode())
+    return digest.hexdigest()
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    flat = _flat(manifest)
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in _FREE and any(key == same or key.startswith(same + ".") for same in _SAME)
+    }
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    lines: dict[str, Any] = {}
+    for key, item in value.items():
+        lines |= _flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
+    return lines
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

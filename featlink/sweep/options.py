@@ -1,0 +1,113 @@
+"""What a sweep is asked to do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from featlink.errors import CommandError
+from shared.detector.config import ModelConfig
+
+EngineName = Literal["local", "http", "ray"]
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Options:
+    """A sweep as asked for.
+
+    Attributes:
+        dataset: its folder.
+        config: the network.
+        conditions: as :func:`featlink.sweep.plan.make_plan` takes them.
+        out: the output folder.
+        seeds: of conditions with random distortions.
+        fidelity: measure it.
+        engine: what computes.
+        limit: only so many images, the first ones; None for all.
+        shard: (i, n): only every n-th of those, from the i-th on, counted from 0.
+        time_budget: seconds after which to stop; None for no end.
+        edge: ``http``: URL of a running deployment's edge; None starts one.
+        workers: ``ray``: how many.
+        ray_address: ``ray``: of a cluster; None starts one here.
+    """
+
+    dataset: Path
+    config: ModelConfig
+    conditions: tuple[str, ...]
+    out: Path
+    seeds: tuple[int, ...] = (0,)
+    fidelity: bool = True
+    engine: EngineName = "local"
+    limit: int | None = None
+    shard: tuple[int, int] = (0, 1)
+    time_budget: float | None = None
+    edge: str | None = None
+    workers: int = 2
+    ray_address: str | None = None
+
+    @property
+    def how(self) -> dict[str, object]:
+        """What may change from call to call, for the manifest."""
+        how: dict[str, object] = {
+            "name": self.engine,
+            "threads": self.config.threads,
+            "limit": self.limit,
+            "shard": f"{self.shard[0]}/{self.shard[1]}",
+        }
+        if self.engine == "http":
+            how["edge"] = self.edge
+        if self.engine == "ray":
+            how |= {"workers": self.workers, "address": self.ray_address}
+        return how
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from text.
+
+    Raises:
+        CommandError: not different numbers from 0 to 2³² - 1.
+
+    Example:
+        >>> read_seeds("0, 1,2")
+        (0, 1, 2)
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) < 2**32 for part in parts) or len({*map(int, parts)}) < len(parts):
+        raise CommandError(f"seeds are different numbers with commas between, such as 0,1,2, not {text!r}")
+    return tuple(map(int, parts))
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """A shard from text.
+
+    Raises:
+        CommandError: not i/n with i < n.
+
+    Example:
+        >>> read_shard("0/4")
+        (0, 4)
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise CommandError(f"a shard is i/n with i from 0 to n - 1, such as 0/4, not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def read_time(text: str) -> float:
+    """Seconds from text.
+
+    Raises:
+        CommandError: not a number with s, m or h, or without.
+
+    Example:
+        >>> read_time("90"), read_time("1.5h")
+        (90.0, 5400.0)
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise CommandError(f"a time is a number of seconds, or with m or h of minutes or hours, not {text!r}")
+    return float(match[1]) * _SECONDS[match[2]]

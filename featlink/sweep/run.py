@@ -1,0 +1,147 @@
+"""Run a sweep: what is missing is computed, stored as it comes, and evaluated when it ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cloud import coco
+from cloud.coco import GroundTruth
+from featlink import results
+from featlink.dataset import Dataset, check_sizes, open_dataset
+from featlink.errors import CommandError
+from featlink.sweep import manifest as manifests
+from featlink.sweep.engine import Engine, Task
+from featlink.sweep.engines import open_engine
+from featlink.sweep.figures import write_figures
+from featlink.sweep.options import Options
+from featlink.sweep.plan import Entry, jobs, make_plan
+from featlink.sweep.records import Records
+from shared.errors import FeatlinkError
+
+_SPEED_WINDOW_S = 1800
+"""What the progress bar's speed is taken over: conditions differ in cost."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Attributes:
+        rows: one a condition; none if no image is complete yet.
+        why: ``complete``, ``time budget`` or ``interrupted``.
+    """
+
+    rows: list[results.Row]
+    why: str
+
+
+def run_sweep(options: Options, console: Console) -> SweepResult:
+    """Run what a sweep lacks, and write its results.
+
+    Args:
+        options: the sweep.
+        console: shows the progress.
+
+    Raises:
+        FeatlinkError: it cannot begin or go on; what was stored is kept, and evaluated.
+    """
+    data = open_dataset(options.dataset)
+    truth = coco.parse(data.annotations.read_bytes())
+    rows = make_plan(options.conditions, options.seeds)
+    planned = jobs(rows)
+    images = _chosen(data, options)
+    with locked(options.out), contextlib.ExitStack() as stack:
+        with console.status("starting"):
+            check_sizes(images, truth)
+            conditions = [job.condition for job in planned]
+            engine = stack.enter_context(open_engine(options, conditions, next(iter(images.values()))))
+        manifest = manifests.describe(data, truth, options.config, engine.identity, rows, options.fidelity, options.how)
+        manifest = manifests.begin(options.out, manifest)
+        records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
+        tasks = [Task(image_id, path, records.missing(image_id)) for image_id, path in images.items()]
+        try:
+            why = _compute(engine, [task for task in tasks if task.wanted], records, options.time_budget, console)
+        except FeatlinkError:
+            with contextlib.suppress(FeatlinkError):  # what failed first is what the caller has to know
+                finish(options.out, records, rows, truth, manifest, console)
+            raise
+        manifest["finished"] = manifests.now() if why == "complete" else None
+        return SweepResult(finish(options.out, records, rows, truth, manifest, console), why)
+
+
+def finish(
+    out: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth, manifest: dict[str, Any], console: Console
+) -> list[results.Row]:
+    """Evaluate a sweep's database and write everything but the database.
+
+    Raises:
+        CommandError: something cannot be written.
+    """
+    with console.status("evaluating"):
+        found = write_figures(out, records, rows, truth)
+    manifests.write(out, {**manifest, "images": len(records.complete())})
+    return found
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other sweeps out of a folder, which is made if missing. The lock ends with the process, however it ends.
+
+    Raises:
+        CommandError: another process has it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise CommandError(f"cannot write {folder}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"another sweep is running in {folder}") from None
+        yield
+
+
+def _chosen(data: Dataset, options: Options) -> dict[int, Path]:
+    first, step = options.shard
+    images = dict(list(data.images.items())[: options.limit][first::step])
+    if not images:
+        raise CommandError(f"shard {first}/{step} has none of the images")
+    return images
+
+
+def _compute(
+    engine: Engine, tasks: Sequence[Task], records: Records, time_budget: float | None, console: Console
+) -> str:
+    deadline = None if time_budget is None else time.monotonic() + time_budget
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    outcomes = engine.run(tasks)
+    try:
+        with Progress(*columns, console=console, speed_estimate_period=_SPEED_WINDOW_S) as progress:
+            bar = progress.add_task("image × condition", total=sum(len(task.wanted) for task in tasks))
+            for outcome in outcomes:
+                records.add(outcome)
+                progress.advance(bar)
+                if deadline is not None and time.monotonic() >= deadline and not progress.finished:
+                    return "time budget"
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        outcomes.close()
+    return "complete"

@@ -1,0 +1,1 @@
+"""Conditions: their language, their names, and the steps they are made of."""

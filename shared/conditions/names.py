@@ -1,0 +1,73 @@
+"""Conditions that have a name: the rows of the paper's Tables 1–5, and those it lacks for a fair comparison.
+
+A name stands wherever a condition's text does. Names are stable: results refer to them. This is plain text and knows
+nothing of what it says; :func:`shared.conditions.language.parse` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_BLURS = (
+    ("feature", "1", 21),
+    ("image", "1", 21),
+    ("feature", "1", 5),
+    ("feature", "1.5", 21),
+    ("image", "1.5", 21),
+    ("feature", "1.5", 5),
+    ("feature", "3", 21),
+    ("image", "3", 21),
+    ("feature", "3", 5),
+)
+_DOMAINS = ("feature", "image")
+_EQUAL_SIGMAS = ("16", "34.6", "43.7")
+"""What the PSNR[I] of the paper's image rows (24.06, 17.35, 15.33 dB) says its "σ = 1, 3, 5" were: 255/10^(PSNR/20)."""
+
+
+def _paper() -> Iterator[tuple[str, str]]:
+    for domain, sigma, window in _BLURS:
+        name = f"paper.table1.{domain}.sigma{sigma}-window{window}"
+        yield name, f"{domain}: gaussian_blur(sigma={sigma}, window={window})"
+    rows = (
+        ("table2", "gaussian_noise", "sigma", (1, 3, 5)),
+        ("table3", "resize", "factor", (2, 4, 8)),
+        ("table4", "quantize", "bits", (8, 4, 2)),
+        ("table5", "vvenc", "qp", (32, 40, 47)),
+    )
+    for table, step, parameter, values in rows:
+        for value in values:
+            for domain in _DOMAINS:
+                yield f"paper.{table}.{domain}.{parameter}{value}", f"{domain}: {step}({parameter}={value})"
+
+
+def _equal() -> Iterator[tuple[str, str]]:
+    for sigma in _EQUAL_SIGMAS:
+        for domain in _DOMAINS:
+            yield f"equal.table2.{domain}.sigma{sigma}", f"{domain}: gaussian_noise(sigma={sigma})"
+
+
+NAMED: dict[str, str] = dict([*_paper(), *_equal()])
+"""Text form by name: 33 rows ``paper.tableN.…`` and the equal-noise rows ``equal.table2.…``."""
+
+
+def select(names: str) -> dict[str, str]:
+    """The named conditions under one or more names joined by ``+``.
+
+    Args:
+        names: whole names or their beginnings up to a dot: ``paper``, ``paper.table3``, ``paper+equal``.
+
+    Returns:
+        Text form by name, in the tables' order; empty if a part names none.
+
+    Example:
+        >>> len(select("paper")), list(select("paper.table4.image"))[-1]
+        (33, 'paper.table4.image.bits2')
+    """
+    parts = [part.strip() for part in names.split("+")]
+    chosen = {name: text for name, text in NAMED.items() if any(_under(part, name) for part in parts)}
+    complete = all(any(_under(part, name) for name in chosen) for part in parts)
+    return chosen if complete else {}
+
+
+def _under(part: str, name: str) -> bool:
+    return bool(part) and (name == part or name.startswith(part + "."))

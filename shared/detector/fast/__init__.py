@@ -1,0 +1,1 @@
+"""The fast profile: the same network with other implementations of its expensive parts."""

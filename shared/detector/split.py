@@ -1,0 +1,248 @@
+"""torchvision's detectors, split between edge and cloud.
+
+``GeneralizedRCNN.forward`` is transform → backbone → rpn → roi_heads → postprocess. The edge calls
+:meth:`SplitModel.pyramid` (the first two), the cloud :meth:`SplitModel.detect` (the rest).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from shared.detector.config import ModelConfig, Profile
+from shared.detector.detections import Detections
+from shared.detector.weights import Checkpoint, load_checkpoint
+from shared.errors import ModelError
+from shared.frames.pyramid import LEVELS, Image, Pyramid, Sizes
+
+_CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
+_KEYS = ("0", "1", "2", "3", "pool")
+"""torchvision's names of p2..p6."""
+
+
+class SplitModel:
+    """A torchvision detector whose two halves can run apart.
+
+    Args:
+        network: in eval mode.
+        name: its architecture.
+        weights: identity of its weights.
+        profile: the numerics it was prepared for.
+        categories: name of each label, background first.
+    """
+
+    def __init__(
+        self, network: GeneralizedRCNN, name: str, weights: str, profile: Profile, categories: Sequence[str]
+    ) -> None:
+        self.network = network
+        self.name = name
+        self.weights = weights
+        self.profile = profile
+        self.categories = categories
+
+    @torch.inference_mode()
+    def pyramid(self, image: Image) -> Pyramid:
+        """The edge's half: image to p2..p6.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+
+        Returns:
+            The pyramid, each level (256, H, W) C-contiguous.
+        """
+        batch, sizes = self._prepare(image)
+        return Pyramid(self._levels(batch), sizes)
+
+    @torch.inference_mode()
+    def detect(self, pyramid: Pyramid) -> Detections:
+        """The cloud's half: p2..p6 to detections.
+
+        Args:
+            pyramid: levels (256, H, W) float32; not written to.
+        """
+        features = OrderedDict(
+            (key, torch.from_numpy(np.ascontiguousarray(pyramid.levels[level]))[None])
+            for key, level in zip(_KEYS, LEVELS, strict=True)
+        )
+        return self._heads(features, pyramid.sizes)
+
+    @torch.inference_mode()
+    def detect_image(self, image: Image) -> Detections:
+        """The whole network on an image: equal to :meth:`detect` of its :meth:`pyramid`.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+        """
+        batch, sizes = self._prepare(image)
+        return self._heads(self.network.backbone(batch), sizes)
+
+    @torch.inference_mode()
+    def pyramid_of_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Pyramid:
+        """Like :meth:`pyramid`, from pixels that already have the network input's size.
+
+        Args:
+            pixels: float32 RGB (3, h, w) in 0..255, (h, w) = ``sizes.resized``; before normalisation.
+            sizes: the image's sizes.
+        """
+        return Pyramid(self._levels(self._from_input(pixels, sizes)), sizes)
+
+    @torch.inference_mode()
+    def image_sizes(self, height: int, width: int) -> Sizes:
+        """The sizes torchvision's transform gives an image of (height, width) pixels."""
+        return self._transformed(torch.empty(3, height, width, device="meta"))[1]  # shapes alone: no memory, no time
+
+    def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
+        return self._transformed(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255))
+
+    def _transformed(self, image: Tensor) -> tuple[Tensor, Sizes]:
+        images, _ = self.network.transform([image])
+        _, height, width = image.shape
+        padded_height, padded_width = images.tensors.shape[-2:]
+        return images.tensors, Sizes((height, width), images.image_sizes[0], (padded_height, padded_width))
+
+    def _from_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Tensor:
+        transform = self.network.transform
+        tensor = transform.normalize(torch.from_numpy(pixels).div(255))
+        batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
+        return batch
+
+    def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        features = self.network.backbone(batch)
+        return {level: features[key][0].contiguous().numpy() for key, level in zip(_KEYS, LEVELS, strict=True)}
+
+    def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
+        network = self.network
+        if self.profile == "fast":  # RPN and RoIAlign would each bring the levels into this layout
+            features = {key: x.contiguous(memory_format=torch.channels_last) for key, x in features.items()}
+        # torchvision's pooler keeps the scales of the first image it saw; the split may not depend on order.
+        for pool in (network.roi_heads.box_roi_pool, network.roi_heads.mask_roi_pool):
+            if pool is not None:
+                pool.scales = None
+        # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
+        images = ImageList(torch.empty(1).expand(1, 3, *sizes.padded), [sizes.resized])
+        proposals, _ = network.rpn(images, features)
+        results, _ = network.roi_heads(features, proposals, [sizes.resized])
+        [result] = results
+        boxes = resize_boxes(result["boxes"], sizes.resized, sizes.original)
+        masks = result.get("masks")
+        return Detections(
+            boxes.numpy(),
+            result["scores"].numpy(),
+            result["labels"].numpy(),
+            None if masks is None else _MaskSequence(masks, boxes, sizes.original),
+        )
+
+
+class _MaskSequence(Sequence[npt.NDArray[np.float32]]):
+    """torchvision's ``postprocess`` of masks, one at a time: 100 masks at the image's size would be 120 MB and more."""
+
+    def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
+        self._masks = masks
+        self._boxes = boxes
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    @overload
+    def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[npt.NDArray[np.float32]]: ...
+
+    @torch.inference_mode()
+    def __getitem__(self, index: int | slice) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        one = paste_masks_in_image(self._masks[index][None], self._boxes[index][None], self._size)
+        pasted: npt.NDArray[np.float32] = one[0, 0].numpy()
+        return pasted
+
+
+def build(config: ModelConfig, heads: bool = True) -> SplitModel:
+    """Build a network and load its weights.
+
+    Args:
+        config: which network.
+        heads: False drops everything behind the backbone, which the edge never runs.
+
+    Raises:
+        ModelError: the weights cannot be had, or do not fit the architecture.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    checkpoint = load_checkpoint(config.weights, config.model)
+    network = _network(config, checkpoint).eval()
+    if not heads:
+        network.rpn = network.roi_heads = None
+    if config.profile == "fast":
+        from shared.detector.fast.accelerate import accelerate  # OpenVINO and Numba are loaded where they are used
+
+        accelerate(network, torch.get_num_threads())
+    return SplitModel(network, config.model, checkpoint.identity, config.profile, _categories(config.model, checkpoint))
+
+
+def _categories(model: str, checkpoint: Checkpoint) -> list[str]:
+    """COCO's names where the checkpoint has COCO's 91 labels, else their numbers."""
+    names: list[str] = get_model_weights(model)["COCO_V1"].meta["categories"]
+    count = len(checkpoint.state[_CLASSIFIER])
+    return names if count == len(names) else [str(label) for label in range(count)]
+
+
+def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
+    stated = checkpoint.metadata.get("architecture", config.model)
+    if stated != config.model:
+        raise ModelError(f"the weights are for {stated}, not {config.model}")
+    classifier = checkpoint.state.get(_CLASSIFIER)
+    if classifier is None or classifier.ndim != 2:
+        raise ModelError("the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor")
+    options: dict[str, int | float] = {"num_classes": len(classifier)}
+    for name in ("min_size", "max_size"):
+        size = getattr(config, name) or checkpoint.metadata.get(name)
+        if size is not None:
+            options[name] = _pixels(name, size)
+    given = {
+        "box_score_thresh": config.score_threshold,
+        "rpn_post_nms_top_n_test": config.proposals,
+        "box_detections_per_img": config.max_detections,
+    }
+    options |= {name: value for name, value in given.items() if value is not None}
+    network: GeneralizedRCNN = get_model(config.model, weights=None, weights_backbone=None, **options)
+    if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
+        # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
+        _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
+    try:
+        missing, unexpected = network.load_state_dict(checkpoint.state, strict=False)
+    except RuntimeError as error:  # a shape differs; the first line says only that something does
+        raise ModelError(f"the weights do not fit {config.model}: {str(error).splitlines()[1].strip()}") from None
+    if missing or unexpected:
+        odd = (missing or unexpected)[0]
+        raise ModelError(f"the weights do not fit {config.model}: {'no' if missing else 'unexpected'} {odd}")
+    return network
+
+
+def _pixels(name: str, size: int | str) -> int:
+    try:
+        return int(size)
+    except ValueError:
+        raise ModelError(f"the weights' metadata says {name} is {size!r}, which is no number of pixels") from None
+
+
+def _freeze_batch_norm(module: nn.Module, eps: float) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
+        else:
+            _freeze_batch_norm(child, eps)

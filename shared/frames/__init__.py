@@ -1,0 +1,1 @@
+"""What crosses the link: the pyramid, its samples and planes, the wire format."""

@@ -1,0 +1,187 @@
+"""Samples and planes: floats to t-bit samples and back (the paper's sections III-4 and III-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from shared.frames.bitstream import Samples, dtype_for
+from shared.frames.pyramid import Array
+
+TILES = 16
+"""A level's 256 channels fill a 16×16 grid of tiles, channel k at row k div 16, column k mod 16."""
+
+_BLOCK = 1 << 16
+_TINY = 1e-30  # 255 / _TINY still is a float32
+
+
+def level_range(level: Array, per: str = "level") -> npt.NDArray[np.float32]:
+    """The (m, M) that samples are mapped from.
+
+    Args:
+        level: shape (C, H, W).
+        per: ``level`` for one pair, ``channel`` for one a channel.
+
+    Returns:
+        float32 array (1, 2) or (C, 2).
+
+    Raises:
+        ValueError: a value is NaN or infinite.
+
+    Example:
+        >>> level_range(np.array([[[1, 3]], [[2, 5]]], np.float32), "channel").tolist()
+        [[1.0, 3.0], [2.0, 5.0]]
+    """
+    rows = level.reshape(1 if per == "level" else level.shape[0], -1)
+    ranges = np.stack([rows.min(axis=1), rows.max(axis=1)], axis=1)
+    if not np.isfinite(ranges).all():  # min and max carry NaN along
+        raise ValueError("features are not finite")
+    return ranges
+
+
+def quantize(level: Array, ranges: npt.NDArray[np.float32], bits: int) -> Samples:
+    """Map floats to t-bit samples, q = round((F - m)·(2^t - 1)/(M - m)).
+
+    Args:
+        level: shape (C, H, W), within ``ranges``.
+        ranges: float32 (1, 2) or (C, 2) of (m, M); where M = m every sample is 0.
+        bits: t in 1..16.
+
+    Returns:
+        Samples of the same shape, uint8 to 8 bits, uint16 above.
+    """
+    samples = np.empty(level.shape, dtype_for(bits))
+    for (low, high), rows, out in zip(ranges.tolist(), _rows(level, ranges), _rows(samples, ranges), strict=True):
+        if high == low:
+            out[...] = 0
+            continue
+        scale = ((1 << bits) - 1) / (high - low)
+        # float32 does for 8 bits, unless the range is a small part of the values: -low·scale would cancel
+        if bits <= 8 and high - low > max(-low, high, _TINY) / 8:
+            # one SIMD pass that multiplies, adds, rounds to nearest and saturates
+            cv2.convertScaleAbs(rows, dst=out, alpha=scale, beta=-low * scale)
+        else:
+            _quantize_exactly(rows, low, scale, out)
+    return samples
+
+
+def dequantize(samples: Samples, ranges: npt.NDArray[np.float32], bits: int) -> Array:
+    """Map t-bit samples back, F' = q·(M - m)/(2^t - 1) + m.
+
+    Args:
+        samples: shape (C, H, W).
+        ranges: as given to :func:`quantize`.
+        bits: t in 1..16.
+
+    Returns:
+        float32 array of the same shape.
+    """
+    level = np.empty(samples.shape, np.float32)
+    steps = np.arange(1 << bits) / ((1 << bits) - 1)
+    for (low, high), rows, out in zip(ranges.tolist(), _rows(samples, ranges), _rows(level, ranges), strict=True):
+        table = (steps * (high - low) + low).astype(np.float32)
+        if bits <= 8:
+            table = np.concatenate([table, np.repeat(table[-1:], 256 - len(table))])
+            cv2.LUT(rows, table, dst=out)
+        else:
+            np.take(table, rows, out=out)
+    return level
+
+
+def tile(level: npt.NDArray[Any], columns: int = TILES) -> npt.NDArray[Any]:
+    """Lay the 256 channels of a level out as one plane, channel k at row k div columns, column k mod columns.
+
+    Args:
+        level: shape (256, H, W).
+        columns: tiles side by side; a divisor of 256.
+
+    Returns:
+        Shape (256/columns·H, columns·W), contiguous.
+
+    Raises:
+        ValueError: not 256 channels.
+
+    Example:
+        >>> tile(np.zeros((256, 13, 17), np.uint8)).shape
+        (208, 272)
+    """
+    channels, height, width = level.shape
+    if channels != TILES**2:
+        raise ValueError(f"packing needs {TILES**2} channels, not {channels}")
+    rows = channels // columns
+    grid = level.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(grid).reshape(rows * height, columns * width)
+
+
+def untile(plane: npt.NDArray[Any], columns: int = TILES) -> npt.NDArray[Any]:
+    """Undo :func:`tile`.
+
+    Args:
+        plane: shape (256/columns·H, columns·W).
+        columns: as given to :func:`tile`.
+
+    Returns:
+        Shape (256, H, W), contiguous.
+
+    Raises:
+        ValueError: the plane is not such a grid.
+    """
+    height, width = plane.shape
+    rows = TILES**2 // columns
+    if height % rows or width % columns:
+        raise ValueError(f"plane of {plane.shape} is not a grid of {rows}×{columns} tiles")
+    grid = plane.reshape(rows, height // rows, columns, width // columns).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(grid).reshape(TILES**2, height // rows, width // columns)
+
+
+def stack(levels: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Lay all levels out as one plane: p2 in 16 columns, p3 in 32, and so on, one under the other.
+
+    Args:
+        levels: name to (256, H, W), finest first, each half the size of the one before (rounded up).
+
+    Returns:
+        One plane as wide as the widest grid; narrower ones are extended by their last column.
+
+    Example:
+        >>> stack({"p2": np.zeros((256, 8, 12), np.uint8), "p3": np.zeros((256, 4, 6), np.uint8)}).shape
+        (160, 192)
+    """
+    planes = [tile(level, TILES << i) for i, level in enumerate(levels.values())]
+    width = max(plane.shape[1] for plane in planes)
+    return np.concatenate([np.pad(plane, ((0, 0), (0, width - plane.shape[1])), "edge") for plane in planes])
+
+
+def unstack(plane: npt.NDArray[Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, npt.NDArray[Any]]:
+    """Undo :func:`stack`.
+
+    Args:
+        plane: the stacked plane.
+        shapes: name to (256, H, W), in the order they were stacked.
+    """
+    levels: dict[str, npt.NDArray[Any]] = {}
+    top = 0
+    for i, (name, (channels, height, width)) in enumerate(shapes.items()):
+        columns = TILES << i
+        bottom = top + channels // columns * height
+        levels[name] = untile(plane[top:bottom, : columns * width], columns)
+        top = bottom
+    return levels
+
+
+def _quantize_exactly(rows: npt.NDArray[Any], low: float, scale: float, out: npt.NDArray[Any]) -> None:
+    """In float64, some rows at a time: new memory for a whole level would cost more than the arithmetic."""
+    step = max(1, _BLOCK // rows.shape[1])
+    for start in range(0, len(rows), step):
+        block = np.subtract(rows[start : start + step], low, dtype=np.float64)
+        block *= scale
+        out[start : start + step] = np.rint(block, out=block)
+
+
+def _rows(array: npt.NDArray[np.generic], ranges: npt.NDArray[np.float32]) -> npt.NDArray[np.generic]:
+    """View (C, H, W) as one 2-D array per range pair: (1, C, H·W) or (C, H, W)."""
+    return array.reshape(1, array.shape[0], -1) if len(ranges) == 1 else array

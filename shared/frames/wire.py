@@ -1,0 +1,370 @@
+"""The frame: one image's tensors and what the receiver must know, as bytes.
+
+Layout (all little-endian)::
+
+    magic "FEATLINK" | version u16 | zero u16 | header bytes u32 | header xxh3-64 u64
+    msgpack header   | zero padding to 64
+    buffer 0         | zero padding to 64 | buffer 1 | ...
+
+Buffers stand in the header's order; their sizes follow from shape, dtype and bits, so nothing in
+the header can contradict the byte count. Every byte of a frame is covered by a comparison or a
+checksum. A tensor quantised to t bits is stored as a dense t-bit stream (:mod:`shared.frames.bitstream`):
+the length of a frame *is* the bits that cross the link.
+
+A frame is a pure function of image, model and condition: timings and the run it is for travel beside
+it (:mod:`shared.frames.report`), because a real link would not carry them and bits must not depend on them.
+
+Reading copies no buffer, and checks every limit before it allocates anything.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from shared.errors import FrameError
+from shared.frames import bitstream
+from shared.frames.pyramid import LEVELS, Sizes
+
+MEDIA_TYPE = "application/vnd.featlink.frame"
+MAGIC = b"FEATLINK"
+VERSION = 1
+ALIGN = 64
+_PREFIX = struct.Struct("<8sHHIQ")
+PREFIX_BYTES = _PREFIX.size
+_MAX_SIDE = 65535
+
+_DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "uint8", "uint16")}
+IMAGE = "image"
+REFERENCE = "reference"
+"""The clean picture, uint8 at its original size, beside a distorted one: for measuring, no part of what is counted."""
+
+_NAMES = {"feature": LEVELS, "image": (IMAGE, REFERENCE)}
+"""What each domain sends."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a reader accepts at most; the largest torchvision pyramid (1333×1333) is 152 MB."""
+
+    frame_bytes: int = 256 << 20
+    header_bytes: int = 64 << 10
+    tensors: int = 8
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One named array of a frame.
+
+    Attributes:
+        name: ``p2``..``p6`` or ``image``.
+        data: shape (C, H, W); float32, float16, uint8 or uint16.
+        bits: for quantised samples, the bit depth t in 1..16 (uint8 to 8, uint16 above); else None.
+        ranges: for quantised samples, float32 array (1, 2) or (C, 2) of (m, M): the values that
+            sample 0 and sample 2**t - 1 stand for; else None.
+    """
+
+    name: str
+    data: npt.NDArray[np.generic]
+    bits: int | None = None
+    ranges: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What travels beside the tensors.
+
+    Attributes:
+        domain: ``feature`` or ``image``.
+        model: architecture the features belong to.
+        weights: identity of the weights, so that a foreign head is refused.
+        sizes: image sizes.
+        image_id: the image's id in its data set, if it has one.
+        key: content hash of the image: names the noise stream where there is no ``image_id``.
+        condition: the condition as JSON-able dict, if one was asked for.
+        extensions: further fields; readers ignore what they do not know.
+    """
+
+    domain: str
+    model: str
+    weights: str
+    sizes: Sizes
+    image_id: int | None = None
+    key: str = ""
+    condition: dict[str, object] | None = None
+    extensions: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame in memory: ``meta`` and its tensors."""
+
+    meta: Meta
+    tensors: tuple[Tensor, ...]
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor called ``name``.
+
+        Raises:
+            FrameError: there is none.
+        """
+        for tensor in self.tensors:
+            if tensor.name == name:
+                return tensor
+        raise FrameError(f"frame has no tensor {name!r}")
+
+
+_Word = Annotated[str, msgspec.Meta(max_length=16)]  # so that an error can quote it
+
+
+class _TensorInfo(msgspec.Struct, array_like=True):
+    name: _Word
+    dtype: _Word
+    shape: tuple[int, int, int]
+    xxh3: int
+    bits: int | None = None
+    ranges: bytes | None = None
+
+
+class _Header(msgspec.Struct, omit_defaults=True):
+    domain: _Word
+    model: str
+    weights: str
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    padded: tuple[int, int]
+    tensors: list[_TensorInfo]
+    image_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    key: str = ""
+    condition: dict[str, object] | None = None
+    extensions: dict[str, object] = {}
+
+
+_decoder = msgspec.msgpack.Decoder(_Header)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def write(frame: Frame) -> list[Buffer]:
+    """Serialise a frame.
+
+    Args:
+        frame: its tensors must be C-contiguous to be written without a copy.
+
+    Returns:
+        Buffers to send one after the other; float, 8- and 16-bit data is referenced, not copied.
+
+    Raises:
+        FrameError: a tensor has an unsupported dtype, shape, or bit depth.
+    """
+    infos: list[_TensorInfo] = []
+    body: list[Buffer] = []
+    for tensor in frame.tensors:
+        payload = _payload(tensor)
+        infos.append(
+            _TensorInfo(
+                tensor.name,
+                tensor.data.dtype.name,
+                tensor.data.shape,  # three dimensions: _payload checked
+                xxhash.xxh3_64_intdigest(payload),
+                tensor.bits,
+                None if tensor.ranges is None else tensor.ranges.astype("<f4").tobytes(),
+            )
+        )
+        body.append(payload)
+        if pad := -payload.nbytes % ALIGN:
+            body.append(bytes(pad))
+    meta = frame.meta
+    header = _encoder.encode(
+        _Header(
+            domain=meta.domain,
+            model=meta.model,
+            weights=meta.weights,
+            original=meta.sizes.original,
+            resized=meta.sizes.resized,
+            padded=meta.sizes.padded,
+            tensors=infos,
+            image_id=meta.image_id,
+            key=meta.key,
+            condition=meta.condition,
+            extensions=meta.extensions,
+        )
+    )
+    prefix = _PREFIX.pack(MAGIC, VERSION, 0, len(header), xxhash.xxh3_64_intdigest(header))
+    head = prefix + header
+    return [head + bytes(-len(head) % ALIGN), *body]
+
+
+def nbytes(parts: Sequence[Buffer]) -> int:
+    """Length in bytes of a written frame: eight times this is what crosses the link."""
+    return sum(memoryview(part).nbytes for part in parts)
+
+
+def check_prefix(prefix: Buffer, limits: Limits) -> int:
+    """Check the first 24 bytes of a frame, so that garbage is refused before the rest is read.
+
+    Returns:
+        The header's length in bytes.
+
+    Raises:
+        FrameError: not a frame, another version, or a header beyond the limit.
+    """
+    if len(prefix) < PREFIX_BYTES:
+        raise FrameError(f"truncated: {len(prefix)} bytes, a frame has at least {PREFIX_BYTES}")
+    magic, version, zero, header_bytes, _ = _PREFIX.unpack_from(prefix)
+    if magic != MAGIC:
+        raise FrameError("not a Featlink frame: wrong magic")
+    if version != VERSION:
+        raise FrameError(f"frame version {version}, this reader knows {VERSION}")
+    if zero != 0:
+        raise FrameError("reserved prefix field is not zero")
+    if header_bytes > limits.header_bytes:
+        raise FrameError(f"header of {header_bytes} bytes exceeds the limit of {limits.header_bytes}")
+    return int(header_bytes)
+
+
+def read(buffer: Buffer, limits: Limits | None = None) -> Frame:
+    """Read one frame; its float, 8- and 16-bit tensors are views into ``buffer``.
+
+    Args:
+        buffer: the whole frame.
+        limits: what to accept at most.
+
+    Raises:
+        FrameError: with the one reason why the frame is refused.
+    """
+    limits = limits or Limits()
+    view = memoryview(buffer).cast("B")
+    if view.nbytes > limits.frame_bytes:
+        raise FrameError(f"frame of {view.nbytes} bytes exceeds the limit of {limits.frame_bytes}")
+    header_bytes = check_prefix(view[:PREFIX_BYTES], limits)
+    end = PREFIX_BYTES + header_bytes
+    if view.nbytes < end:
+        raise FrameError(f"truncated: {view.nbytes} bytes, the header ends at {end}")
+    raw = view[PREFIX_BYTES:end]
+    if xxhash.xxh3_64_intdigest(raw) != _PREFIX.unpack_from(view)[4]:
+        raise FrameError("header checksum does not match")
+    header = _decode_header(raw, limits)
+    _check_length(header, end, view.nbytes, limits)
+    tensors: list[Tensor] = []
+    for info in header.tensors:
+        start = _align(end)
+        stop = start + _payload_bytes(info)
+        _check_padding(view[end:start])
+        tensors.append(_tensor(info, view[start:stop]))
+        end = stop
+    _check_padding(view[end:])
+    return Frame(_meta(header), tuple(tensors))
+
+
+def _align(offset: int) -> int:
+    return -(-offset // ALIGN) * ALIGN
+
+
+def _check_length(header: _Header, end: int, frame_bytes: int, limits: Limits) -> None:
+    decoded = 0
+    for info in header.tensors:
+        end = _align(end) + _payload_bytes(info)
+        decoded += math.prod(info.shape) * _DTYPES[info.dtype].itemsize
+    if max(end, decoded) > limits.frame_bytes:  # a 1-bit stream unpacks to eight times its size
+        raise FrameError(f"header describes more than the limit of {limits.frame_bytes} bytes")
+    if frame_bytes != _align(end):
+        raise FrameError(f"frame has {frame_bytes} bytes, its header describes {_align(end)}")
+
+
+def _check_padding(padding: memoryview) -> None:
+    if any(padding):
+        raise FrameError("padding between buffers is not zero")
+
+
+def _decode_header(raw: memoryview, limits: Limits) -> _Header:
+    try:
+        header = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"header: {error}") from None
+    if header.domain not in _NAMES:
+        raise FrameError(f"unknown domain {header.domain!r}")
+    for size in (header.original, header.resized, header.padded):
+        if not all(1 <= side <= _MAX_SIDE for side in size):
+            raise FrameError(f"image size {size} is outside 1..{_MAX_SIDE}")
+        if 3 * math.prod(size) > limits.frame_bytes:  # a reader makes arrays of these sizes
+            raise FrameError(f"an image of {size} pixels exceeds the limit of {limits.frame_bytes} bytes")
+    if not 1 <= len(header.tensors) <= limits.tensors:
+        raise FrameError(f"{len(header.tensors)} tensors, allowed are 1..{limits.tensors}")
+    for info in header.tensors:
+        if info.name not in _NAMES[header.domain]:
+            raise FrameError(f"the {header.domain} domain has no tensor {info.name!r}")
+        _check_tensor(info)
+    names = [info.name for info in header.tensors]
+    if len(set(names)) != len(names):
+        raise FrameError("a tensor name occurs twice")
+    return header
+
+
+def _check_tensor(info: _TensorInfo) -> None:
+    if info.dtype not in _DTYPES:
+        raise FrameError(f"{info.name}: unknown dtype {info.dtype!r}")
+    if not all(1 <= side <= _MAX_SIDE for side in info.shape):
+        raise FrameError(f"{info.name}: shape {info.shape} is outside 1..{_MAX_SIDE}")
+    if info.bits is None and info.ranges is None:
+        return
+    if info.bits is None or info.ranges is None:
+        raise FrameError(f"{info.name}: bits and ranges come together")
+    if info.dtype != bitstream.dtype_for(info.bits).name:
+        raise FrameError(f"{info.name}: {info.bits} bits do not go with {info.dtype}")
+    if len(info.ranges) not in (8, 8 * info.shape[0]):
+        raise FrameError(f"{info.name}: {len(info.ranges)} bytes of ranges")
+    ranges = np.frombuffer(info.ranges, "<f4").reshape(-1, 2)
+    if not np.isfinite(ranges).all() or (ranges[:, 0] > ranges[:, 1]).any():
+        raise FrameError(f"{info.name}: ranges are not finite or not ordered")
+
+
+def _payload_bytes(info: _TensorInfo) -> int:
+    count = math.prod(info.shape)
+    return count * _DTYPES[info.dtype].itemsize if info.bits is None else bitstream.nbytes(count, info.bits)
+
+
+def _payload(tensor: Tensor) -> memoryview:
+    """The tensor's bytes as they cross the link; a view where no packing is needed."""
+    data = tensor.data
+    if data.ndim != 3 or data.dtype.name not in _DTYPES:
+        raise FrameError(f"{tensor.name}: cannot send {data.dtype.name} of shape {data.shape}")
+    if (tensor.bits is None) != (tensor.ranges is None):
+        raise FrameError(f"{tensor.name}: bits and ranges come together")
+    data = np.ascontiguousarray(data, _DTYPES[data.dtype.name])
+    if tensor.bits is not None:
+        data = bitstream.pack(data.reshape(-1), tensor.bits)  # type: ignore[arg-type]  # write() checks the dtype
+    return data.reshape(-1).view(np.uint8).data
+
+
+def _tensor(info: _TensorInfo, payload: memoryview) -> Tensor:
+    if xxhash.xxh3_64_intdigest(payload) != info.xxh3:
+        raise FrameError(f"{info.name}: checksum does not match")
+    ranges = None if info.ranges is None else np.frombuffer(info.ranges, "<f4").reshape(-1, 2)
+    if info.bits is None:
+        data: npt.NDArray[np.generic] = np.frombuffer(payload, _DTYPES[info.dtype])
+    else:
+        data = bitstream.unpack(np.frombuffer(payload, np.uint8), info.bits, math.prod(info.shape))
+    return Tensor(info.name, data.reshape(info.shape), info.bits, ranges)
+
+
+def _meta(header: _Header) -> Meta:
+    return Meta(
+        domain=header.domain,
+        model=header.model,
+        weights=header.weights,
+        sizes=Sizes(header.original, header.resized, header.padded),
+        image_id=header.image_id,
+        key=header.key,
+        condition=header.condition,
+        extensions=header.extensions,
+    )

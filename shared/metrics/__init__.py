@@ -1,0 +1,1 @@
+"""How near a distorted pyramid or image is to the clean one."""

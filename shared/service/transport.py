@@ -1,0 +1,131 @@
+"""Frames over HTTP: streamed in under limits, sent on without copying their buffers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+from fastapi import Request
+from starlette.responses import StreamingResponse
+
+from shared.errors import FeatlinkError, FrameError
+from shared.frames import wire
+from shared.frames.buffers import BufferPool
+from shared.service.problems import MEDIA_TYPE, RelayedProblem, UpstreamError
+from shared.service.tracing import traceparent
+
+_CHUNK = 1 << 20
+_received = BufferPool(keep=1)
+
+
+class LengthRequiredError(FeatlinkError):
+    """A frame was sent without saying how long it is."""
+
+    status = 411
+    title = "Length required"
+
+
+async def read_frame(request: Request, limits: wire.Limits) -> tuple[wire.Frame, int]:
+    """Receive and check one frame.
+
+    Garbage is refused after its first bytes; memory is taken once, for the declared length.
+
+    Returns:
+        The frame and its length in bytes.
+
+    Raises:
+        FrameError: not a valid frame, or beyond a limit.
+        LengthRequiredError: no ``Content-Length``.
+    """
+    declared = request.headers.get("content-length", "")
+    if not declared.isdecimal():
+        raise LengthRequiredError("a frame needs a Content-Length")
+    length = int(declared)
+    if length > limits.frame_bytes:
+        raise FrameError(f"frame of {length} bytes exceeds the limit of {limits.frame_bytes}")
+    buffer = _received.take(length)  # not zeroed: pages are taken as bytes arrive
+    received, checked = 0, False
+    async for chunk in request.stream():
+        if received + len(chunk) > length:
+            raise FrameError("body is longer than its Content-Length")
+        buffer[received : received + len(chunk)] = chunk
+        received += len(chunk)
+        if not checked and received >= wire.PREFIX_BYTES:
+            wire.check_prefix(buffer[: wire.PREFIX_BYTES], limits)
+            checked = True
+    return wire.read(buffer[:received], limits), received
+
+
+def frame_response(parts: list[wire.Buffer]) -> StreamingResponse:
+    """A frame as an HTTP answer."""
+    headers = {"content-length": str(wire.nbytes(parts))}
+    return StreamingResponse(_chunks(parts), media_type=wire.MEDIA_TYPE, headers=headers)
+
+
+class NextService:
+    """Client of the next service down the line.
+
+    Args:
+        name: for error messages.
+        url: its base URL.
+        timeout_s: how long to wait for an answer.
+    """
+
+    def __init__(self, name: str, url: str, timeout_s: float) -> None:
+        self.name = name
+        self.url = url
+        # trust_env: the link to the next service never goes through a proxy meant for the internet.
+        self._client = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5), trust_env=False)
+
+    async def send(
+        self, path: str, parts: list[wire.Buffer], params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """POST a frame.
+
+        Returns:
+            The JSON answer.
+
+        Raises:
+            RelayedProblem: it answered with a problem.
+            UpstreamError: it cannot be reached, timed out, or did not answer JSON.
+        """
+        headers = {
+            "content-type": wire.MEDIA_TYPE,
+            "content-length": str(wire.nbytes(parts)),
+            "traceparent": traceparent(),
+            **headers,
+        }
+        try:
+            response = await self._client.post(path, content=_chunks(parts), params=params, headers=headers)
+            body = response.json()
+        except httpx.HTTPError as error:
+            raise UpstreamError(f"{self.name} at {self.url}: {str(error) or type(error).__name__}") from None
+        except ValueError:
+            raise UpstreamError(f"{self.name} at {self.url} did not answer JSON") from None
+        is_problem = response.headers.get("content-type", "").startswith(MEDIA_TYPE)
+        if not isinstance(body, dict) or not (is_problem or response.is_success):
+            raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
+        if is_problem:
+            raise RelayedProblem(response.status_code, body)
+        return body
+
+    async def unready(self) -> str | None:
+        """Why the service is not ready, or None."""
+        try:
+            response = await self._client.get("/readyz", timeout=5)
+        except httpx.HTTPError as error:
+            return f"{self.name} at {self.url}: {str(error) or type(error).__name__}"
+        return None if response.is_success else f"{self.name} is not ready"
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+
+async def _chunks(parts: list[wire.Buffer]) -> AsyncIterator[Any]:
+    """Views of at most a mebibyte: sockets take no more at once, and a client would copy the rest again."""
+    for part in parts:
+        view = memoryview(part).cast("B")
+        for start in range(0, len(view), _CHUNK):
+            yield view[start : start + _CHUNK]

@@ -1,0 +1,89 @@
+"""Kept bitstreams: all that crossed the link, readable by any decoder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from channel.apply import Transmission, apply
+from channel.archive import keep
+from channel.codecs.ffmpeg import bundled
+from channel.codecs.yuv import padded_size
+from shared.conditions.language import parse
+from shared.errors import StorageError
+from shared.frames.packing import tile
+from shared.frames.pyramid import Sizes
+from shared.frames.report import Report
+from shared.frames.wire import Frame, Meta, Tensor, nbytes
+
+SHAPES = {"p2": (8, 12), "p3": (4, 6), "p4": (2, 3), "p5": (1, 2), "p6": (1, 1)}
+
+
+def transmit(condition: str, image_id: int | None = 139, key: str = "a1b2") -> Transmission:
+    rng = np.random.default_rng(3)
+    tensors = (Tensor(n, rng.standard_normal((256, *shape), np.float32)) for n, shape in SHAPES.items())
+    meta = Meta("feature", "m", "w", Sizes((31, 46), (32, 48), (32, 64)), image_id=image_id, key=key)
+    return apply(Frame(meta, tuple(tensors)), parse(condition), Report(), fidelity=False)
+
+
+def decode(path: Path, height: int, width: int) -> np.ndarray:
+    """The luma of a file's only picture, by a command line that knows nothing of Featlink."""
+    command = [bundled(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-"]
+    frame = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "<u2")
+    rows, columns = padded_size((height, width))
+    assert frame.size == rows * columns * 3 // 2
+    return frame[: rows * columns].reshape(rows, columns)[:height, :width]
+
+
+@pytest.mark.parametrize("codec", ["vvenc", "hevc"])
+def test_files_decode_to_the_samples_that_were_received(codec: str, tmp_path: Path) -> None:
+    sent = transmit(f"{codec}(qp=30)")
+    folder = keep(sent, tmp_path)
+    assert folder is not None
+    side = json.loads((folder / "side.json").read_text())
+    assert side["condition"] == f"feature: {codec}(qp=30)"
+    for tensor, described in zip(sent.frame.tensors, side["tensors"], strict=True):
+        luma = decode(next(folder.glob(f"{tensor.name}.*")), *tile(tensor.data).shape)
+        np.testing.assert_array_equal(np.minimum((luma + 2) >> 2, 255), tile(tensor.data))
+        assert described["shape"] == list(tensor.data.shape)
+        assert described["range"] == [[float(tensor.ranges[0, 0]), float(tensor.ranges[0, 1])]]
+
+
+def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:
+    sent = transmit("vvenc(qp=40) @ packing=stacked")
+    folder = keep(sent, tmp_path)
+    assert folder is not None
+    files = list(folder.glob("*.vvc"))
+    assert [file.name for file in files] == ["pyramid.vvc"]
+    samples = sum(tensor.data.size for tensor in sent.frame.tensors)
+    header_and_padding = nbytes(sent.parts) - samples
+    assert sent.report.bits == 8 * (header_and_padding + files[0].stat().st_size)
+
+
+def test_each_image_and_condition_has_its_own_folder(tmp_path: Path) -> None:
+    conditions = ["jpeg(quality=50)", "jpeg(quality=60)", "jpeg(quality=50) @ seed=1"]
+    folders = {keep(transmit(text, image_id), tmp_path) for text in conditions for image_id in (1, 2)}
+    assert len(folders) == 6
+    assert all(folder is not None and folder.parent.name in ("1", "2") for folder in folders)
+    assert keep(transmit(conditions[0], 1), tmp_path) in folders, "again is the same place"
+
+
+def test_a_picture_without_id_goes_by_its_key(tmp_path: Path) -> None:
+    folder = keep(transmit("jpeg", None, "../../etc"), tmp_path)
+    assert folder is not None
+    assert folder.resolve().is_relative_to(tmp_path)
+
+
+def test_without_a_codec_there_is_nothing_to_keep(tmp_path: Path) -> None:
+    assert keep(transmit("quantize:bits=4"), tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot keep bitstreams in .*: Not a directory"):
+        keep(transmit("jpeg"), tmp_path / "file")

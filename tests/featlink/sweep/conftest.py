@@ -1,0 +1,61 @@
+"""A data set of tiny pictures, and a network with random weights that is quick on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from featlink.sweep.options import Options
+from shared.detector.config import ModelConfig
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Engines set how many threads the process may use; other tests want theirs back."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures of 64×48 with a box each."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "annotations").mkdir()
+    (folder / "val").mkdir()
+    truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
+    truth["categories"] = [{"id": label} for label in range(1, 91)]
+    for i in (5, 2, 9, 4):
+        blocks = np.random.default_rng(i).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(blocks.repeat(8, axis=0).repeat(8, axis=1)).save(folder / "val" / f"{i}.png")
+        truth["images"].append({"id": i, "width": 64, "height": 48, "file_name": f"{i}.png"})
+        box = {"bbox": [5, 5, 30, 25], "area": 750, "iscrowd": 0, "segmentation": [[5, 5, 35, 5, 35, 30, 5, 30]]}
+        truth["annotations"].append({"id": i, "image_id": i, "category_id": 1, **box})
+    (folder / "annotations" / "instances_val.json").write_text(json.dumps(truth))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def config(random_checkpoint: Callable[[str], Path]) -> ModelConfig:
+    """Random weights find something everywhere: the eight best of it will do."""
+    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
+    few = {"score_threshold": 0.01, "proposals": 50, "max_detections": 8}
+    return ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def options(tiny: Path, config: ModelConfig, tmp_path: Path) -> Callable[..., Options]:
+    """A sweep into a folder of its own, with what the test changes about it."""
+    conditions = ("quantize:bits=2", "image: gaussian_noise(sigma=20)")
+    base = Options(tiny, config, conditions, tmp_path / "sweep", seeds=(0, 1))
+    return lambda **changes: replace(base, **changes)

@@ -1,0 +1,81 @@
+"""Run a sweep in a child process and kill it, again and again; then let it finish. Started by test_kill.py.
+
+    python kill_loop.py DATASET WEIGHTS OUT KILLS
+
+The model is loaded once and the children are forked, so that a start costs nothing: this process must have used no
+threads until then. Every computation of an image under a condition is logged to OUT.log when it begins.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rich.console import Console
+
+import featlink.sweep.local as local
+from featlink.sweep.options import Options
+from featlink.sweep.run import run_sweep
+from shared.detector.config import ModelConfig
+from shared.detector.split import build
+
+CONDITIONS = ("paper.table4", "image: gaussian_noise(sigma=20)", "image: vvenc(qp=40)", "packet_loss(rate=0.1)")
+
+
+def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
+    """Kill a sweep ``kills`` times at random moments."""
+    cv2.setNumThreads(1)
+    config = ModelConfig(
+        weights=str(weights),
+        profile="exact",
+        min_size=64,
+        max_size=96,
+        score_threshold=0.01,
+        proposals=50,
+        max_detections=8,
+        threads=1,
+    )
+    model, log = build(config), out.with_suffix(".log")
+    real_apply = local.apply
+
+    def logged_apply(frame: Any, condition: Any, *rest: Any) -> Any:
+        with log.open("a") as file:
+            file.write(f"{time.time()}\t{frame.meta.image_id}\t{condition}\n")
+        return real_apply(frame, condition, *rest)
+
+    def sweep() -> None:
+        local.apply = logged_apply  # type: ignore[attr-defined]
+        local.build_local = lambda *args: local.LocalEngine(  # work ahead, as with more threads than one
+            model, args[1], args[2], threads=2
+        )
+        run_sweep(Options(dataset, config, CONDITIONS, out, seeds=(0, 1), limit=3), Console(quiet=True))
+
+    choose = random.Random(3)
+    for _ in range(kills):
+        child = os.fork()
+        if child == 0:
+            sweep()
+            os._exit(0)
+        enough = _lines(log) + choose.randrange(4)
+        while _lines(log) < enough:
+            time.sleep(0.001)
+        time.sleep(choose.random() * 0.2)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            sys.exit("it ended before it could be killed")
+    sweep()
+
+
+def _lines(log: Path) -> int:
+    return log.read_text().count("\n") if log.exists() else 0
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

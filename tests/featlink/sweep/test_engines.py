@@ -1,0 +1,195 @@
+"""Three engines, one result: every distortion and codec, in both domains."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from featlink.client import Client
+from featlink.dataset import open_dataset
+from featlink.errors import CommandError
+from featlink.sweep.engine import Engine, Outcome, Task
+from featlink.sweep.http import HttpEngine
+from featlink.sweep.local import LocalEngine, build_local
+from shared.conditions.language import Condition, Domain, parse
+from shared.conditions.registry import steps
+from shared.detector.config import ModelConfig
+from shared.errors import ModelError
+
+CHAINS = (
+    "identity",
+    "gaussian_blur(sigma=1.5)",
+    "gaussian_noise(sigma=9) @ seed=3",
+    "resize(factor=2)",
+    "quantize(bits=3)",
+    "packet_loss(rate=0.3, mtu=100)",
+    "bit_error(ber=0.01)",
+    "rank_shuffle(span=500)",
+    "monotone(gamma=2)",
+    "vvenc(qp=40)",
+    "hevc(qp=35)",
+    "av1(qp=40)",
+    "jpeg(quality=30)",
+    "gaussian_noise(sigma=3) | quantize(bits=4)",
+)
+DOMAINS: tuple[Domain, ...] = ("feature", "image")
+CONDITIONS = [parse(chain, domain) for chain in CHAINS for domain in DOMAINS]
+
+Numbers = dict[tuple[int, int], tuple[Any, int, Any]]
+"""By image and condition: detections, bits and fidelity."""
+
+
+def tasks(tiny: Path, images: int, wanted: tuple[int, ...] = tuple(range(len(CONDITIONS)))) -> list[Task]:
+    return [Task(i, path, wanted) for i, path in list(open_dataset(tiny).images.items())[:images]]
+
+
+def numbers(outcomes: Iterator[Outcome]) -> Numbers:
+    found: Numbers = {}
+    for outcome in outcomes:
+        result = outcome.result
+        assert (result.image_id, outcome.index) not in found
+        found[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
+    return found
+
+
+@pytest.fixture(scope="module")
+def local(config: ModelConfig) -> LocalEngine:
+    return build_local(config, CONDITIONS, fidelity=True)
+
+
+@pytest.fixture(scope="module")
+def expected(local: LocalEngine, tiny: Path) -> Numbers:
+    return numbers(local.run(tasks(tiny, 2)))
+
+
+def test_every_distortion_and_codec_is_here_and_shows(expected: Numbers) -> None:
+    assert {step.type for condition in CONDITIONS for step in condition.steps} == steps().keys()
+    assert len(expected) == 2 * len(CONDITIONS)
+    for (_, index), (detections, bits, fidelity) in expected.items():
+        assert detections
+        assert bits > 0
+        metrics = {"psnr_f", "ssim_f", "spearman_f"}
+        metrics |= {"psnr_i", "ssim_i"} if CONDITIONS[index].domain == "image" else set()
+        assert fidelity.keys() == metrics
+        assert (fidelity["psnr_f"] is None) == (not CONDITIONS[index].steps)
+
+
+def test_the_same_when_it_works_ahead(local: LocalEngine, expected: Numbers, tiny: Path) -> None:
+    overlapping = LocalEngine(local._model, CONDITIONS, fidelity=True, threads=2)
+    found = numbers(overlapping.run(tasks(tiny, 1)))
+    assert found == {key: value for key, value in expected.items() if key in found}
+    assert len(found) == len(CONDITIONS)
+
+
+def test_the_same_of_some_conditions_alone(local: LocalEngine, expected: Numbers, tiny: Path) -> None:
+    some = (1, 9, 12)  # image rows need the clean pyramid, whatever else is wanted
+    found = numbers(local.run(tasks(tiny, 1, some)))
+    assert found == {key: value for key, value in expected.items() if key in found}
+    assert {index for _, index in found} == set(some)
+
+
+def test_what_fails_is_named(local: LocalEngine, tmp_path: Path) -> None:
+    (tmp_path / "7.png").write_bytes(b"no picture")
+    with pytest.raises(CommandError, match="image 7: not a JPEG"):
+        list(local.run([Task(7, tmp_path / "7.png", (0,))]))
+
+
+def test_the_same_over_http(expected: Numbers, config: ModelConfig, tiny: Path, deploy: Callable[..., Any]) -> None:
+    with deploy(**vars(config)) as services, Client(services.edge, services.edge) as client:
+        first, second = tasks(tiny, 2)
+        engine: Engine = HttpEngine(client, CONDITIONS, True, first.picture.read_bytes())
+        resumed = replace(second, wanted=(5, 8))  # the clean image is stored already, and the cloud has not seen it
+        found = numbers(engine.run([first, resumed]))
+        assert found == {key: value for key, value in expected.items() if key in found}
+        assert len(found) == len(CONDITIONS) + 2
+
+
+def test_over_http_no_answer_depends_on_who_else_uses_the_deployment(
+    expected: Numbers, config: ModelConfig, tiny: Path, deploy: Callable[..., Any]
+) -> None:
+    class Shared(Client):
+        """A client of a deployment to which another one sends pictures before each of ours."""
+
+        def infer(self, image: bytes, **params: Any) -> dict[str, Any]:
+            foreign = io.BytesIO()
+            Image.new("RGB", (64, 48)).save(foreign, "PNG")
+            super().infer(foreign.getvalue(), domain="image", condition="identity")
+            super().infer(foreign.getvalue(), domain="image", condition="quantize:bits=2")
+            return super().infer(image, **params)
+
+    [task] = tasks(tiny, 1, (3, 5))
+    with deploy(**vars(config), cache_mb=1) as services, Shared(services.edge, services.edge) as client:
+        found = numbers(HttpEngine(client, CONDITIONS, True, task.picture.read_bytes()).run([task]))
+    assert found == {key: value for key, value in expected.items() if key in found}
+    assert len(found) == 2
+
+
+def test_over_http_a_deployment_that_computes_something_else_is_refused(
+    config: ModelConfig, tiny: Path, deploy: Callable[..., Any]
+) -> None:
+    [task] = tasks(tiny, 1, (1,))
+    with deploy(**vars(config)) as services, Client(services.edge, services.edge) as client:
+        engine = HttpEngine(client, CONDITIONS, True, task.picture.read_bytes())
+        httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3, "on_loss": "erase"}).raise_for_status()
+        with pytest.raises(CommandError, match="link erases packets"):
+            list(engine.run([task]))
+    with (
+        deploy(**vars(config), send_p6=False) as services,
+        Client(services.edge, services.edge) as plain,
+        pytest.raises(CommandError, match="does not send p6"),
+    ):
+        HttpEngine(plain, CONDITIONS, True, task.picture.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def few() -> list[Condition]:
+    """What ray's workers are given while one of them is killed."""
+    return CONDITIONS[:10]
+
+
+def test_the_same_on_two_ray_workers_of_which_one_dies(
+    expected: Numbers, few: list[Condition], config: ModelConfig, tiny: Path
+) -> None:
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from featlink.sweep.cluster import Cluster, RayEngine
+
+    with RayEngine(config, CONDITIONS, True, Cluster(workers=2)) as engine:
+        found = numbers(engine.run(tasks(tiny, 2)))
+        assert found == expected
+        again: Numbers = {}
+        for count, outcome in enumerate(engine.run(tasks(tiny, 2, tuple(range(len(few)))))):
+            result = outcome.result
+            assert (result.image_id, outcome.index) not in again
+            again[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
+            if count == 3:
+                ray.kill(engine._workers[0])
+        assert again == {key: value for key, value in expected.items() if key[1] < len(few)}
+
+
+def test_ray_hands_on_why_a_worker_cannot_start(config: ModelConfig, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from featlink.sweep.cluster import Cluster, RayEngine
+
+    with pytest.raises(ModelError, match="no weights at"):
+        RayEngine(replace(config, weights=str(tmp_path / "none.pth")), CONDITIONS, True, Cluster(workers=1))
+
+
+def test_an_error_of_the_network_leaves_no_thread_waiting(
+    config: ModelConfig, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError("no")
+
+    engine = build_local(replace(config, threads=2), CONDITIONS, fidelity=False)
+    monkeypatch.setattr("featlink.sweep.local.detect", fail)
+    with pytest.raises(CommandError, match="no") as error:  # whose traceback holds on to what ran
+        list(engine.run(tasks(tiny, 1)))
+    assert not any(thread.name.startswith(("ahead", "behind")) for thread in threading.enumerate()), error

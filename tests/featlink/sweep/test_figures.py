@@ -1,0 +1,91 @@
+"""From results in the database to rows and files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cloud import coco
+from cloud.coco import Detection
+from cloud.evaluation import evaluate
+from cloud.store import Result
+from featlink import results
+from featlink.sweep.engine import Identity, Outcome
+from featlink.sweep.figures import write_figures
+from featlink.sweep.plan import jobs, make_plan
+from featlink.sweep.records import Records
+
+
+def detection(image: int, score: float, width: float) -> Detection:
+    return {"image_id": image, "category_id": 1, "bbox": [5, 5, width, 25], "score": score}
+
+
+def test_rows_are_means_over_images_and_medians_over_seeds_of_what_is_complete(tiny: Path, tmp_path: Path) -> None:
+    truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
+    rows = make_plan(["gaussian_noise(sigma=5)"], [4, 7, 1])
+    planned = jobs(rows)
+    with Records(tmp_path, "tiny", truth, Identity("m", "w"), planned) as records:
+        for image in (5, 2, 9):
+            for index, job in enumerate(planned):
+                if (image, job.condition.seed) == (9, 7):
+                    continue  # so image 9 is not complete, and counts nowhere
+                bits = 1000 * image + job.condition.seed
+                fidelity = {"psnr_f": None if index < 2 else float(job.condition.seed), "ssim_f": 0.5}
+                found = [detection(image, 0.9, 30 - job.condition.seed)]
+                records.add(Outcome(index, Result(image, found, bits, fidelity, {"heads": float(image)})))
+        assert records.missing(9) == (3,)
+        assert records.complete() == {5, 2}
+        found_rows = write_figures(tmp_path, records, rows, truth)
+        noise = found_rows[-1]
+        stored = {run: [r.detections for r in records.store.results(run)] for run in records.runs}
+    assert results.load(tmp_path) == found_rows
+    assert [(row.id, row.images, len(row.seeds)) for row in found_rows] == [
+        ("clean.feature", 2, 1),
+        ("clean.image", 2, 1),
+        ("feature: gaussian_noise(sigma=5)", 2, 3),
+    ]
+    assert [one.seed for one in noise.seeds] == [4, 7, 1]
+    assert [one.bits_per_image for one in noise.seeds] == [3504, 3507, 3501]
+    assert noise.bits_per_image == 3504
+    assert noise.bpp == 3504 / (64 * 48)
+    assert noise.fidelity == {"psnr_f": 4.0, "ssim_f": 0.5}
+    assert found_rows[0].fidelity["psnr_f"] is None
+    assert noise.timings == {"heads": 3.5}
+    one = evaluate(truth, [detection(image, 0.9, 26) for image in (5, 2)], [5, 2]).bbox
+    assert noise.seeds[0].bbox == one
+    assert sorted([seed.bbox["AP"] or 0 for seed in noise.seeds])[1] == noise.bbox["AP"]
+    files = {path.name: json.loads(path.read_text()) for path in (tmp_path / "detections").iterdir()}
+    assert files.keys() == {"clean.feature.json", "clean.image.json"} | {
+        f"feature-gaussian_noise-sigma-5.seed{seed}.json" for seed in (4, 7, 1)
+    }
+    [for_seed_7] = [seed.run for seed in noise.seeds if seed.seed == 7]
+    flat = [one for of_image in stored[for_seed_7] for one in of_image]
+    assert files["feature-gaussian_noise-sigma-5.seed7.json"] == flat
+
+
+def test_nothing_complete_writes_nothing(tiny: Path, tmp_path: Path) -> None:
+    truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
+    rows = make_plan(["quantize:bits=4"], [0])
+    with Records(tmp_path, "tiny", truth, Identity("m", "w"), jobs(rows)) as records:
+        records.add(Outcome(0, Result(5, [], 8, {}, {})))
+        assert write_figures(tmp_path, records, rows, truth) == []
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_stored_result_stays(tiny: Path, tmp_path: Path) -> None:
+    truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
+    planned = jobs(make_plan([], [0]))
+    for bits in (8, 16):
+        with Records(tmp_path, "tiny", truth, Identity("m", "w"), planned) as records:
+            records.add(Outcome(1, Result(5, [], bits, {}, {})))
+            assert records.missing(5) == (0,)
+            assert records.store.result(records.runs[1], 5).bits == 8
+
+
+@pytest.mark.parametrize("name", ["a b/c", "x" * 80, "naïve"])
+def test_a_data_set_may_have_any_name(tiny: Path, tmp_path: Path, name: str) -> None:
+    truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
+    with Records(tmp_path, name, truth, Identity("m", "w"), jobs(make_plan([], [0]))) as records:
+        assert records.missing(2) == (0, 1)

@@ -1,0 +1,82 @@
+"""Data set folders in COCO's layout are found, others refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import ExifTags, Image
+
+from cloud import coco
+from cloud.coco import GroundTruth
+from featlink.dataset import check_sizes, open_dataset
+from featlink.errors import CommandError
+from starter.bundle import SCENES
+
+
+def folder(path: Path, images: object) -> Path:
+    (path / "annotations").mkdir(parents=True)
+    (path / "annotations" / "instances_val.json").write_text(json.dumps({"images": images}))
+    (path / "val").mkdir()
+    (path / "val" / "a.jpg").touch()
+    return path
+
+
+def test_a_folder_is_found(tmp_path: Path) -> None:
+    data = open_dataset(folder(tmp_path / "mine", [{"id": 4, "file_name": "a.jpg"}]))
+    assert (data.name, data.images) == ("mine", {4: tmp_path / "mine/val/a.jpg"})
+
+
+def test_starter_is_the_bundle_wherever_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path / "starter", [])
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset(Path("starter")).annotations.parent.parent == SCENES
+    assert open_dataset(tmp_path / "starter").images == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([{"id": 4, "file_name": "b.jpg"}], "1 pictures are missing, the first is .*b.jpg"),
+        ([{"file_name": "a.jpg"}], "is not a COCO instances file"),
+        (None, "is not a COCO instances file"),
+    ],
+)
+def test_other_folders_are_refused(tmp_path: Path, images: object, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        open_dataset(folder(tmp_path / "mine", images))
+    with pytest.raises(CommandError, match="beside a folder X of pictures"):
+        open_dataset(tmp_path)
+    with pytest.raises(CommandError, match="cannot read"):
+        open_dataset(tmp_path / "annotations/instances_val.json")
+
+
+def test_of_several_splits_the_one_with_pictures_is_taken_or_one_is_named(tmp_path: Path) -> None:
+    whole = folder(tmp_path / "coco", [{"id": 4, "file_name": "a.jpg"}])
+    other = whole / "annotations" / "instances_train.json"
+    other.write_text(json.dumps({"images": []}))
+    assert open_dataset(whole).images == {4: whole / "val/a.jpg"}
+    (whole / "train").mkdir()
+    with pytest.raises(CommandError, match="several splits; give the file of one, such as "):
+        open_dataset(whole)
+    assert open_dataset(other).images == {}
+    assert open_dataset(whole / "annotations" / "instances_val.json").name == "coco"
+
+
+@pytest.mark.parametrize(("orientation", "annotated"), [(1, (8, 6)), (3, (8, 6)), (6, (6, 8))])
+def test_pictures_are_as_large_as_annotated_once_turned(
+    tmp_path: Path, orientation: int, annotated: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg", exif=exif)
+
+    def truth(width: int, height: int) -> GroundTruth:
+        return coco.parse(
+            {"images": [{"id": 1, "width": width, "height": height}], "categories": [], "annotations": []}
+        )
+
+    check_sizes({1: tmp_path / "a.jpg"}, truth(*annotated))
+    with pytest.raises(CommandError, match=f"a.jpg has {annotated[0]}×{annotated[1]} pixels, .* for 7×7"):
+        check_sizes({1: tmp_path / "a.jpg"}, truth(7, 7))

@@ -1,0 +1,215 @@
+"""The launcher and the command line with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from featlink.errors import CommandError
+from featlink.launcher import Stack, free_ports
+
+
+def featlink(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "featlink", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="module")
+def weights(random_checkpoint: Callable[[str], Path]) -> Path:
+    return random_checkpoint("maskrcnn_resnet50_fpn")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures with one box each."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "annotations").mkdir()
+    (folder / "val").mkdir()
+    truth: dict[str, list[dict[str, object]]] = {"images": [], "annotations": [], "categories": [{"id": 1}]}
+    for i in (1, 2):
+        pixels = np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "val" / f"{i}.png")
+        truth["images"].append({"id": i, "width": 128, "height": 96, "file_name": f"{i}.png"})
+        box = {"bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0, "segmentation": [[10, 10, 60, 10, 60, 50, 10, 50]]}
+        truth["annotations"].append({"id": i, "image_id": i, "category_id": 1, **box})
+    (folder / "annotations" / "instances_val.json").write_text(json.dumps(truth))
+    return folder
+
+
+@pytest.fixture
+def stack(weights: Path, tmp_path: Path) -> Iterator[Stack]:
+    settings = {
+        "weights": str(weights),
+        "profile": "exact",
+        "min_size": "128",
+        "max_size": "224",
+        "database_url": f"sqlite:///{tmp_path}/runs.sqlite",
+    }
+    with Stack(free_ports(), settings, lambda name, line: None) as running:
+        running.wait_ready()
+        yield running
+
+
+def processes(stack: Stack) -> list[psutil.Process]:
+    ports = {stack.ports.edge, stack.ports.channel, stack.ports.cloud}
+    children = psutil.Process().children()
+    return [p for p in children if {c.laddr.port for c in p.net_connections() if c.status == "LISTEN"} & ports]
+
+
+def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
+    running = processes(stack)
+    assert len(running) == 3
+    before = {p.pid: p.memory_info().rss for p in running}
+    garbage = os.urandom(100_000_000)
+    for _ in range(3):
+        assert httpx.post(f"{stack.ports.edge_url}/v1/infer", content=garbage, timeout=60).status_code == 413
+        for url in (f"{stack.ports.channel_url}/v1/transmit", f"{stack.ports.cloud_url}/v1/detect"):
+            assert httpx.post(url, content=garbage, timeout=60).status_code == 400
+        lying = b"FEATLINK" + bytes([1, 0, 0, 0]) + garbage[:1_000_000]
+        assert httpx.post(f"{stack.ports.cloud_url}/v1/detect", content=lying, timeout=60).status_code == 400
+    for process in running:
+        assert process.memory_info().rss - before[process.pid] < 40 << 20, process.cmdline()
+
+
+def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    numbers = {"--edge-port": ports.edge, "--channel-port": ports.channel, "--cloud-port": ports.cloud}
+    options = [str(word) for pair in numbers.items() for word in pair]
+    command = [sys.executable, "-m", "featlink", "up", "--weights", str(weights), "--profile", "exact", *options]
+    launcher = subprocess.Popen(
+        [*command, "--database", str(tmp_path / "runs.sqlite")], stdout=subprocess.PIPE, text=True
+    )
+    assert launcher.stdout is not None
+    try:
+        next(line for line in launcher.stdout if line.startswith("ready"))
+        services = psutil.Process(launcher.pid).children()
+        assert len(services) == 3
+    finally:
+        launcher.kill()
+        launcher.wait()
+    _, alive = psutil.wait_procs(services, timeout=20)
+    assert not alive
+
+
+def test_when_one_dies_the_others_are_stopped(stack: Stack) -> None:
+    running = processes(stack)
+    [cloud] = [p for p in running if "cloud" in p.cmdline()]
+    cloud.kill()
+    cloud.wait(10)
+    with pytest.raises(CommandError, match="the cloud stopped"):
+        stack.check()
+    stack.stop()
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in running)
+
+
+def test_demo_ends_with_a_table_and_files(weights: Path, dataset: Path, tmp_path: Path) -> None:
+    sizes = ("--min-size", "128", "--max-size", "224", "--profile", "exact")
+    out = tmp_path / "demo"
+    done = featlink("demo", "--dataset", str(dataset), "--weights", str(weights), "--out", str(out), *sizes)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "results.json").read_text())
+    keys = {"condition", "domain", "ap_bbox", "ap_segm", "bits_per_image", "bpp", "ms_per_image"}
+    assert all(keys <= row.keys() for row in rows)
+    assert {row["domain"] for row in rows} == {"feature", "image"}
+    assert {"identity", "quantize(bits=4)"} <= {row["condition"] for row in rows}
+    assert len((out / "results.csv").read_text().splitlines()) == len(rows) + 1
+    assert "AP segm" in done.stdout
+
+
+def test_up_infer_and_interrupt(weights: Path, dataset: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    command = [sys.executable, "-m", "featlink", "up", "--weights", str(weights), "--profile", "exact"]
+    command += ["--min-size", "128", "--max-size", "224", "--database", str(tmp_path / "runs.sqlite")]
+    for name in ("edge", "channel", "cloud"):
+        command += [f"--{name}-port", str(getattr(ports, name))]
+    up = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert up.stdout is not None
+    try:
+        assert any(line.startswith("ready:") for line in iter(up.stdout.readline, ""))
+        services = psutil.Process(up.pid).children()
+        assert len(services) == 3
+        overlay = tmp_path / "overlay.png"
+        picture = str(dataset / "val" / "1.png")
+        done = featlink(
+            "infer", picture, "--edge", ports.edge_url, "--condition", "quantize:bits=4", "--out", str(overlay)
+        )
+        assert done.returncode == 0, done.stderr
+        assert "detections" in done.stdout
+        assert Image.open(overlay).size == (128, 96)
+        wrong = featlink("infer", picture, "--edge", ports.edge_url, "--condition", "no_such")
+        assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+        assert "no_such" in wrong.stderr
+        up.send_signal(signal.SIGINT)
+        rest = up.stdout.read()
+        assert up.wait(60) == 0, rest
+        assert "stopped" in rest
+        assert not any(p.is_running() for p in services)
+    finally:
+        up.kill()
+        up.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("infer", "no/such.jpg"), "no file"),
+        (("demo", "--dataset", "no/such", "--weights", "x"), "instances_X.json"),
+    ],
+)
+def test_errors_are_one_line(arguments: tuple[str, ...], words: str) -> None:
+    done = featlink(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "value", "message"),
+    [
+        ("cloud", "DATABASE_URL", "sqlite:////no/such/folder/runs.sqlite", "cannot open database sqlite:////no/such"),
+        ("cloud", "DATABASE_URL", "nonsense", "database URL: Could not parse"),
+        ("channel", "CONDITION", "sharpen", "unknown step 'sharpen'"),
+        ("edge", "PORT", "abc", "port: Input should be a valid integer"),
+    ],
+)
+def test_a_service_that_cannot_start_says_why_in_one_line(
+    service: str, variable: str, value: str, message: str
+) -> None:
+    environment = os.environ | {f"FEATLINK_{variable}": value}
+    command = [sys.executable, "-m", service]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+    assert len((done.stdout + done.stderr).strip().splitlines()) == 1
+
+
+def test_missing_weights_stop_the_demo_with_one_line(dataset: Path, tmp_path: Path) -> None:
+    done = featlink("demo", "--dataset", str(dataset), "--weights", str(tmp_path / "none.pth"), "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "none.pth" in done.stderr
+
+
+def test_help_is_quick() -> None:
+    started = time.monotonic()
+    assert featlink("--help").returncode == 0
+    imported = subprocess.run(
+        [sys.executable, "-c", "import sys, featlink.cli; print('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stdout.strip() == "False"
+    assert time.monotonic() - started < 20

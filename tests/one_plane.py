@@ -1,0 +1,15 @@
+"""Code planes (H, W), as the tests of codecs have them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from channel.codecs.base import DEFAULT_TOOLS, Codec, Tools
+from channel.codecs.coding import CodingResult, code
+
+
+def code_plane(plane: np.ndarray, codec: Codec, tools: Tools = DEFAULT_TOOLS, threads: int = 0) -> CodingResult:
+    result = code(plane[None], codec, replace(tools, threads=threads))
+    return replace(result, decoded=result.decoded[0])

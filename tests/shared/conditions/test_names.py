@@ -1,0 +1,44 @@
+"""Named conditions: the paper's rows, each once, under stable names."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.conditions.language import parse
+from shared.conditions.names import NAMED, select
+from shared.conditions.registry import chain
+
+ROWS_PER_TABLE = {1: 9, 2: 6, 3: 6, 4: 6, 5: 6}
+
+
+def test_each_table_has_its_rows() -> None:
+    assert {table: len(select(f"paper.table{table}")) for table in ROWS_PER_TABLE} == ROWS_PER_TABLE
+    assert len(select("paper")) == 33
+    assert len(select("paper+equal")) == 39
+
+
+def test_every_name_reads_as_its_text_and_can_be_run() -> None:
+    conditions = {name: parse(name) for name in NAMED}
+    assert conditions == {name: parse(text) for name, text in NAMED.items()}
+    assert len(set(map(str, conditions.values()))) == len(NAMED)
+    for name, condition in conditions.items():
+        assert len(chain(condition)) == 1
+        assert f".{condition.domain}." in name
+
+
+def test_names_do_not_change() -> None:
+    assert parse("paper.table1.feature.sigma1.5-window21") == parse("gaussian_blur(sigma=1.5, window=21)")
+    assert parse("paper.table2.image.sigma3") == parse("image: gaussian_noise(sigma=3)")
+    assert parse("paper.table3.feature.factor8") == parse("resize(factor=8)")
+    assert parse("paper.table4.image.bits2") == parse("image: quantize(bits=2)")
+    assert parse("paper.table5.feature.qp47") == parse("vvenc(qp=47)")
+    assert parse("equal.table2.image.sigma34.6") == parse("image: gaussian_noise(sigma=34.6)")
+
+
+def test_a_name_takes_options() -> None:
+    assert parse(" paper.table5.feature.qp32 @ packing=stacked, seed=3").seed == 3
+
+
+@pytest.mark.parametrize("names", ["", "pap", "paper.", "paper+", "paper.table6", "paper+nothing", "table1"])
+def test_an_unknown_name_selects_nothing(names: str) -> None:
+    assert select(names) == {}
