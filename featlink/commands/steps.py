@@ -45,7 +45,7 @@ def describe(step: type[Step]) -> Iterator[str]:
         >>> from channel.distortions.quantize import Quantize
         >>> print("\\n".join(describe(Quantize)))
         quantize: distortion, for features and images
-          Keep bits bits per sample.
+          Keep 'bits' bits per sample.
           strength: bits, which trades bits for accuracy
           bits: whole number from 1 to 16, required – bits per sample
     """
@@ -89,7 +89,7 @@ def values(field: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """A docstring's text on one line, without its markup."""
-    return " ".join(re.sub(r":\w+:`~?([^`]*)`|``", lambda match: match[1] or "", text).split())
+    return " ".join(re.sub(r":\w+:`~?([^`]*)`|``", lambda match: match[1] or "'", text).split())
 
 
 def _range(field: dict[str, Any]) -> str:

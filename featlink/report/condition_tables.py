@@ -78,7 +78,7 @@ def size_table(sweep: Sweep) -> Table:
     columns += [Column(size, "retention %") for size in _SIZES]
     rows = []
     for row in sweep.rows:
-        cells = [label(row), row.domain, *(percent(sweep.ap(row, metric=size)) for size in _SIZES)]
+        cells = [sweep.names[row.id], row.domain, *(percent(sweep.ap(row, metric=size)) for size in _SIZES)]
         rows.append([*cells, *(percent(sweep.retention(row, metric=size)) for size in _SIZES)])
     caption = "AP and retention by size of objects: small below 32², medium below 96², large from 96² pixels"
     return Table(caption, columns, rows)
@@ -91,7 +91,7 @@ def summary_table(sweep: Sweep) -> Table:
     rows = []
     for row in sweep.rows:
         paper = paper_rows().get(row.id)
-        cells = [label(row), row.domain, percent(sweep.ap(row)), percent(sweep.retention(row)), kilobytes(row)]
+        cells = [sweep.names[row.id], row.domain, percent(sweep.ap(row)), percent(sweep.retention(row)), kilobytes(row)]
         if timed:
             cells.append(number(sum(ms for _, ms in stages(row)), 0))
         psnr = fidelity(row, "psnr_f" if row.domain == "feature" else "psnr_i", 2)
