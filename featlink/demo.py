@@ -1,142 +1,76 @@
-"""The demo: a data set under a few conditions in both domains, through the REST endpoint."""
+"""The demo: a sweep of a few conditions over the services, with pictures of what was detected, and a report."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
+import contextlib
 import json
-import re
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
-
+from cloud.store import Store
 from edge.decode import decode
-from featlink.client import Client
-from featlink.dataset import Dataset, store_name
+from featlink.dataset import MAX_PIXELS, open_dataset
+from featlink.files import replace
+from featlink.report.html import render
+from featlink.report.make import ReportOptions, make_page
+from featlink.report.sweep import open_sweep
+from featlink.results import Row
+from featlink.sweep.figures import file_names
+from featlink.sweep.records import DATABASE
 from shared.detector.overlay import draw
 
-CHAINS = (
-    "identity",
-    "quantize(bits=4)",
-    "quantize(bits=2)",
-    "gaussian_blur(sigma=1.5, window=21)",
-    "gaussian_noise(sigma=25)",
-    "resize(factor=4)",
-    "vvenc(qp=40)",
-    "packet_loss(rate=0.05)",
-    "resize(factor=2) | gaussian_noise(sigma=10)",
+CONDITIONS = tuple(
+    condition.format(domain=domain)
+    for domain in ("feature", "image")
+    for condition in (
+        "paper.table4.{domain}.bits4",
+        "paper.table4.{domain}.bits2",
+        "paper.table1.{domain}.sigma1.5-window21",
+        "{domain}: gaussian_noise(sigma=25)",
+        "paper.table3.{domain}.factor4",
+        "paper.table5.{domain}.qp40",
+        "{domain}: packet_loss(rate=0.05)",
+        "{domain}: resize(factor=2) | gaussian_noise(sigma=10)",
+    )
 )
-"""One row of each kind of distortion, and a mix."""
-DOMAINS = ("feature", "image")
+"""One row of each kind of distortion, and a mix. The clean runs are in every sweep."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One condition's outcome.
-
-    Attributes:
-        condition: text form, without its domain.
-        domain: ``feature`` or ``image``.
-        ap_bbox: AP@[.50:.95] of boxes, in 0..1.
-        ap_segm: of masks; None for a box-only model.
-        bits_per_image: mean.
-        bpp: bits per pixel of the original pictures.
-        ms_per_image: mean of all stages' time, without measuring fidelity.
-        run: its id in the cloud.
-    """
-
-    condition: str
-    domain: str
-    ap_bbox: float | None
-    ap_segm: float | None
-    bits_per_image: float
-    bpp: float
-    ms_per_image: float
-    run: str
-
-
-def evaluate(
-    client: Client, dataset: Dataset, chains: Sequence[str], limit: int | None, console: Console, overlays: Path
-) -> list[Row]:
-    """Evaluate a data set under chains of distortions in both domains.
-
-    Image outer, condition inner: the edge keeps the last pyramids, so each image pays its backbone once.
+def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
+    """Draw what was detected in a data set's first picture, one PNG a condition.
 
     Args:
-        client: of the running services.
-        dataset: to send.
-        chains: conditions without domain.
-        limit: evaluate only that many images.
-        console: shows the progress.
-        overlays: folder for the first picture with what was detected in it, one PNG a row.
+        folder: of a complete sweep.
+        dataset: its pictures, as :func:`featlink.dataset.open_dataset` takes them.
+        rows: its conditions.
+
+    Returns:
+        The folder of the PNGs, named as the files in ``detections/``.
+
+    Raises:
+        CommandError: one cannot be written.
     """
-    overlays.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(dataset.annotations.read_bytes()).hexdigest()
-    name = f"{store_name(dataset.name)[:55]}-{digest[:8]}"  # the folder may be that of an earlier demo of other content
-    client.put_dataset(name, dataset.annotations)
-    pairs = [(domain, chain) for domain in DOMAINS for chain in chains]
-    runs = {pair: client.create_run(name, pair[1], pair[0], "demo") for pair in pairs}
-    images = list(dataset.images.items())[:limit]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("inferences", total=len(images) * len(pairs))
-        for image_id, path in images:
-            data = path.read_bytes()
-            for (domain, chain), run in runs.items():
-                answer = client.infer(data, domain=domain, condition=chain, run=run, image_id=image_id, fidelity=False)
-                if path == images[0][1]:
-                    picture = draw(decode(data, sys.maxsize), answer["detections"], answer["categories"])
-                    (overlays / f"{domain} {re.sub('[^a-z0-9.=]+', ' ', chain).strip()}.png").write_bytes(picture)
-                progress.advance(task)
-    return [_row(client, domain, chain, run) for (domain, chain), run in runs.items()]
+    data = open_dataset(dataset)
+    categories = json.loads(data.annotations.read_bytes()).get("categories", [])
+    words = {str(one["id"]): str(one.get("name", one["id"])) for one in categories}
+    target = folder / "overlays"
+    first, path = next(iter(data.images.items()))
+    picture = decode(path.read_bytes(), MAX_PIXELS)
+    names = file_names([row.id for row in rows])
+    with contextlib.closing(Store(f"sqlite:///{(folder / DATABASE).resolve()}")) as store:
+        for row in rows:
+            found = store.result(row.seeds[0].run, first)
+            replace(target / f"{names[row.id]}.png", draw(picture, found.detections, words))
+    return target
 
 
-def _row(client: Client, domain: str, chain: str, run: str) -> Row:
-    metrics = client.metrics(run)
-    return Row(
-        condition=chain,
-        domain=domain,
-        ap_bbox=metrics["bbox"]["AP"],
-        ap_segm=metrics["segm"] and metrics["segm"]["AP"],
-        bits_per_image=metrics["bits_per_image"],
-        bpp=metrics["bpp"],
-        ms_per_image=sum(metrics["timings"].values()),
-        run=run,
-    )
+def write_report(folder: Path, dataset: Path) -> Path:
+    """Write a sweep's ``report.html`` into its folder and return its path.
 
-
-def table(rows: Sequence[Row]) -> Table:
-    """The rows as a table for the terminal."""
-    out = Table("domain", Column("condition", min_width=16, overflow="fold"), title="Mask R-CNN over a link")
-    for heading in ("AP bbox", "AP segm", "kB/image", "bpp", "ms"):
-        out.add_column(heading, justify="right")
-    for row in rows:
-        out.add_row(
-            row.domain,
-            row.condition,
-            _percent(row.ap_bbox),
-            _percent(row.ap_segm),
-            f"{row.bits_per_image / 8000:,.1f}",
-            f"{row.bpp:,.2f}",
-            f"{row.ms_per_image:,.0f}",
-        )
-    return out
-
-
-def _percent(ap: float | None) -> str:
-    return "–" if ap is None else f"{100 * ap:.1f}"
-
-
-def save(rows: Sequence[Row], folder: Path) -> None:
-    """Write ``results.json`` and ``results.csv``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    with (folder / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    Raises:
+        CommandError: it cannot be written.
+    """
+    page = make_page(open_sweep(folder), ReportOptions(dataset))
+    target = folder / "report.html"
+    replace(target, render(page).encode())
+    return target

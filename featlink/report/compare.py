@@ -5,7 +5,7 @@ from __future__ import annotations
 from featlink.report.about import about
 from featlink.report.condition_tables import FIDELITY
 from featlink.report.page import Page, Section
-from featlink.report.sweep import Sweep, label
+from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, signed
 from featlink.results import Row
 
@@ -41,7 +41,7 @@ def compare_summary(a: Sweep, b: Sweep) -> Table:
     for one, other in _common(a, b):
         psnr = "psnr_f" if one.domain == "feature" else "psnr_i"
         ap = [a.ap(one, kind), b.ap(other, kind)]
-        cells = [label(one), one.domain, *map(percent, ap), signed(_less(ap[1], ap[0], 100), 2)]
+        cells = [a.names[one.id], one.domain, *map(percent, ap), signed(_less(ap[1], ap[0], 100), 2)]
         rows.append(
             [*cells, _more_bits(one, other), signed(_less(other.fidelity.get(psnr), one.fidelity.get(psnr)), 2)]
         )
@@ -79,7 +79,7 @@ def _figures(row: Row) -> tuple[object, ...]:
 
 
 def _line(a: Sweep, b: Sweep, one: Row, other: Row, kinds: list[str]) -> list[str]:
-    cells = [label(one), one.domain]
+    cells = [a.names[one.id], one.domain]
     for kind in kinds:
         first, second = a.ap(one, kind), b.ap(other, kind)
         cells += [percent(first), percent(second), signed(_less(second, first, 100), 2)]

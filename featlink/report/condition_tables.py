@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from featlink.paper import TABLES, PaperRow, paper_rows
+from featlink.report.latency import overlaps, stages
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.report.table import MISSING, Column, Table, fidelity, kilobytes, number, percent, signed
 from featlink.results import Row
@@ -77,27 +78,29 @@ def size_table(sweep: Sweep) -> Table:
     columns += [Column(size, "retention %") for size in _SIZES]
     rows = []
     for row in sweep.rows:
-        cells = [label(row), row.domain, *(percent(sweep.ap(row, metric=size)) for size in _SIZES)]
+        cells = [sweep.names[row.id], row.domain, *(percent(sweep.ap(row, metric=size)) for size in _SIZES)]
         rows.append([*cells, *(percent(sweep.retention(row, metric=size)) for size in _SIZES)])
     caption = "AP and retention by size of objects: small below 32², medium below 96², large from 96² pixels"
     return Table(caption, columns, rows)
 
 
 def summary_table(sweep: Sweep) -> Table:
-    """Every row in a few columns, for a terminal."""
-    columns = [*_names(), *(Column(title) for title in ("AP", "kept", "paper", "PSNR", "kB"))]
+    """Every row in a few columns, for a terminal; milliseconds only where no stages overlapped."""
+    timed = not overlaps(sweep)
+    titles = ("AP", "kept", "kB", *(("ms",) if timed else ()), "PSNR", "paper")
     rows = []
     for row in sweep.rows:
         paper = paper_rows().get(row.id)
+        cells = [sweep.names[row.id], row.domain, percent(sweep.ap(row)), percent(sweep.retention(row)), kilobytes(row)]
+        if timed:
+            cells.append(number(sum(ms for _, ms in stages(row)), 0))
         psnr = fidelity(row, "psnr_f" if row.domain == "feature" else "psnr_i", 2)
-        cells = [label(row), row.domain, percent(sweep.ap(row)), percent(sweep.retention(row))]
-        cells += [percent(None if paper is None else paper.retention), psnr, kilobytes(row)]
-        rows.append(cells)
-    notes = (
-        f"AP ({sweep.kind}) in %; kept: % of the clean AP of the domain, beside the paper's; PSNR in dB: [F] of "
-        "features, [I] of images; kB an image",
+        rows.append([*cells, psnr, percent(None if paper is None else paper.retention)])
+    note = (
+        f"AP ({sweep.kind}) in %; kept: % of the clean AP of the domain, and what the paper has of it; kB an image; "
+        f"{'ms: time of all stages; ' if timed else ''}PSNR in dB: [F] of features, [I] of images."
     )
-    return Table("Results", columns, rows, notes)
+    return Table("Results", [*_names(), *map(Column, titles)], rows, (note,))
 
 
 def _names() -> list[Column]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,13 @@ class Sweep:
     def by_id(self) -> dict[str, Row]:
         """Rows by id."""
         return {row.id: row for row in self.rows}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What tables call each row of a domain, by id: its :func:`label`, or its id where another row has that."""
+        labels = {row.id: (label(row), row.domain) for row in self.rows}
+        shared = Counter(labels.values())
+        return {name: found[0] if shared[found] == 1 else name for name, found in labels.items()}
 
     def clean(self, domain: str) -> Row | None:
         """The undistorted run of a domain, if the sweep has it."""

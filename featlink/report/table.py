@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from featlink.results import Row
 
 MISSING = "–"
@@ -150,14 +146,3 @@ def markdown(table: Table) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def terminal(table: Table) -> RichTable:
-    """A table for the terminal, as narrow as can be."""
-    notes = Text("\n".join(table.notes)) if table.notes else None
-    out = RichTable(title=Text(table.caption), caption=notes, caption_justify="left", box=SIMPLE_HEAD, padding=0)
-    for column in table.columns:
-        out.add_column(Text(column.heading), justify="right" if column.number else "left", overflow="fold")
-    for row in table.rows:
-        out.add_row(*map(Text, row))  # Text: "PSNR[F]" is no markup
-    return out

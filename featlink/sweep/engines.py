@@ -10,7 +10,6 @@ from pathlib import Path
 from featlink.sweep.engine import Engine
 from featlink.sweep.options import Options
 from shared.conditions.language import Condition
-from shared.detector.config import ModelConfig
 
 
 @contextlib.contextmanager
@@ -47,6 +46,7 @@ def open_engine(options: Options, conditions: Sequence[Condition], example: Path
 def _edge(options: Options) -> Iterator[str]:
     """The URL of the edge given, or of one that is started here."""
     from featlink.launcher import Stack, free_ports
+    from featlink.service_settings import service_settings
 
     if options.edge is not None:
         yield options.edge
@@ -55,12 +55,11 @@ def _edge(options: Options) -> Iterator[str]:
     with (
         tempfile.TemporaryDirectory(prefix="featlink-") as folder,  # the sweep keeps its runs itself
         (options.out / "services.log").open("w") as log,
-        Stack(ports, _settings(options.config, Path(folder)), lambda name, line: print(name, line, file=log)) as stack,
+        Stack(
+            ports,
+            service_settings(options.config, Path(folder) / "runs.sqlite", options.keep_bitstreams),
+            lambda name, line: print(name, line, file=log),
+        ) as stack,
     ):
         stack.wait_ready()
         yield ports.edge_url
-
-
-def _settings(config: ModelConfig, folder: Path) -> dict[str, str]:
-    settings = {name: str(value) for name, value in vars(config).items() if value is not None}
-    return settings | {"database_url": f"sqlite:///{folder}/runs.sqlite"}

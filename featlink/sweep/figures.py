@@ -42,7 +42,7 @@ def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: 
     """
     images = records.complete()
     runs = iter(records.runs)
-    names = _file_names(rows)
+    names = file_names([row.id for row in rows])
     found = []
     for row in rows if images else ():
         of_seeds = []
@@ -112,12 +112,17 @@ def _row(row: Entry, seeds: list[SeedResult], images: int) -> results.Row:
     )
 
 
-def _file_names(rows: Sequence[Entry]) -> dict[str, str]:
-    """A file name for each id: the id itself where it can be one."""
+def file_names(ids: Sequence[str]) -> dict[str, str]:
+    """A file name for each id: the id itself where it can be one.
+
+    Example:
+        >>> file_names(["clean.image", "image: jpeg(quality=5)"])
+        {'clean.image': 'clean.image', 'image: jpeg(quality=5)': 'image-jpeg-quality-5'}
+    """
     names: dict[str, str] = {}
-    for row in rows:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", row.id).strip("-.")[:100] or "condition"
+    for one in ids:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", one).strip("-.")[:100] or "condition"
         while name in names.values():
             name += "_"
-        names[row.id] = name
+        names[one] = name
     return names

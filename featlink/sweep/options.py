@@ -31,6 +31,7 @@ class Options:
         shard: (i, n): only every n-th of those, from the i-th on, counted from 0.
         time_budget: seconds after which to stop; None for no end.
         edge: ``http``: URL of a running deployment's edge; None starts one.
+        keep_bitstreams: ``http``: folder in which services that are started here keep codecs' bitstreams.
         workers: ``ray``: how many.
         ray_address: ``ray``: of a cluster; None starts one here.
     """
@@ -46,6 +47,7 @@ class Options:
     shard: tuple[int, int] = (0, 1)
     time_budget: float | None = None
     edge: str | None = None
+    keep_bitstreams: Path | None = None
     workers: int = 2
     ray_address: str | None = None
 

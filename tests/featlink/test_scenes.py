@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from featlink.cli import app
+from featlink.commands.scenes import scenes
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.scenes import scenes
 
 
 def test_a_folder_of_scenes_is_written(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""``featlink demo``: a sweep of a few conditions over the services, which ends with a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featlink.errors import CommandError
+from featlink.model_options import (
+    BitstreamsOption,
+    DatasetOption,
+    LimitOption,
+    ModelOption,
+    ProfileOption,
+    SizeOption,
+    ThreadsOption,
+    WeightsOption,
+    model_config,
+)
+
+
+def demo(
+    dataset: DatasetOption = Path("starter"),
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    profile: ProfileOption = None,
+    min_size: SizeOption = None,
+    max_size: SizeOption = None,
+    threads: ThreadsOption = None,
+    limit: LimitOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results; give it again to continue.")] = Path("out/demo"),
+    edge: Annotated[
+        str | None, typer.Option(help="URL of a running edge.", show_default="start the services here")
+    ] = None,
+    keep_bitstreams: BitstreamsOption = None,
+) -> None:
+    """Evaluate a data set under a few conditions in both domains, through the services, and write a report.
+
+    This is 'featlink bench --engine http' with conditions chosen. However it stops, the same command continues.
+    """
+    from rich.console import Console
+
+    from featlink.commands.outcome import end
+    from featlink.demo import CONDITIONS, write_overlays, write_report
+    from featlink.report.condition_tables import summary_table
+    from featlink.report.sweep import open_sweep
+    from featlink.report.terminal import show
+    from featlink.sweep.options import Options
+    from featlink.sweep.run import run_sweep
+
+    if edge is not None and keep_bitstreams is not None:
+        raise CommandError("--keep-bitstreams is for services that are started here, not for those behind --edge")
+    options = Options(
+        dataset=dataset,
+        config=model_config(
+            model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
+        ),
+        conditions=CONDITIONS,
+        out=out,
+        engine="http",
+        limit=limit,
+        edge=edge,
+        keep_bitstreams=keep_bitstreams,
+    )
+    console = Console(stderr=True)
+    ended = run_sweep(options, console)
+    if ended.rows:
+        show(summary_table(open_sweep(out)))
+    end(ended)
+    with console.status("drawing the report"):
+        overlays = write_overlays(out, dataset, ended.rows)
+        report = write_report(out, dataset)
+    typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, {overlays.name}/, services.log")
+    typer.echo(f"report: {report}")

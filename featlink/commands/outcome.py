@@ -1,0 +1,55 @@
+"""What ``bench`` and ``merge`` show of a sweep when they end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from featlink.report.table import Column, Table, fidelity, kilobytes, percent
+from featlink.report.terminal import show
+from featlink.results import Row
+from featlink.sweep.run import SweepResult
+
+_INTERRUPTED = 130
+"""Exit code, as shells have it for Ctrl-C."""
+
+
+def show_rows(rows: Sequence[Row], out: Path) -> None:
+    """Print the rows and where their files are."""
+    if not rows:
+        typer.echo("no image is complete under all conditions yet")
+        return
+    show(rows_table(rows))
+    typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, manifest.json")
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """A line a condition, by its id, as ``results.json`` has it."""
+    titles = ("AP bbox", "AP segm", "kB/image", "PSNR [F]", "PSNR [I]")
+    lines = [
+        [
+            row.id,
+            percent(row.bbox["AP"]),
+            percent((row.segm or {}).get("AP")),
+            kilobytes(row),
+            fidelity(row, "psnr_f", 1),
+            fidelity(row, "psnr_i", 1),
+        ]
+        for row in rows
+    ]
+    images = f"{rows[0].images} image{'' if rows[0].images == 1 else 's'}"
+    return Table(images, [Column("condition", number=False), *map(Column, titles)], lines)
+
+
+def end(sweep: SweepResult) -> None:
+    """Say why a sweep ended early, if it did.
+
+    Raises:
+        typer.Exit: it was interrupted.
+    """
+    if sweep.why != "complete":
+        typer.echo(f"stopped: {sweep.why}; the same command continues")
+    if sweep.why == "interrupted":
+        raise typer.Exit(_INTERRUPTED)

@@ -1,0 +1,112 @@
+"""``featlink steps``: the registered steps, from their own descriptions."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from shared.conditions.step import Step
+
+_TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+
+
+def steps(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the JSON schema of a condition, and what could not be loaded.")
+    ] = False,
+) -> None:
+    """List the steps a condition can have, with their parameters, ranges and defaults."""
+    from featlink.report.terminal import say
+    from shared.conditions import registry
+
+    if as_json:
+        typer.echo(json.dumps({**registry.schema(), "x-featlink-failures": dict(registry.failures())}, indent=1))
+        return
+    for step in registry.steps().values():
+        for line in describe(step):
+            say(line)
+        typer.echo()
+    if failures := registry.failures():
+        typer.echo("Could not be loaded:")
+        for name, why in failures.items():
+            say(f"  {name}: {why}")
+
+
+def describe(step: type[Step]) -> Iterator[str]:
+    """A step in lines: what it is, what it does, and each of its parameters.
+
+    Example:
+        >>> from channel.distortions.quantize import Quantize
+        >>> print("\\n".join(describe(Quantize)))
+        quantize: distortion, for features and images
+          Keep 'bits' bits per sample.
+          strength: bits, which trades bits for accuracy
+          bits: whole number from 1 to 16, required – bits per sample
+    """
+    schema = step.model_json_schema()
+    whole = " and ".join(f"{domain}s" for domain in step.domains)
+    yield f"{schema['properties']['type']['const']}: {'random ' if step.random else ''}{step.kind}, for {whole}"
+    if summary := inspect.cleandoc(step.__doc__ or "").split("\n\n")[0]:
+        yield f"  {_plain(summary)}"
+    if step.strength is not None:
+        yield f"  strength: {step.strength}" + (", which trades bits for accuracy" if step.changes_bits else "")
+    required = schema.get("required", [])
+    for name, field in schema["properties"].items():
+        if name == "type":
+            continue
+        default = "required" if name in required else f"{_word(field.get('default'))} by default"
+        described = field.get("description", "").rstrip(".")
+        yield f"  {name}: {values(field, schema.get('$defs', {}))}, {default}" + (
+            f" – {_plain(described)}" if described else ""
+        )
+
+
+def values(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """What a parameter's JSON schema allows, in words.
+
+    Example:
+        >>> values({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, {}), values({"enum": [2, 4, 8]}, {})
+        ('number above 0, up to 1', '2, 4 or 8')
+    """
+    if "$ref" in field:
+        return values(definitions[field["$ref"].rpartition("/")[2]], definitions)
+    if options := field.get("anyOf"):
+        return " or ".join(values(option, definitions) for option in options)
+    if "const" in field:
+        return _word(field["const"])
+    if choices := field.get("enum"):
+        *most, last = map(_word, choices)
+        return f"{', '.join(most)} or {last}" if most else last
+    name = str(field.get("type", "anything"))
+    return _TYPES.get(name, name) + _range(field)
+
+
+def _plain(text: str) -> str:
+    """A docstring's text on one line, without its markup."""
+    return " ".join(re.sub(r":\w+:`~?([^`]*)`|``", lambda match: match[1] or "'", text).split())
+
+
+def _range(field: dict[str, Any]) -> str:
+    low, high = field.get("minimum"), field.get("maximum")
+    if low is not None and high is not None:
+        return f" from {_word(low)} to {_word(high)}"
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "below"}
+    parts = [f"{word} {_word(field[key])}" for key, word in words.items() if key in field]
+    if "multipleOf" in field:
+        parts.append(f"in steps of {_word(field['multipleOf'])}")
+    return f" {', '.join(parts)}" if parts else ""
+
+
+def _word(value: object) -> str:
+    """A value as a condition's text has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)

@@ -1,0 +1,66 @@
+"""``featlink up``: the three services on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featlink.model_options import (
+    BitstreamsOption,
+    ModelOption,
+    ProfileOption,
+    SizeOption,
+    ThreadsOption,
+    WeightsOption,
+    model_config,
+)
+
+
+def up(
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    profile: ProfileOption = None,
+    min_size: SizeOption = None,
+    max_size: SizeOption = None,
+    threads: ThreadsOption = None,
+    edge_port: Annotated[int, typer.Option(help="Port of the edge.")] = 8001,
+    channel_port: Annotated[int, typer.Option(help="Port of the channel.")] = 8002,
+    cloud_port: Annotated[int, typer.Option(help="Port of the cloud.")] = 8003,
+    database: Annotated[Path, typer.Option(help="SQLite file that keeps the runs.")] = Path("featlink-runs.sqlite"),
+    keep_bitstreams: BitstreamsOption = None,
+) -> None:
+    """Start edge, channel and cloud on this machine and show their logs. Ctrl-C stops them."""
+    from featlink.launcher import Ports, Stack
+    from featlink.service_settings import service_settings
+
+    config = model_config(
+        model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
+    )
+    ports = Ports(edge_port, channel_port, cloud_port)
+    try:
+        with Stack(ports, service_settings(config, database, keep_bitstreams), _show) as stack:
+            stack.wait_ready()
+            typer.echo(
+                f"ready: POST a picture to {ports.edge_url}/v1/infer (API: {ports.edge_url}/docs). Ctrl-C stops."
+            )
+            while True:
+                stack.check()
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+
+
+def _show(service: str, line: str) -> None:
+    """A service's log line, for a person: its JSON fields as words."""
+    try:
+        fields = json.loads(line)
+        event, when = fields.pop("event"), fields.pop("timestamp", "")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        typer.echo(f"{service:<8} {line}")
+        return
+    words = " ".join(f"{key}={value}" for key, value in fields.items() if key not in ("service", "level", "trace_id"))
+    typer.echo(f"{service:<8} {when[11:19]} {event} {words}")
