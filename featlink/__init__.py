@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from channel.distortions.base import Distortion as Distortion
     from channel.distortions.base import Planes as Planes
     from channel.randomness import stream as stream
+    from featlink.api.delivery import Delivery as Delivery
     from featlink.api.evaluation import compare as compare
     from featlink.api.evaluation import evaluate as evaluate
     from featlink.api.model import Model as Model
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from featlink.api.pictures import draw as draw
     from featlink.api.pictures import read_image as read_image
     from featlink.api.sweeping import sweep as sweep
-    from featlink.api.transmission import Delivery as Delivery
     from featlink.api.transmission import transmit as transmit
     from featlink.dataset import open_dataset as open_dataset
     from shared.conditions.language import Condition as Condition
@@ -52,10 +52,11 @@ _HOMES = {
     "channel.codecs.process": ("CodecError",),
     "channel.distortions.base": ("Distortion", "Planes"),
     "channel.randomness": ("stream",),
+    "featlink.api.delivery": ("Delivery",),
     "featlink.api.evaluation": ("compare", "evaluate"),
     "featlink.api.model": ("Model", "load"),
     "featlink.api.pictures": ("draw", "read_image"),
-    "featlink.api.transmission": ("Delivery", "transmit"),
+    "featlink.api.transmission": ("transmit",),
     "featlink.dataset": ("open_dataset",),
     "shared.conditions.language": ("Condition", "parse"),
     "shared.conditions.registry": ("register", "steps"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shared.metrics.fidelity import Fidelity
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Delivery:
     """What came over the link, and what it cost.
 
@@ -36,10 +36,10 @@ class Delivery:
     condition: Condition
     bits: int
     timings: Mapping[str, float]
-    measured: Fidelity | None = field(repr=False)
-    bitstreams: Mapping[str, bytes] = field(repr=False)
-    extension: str = field(repr=False)
-    frame: Frame = field(repr=False)
+    measured: Fidelity | None
+    bitstreams: Mapping[str, bytes]
+    extension: str
+    frame: Frame
 
     @property
     def bpp(self) -> float:
@@ -89,3 +89,6 @@ class Delivery:
         tensor = self.frame.tensor(IMAGE)
         pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
         return np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0))
+
+    def __repr__(self) -> str:
+        return f"<delivery of '{self.condition}', {self.bits:,} bits, {self.bpp:.3f} bpp>"

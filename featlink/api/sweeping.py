@@ -5,16 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from shared.conditions.language import Condition
 from shared.conditions.step import Step
 from shared.errors import FeatlinkError
 
 if TYPE_CHECKING:
-    from featlink.sweep.options import Options
-
-Engine = Literal["local", "http", "ray"]
+    from featlink.sweep.options import EngineName, Options
 
 
 def sweep(
@@ -26,7 +24,7 @@ def sweep(
     seeds: Sequence[int] = (0, 1, 2),
     fidelity: bool = True,
     out: str | Path | None = None,
-    engine: Engine = "local",
+    engine: EngineName = "local",
     edge: str | None = None,
     workers: int = 2,
     ray_address: str | None = None,
@@ -61,15 +59,15 @@ def sweep(
         FeatlinkError: the data set, a condition or the network cannot be used, or the engine fails.
         KeyboardInterrupt: it was stopped; the same call with the same ``out`` continues.
     """
-    if engine not in get_args(Engine):
-        raise FeatlinkError(f"an engine is one of {', '.join(get_args(Engine))}, not {engine!r}")
+    from featlink.api.model import model_config
+    from featlink.sweep.options import EngineName, Options, read_seeds
+
+    if engine not in get_args(EngineName):
+        raise FeatlinkError(f"an engine is one of {', '.join(get_args(EngineName))}, not {engine!r}")
     if limit is not None and limit < 1:
         raise FeatlinkError(f"limit is a number of images from 1 on, not {limit}")
     given = [conditions] if isinstance(conditions, str | Condition | Step) else conditions
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
-        from featlink.api.model import model_config
-        from featlink.sweep.options import Options, read_seeds
-
         options = Options(
             dataset=Path(dataset),
             config=model_config(weights=weights, **network),

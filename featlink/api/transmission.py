@@ -57,13 +57,13 @@ def transmit(
     """
     from channel.apply import apply
 
+    frame = frame_of(signal, None if model is None else model.split, image_id)
     domain = domain_of(signal)
     chosen = _resolved(condition, domain, seed)
     if model is None and chosen.domain == domain == "image" and chosen.steps and chosen.at == "input":
         raise ConditionError(
             f"'{chosen}' acts on the network's input, whose size a model knows: give model=, or say @ at=original"
         )
-    frame = frame_of(signal, None if model is None else model.split, image_id)
     sent = apply(frame, chosen, Report(), fidelity, tools)
     return Delivery(
         condition=chosen,
