@@ -30,6 +30,7 @@ from shared.timing import timed
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 """8-bit pictures have a nominal range, so quantising them needs no side information of their own."""
 _UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
+"""Of a level that nothing has touched."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def apply(
     meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
     if not steps:
         out, distort_ms = Frame(meta, frame.tensors), 0.0
-        measured: Fidelity | None = _UNCHANGED
+        levels = {tensor.name: _UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
+        measured: Fidelity | None = replace(_UNCHANGED, levels=levels)
         result = ChainResult({})
     else:
         references = _references(frame, condition)

@@ -11,9 +11,9 @@ import xxhash
 from edge.decode import decode
 from shared.conditions.language import Condition, Domain
 from shared.frames.cache import CacheEntry, PyramidCache
-from shared.frames.pyramid import Image
+from shared.frames.pyramid import Image, Pyramid
 from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
+from shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -81,11 +81,10 @@ class EdgePipeline:
             kept = self._pyramid(key, image)
             pyramid, timings = kept.pyramid, {"decode": decode_ms, "backbone": kept.backbone_ms}
             sizes = pyramid.sizes
-            levels = pyramid.levels.items() if self._send_p6 else list(pyramid.levels.items())[:-1]
-            tensors = tuple(Tensor(name, level) for name, level in levels)
+            tensors = feature_tensors(pyramid)[: None if self._send_p6 else -1]
         else:
             sizes, timings = self._model.image_sizes(*image.shape[:2]), {"decode": decode_ms}
-            tensors = (Tensor("image", np.ascontiguousarray(image.transpose(2, 0, 1))),)
+            tensors = image_tensors(image)
         meta = Meta(
             domain=request.domain,
             model=self._model.name,
@@ -102,3 +101,13 @@ class EdgePipeline:
             kept = CacheEntry(*timed(lambda: self._model.pyramid(image)))
             self._cache.put(key, kept)
         return kept
+
+
+def feature_tensors(pyramid: Pyramid) -> tuple[Tensor, ...]:
+    """What a frame of features carries: the levels as they are."""
+    return tuple(Tensor(name, level) for name, level in pyramid.levels.items())
+
+
+def image_tensors(image: Image) -> tuple[Tensor, ...]:
+    """What a frame of an image carries: its R, G and B, uint8 (3, H, W)."""
+    return (Tensor(IMAGE, np.ascontiguousarray(image.transpose(2, 0, 1))),)

@@ -33,7 +33,7 @@ class Dataset:
     images: dict[int, Path]
 
 
-def open_dataset(path: Path) -> Dataset:
+def open_dataset(path: str | Path) -> Dataset:
     """Find a data set's ground truth and pictures.
 
     Args:
@@ -43,7 +43,7 @@ def open_dataset(path: Path) -> Dataset:
     Raises:
         CommandError: not such a folder or file, or a picture is missing.
     """
-    path = SCENES if path == Path("starter") else path
+    path = SCENES if Path(path) == Path("starter") else Path(path)
     annotations = path if path.suffix == ".json" else _only_split(path)
     pictures = _pictures(annotations)
     try:

@@ -81,12 +81,12 @@ def save(rows: Sequence[Row], folder: Path) -> None:
         CommandError: they cannot be written.
     """
     replace(folder / RESULTS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
-    flat = [_flat(row) for row in rows]
-    columns = dict.fromkeys(name for line in flat for name in line)
+    lines = [flat(row) for row in rows]
+    columns = dict.fromkeys(name for line in lines for name in line)
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, list(columns))
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(lines)
     replace(folder / "results.csv", table.getvalue().encode())
 
 
@@ -119,7 +119,8 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def flat(row: Row) -> dict[str, Any]:
+    """A row's figures side by side, as a line of ``results.csv`` has them: ``bbox_AP``, ``psnr_f``, ``heads_ms``, …"""
     line: dict[str, Any] = {"id": row.id, "condition": row.condition, "domain": row.domain, "images": row.images}
     for kind, scores in (("bbox", row.bbox), ("segm", row.segm)):
         line.update({f"{kind}_{name}": value for name, value in (scores or {}).items()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,28 @@ class Detections:
         labels: int64 (N,), category ids as the checkpoint numbers them (official: COCO's).
         masks: N arrays float32 (H, W) in 0..1 at the original size, made when they are asked for; None for a
             box-only model.
+        categories: name of each label, background first; empty where there are none.
+
+    Example:
+        >>> boxes, labels = np.zeros((2, 4), np.float32), np.array([17, 18])
+        >>> found = Detections(boxes, np.array([0.9, 0.3], np.float32), labels, None)
+        >>> len(found), found.above(0.5).labels
+        (2, array([17]))
     """
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     masks: Sequence[npt.NDArray[np.float32]] | None
+    categories: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> Detections:
+        """Those with a score of at least ``threshold``; only their masks are made."""
+        count = int(np.count_nonzero(self.scores >= threshold))  # scores fall
+        masks = None if self.masks is None else self.masks[:count]
+        return replace(
+            self, boxes=self.boxes[:count], scores=self.scores[:count], labels=self.labels[:count], masks=masks
+        )

@@ -17,6 +17,14 @@ from shared.frames.pyramid import Image
 def draw(
     image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str], threshold: float = 0.5
 ) -> bytes:
+    """:func:`paint`, as a PNG file's bytes."""
+    canvas = paint(image, detections, names, threshold)
+    return bytes(cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1])
+
+
+def paint(
+    image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str], threshold: float = 0.5
+) -> Image:
     """Draw masks, boxes, names and scores.
 
     Args:
@@ -26,7 +34,7 @@ def draw(
         threshold: leave detections with lower scores out.
 
     Returns:
-        A PNG file's bytes.
+        A new picture, uint8 RGB (H, W, 3).
     """
     canvas = image.copy()
     shown = sorted((d for d in detections if d["score"] >= threshold), key=lambda d: float(d["score"]))
@@ -41,7 +49,7 @@ def draw(
             f"{names.get(str(identity), identity)} {detection['score']:.2f}",
             _colour(identity),
         )
-    return bytes(cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1])
+    return canvas
 
 
 def _colour(category: int) -> tuple[int, int, int]:

@@ -142,6 +142,7 @@ class SplitModel:
             result["scores"].numpy(),
             result["labels"].numpy(),
             None if masks is None else _MaskSequence(masks, boxes, sizes.original),
+            self.categories,
         )
 
 

@@ -1,0 +1,1 @@
+"""The Python API, without HTTP; ``import featlink`` has all of it."""

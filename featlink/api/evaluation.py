@@ -1,0 +1,77 @@
+"""Judge what came: COCO's metrics of detections, fidelity of pyramids and images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featlink.api.pictures import checked
+from featlink.dataset import open_dataset
+from shared.errors import DatasetError, FeatlinkError, FrameError
+from shared.frames.pyramid import Image, Pyramid
+
+if TYPE_CHECKING:
+    from cloud.coco import GroundTruth
+    from cloud.evaluation import Metrics
+    from shared.detector.detections import Detections
+    from shared.metrics.fidelity import Fidelity
+
+
+def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detections]) -> Metrics:
+    """COCO's 12 box and 12 mask numbers, equal to pycocotools'.
+
+    Args:
+        truth: a COCO instances file, what it decodes to, a data set's folder, or ``starter``.
+        found: detections by image id. Only these images count, so an image without detections needs an entry too.
+
+    Returns:
+        ``bbox`` and ``segm``: values in 0..1 by name (``AP``, ``AP50``, ``APs``, ``AR100``, …); None where there is
+        no object to find. ``segm`` is None for a box-only model.
+
+    Raises:
+        FeatlinkError: the ground truth cannot be read, or does not have one of the images.
+    """
+    from cloud.coco_results import to_coco
+    from cloud.evaluation import evaluate as score
+
+    results = [result for image_id, of_image in found.items() for result in to_coco(of_image, image_id)]
+    try:
+        return score(_ground_truth(truth), results, found)
+    except ValueError as error:
+        raise DatasetError(str(error)) from None
+
+
+def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
+    """PSNR, SSIM and rank correlation of two pyramids, or of two images.
+
+    Args:
+        reference: the clean one. A pyramid's levels are judged in its range, mapped to 0..255.
+        received: the other, of the same shapes.
+
+    Raises:
+        FeatlinkError: one is a pyramid and the other an image, their shapes differ, or a value is not finite.
+    """
+    from shared.metrics.fidelity import compare_images, compare_pyramids
+
+    try:
+        if isinstance(reference, Pyramid) and isinstance(received, Pyramid):
+            return compare_pyramids(reference.levels, received.levels)
+        planes = [checked(image).transpose(2, 0, 1) for image in (reference, received)]
+        return compare_images(*planes)
+    except ValueError as error:
+        raise FrameError(str(error)) from None
+
+
+def _ground_truth(given: str | Path | Mapping[str, object]) -> GroundTruth:
+    from cloud import coco
+
+    if isinstance(given, Mapping):
+        return coco.parse(given)
+    path = Path(given)
+    file = path if path.suffix == ".json" else open_dataset(path).annotations
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise FeatlinkError(f"cannot read {file}: {error.strerror}") from None
+    return coco.parse(data)

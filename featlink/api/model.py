@@ -1,0 +1,163 @@
+"""The detector of a notebook: an image to its pyramid, and whatever came over the link to detections."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from featlink.api.delivery import Delivery
+from featlink.api.pictures import checked
+from featlink.api.signals import ModelPyramid, frame_of, key_of
+from shared.conditions.language import validation_line
+from shared.detector.config import MODELS, ModelConfig, Profile
+from shared.errors import ModelError
+from shared.frames.pyramid import Image, Pyramid
+from shared.frames.report import Report
+from shared.frames.wire import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.detector.detections import Detections
+    from shared.detector.split import SplitModel
+
+
+class Model:
+    """A detector whose two halves run apart: what :func:`load` returns.
+
+    Args:
+        split: the network.
+
+    Attributes:
+        split: the network, as the services run it.
+    """
+
+    def __init__(self, split: SplitModel) -> None:
+        self.split = split
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """Name of each label, background first."""
+        return self.split.categories
+
+    def pyramid(self, signal: Image | Delivery) -> Pyramid:
+        """The edge's half: the features p2..p6.
+
+        Args:
+            signal: uint8 RGB (H, W, 3); or what came over the link, for the pyramid that its detections come from.
+
+        Returns:
+            Each level float32 (256, H, W), finest first.
+
+        Raises:
+            FeatlinkError: the array is no image, or another model made what came.
+        """
+        if isinstance(signal, Delivery):
+            from cloud.received import received_pyramid
+
+            made, key = received_pyramid(self.split, self._adopted(signal.frame)), signal.frame.meta.key
+        else:
+            image = checked(signal)
+            made, key = self.split.pyramid(image), key_of([image])
+        return ModelPyramid(made.levels, made.sizes, self.split.name, self.split.weights, key)
+
+    def detect(self, signal: Pyramid | Delivery | Image) -> Detections:
+        """The cloud's half, of a pyramid or of what came over the link; of an image, the whole network.
+
+        Args:
+            signal: a pyramid, what :func:`featlink.transmit` returned, or uint8 RGB (H, W, 3).
+
+        Raises:
+            FeatlinkError: the array is no image, levels are missing or of the wrong size, or another model made them.
+        """
+        from cloud.detect import detect
+
+        frame = self._adopted(signal.frame) if isinstance(signal, Delivery) else frame_of(signal, self.split)
+        return detect(self.split, frame, Report())[0]
+
+    def _adopted(self, frame: Frame) -> Frame:
+        """A frame that was sent without a model is taken for this one's."""
+        meta = frame.meta
+        if meta.model:
+            return frame
+        sizes = self.split.image_sizes(*meta.sizes.original) if meta.domain == "image" else meta.sizes
+        return replace(frame, meta=replace(meta, model=self.split.name, weights=self.split.weights, sizes=sizes))
+
+    def __repr__(self) -> str:
+        return f"<featlink model {self.split.name}, weights {self.split.weights}, profile {self.split.profile}>"
+
+
+def load(
+    weights: str | Path = "starter",
+    *,
+    model: str = MODELS[0],
+    profile: Profile = "fast",
+    min_size: int | None = None,
+    max_size: int | None = None,
+    score_threshold: float | None = None,
+    proposals: int | None = None,
+    max_detections: int | None = None,
+    threads: int = 0,
+) -> Model:
+    """Load a detector.
+
+    Args:
+        weights: ``starter``, the bundled detector of synthetic scenes; ``coco``, torchvision's official weights,
+            downloaded once; or a ``.pth`` or ``.safetensors`` file in torchvision's layout.
+        model: ``maskrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn_v2`` or ``fasterrcnn_resnet50_fpn``.
+        profile: ``fast``, or ``exact`` to be bit-identical to torchvision.
+        min_size: shorter side of the network input in pixels; default: the weights' own, else 800.
+        max_size: its longer side at most; default: the weights' own, else 1333.
+        score_threshold: drop detections with lower scores; default 0.05.
+        proposals: regions the RPN hands on; default 1000.
+        max_detections: per image; default 100.
+        threads: CPU threads of one inference; 0 leaves torch's default.
+
+    Raises:
+        ModelError: the weights cannot be had or do not fit, or an argument is out of its range.
+    """
+    config = model_config(
+        weights=weights,
+        model=model,
+        profile=profile,
+        min_size=min_size,
+        max_size=max_size,
+        score_threshold=score_threshold,
+        proposals=proposals,
+        max_detections=max_detections,
+        threads=threads,
+    )
+    from shared.detector.split import build  # torch takes seconds to import: after the arguments are checked
+
+    return Model(build(config))
+
+
+def model_config(**given: object) -> ModelConfig:
+    """The network's settings, checked. The environment has no say: a notebook says what it wants.
+
+    Raises:
+        ModelError: an argument is unknown or out of its range.
+
+    Example:
+        >>> model_config(profile="exact", min_size=480).min_size
+        480
+        >>> model_config(profile="quick")
+        Traceback (most recent call last):
+        ...
+        shared.errors.ModelError: profile: Input should be 'fast' or 'exact'
+    """
+    from shared.service.settings import ModelSettings
+
+    if unknown := given.keys() - ModelSettings.model_fields.keys():
+        raise ModelError(f"a model has no {min(unknown)}; it has {', '.join(ModelSettings.model_fields)}")
+    defaults = vars(ModelConfig())
+    try:
+        config = ModelSettings(**{**defaults, **given, "weights": str(given.get("weights", "starter"))}).config()
+    except ValidationError as error:
+        raise ModelError(validation_line(error)) from None
+    if config.weights in ("starter", "coco"):
+        return config
+    return replace(config, weights=str(Path(config.weights).expanduser().resolve()))  # workers may be elsewhere

@@ -1,0 +1,103 @@
+"""A sweep from a notebook: the rows of ``featlink bench`` as plain dicts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from shared.conditions.language import Condition
+from shared.conditions.step import Step
+from shared.errors import FeatlinkError
+
+if TYPE_CHECKING:
+    from featlink.sweep.options import EngineName, Options
+
+
+def sweep(
+    dataset: str | Path,
+    conditions: str | Condition | Step | Sequence[str | Condition | Step],
+    *,
+    limit: int | None = None,
+    weights: str | Path = "starter",
+    seeds: Sequence[int] = (0, 1, 2),
+    fidelity: bool = True,
+    out: str | Path | None = None,
+    engine: EngineName = "local",
+    edge: str | None = None,
+    workers: int = 2,
+    ray_address: str | None = None,
+    progress: bool = True,
+    **network: Any,
+) -> list[dict[str, Any]]:
+    """Evaluate a data set under many conditions, and without any.
+
+    Args:
+        dataset: a folder in COCO's layout, its instances file, or ``starter``.
+        conditions: each a text, a name or beginning of names (``paper.table5``), a ``.yaml`` or ``.json`` file, a
+            condition, or a registered step, which is then of the feature domain.
+        limit: only the data set's first so many images.
+        weights: as for :func:`featlink.load`.
+        seeds: of conditions with random steps; figures are medians over them.
+        fidelity: measure it.
+        out: folder for everything the sweep makes; the same call continues there. Default: kept nowhere.
+        engine: what computes: this process, running services, or a Ray cluster. Steps defined in a notebook are known
+            to this process only.
+        edge: ``http``: URL of a running edge; default: start services.
+        workers: ``ray``: how many.
+        ray_address: ``ray``: of a cluster; default: start one here.
+        progress: show a bar.
+        **network: the other arguments of :func:`featlink.load`: ``model``, ``profile``, ``min_size``, …
+
+    Returns:
+        A row a condition, first the clean runs of both domains: the lines of ``results.csv``, with ``id``,
+        ``condition``, ``domain``, ``images``, ``bbox_AP``, ``segm_AP``, ``bits_per_image``, ``bpp``, ``psnr_f``,
+        ``psnr_i``, ``heads_ms``, and so on. ``pandas.DataFrame(rows)`` is a table of them.
+
+    Raises:
+        FeatlinkError: the data set, a condition or the network cannot be used, or the engine fails.
+        KeyboardInterrupt: it was stopped; the same call with the same ``out`` continues.
+    """
+    from featlink.api.model import model_config
+    from featlink.sweep.options import EngineName, Options, read_seeds
+
+    if engine not in get_args(EngineName):
+        raise FeatlinkError(f"an engine is one of {', '.join(get_args(EngineName))}, not {engine!r}")
+    if limit is not None and limit < 1:
+        raise FeatlinkError(f"limit is a number of images from 1 on, not {limit}")
+    given = [conditions] if isinstance(conditions, str | Condition | Step) else conditions
+    with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
+        options = Options(
+            dataset=Path(dataset),
+            config=model_config(weights=weights, **network),
+            conditions=tuple(map(_text, given)),
+            out=Path(temporary if out is None else out),
+            seeds=read_seeds(",".join(map(str, seeds))),
+            fidelity=fidelity,
+            engine=engine,
+            limit=limit,
+            edge=edge,
+            workers=workers,
+            ray_address=ray_address,
+        )
+        return _run(options, progress)
+
+
+def _run(options: Options, progress: bool) -> list[dict[str, Any]]:
+    from rich.console import Console
+
+    from featlink.results import flat
+    from featlink.sweep.run import run_sweep
+
+    ended = run_sweep(options, Console(stderr=True, quiet=not progress))
+    if ended.why == "interrupted":
+        raise KeyboardInterrupt
+    return [flat(row) for row in ended.rows]
+
+
+def _text(given: str | Condition | Step) -> str:
+    from featlink.api.transmission import as_condition
+
+    # JSON, not text: it also says what was given but is the default, such as seed 0.
+    return given if isinstance(given, str) else as_condition(given).model_dump_json(exclude_unset=True)

@@ -1,0 +1,111 @@
+"""``import featlink``: what it has, and that it costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import featlink as fl
+
+NAMES = [
+    "Codec",
+    "CodecError",
+    "Condition",
+    "Delivery",
+    "Detections",
+    "Distortion",
+    "FeatlinkError",
+    "Fidelity",
+    "Model",
+    "Planes",
+    "Pyramid",
+    "Samples",
+    "Step",
+    "Tools",
+    "compare",
+    "draw",
+    "evaluate",
+    "load",
+    "open_dataset",
+    "parse",
+    "read_image",
+    "register",
+    "steps",
+    "stream",
+    "sweep",
+    "transmit",
+]
+
+
+def after(code: str) -> set[str]:
+    """Modules loaded by a fresh interpreter that has run the code."""
+    command = [sys.executable, "-c", f"{code}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"]
+    return set(json.loads(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout))
+
+
+def test_the_names_are_these() -> None:
+    assert fl.__all__ == NAMES
+    assert dir(fl) == NAMES
+
+
+def test_every_name_is_there_and_says_what_it_is() -> None:
+    for name in NAMES:
+        value = getattr(fl, name)
+        assert value is getattr(fl, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value)
+
+
+def test_other_names_are_not() -> None:
+    with pytest.raises(AttributeError, match="module 'featlink' has no attribute 'detect'"):
+        fl.detect  # noqa: B018
+
+
+def test_a_type_checker_sees_the_same_names_in_the_same_places() -> None:
+    tree = ast.parse(Path(fl.__file__).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == {**fl._HOME, "sweep": "featlink.api.sweeping"}
+
+
+def test_importing_loads_neither_torch_nor_numpy_nor_pydantic() -> None:
+    assert not after("import featlink as fl; dir(fl)") & {"torch", "numpy", "pydantic", "cv2", "PIL", "rich"}
+
+
+def test_a_step_of_another_package_needs_no_torch() -> None:
+    loaded = after("from featlink import Codec, Distortion, Planes, Step, Tools, register, stream")
+    assert "channel.distortions.base" in loaded
+    assert not loaded & {"torch", "torchvision", "openvino", "plotly"}
+
+
+def test_sending_needs_no_torch() -> None:
+    code = """
+import numpy as np, featlink as fl
+sent = fl.transmit(np.zeros((16, 24, 3), np.uint8), 'jpeg @ at=original')
+assert sent.image.shape == (16, 24, 3)"""
+    assert "torch" not in after(code)
+
+
+@pytest.mark.parametrize("first", ["import featlink.sweep.options", "import featlink; featlink.sweep", ""])
+def test_sweep_is_called_whatever_was_imported_before(first: str) -> None:
+    code = f"""
+{first}
+import featlink as fl
+from featlink import sweep
+assert sweep is fl.sweep
+try:
+    fl.sweep('starter', [], engine='steam')
+except fl.FeatlinkError as error:
+    assert 'steam' in str(error)
+else:
+    raise SystemExit('no error')"""
+    assert "featlink.sweep.options" in after(code)
+    assert list(inspect.signature(fl.sweep).parameters)[:2] == ["dataset", "conditions"]  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""A sweep from Python: the numbers of ``results.csv``."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import featlink as fl
+from featlink.sweep.run import SweepResult
+from shared.conditions.registry import chain
+from shared.detector.config import ModelConfig
+
+
+def run(tiny: Path, config: ModelConfig, conditions: Any, **more: Any) -> list[dict[str, Any]]:
+    return fl.sweep(str(tiny), conditions, limit=1, progress=False, **{**vars(config), **more})
+
+
+def test_rows_are_the_files_and_the_same_call_continues(tiny: Path, config: ModelConfig, tmp_path: Path) -> None:
+    rows = run(tiny, config, "image: quantize(bits=2)", out=tmp_path)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows] == [
+        {name: line[name] for name in row} for row, line in zip(rows, lines, strict=True)
+    ]
+    assert [row["id"] for row in rows] == ["clean.feature", "clean.image", "image: quantize(bits=2)"]
+    assert {"bbox_AP", "segm_AP", "bits_per_image", "bpp", "psnr_f", "psnr_i", "heads_ms"} <= rows[2].keys()
+    assert run(tiny, config, "image: quantize(bits=2)", out=str(tmp_path)) == rows, "nothing is computed again"
+
+
+def test_conditions_come_in_many_forms(tiny: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run_sweep(options: Any, console: Any) -> SweepResult:
+        asked.append(options)
+        return SweepResult([], "complete")
+
+    monkeypatch.setattr("featlink.sweep.run.run_sweep", run_sweep)
+    [step] = chain(fl.parse("quantize(bits=3)"))
+    seeded = fl.parse("gaussian_noise(sigma=9) @ seed=0")
+    assert run(tiny, config, ["paper.table5", step, seeded], seeds=[4, 5]) == []
+    from featlink.sweep.plan import make_plan
+
+    [options] = asked
+    rows = make_plan(options.conditions, options.seeds)
+    assert [(row.id, row.seeds) for row in rows[-2:]] == [
+        ("feature: quantize(bits=3)", (0,)),
+        ("feature: gaussian_noise(sigma=9)", (0,)),
+    ]
+    assert len(rows) == 2 + 6 + 2
+    assert vars(options.config) == vars(config)
+    assert not options.out.exists(), "kept nowhere"
+
+
+def test_an_interruption_is_not_a_result(tiny: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featlink.sweep.run.run_sweep", lambda *_: SweepResult([], "interrupted"))
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, config, "identity")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"engine": "steam"}, "an engine is one of local, http, ray, not 'steam'"),
+        ({"limit": 0}, "limit is a number of images from 1 on, not 0"),
+        ({"seeds": [1, 1]}, "seeds are different numbers"),
+        ({"depth": 50}, "a model has no depth; it has model, weights"),
+        ({"conditions": ["sharpen"]}, "unknown step 'sharpen'"),
+        ({"dataset": "nowhere"}, "nowhere has no annotations"),
+    ],
+)
+def test_bad_input_is_one_line(wrong: dict[str, Any], message: str, tiny: Path) -> None:
+    with pytest.raises(fl.FeatlinkError, match=message) as caught:
+        fl.sweep(**{"dataset": tiny, "conditions": "identity", "progress": False, **wrong})
+    assert len(str(caught.value).splitlines()) == 1
