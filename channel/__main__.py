@@ -1,6 +1,9 @@
 """``python -m channel``: serve the channel."""
 
-from channel.app import main
+from shared.requirements import required
 
 if __name__ == "__main__":
-    main()
+    with required("channel"):
+        from channel.app import main
+
+        main()

@@ -1,6 +1,9 @@
 """``python -m cloud``: serve the cloud."""
 
-from cloud.app import main
+from shared.requirements import required
 
 if __name__ == "__main__":
-    main()
+    with required("cloud"):
+        from cloud.app import main
+
+        main()

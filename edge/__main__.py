@@ -1,6 +1,9 @@
 """``python -m edge``: serve the edge."""
 
-from edge.app import main
+from shared.requirements import required
 
 if __name__ == "__main__":
-    main()
+    with required("edge"):
+        from edge.app import main
+
+        main()

@@ -185,5 +185,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise CommandError("the ray engine needs Ray: pip install -e '.[ray]' in Featlink's folder") from None
+        raise CommandError("the ray engine needs Ray: pip install 'featlink[ray]'") from None
     return ray

@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as rle
 
 from shared.frames.pyramid import Image
 
@@ -36,6 +35,8 @@ def paint(
     Returns:
         A new picture, uint8 RGB (H, W, 3).
     """
+    from pycocotools import mask as rle  # an edge that is asked for no overlay does without
+
     canvas = image.copy()
     shown = sorted((d for d in detections if d["score"] >= threshold), key=lambda d: float(d["score"]))
     for detection in shown:

@@ -1,0 +1,29 @@
+"""What a person is told where a package that Featlink needs is not installed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+_OWN = {"featlink", "edge", "channel", "cloud", "shared", "starter"}
+
+
+@contextlib.contextmanager
+def required(program: str) -> Iterator[None]:
+    """Turn the import of a package that is not installed into one line on stderr and exit code 1.
+
+    Args:
+        program: what cannot run without it.
+
+    Raises:
+        SystemExit: with that line; a container, say, holds the packages of its own part only.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module in _OWN:  # a mistake of ours, not of the installation
+            raise
+        raise SystemExit(
+            f"{program}: the module {module!r} is not installed; 'pip install featlink' brings all that Featlink needs"
+        ) from None

@@ -1,0 +1,192 @@
+"""Each part of a deployment runs on the packages of its own dependency group, as in its container."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+OURS = "featlink"
+
+PRELUDE = """
+import sys
+
+refused = set({refused!r})
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in refused else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
+"""
+
+CHANNEL = """
+import numpy as np
+import channel.app
+from channel.apply import apply
+from shared.conditions import registry
+from shared.conditions.language import parse
+from shared.frames.pyramid import Sizes
+from shared.frames.report import Report
+from shared.frames.wire import Frame, Meta, Tensor
+
+channel.app.create_app().openapi()
+assert {"quantize", "gaussian_noise", "rank_shuffle", "jpeg", "hevc"} <= set(registry.steps()), registry.failures()
+sizes = Sizes((40, 64), (40, 64), (64, 64))
+picture = np.random.default_rng(1).integers(0, 256, (3, 40, 64), dtype=np.uint8)
+level = np.random.default_rng(2).random((256, 16, 16), dtype=np.float32)
+frames = {
+    "image": Frame(Meta("image", "m", "w", sizes), (Tensor("image", picture),)),
+    "feature": Frame(Meta("feature", "m", "w", sizes), (Tensor("p2", level),)),
+}
+for domain, text in (("image", "jpeg:quality=50"), ("image", "hevc:qp=30"), ("feature", "rank_shuffle:span=2"),
+                     ("feature", "quantize:bits=4|gaussian_noise:sigma=0.1")):
+    sent = apply(frames[domain], parse(text, domain), Report())
+    print(text, sent.report.bits, sent.fidelity.ssim)
+"""
+
+DETECTOR = """
+import io
+import numpy as np
+from PIL import Image
+import cloud.app, edge.app
+from cloud.detect import Detector
+from cloud.settings import CloudSettings
+from edge.pipeline import EdgePipeline, Request
+from edge.settings import EdgeSettings
+from shared.detector.overlay import draw
+from shared.detector.split import build
+from shared.frames.cache import PyramidCache
+
+settings = CloudSettings(database_url="sqlite://", min_size=160, max_size=256, threads=1)
+edge.app.create_app(EdgeSettings()).openapi()
+cloud.app.create_app(settings).openapi()
+model = build(settings.config())
+picture = io.BytesIO()
+Image.fromarray(np.random.default_rng(1).integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(picture, "PNG")
+sent = EdgePipeline(model, PyramidCache(1 << 26), 1 << 20)(Request(picture.getvalue(), image_id=1))
+found, report = Detector(model, PyramidCache(1 << 26))(sent.frame, sent.report)
+draw(sent.image, found, {str(label): name for label, name in enumerate(model.categories)}, 0)
+"""
+
+LOADED = "\nimport sys; print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
+
+
+@pytest.mark.parametrize(
+    ("group", "program", "never"),
+    [
+        ("channel", CHANNEL, {"torch", "torchvision", "openvino", "plotly", "sqlalchemy", "pycocotools", "PIL"}),
+        ("detector", DETECTOR, {"plotly", "typer", "jinja2", "bjontegaard", "ray"}),
+    ],
+)
+def test_a_part_runs_on_its_group_alone(group: str, program: str, never: set[str]) -> None:
+    done = run(PRELUDE.format(refused=sorted(refused_by(group))) + program + LOADED)
+    assert done.returncode == 0, done.stderr
+    assert not never & loaded(done)
+
+
+@pytest.mark.parametrize(
+    ("program", "heavy"),
+    [
+        ("import featlink", {"torch", "numba", "openvino", "cv2", "plotly", "sqlalchemy", "pycocotools", "fastapi"}),
+        (
+            "import runpy, sys; sys.argv = ['featlink', '--help']\n"
+            "try: runpy.run_module('featlink', run_name='__main__')\nexcept SystemExit as ended: assert not ended.code",
+            {"torch", "torchvision", "numba", "openvino", "plotly", "sqlalchemy", "pycocotools", "ray"},
+        ),
+        (
+            "import edge.app; edge.app.create_app()",
+            {"torch", "openvino", "plotly", "sqlalchemy", "pycocotools"},
+        ),
+        ("import cloud.app", {"torch", "openvino", "plotly"}),  # torch takes seconds: it comes after /livez answers
+    ],
+)
+def test_an_import_is_cheap(program: str, heavy: set[str]) -> None:
+    done = run(program + LOADED)
+    assert done.returncode == 0, done.stderr
+    assert not heavy & loaded(done)
+
+
+@pytest.mark.parametrize(("part", "missing"), [("edge", "PIL"), ("cloud", "sqlalchemy"), ("featlink", "typer")])
+def test_what_is_not_installed_is_said_in_one_line(part: str, missing: str) -> None:
+    run_part = f"import runpy; runpy.run_module({part!r}, run_name='__main__')"
+    done = run(PRELUDE.format(refused=[missing]) + run_part)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{part}: the module '{missing}' is not installed; 'pip install featlink'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_groups_hold_dependencies_only() -> None:
+    """So that ``pip install featlink`` brings what every part needs, in a version it is tested with."""
+    project = pyproject()["project"]["dependencies"]
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0] for line in pins if not line.startswith("#")}
+    for group in ("channel", "detector"):
+        assert names(members(group)) <= names(map(Requirement, project))
+    assert names(map(Requirement, project)) <= pinned
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+
+
+def loaded(done: subprocess.CompletedProcess[str]) -> set[str]:
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def members(group: str) -> Iterator[Requirement]:
+    for item in pyproject()["dependency-groups"][group]:
+        if isinstance(item, str):
+            yield Requirement(item)
+        else:
+            yield from members(item["include-group"])
+
+
+def names(requirements: Iterable[Requirement]) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in requirements}
+
+
+def refused_by(group: str) -> set[str]:
+    """Top-level modules of installed packages that a container of the group's would not have."""
+    has = closure(members(group)) | {OURS}
+    found = {
+        module: {canonicalize_name(name) for name in distributions}
+        for module, distributions in packages_distributions().items()
+    }
+    return {module for module, owners in found.items() if not owners & has and module not in sys.stdlib_module_names}
+
+
+def closure(requirements: Iterable[Requirement]) -> set[str]:
+    """Names of the requirements and all that they require, in the versions installed here."""
+    seen: set[tuple[str, str]] = set()
+    waiting = [(r.name, extra) for r in requirements for extra in ("", *r.extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (canonicalize_name(name), extra) in seen:
+            continue
+        seen.add((canonicalize_name(name), extra))
+        try:
+            wanted = [Requirement(text) for text in requires(name) or ()]
+        except PackageNotFoundError:  # such as torch's CUDA packages beside a build without them
+            continue
+        for requirement in wanted:
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                waiting += [(requirement.name, further) for further in ("", *requirement.extras)]
+    return {name for name, _ in seen}
