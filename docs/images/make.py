@@ -1,0 +1,92 @@
+"""Makes the README's pictures: ``python docs/images/make.py``, from the repository root.
+
+``overlay.png`` shows what is detected in one bundled scene, with clean and with coded features. ``curve.png`` draws AP
+against kilobytes for both domains, from docs/results.md.
+"""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from PIL import Image, ImageDraw, ImageFont
+
+from channel.apply import apply
+from cloud.detect import Detector
+from edge.pipeline import EdgePipeline, Request
+from shared.conditions.language import parse
+from shared.detector.config import ModelConfig
+from shared.detector.overlay import draw
+from shared.detector.split import build
+from shared.frames.cache import PyramidCache
+from starter.bundle import SCENES
+
+HERE = Path(__file__).parent
+SCENE = 9
+PANELS = {"feature: identity": "as sent", "feature: vvenc(qp=47)": "coded by VVenC at QP 47"}
+COLOURS = {"feature": "#0f766e", "image": "#c2410c"}
+MARKERS = {"4": "s", "5": "o"}
+NAMES = {"feature": "features", "image": "pixels"}
+STEPS = {"4": "quantised to 8, 4, 2 bits", "5": "VVenC at QP 32, 40, 47"}
+
+
+def overlay(target: Path) -> None:
+    """Draw one scene's detections under each of ``PANELS``, side by side."""
+    model = build(ModelConfig())
+    edge, cloud = EdgePipeline(model, PyramidCache(256 << 20), 1 << 28), Detector(model, PyramidCache(0))
+    names = {str(label): name for label, name in enumerate(model.categories)}
+    [picture] = (SCENES / "val").glob(f"*{SCENE:03}.*")
+    font = ImageFont.load_default(20)
+    panels = []
+    for text, caption in PANELS.items():
+        condition = parse(text)
+        sent = edge(Request(picture.read_bytes(), condition.domain, condition, SCENE))
+        received = apply(sent.frame, condition, sent.report, fidelity=False)
+        found, report = cloud(received.frame, received.report)
+        drawn = Image.open(BytesIO(draw(sent.image, found, names)))
+        panel = Image.new("RGB", (drawn.width, drawn.height + 34), "white")
+        panel.paste(drawn, (0, 34))
+        size = (report.bits or 0) / 8e3
+        amount = f"{size / 1e3:.1f} MB" if size > 1e3 else f"{size:.0f} kB"
+        ImageDraw.Draw(panel).text((4, 5), f"Features {caption}: {amount}", "black", font)
+        panels.append(panel)
+    gap = 8
+    pair = Image.new("RGB", (sum(p.width for p in panels) + gap * (len(panels) - 1), panels[0].height), "white")
+    for i, panel in enumerate(panels):
+        pair.paste(panel, (i * (panel.width + gap), 0))
+    pair.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+
+
+def curve(target: Path) -> None:
+    """Draw the rows of Tables 4 and 5 of docs/results.md."""
+    text = (HERE.parent / "results.md").read_text()
+    table, points = "", dict[tuple[str, str], list[tuple[float, float]]]()
+    for line in text.partition("## At equal cost")[0].splitlines():
+        if found := re.match(r"\*\*Table (\d)\.", line):
+            table = found[1]
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if table in MARKERS and len(cells) > 15 and cells[1] in COLOURS:
+            point = (float(cells[-2].replace(",", "")), float(cells[2]))
+            points.setdefault((table, cells[1]), []).append(point)
+    figure, axes = plt.subplots(figsize=(7.6, 3.6), dpi=130)
+    for (table, domain), values in points.items():
+        x, y = zip(*sorted(values), strict=True)
+        label = f"{NAMES[domain]}, {STEPS[table]}"
+        axes.plot(x, y, color=COLOURS[domain], marker=MARKERS[table], label=label, linewidth=2, markersize=6)
+    [clean] = re.findall(r"\| clean \| feature \| ([\d.]+)", text)
+    axes.axhline(float(clean), color="#64748b", linestyle="--", linewidth=1)
+    axes.text(1.35, float(clean) + 0.8, f"clean: {clean}", color="#64748b", fontsize=9)
+    axes.set(xscale="log", xlabel="kB per image over the link", ylabel="mask AP, %", xlim=(1.2, 16000), ylim=(10, 69))
+    axes.set_xticks([2, 10, 100, 1000, 10000], ["2", "10", "100", "1,000", "10,000"])
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, loc="lower center", ncols=2)
+    figure.tight_layout()
+    figure.savefig(target)
+
+
+if __name__ == "__main__":
+    overlay(HERE / "overlay.png")
+    curve(HERE / "curve.png")
