@@ -16,76 +16,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Row,
-    Select,
-    String,
-    Table,
-    Text,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Row, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
 from cloud.coco import Detection, GroundTruth
+from cloud.tables import (
+    DATASETS,
+    IMAGES,
+    METADATA,
+    RESULTS,
+    RUNS,
+    begin_sqlite,
+    configure_sqlite,
+    select_dataset,
+    select_results,
+    select_run,
+)
 from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_BLOB = LargeBinary(2**31 - 1)  # without a length, MySQL takes 64 kB
-
-_metadata = MetaData()
-_datasets = Table(
-    "datasets",
-    _metadata,
-    Column("name", String(64), primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("ground_truth", _BLOB, nullable=False),
-    Column("images", Integer, nullable=False),
-    Column("created", String(32), nullable=False),
-)
-_images = Table(
-    "images",
-    _metadata,
-    Column("dataset", ForeignKey("datasets.name"), primary_key=True),
-    Column("image_id", BigInteger, primary_key=True),
-)
-_runs = Table(
-    "runs",
-    _metadata,
-    Column("id", String(32), primary_key=True),
-    Column("dataset", ForeignKey("datasets.name"), nullable=False),
-    Column("condition", Text, nullable=False),
-    Column("domain", String(16), nullable=False),
-    Column("model", String(255), nullable=False),
-    Column("weights", String(255), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("created", String(32), nullable=False),
-)
-_results = Table(
-    "results",
-    _metadata,
-    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    Column("image_id", BigInteger, primary_key=True),
-    Column("detections", _BLOB, nullable=False),
-    Column("bits", BigInteger, nullable=False),
-    Column("link_bits", BigInteger),
-    Column("fidelity", Text, nullable=False),
-    Column("timings", Text, nullable=False),
-    Column("created", String(32), nullable=False),
-)
 
 
 @dataclass(frozen=True)
@@ -174,8 +124,8 @@ class Store:
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"database URL: {error}") from None
         if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _configure_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
+            event.listen(self._engine, "connect", configure_sqlite)
+            event.listen(self._engine, "begin", begin_sqlite)
         self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         try:
             self._create_tables()
@@ -188,7 +138,7 @@ class Store:
 
     def _create_tables(self) -> None:
         with self._writer.begin() as connection:
-            _metadata.create_all(connection)
+            METADATA.create_all(connection)
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -213,19 +163,17 @@ class Store:
         dataset = Dataset(name, coco.digest(canonical), len(truth.images), _now())
         row = vars(dataset) | {"ground_truth": zlib.compress(canonical, level=1)}
         with self._writer.begin() as connection:
-            stored = connection.execute(
-                _select_dataset().where(_datasets.c.name == name).with_for_update()
-            ).one_or_none()
+            stored = connection.execute(select_dataset().where(DATASETS.c.name == name).with_for_update()).one_or_none()
             if stored is None:
-                connection.execute(insert(_datasets), row)
+                connection.execute(insert(DATASETS), row)
             elif stored.digest == dataset.digest:
                 return Dataset(**stored._mapping)
             else:
-                if connection.scalar(select(func.count()).where(_runs.c.dataset == name)):
+                if connection.scalar(select(func.count()).where(RUNS.c.dataset == name)):
                     raise ConflictError(f"data set {name!r} has other content, which runs use; choose another name")
-                connection.execute(update(_datasets).where(_datasets.c.name == name), row)
-                connection.execute(delete(_images).where(_images.c.dataset == name))
-            connection.execute(insert(_images), [{"dataset": name, "image_id": image.id} for image in truth.images])
+                connection.execute(update(DATASETS).where(DATASETS.c.name == name), row)
+                connection.execute(delete(IMAGES).where(IMAGES.c.dataset == name))
+            connection.execute(insert(IMAGES), [{"dataset": name, "image_id": image.id} for image in truth.images])
         return dataset
 
     def dataset(self, name: str) -> Dataset:
@@ -235,7 +183,7 @@ class Store:
             NotFoundError: there is none of this name.
         """
         with self._engine.connect() as connection:
-            row = connection.execute(_select_dataset().where(_datasets.c.name == name)).one_or_none()
+            row = connection.execute(select_dataset().where(DATASETS.c.name == name)).one_or_none()
         if row is None:
             raise _no_dataset(name)
         return Dataset(**row._mapping)
@@ -243,7 +191,7 @@ class Store:
     def datasets(self) -> list[Dataset]:
         """All data sets, by name."""
         with self._engine.connect() as connection:
-            rows = connection.execute(_select_dataset().order_by(_datasets.c.name)).all()
+            rows = connection.execute(select_dataset().order_by(DATASETS.c.name)).all()
         return [Dataset(**row._mapping) for row in rows]
 
     def ground_truth(self, name: str) -> GroundTruth:
@@ -253,7 +201,7 @@ class Store:
             NotFoundError: there is no data set of this name.
         """
         with self._engine.connect() as connection:
-            blob = connection.scalar(select(_datasets.c.ground_truth).where(_datasets.c.name == name))
+            blob = connection.scalar(select(DATASETS.c.ground_truth).where(DATASETS.c.name == name))
         if blob is None:
             raise _no_dataset(name)
         return coco.load(zlib.decompress(blob))
@@ -283,7 +231,7 @@ class Store:
         row = {"condition": condition, "domain": domain, "model": model, "weights": weights, "name": name}
         try:
             with self._writer.begin() as connection:
-                connection.execute(insert(_runs), row | {"id": run_id, "dataset": dataset, "created": _now()})
+                connection.execute(insert(RUNS), row | {"id": run_id, "dataset": dataset, "created": _now()})
         except IntegrityError:
             raise _no_dataset(dataset) from None
         return self.run(run_id)
@@ -295,14 +243,14 @@ class Store:
             NotFoundError: there is none of this id.
         """
         with self._engine.connect() as connection:
-            row = connection.execute(_select_run().where(_runs.c.id == run_id)).one_or_none()
+            row = connection.execute(select_run().where(RUNS.c.id == run_id)).one_or_none()
         if row is None:
             raise NotFoundError(f"there is no run {run_id!r}")
         return Run(**row._mapping)
 
     def runs(self, limit: int = 100, offset: int = 0) -> list[Run]:
         """Runs, the newest first."""
-        query = _select_run().order_by(_runs.c.created.desc(), _runs.c.id).limit(limit).offset(offset)
+        query = select_run().order_by(RUNS.c.created.desc(), RUNS.c.id).limit(limit).offset(offset)
         with self._engine.connect() as connection:
             return [Run(**row._mapping) for row in connection.execute(query)]
 
@@ -313,7 +261,7 @@ class Store:
             NotFoundError: there is no such run.
         """
         with self._writer.begin() as connection:
-            if not connection.execute(delete(_runs).where(_runs.c.id == run_id)).rowcount:
+            if not connection.execute(delete(RUNS).where(RUNS.c.id == run_id)).rowcount:
                 raise NotFoundError(f"there is no run {run_id!r}")
 
     def add_result(self, run_id: str, result: Result) -> tuple[Result, bool]:
@@ -340,14 +288,14 @@ class Store:
         self._check_image(run_id, result.image_id)
         try:
             with self._writer.begin() as connection:
-                connection.execute(insert(_results), row)
+                connection.execute(insert(RESULTS), row)
         except IntegrityError:  # the primary key holds between threads and processes, in any database
             return self.result(run_id, result.image_id), False  # (or the run was deleted meanwhile: not found)
         return result, True
 
     def _check_image(self, run_id: str, image_id: int) -> None:
         run = self.run(run_id)
-        known = select(_images.c.image_id).where(_images.c.dataset == run.dataset, _images.c.image_id == image_id)
+        known = select(IMAGES.c.image_id).where(IMAGES.c.dataset == run.dataset, IMAGES.c.image_id == image_id)
         with self._engine.connect() as connection:
             if connection.scalar(known) is None:
                 raise NotFoundError(f"data set {run.dataset!r} of run {run_id!r} has no image {image_id}")
@@ -372,7 +320,7 @@ class Store:
         """
         self.run(run_id)
         with self._engine.connect() as connection:
-            return set(connection.scalars(select(_results.c.image_id).where(_results.c.run_id == run_id)))
+            return set(connection.scalars(select(RESULTS.c.image_id).where(RESULTS.c.run_id == run_id)))
 
     def result(self, run_id: str, image_id: int) -> Result:
         """A run's result for one image.
@@ -380,7 +328,7 @@ class Store:
         Raises:
             NotFoundError: it has none, or there is no such run.
         """
-        query = _select_results(run_id).where(_results.c.image_id == image_id)
+        query = select_results(run_id).where(RESULTS.c.image_id == image_id)
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -397,23 +345,9 @@ class Store:
         return self._results(run_id)
 
     def _results(self, run_id: str) -> Iterator[Result]:
-        query = _select_results(run_id).order_by(_results.c.image_id).execution_options(yield_per=64)
+        query = select_results(run_id).order_by(RESULTS.c.image_id).execution_options(yield_per=64)
         with self._engine.connect() as connection:
             yield from map(_result, connection.execute(query))
-
-
-def _select_dataset() -> Select[Any]:
-    return select(_datasets.c.name, _datasets.c.digest, _datasets.c.images, _datasets.c.created)
-
-
-def _select_run() -> Select[Any]:
-    done = select(func.count()).where(_results.c.run_id == _runs.c.id).scalar_subquery()
-    total = select(_datasets.c.images).where(_datasets.c.name == _runs.c.dataset).scalar_subquery()
-    return select(_runs, done.label("done"), total.label("total"))
-
-
-def _select_results(run_id: str) -> Select[Any]:
-    return select(_results).where(_results.c.run_id == run_id)
 
 
 def _result(row: Row[Any]) -> Result:
@@ -438,16 +372,3 @@ def _now() -> str:
 
 def _no_dataset(name: str) -> NotFoundError:
     return NotFoundError(f"there is no data set {name!r}")
-
-
-def _configure_sqlite(connection: Any, record: object) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions by itself
-    connection.execute("PRAGMA busy_timeout = 30000")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A writer takes its lock at once: one that reads first could not wait for another writer, only fail.
-    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))

@@ -1,10 +1,9 @@
-"""The split against stock torchvision, in process: exact bit for bit, fast within its bounds."""
+"""The split against stock torchvision, in process and bit for bit; `test_profiles.py` has the fast profile."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,19 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from by_wire import over_the_wire
 from PIL import Image
 from torchvision.models import get_model, get_model_weights
 from torchvision.transforms.functional import to_tensor
 
-from cloud import coco as ground_truth
-from cloud.coco_results import to_coco
-from cloud.evaluation import evaluate
 from shared.detector.config import ModelConfig
 from shared.detector.detections import Detections
-from shared.detector.split import SplitModel, build
+from shared.detector.split import build
 from shared.errors import ModelError
-from shared.frames import wire
-from shared.frames.pyramid import LEVELS, Pyramid
 
 SIZES: dict[str, Any] = {"min_size": 128, "max_size": 224}
 FEW: dict[str, Any] = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
@@ -35,7 +30,6 @@ STOCK_FEW: dict[str, Any] = {
     "rpn_post_nms_top_n_test": 100,
     "box_detections_per_img": 10,
 }
-STARTER_SIZES = {"min_size": 256, "max_size": 448}
 
 
 def noise(height: int = 96, width: int = 128) -> np.ndarray[Any, Any]:
@@ -56,13 +50,6 @@ def assert_identical(found: Detections, stock: dict[str, torch.Tensor]) -> None:
     np.testing.assert_array_equal(found.labels, stock["labels"].numpy())
     assert found.masks is not None
     np.testing.assert_array_equal(found.masks, stock["masks"][:, 0].numpy())
-
-
-def over_the_wire(pyramid: Pyramid) -> Pyramid:
-    meta = wire.Meta("feature", "m", "w", pyramid.sizes)
-    tensors = tuple(wire.Tensor(name, level) for name, level in pyramid.levels.items())
-    frame = wire.read(b"".join(wire.write(wire.Frame(meta, tensors))))
-    return Pyramid({name: frame.tensor(name).data for name in LEVELS}, frame.meta.sizes)  # type: ignore[misc]
 
 
 def test_exact_split_keeps_every_bit_of_the_masks_too(random_checkpoint: Callable[[str], Path]) -> None:
@@ -132,49 +119,3 @@ def test_inference_pins_no_thread_to_a_core() -> None:
                     found.add(frozenset(os.sched_getaffinity(int(task.name))))
         inference.result()
     assert found == {frozenset(os.sched_getaffinity(0))}
-
-
-@pytest.fixture(scope="module")
-def trained(starter: Path) -> dict[str, SplitModel]:
-    [path] = starter.glob("*.safetensors")
-    return {
-        profile: build(ModelConfig(weights=str(path), profile=profile, **STARTER_SIZES))  # type: ignore[arg-type]
-        for profile in ("exact", "fast")
-    }
-
-
-def test_fast_split_equals_the_fast_model_in_one_process(trained: dict[str, SplitModel], photos: list[Path]) -> None:
-    model = trained["fast"]
-    for photo in photos[:6]:
-        image = np.array(Image.open(photo).convert("RGB"))
-        split, whole = model.detect(over_the_wire(model.pyramid(image))), model.detect_image(image)
-        assert len(whole.boxes)
-        for field in ("boxes", "scores", "labels", "masks"):
-            np.testing.assert_array_equal(getattr(split, field), getattr(whole, field))
-
-
-def test_fast_profile_keeps_its_bounds(trained: dict[str, SplitModel], starter: Path) -> None:
-    """0.01 px, 1e-4 of score, 0.0005 of AP against stock (the exact profile is stock, bit for bit)."""
-    [annotations] = (starter / "annotations").glob("instances_*.json")
-    truth = ground_truth.parse(annotations.read_bytes())
-    entries = json.loads(annotations.read_bytes())["images"][:24]
-    results: dict[str, list[Any]] = {"exact": [], "fast": []}
-    for entry in entries:
-        image = np.array(Image.open(starter / "val2017" / entry["file_name"]).convert("RGB"))
-        exact, fast = (trained[profile].detect_image(image) for profile in ("exact", "fast"))
-        results["exact"] += to_coco(exact, entry["id"])
-        results["fast"] += to_coco(fast, entry["id"])
-        for box, score, label in zip(exact.boxes, exact.scores, exact.labels, strict=True):
-            if score < 0.0502:  # may fall on the other side of the threshold
-                continue
-            same = fast.labels == label
-            near = np.abs(fast.boxes[same] - box).max(axis=1) <= 0.01
-            assert (np.abs(fast.scores[same][near] - score) <= 1e-4).any()
-    ids = [entry["id"] for entry in entries]
-    exact_ap, fast_ap = (evaluate(truth, results[profile], ids) for profile in ("exact", "fast"))
-    assert exact_ap.segm is not None
-    assert fast_ap.segm is not None
-    for reference, value in ((exact_ap.bbox, fast_ap.bbox), (exact_ap.segm, fast_ap.segm)):
-        assert reference["AP"] is not None
-        assert reference["AP"] > 0.3
-        assert value["AP"] == pytest.approx(reference["AP"], abs=0.0005)

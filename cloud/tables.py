@@ -1,0 +1,96 @@
+"""The database's tables, the queries of them that are made in several places, and how SQLite is set up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Select,
+    String,
+    Table,
+    Text,
+    func,
+    select,
+)
+
+_BLOB = LargeBinary(2**31 - 1)  # without a length, MySQL takes 64 kB
+
+METADATA = MetaData()
+DATASETS = Table(
+    "datasets",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("ground_truth", _BLOB, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+IMAGES = Table(
+    "images",
+    METADATA,
+    Column("dataset", ForeignKey("datasets.name"), primary_key=True),
+    Column("image_id", BigInteger, primary_key=True),
+)
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("dataset", ForeignKey("datasets.name"), nullable=False),
+    Column("condition", Text, nullable=False),
+    Column("domain", String(16), nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("weights", String(255), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+RESULTS = Table(
+    "results",
+    METADATA,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("image_id", BigInteger, primary_key=True),
+    Column("detections", _BLOB, nullable=False),
+    Column("bits", BigInteger, nullable=False),
+    Column("link_bits", BigInteger),
+    Column("fidelity", Text, nullable=False),
+    Column("timings", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+)
+
+
+def select_dataset() -> Select[Any]:
+    """Data sets without their ground truth."""
+    return select(DATASETS.c.name, DATASETS.c.digest, DATASETS.c.images, DATASETS.c.created)
+
+
+def select_run() -> Select[Any]:
+    """Runs with how many images are done, and how many there are."""
+    done = select(func.count()).where(RESULTS.c.run_id == RUNS.c.id).scalar_subquery()
+    total = select(DATASETS.c.images).where(DATASETS.c.name == RUNS.c.dataset).scalar_subquery()
+    return select(RUNS, done.label("done"), total.label("total"))
+
+
+def select_results(run_id: str) -> Select[Any]:
+    """All results of a run."""
+    return select(RESULTS).where(RESULTS.c.run_id == run_id)
+
+
+def configure_sqlite(connection: Any, record: object) -> None:
+    """Make a new connection wait for others, sync at every commit, and hold to foreign keys."""
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def begin_sqlite(connection: Connection) -> None:
+    """Begin a transaction as the execution option ``sqlite_begin`` says."""
+    # A writer takes its lock at once: one that reads first could not wait for another writer, only fail.
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))

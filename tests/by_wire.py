@@ -1,0 +1,14 @@
+"""A pyramid as the other end gets it."""
+
+from __future__ import annotations
+
+from shared.frames import wire
+from shared.frames.pyramid import LEVELS, Pyramid
+
+
+def over_the_wire(pyramid: Pyramid) -> Pyramid:
+    """Write it into a frame, and read that."""
+    meta = wire.Meta("feature", "m", "w", pyramid.sizes)
+    tensors = tuple(wire.Tensor(name, level) for name, level in pyramid.levels.items())
+    frame = wire.read(b"".join(wire.write(wire.Frame(meta, tensors))))
+    return Pyramid({name: frame.tensor(name).data for name in LEVELS}, frame.meta.sizes)  # type: ignore[misc]
