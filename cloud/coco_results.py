@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-from pycocotools import mask as rle
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
+from cloud import rle
 from cloud.coco import Detection
-from shared.detector.detections import Detections
+from shared.detector.detections import Detections, MaskPart, PartialMasks
 
 _MASK_THRESHOLD = 0.5
 """torchvision's reference evaluation binarises masks here."""
@@ -33,7 +36,14 @@ def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
         )
     ]
     if detections.masks is not None:
-        for result, mask in zip(results, detections.masks, strict=True):
-            encoded = rle.encode(np.asfortranarray(mask > _MASK_THRESHOLD, np.uint8))
-            result["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+        for index, result in enumerate(results):
+            mask = _part(detections.masks, index)
+            result["segmentation"] = rle.encode(mask.values > _MASK_THRESHOLD, mask.top, mask.left, mask.size)
     return results
+
+
+def _part(masks: Sequence[npt.NDArray[np.float32]], index: int) -> MaskPart:
+    if isinstance(masks, PartialMasks):
+        return masks.part(index)
+    height, width = masks[index].shape
+    return MaskPart(masks[index], 0, 0, (height, width))

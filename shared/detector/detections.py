@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class MaskPart:
+    """The part of an image that a mask fills; it is 0 elsewhere.
+
+    Attributes:
+        values: float32 (h, w), in 0..1.
+        top, left: where the part begins, in pixels of the image.
+        size: (height, width) of the image.
+    """
+
+    values: npt.NDArray[np.float32]
+    top: int
+    left: int
+    size: tuple[int, int]
+
+
+class PartialMasks(Sequence[npt.NDArray[np.float32]]):
+    """Masks of an image that can be had without laying out the image."""
+
+    @abstractmethod
+    def part(self, index: int) -> MaskPart:
+        """What the mask fills."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +42,8 @@ class Detections:
         boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the original image.
         scores: float32 (N,), in 0..1, falling.
         labels: int64 (N,), category ids as the checkpoint numbers them (official: COCO's).
-        masks: N arrays float32 (H, W) in 0..1 at the original size, made when they are asked for; None for a
-            box-only model.
+        masks: N arrays float32 (H, W) in 0..1 at the original size, of a split model :class:`PartialMasks`, made when
+            they are asked for; None for a box-only model.
         categories: name of each label, background first; empty where there are none.
 
     Example:

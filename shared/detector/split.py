@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from shared.detector.config import ModelConfig, Profile
 from shared.detector.detections import Detections
+from shared.detector.masks import PastedMasks
 from shared.detector.weights import Checkpoint, load_checkpoint
 from shared.errors import ModelError
 from shared.frames.pyramid import LEVELS, Image, Pyramid, Sizes
@@ -141,35 +140,9 @@ class SplitModel:
             boxes.numpy(),
             result["scores"].numpy(),
             result["labels"].numpy(),
-            None if masks is None else _MaskSequence(masks, boxes, sizes.original),
+            None if masks is None else PastedMasks(masks, boxes, sizes.original),
             self.categories,
         )
-
-
-class _MaskSequence(Sequence[npt.NDArray[np.float32]]):
-    """torchvision's ``postprocess`` of masks, one at a time: 100 masks at the image's size would be 120 MB and more."""
-
-    def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
-        self._masks = masks
-        self._boxes = boxes
-        self._size = size
-
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    @overload
-    def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[npt.NDArray[np.float32]]: ...
-
-    @torch.inference_mode()
-    def __getitem__(self, index: int | slice) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        one = paste_masks_in_image(self._masks[index][None], self._boxes[index][None], self._size)
-        pasted: npt.NDArray[np.float32] = one[0, 0].numpy()
-        return pasted
 
 
 def build(config: ModelConfig, heads: bool = True) -> SplitModel:
