@@ -126,7 +126,7 @@ def test_sent_without_a_model_it_is_detected_by_any(image: Image, clean: fl.Pyra
     condition = "image: gaussian_noise(sigma=9) @ at=original"
     alone, named = (fl.transmit(image, condition, model=one, image_id=7) for one in (None, model))
     assert to_coco(model.detect(alone), 7) == to_coco(model.detect(named), 7)
-    assert 0 < named.bits - alone.bits < 8 * 60, "the header names the model"
+    assert 0 <= named.bits - alone.bits <= 8 * 64, "the header names the model"
     own = fl.Pyramid(clean.levels, clean.sizes)
     assert fl.transmit(own, "quantize(bits=4)", model=model).bits == fl.transmit(clean, "quantize(bits=4)").bits
     assert to_coco(model.detect(fl.transmit(own, "quantize(bits=4)")), 7) == to_coco(
