@@ -7,25 +7,16 @@ against kilobytes for both domains, from docs/results.md.
 from __future__ import annotations
 
 import re
-from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from PIL import Image, ImageDraw, ImageFont
 
-from channel.apply import apply
-from cloud.detect import Detector
-from edge.pipeline import EdgePipeline, Request
-from shared.conditions.language import parse
-from shared.detector.config import ModelConfig
-from shared.detector.overlay import draw
-from shared.detector.split import build
-from shared.frames.cache import PyramidCache
-from starter.bundle import SCENES
+import featlink as fl
 
 HERE = Path(__file__).parent
 SCENE = 9
-PANELS = {"feature: identity": "as sent", "feature: vvenc(qp=47)": "coded by VVenC at QP 47"}
+PANELS = {"identity": "as sent", "vvenc(qp=47)": "coded by VVenC at QP 47"}
 COLOURS = {"feature": "#0f766e", "image": "#c2410c"}
 MARKERS = {"4": "s", "5": "o"}
 NAMES = {"feature": "features", "image": "pixels"}
@@ -34,23 +25,18 @@ STEPS = {"4": "quantised to 8, 4, 2 bits", "5": "VVenC at QP 32, 40, 47"}
 
 def overlay(target: Path) -> None:
     """Draw one scene's detections under each of ``PANELS``, side by side."""
-    model = build(ModelConfig())
-    edge, cloud = EdgePipeline(model, PyramidCache(256 << 20), 1 << 28), Detector(model, PyramidCache(0))
-    names = {str(label): name for label, name in enumerate(model.categories)}
-    [picture] = (SCENES / "val").glob(f"*{SCENE:03}.*")
-    font = ImageFont.load_default(20)
+    model = fl.load("starter")
+    image = fl.read_image(fl.open_dataset("starter").images[SCENE])
+    clean = model.pyramid(image)
     panels = []
-    for text, caption in PANELS.items():
-        condition = parse(text)
-        sent = edge(Request(picture.read_bytes(), condition.domain, condition, SCENE))
-        received = apply(sent.frame, condition, sent.report, fidelity=False)
-        found, report = cloud(received.frame, received.report)
-        drawn = Image.open(BytesIO(draw(sent.image, found, names)))
+    for condition, caption in PANELS.items():
+        sent = fl.transmit(clean, condition, fidelity=False)
+        drawn = fl.draw(image, model.detect(sent.pyramid))
         panel = Image.new("RGB", (drawn.width, drawn.height + 34), "white")
         panel.paste(drawn, (0, 34))
-        size = (report.bits or 0) / 8e3
+        size = sent.bits / 8e3
         amount = f"{size / 1e3:.1f} MB" if size > 1e3 else f"{size:.0f} kB"
-        ImageDraw.Draw(panel).text((4, 5), f"Features {caption}: {amount}", "black", font)
+        ImageDraw.Draw(panel).text((4, 5), f"Features {caption}: {amount}", "black", ImageFont.load_default(20))
         panels.append(panel)
     gap = 8
     pair = Image.new("RGB", (sum(p.width for p in panels) + gap * (len(panels) - 1), panels[0].height), "white")
