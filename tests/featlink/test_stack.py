@@ -114,6 +114,7 @@ def test_when_one_dies_the_others_are_stopped(stack: Stack) -> None:
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in running)
 
 
+@pytest.mark.slow
 def test_demo_starts_services_and_ends_with_a_report(weights: Path, dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     sizes = ("--min-size", "128", "--max-size", "224", "--profile", "exact", "--limit", "1")
