@@ -53,7 +53,7 @@ ThreadsOption = Annotated[
 ]
 
 
-def model_config(**given: Any) -> ModelConfig:
+def network_config(**given: Any) -> ModelConfig:
     """The network's settings; what the command line does not give comes from ``FEATLINK_*``, as for services.
 
     Args:

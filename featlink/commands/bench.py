@@ -16,7 +16,7 @@ from featlink.model_options import (
     SizeOption,
     ThreadsOption,
     WeightsOption,
-    model_config,
+    network_config,
 )
 from featlink.sweep.options import EngineName, Options, read_seeds, read_shard, read_time
 
@@ -67,7 +67,7 @@ def bench(
 
     options = Options(
         dataset=dataset,
-        config=model_config(
+        config=network_config(
             model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
         ),
         conditions=tuple(conditions or ["paper"]),

@@ -17,7 +17,7 @@ from featlink.model_options import (
     SizeOption,
     ThreadsOption,
     WeightsOption,
-    model_config,
+    network_config,
 )
 
 
@@ -54,7 +54,7 @@ def demo(
         raise CommandError("--keep-bitstreams is for services that are started here, not for those behind --edge")
     options = Options(
         dataset=dataset,
-        config=model_config(
+        config=network_config(
             model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
         ),
         conditions=CONDITIONS,

@@ -16,7 +16,7 @@ from featlink.model_options import (
     SizeOption,
     ThreadsOption,
     WeightsOption,
-    model_config,
+    network_config,
 )
 
 
@@ -37,7 +37,7 @@ def up(
     from featlink.launcher import Ports, Stack
     from featlink.service_settings import service_settings
 
-    config = model_config(
+    config = network_config(
         model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
     )
     ports = Ports(edge_port, channel_port, cloud_port)

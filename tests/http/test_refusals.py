@@ -71,7 +71,7 @@ def bomb() -> bytes:
         (picture(), {"run": "f" * 32, "image_id": 1}, 404),
         (picture(), {"domain": "video"}, 422),
     ],
-    ids=["100MB", "bomb", "text", "empty", "unknown", "parameter", "domain", "run", "mode"],
+    ids=["100MB", "bomb", "text", "empty", "unknown", "parameter", "domain", "run", "no-domain"],
 )
 def test_refusals_are_problems(services: Deployment, body: bytes, params: dict[str, Any], status: int) -> None:
     response = httpx.post(f"{services.edge}/v1/infer", content=body, params=params, timeout=60)

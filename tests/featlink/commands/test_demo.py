@@ -1,0 +1,82 @@
+"""``featlink demo``: a sweep through the services that can be stopped, and that ends with a report."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from featlink import results
+from featlink.cli import app
+from featlink.demo import CONDITIONS
+from featlink.errors import CommandError
+from featlink.sweep.engine import Outcome, Task
+from featlink.sweep.http import HttpEngine
+from featlink.sweep.plan import make_plan
+from shared.detector.config import ModelConfig
+
+
+def demo(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["demo", *map(str, arguments)])
+
+
+def stored(folder: Path) -> set[tuple[str, int, str]]:
+    """What is in the database: run, image, and when it was stored."""
+    with sqlite3.connect(folder / "runs.sqlite") as connection:
+        return set(connection.execute("SELECT run_id, image_id, created FROM results"))
+
+
+def test_it_goes_on_after_an_interruption_and_ends_with_a_report(
+    config: ModelConfig,
+    tiny: Path,
+    tmp_path: Path,
+    deploy: Callable[..., AbstractContextManager[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "demo"
+    run = HttpEngine.run
+
+    def interrupted(engine: HttpEngine, tasks: list[Task]) -> Generator[Outcome, None, None]:
+        yield from islice(run(engine, tasks), 5)
+        raise KeyboardInterrupt
+
+    exact = ("--weights", config.weights, "--profile", "exact", "--min-size", 64, "--max-size", 96, "--threads", 1)
+    with deploy(**vars(config)) as services:
+        command = ("--dataset", tiny, *exact, "--edge", services.edge, "--out", out, "--limit", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(HttpEngine, "run", interrupted)
+            stopped = demo(*command)
+        assert stopped.exit_code == 130, stopped.output
+        assert "the same command continues" in stopped.stdout
+        assert not (out / "report.html").exists()
+        before = stored(out)
+        assert len(before) == 5
+
+        done = demo(*command)
+        assert done.exit_code == 0, done.output
+        assert before < stored(out)
+    planned = make_plan(CONDITIONS, [0])
+    rows = results.load(out)
+    assert [row.id for row in rows] == [entry.id for entry in planned]
+    assert all(row.images == 1 for row in rows)
+    assert len(stored(out)) == len(planned)
+    assert {row.id for row in rows if row.domain == "image"} >= {"clean.image", "paper.table5.image.qp40"}
+    assert done.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"
+    assert "vvenc(qp=40)" in done.stdout
+    assert "vvenc(qp=40)" in (out / "report.html").read_text()
+    overlays = sorted((out / "overlays").iterdir())
+    assert [path.stem for path in overlays] == sorted(path.stem for path in (out / "detections").iterdir())
+    assert {Image.open(path).size for path in overlays} == {(64, 48)}
+
+
+def test_bitstreams_are_kept_by_services_started_here(tmp_path: Path) -> None:
+    refused = demo("--edge", "http://127.0.0.1:1", "--keep-bitstreams", tmp_path, "--out", tmp_path / "demo")
+    assert isinstance(refused.exception, CommandError)
+    assert "--edge" in str(refused.exception)
