@@ -16,6 +16,8 @@ from deployment import Deployment, serve
 from hypothesis import settings
 from torchvision.models import get_model
 
+collect_ignore = ["plugins"]  # packages for processes of their own; imported here, they would register their steps
+
 # An example may be the one for which Numba compiles.
 settings.register_profile("featlink", deadline=None)
 settings.load_profile("featlink")

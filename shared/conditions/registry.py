@@ -145,7 +145,10 @@ def _step(spec: StepSpec) -> Step:
 
 @functools.cache
 def _load() -> None:
-    for point in entry_points(group=GROUP):
+    # Featlink's own first: another package that claims one of their names must not take it.
+    for point in sorted(
+        entry_points(group=GROUP), key=lambda point: point.dist is None or point.dist.name != "featlink"
+    ):
         try:
             _import(point)
         except Exception as error:  # another package's fault must not stop this one

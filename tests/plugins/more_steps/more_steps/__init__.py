@@ -1,0 +1,1 @@
+"""Steps for Featlink, one a module."""
