@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 from featlink.dataset import open_dataset
-from featlink.sweep.cluster import Cluster, RayEngine
-from featlink.sweep.engine import Task
-from featlink.sweep.plan import jobs, make_plan
+from featlink.sweeps.cluster import Cluster, RayEngine
+from featlink.sweeps.engine import Task
+from featlink.sweeps.plan import jobs, make_plan
 from shared.detector.config import ModelConfig
 
 

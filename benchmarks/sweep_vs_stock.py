@@ -35,11 +35,11 @@ from benchmarks.stock_sweep import StockSweep, average_precision
 from cloud import coco
 from featlink import results
 from featlink.dataset import open_dataset
-from featlink.sweep.engine import Task
-from featlink.sweep.figures import write_figures
-from featlink.sweep.local import LocalEngine, build_local
-from featlink.sweep.plan import Row, jobs, make_plan
-from featlink.sweep.records import Records
+from featlink.sweeps.engine import Task
+from featlink.sweeps.figures import write_figures
+from featlink.sweeps.local import LocalEngine, build_local
+from featlink.sweeps.plan import Row, jobs, make_plan
+from featlink.sweeps.records import Records
 from shared.detector.config import ModelConfig
 from shared.detector.split import build
 

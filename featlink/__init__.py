@@ -56,6 +56,7 @@ _HOMES = {
     "featlink.api.evaluation": ("compare", "evaluate"),
     "featlink.api.model": ("Model", "load"),
     "featlink.api.pictures": ("draw", "read_image"),
+    "featlink.api.sweeping": ("sweep",),
     "featlink.api.transmission": ("transmit",),
     "featlink.dataset": ("open_dataset",),
     "shared.conditions.language": ("Condition", "parse"),
@@ -69,12 +70,10 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME, "sweep"])
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "sweep":  # the package of that name, which can be called
-        return import_module("featlink.sweep")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

@@ -15,8 +15,8 @@ from featlink.report.html import render
 from featlink.report.make import ReportOptions, make_page
 from featlink.report.sweep import open_sweep
 from featlink.results import Row
-from featlink.sweep.figures import file_names
-from featlink.sweep.records import DATABASE
+from featlink.sweeps.figures import file_names
+from featlink.sweeps.records import DATABASE
 from shared.detector.overlay import draw
 
 CONDITIONS = tuple(

@@ -12,7 +12,7 @@ from shared.conditions.step import Step
 from shared.errors import FeatlinkError
 
 if TYPE_CHECKING:
-    from featlink.sweep.options import EngineName, Options
+    from featlink.sweeps.options import EngineName, Options
 
 
 def sweep(
@@ -60,7 +60,7 @@ def sweep(
         KeyboardInterrupt: it was stopped; the same call with the same ``out`` continues.
     """
     from featlink.api.model import model_config
-    from featlink.sweep.options import EngineName, Options, read_seeds
+    from featlink.sweeps.options import EngineName, Options, read_seeds
 
     if engine not in get_args(EngineName):
         raise FeatlinkError(f"an engine is one of {', '.join(get_args(EngineName))}, not {engine!r}")
@@ -88,7 +88,7 @@ def _run(options: Options, progress: bool) -> list[dict[str, Any]]:
     from rich.console import Console
 
     from featlink.results import flat
-    from featlink.sweep.run import run_sweep
+    from featlink.sweeps.run import run_sweep
 
     ended = run_sweep(options, Console(stderr=True, quiet=not progress))
     if ended.why == "interrupted":

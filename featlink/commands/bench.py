@@ -18,7 +18,7 @@ from featlink.model_options import (
     WeightsOption,
     network_config,
 )
-from featlink.sweep.options import EngineName, Options, read_seeds, read_shard, read_time
+from featlink.sweeps.options import EngineName, Options, read_seeds, read_shard, read_time
 
 
 def bench(
@@ -63,7 +63,7 @@ def bench(
     from rich.console import Console
 
     from featlink.commands.outcome import end, show_rows
-    from featlink.sweep.run import run_sweep
+    from featlink.sweeps.run import run_sweep
 
     options = Options(
         dataset=dataset,

@@ -47,8 +47,8 @@ def demo(
     from featlink.report.condition_tables import summary_table
     from featlink.report.sweep import open_sweep
     from featlink.report.terminal import show
-    from featlink.sweep.options import Options
-    from featlink.sweep.run import run_sweep
+    from featlink.sweeps.options import Options
+    from featlink.sweeps.run import run_sweep
 
     if edge is not None and keep_bitstreams is not None:
         raise CommandError("--keep-bitstreams is for services that are started here, not for those behind --edge")

@@ -10,7 +10,7 @@ import typer
 from featlink.report.table import Column, Table, fidelity, kilobytes, percent
 from featlink.report.terminal import show
 from featlink.results import Row
-from featlink.sweep.run import SweepResult
+from featlink.sweeps.run import SweepResult
 
 _INTERRUPTED = 130
 """Exit code, as shells have it for Ctrl-C."""

@@ -17,7 +17,7 @@ from featlink.report.about import about
 from featlink.report.gallery import Strip, chosen_images, chosen_pairs, overlays, plane_strips
 from featlink.report.page import Page, page
 from featlink.report.sweep import Sweep, condition_of, label
-from featlink.sweep.records import DATABASE
+from featlink.sweeps.records import DATABASE
 from shared.errors import FeatlinkError
 
 if TYPE_CHECKING:  # it loads torch

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from featlink.sweep.options import Options
+from featlink.sweeps.options import Options
 from shared.detector.config import ModelConfig
 
 

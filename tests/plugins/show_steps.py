@@ -19,8 +19,8 @@ from featlink.report.curves import curve_figures
 from featlink.report.families import families, pair_name, pairs
 from featlink.report.rates import bd_table
 from featlink.report.sweep import Sweep
-from featlink.sweep.options import Options
-from featlink.sweep.run import run_sweep
+from featlink.sweeps.options import Options
+from featlink.sweeps.run import run_sweep
 from shared.conditions import registry
 from shared.conditions.language import parse
 from shared.detector.config import ModelConfig

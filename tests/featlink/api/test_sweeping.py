@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import featlink as fl
-from featlink.sweep.run import SweepResult
+from featlink.sweeps.run import SweepResult
 from shared.conditions.registry import chain
 from shared.detector.config import ModelConfig
 
@@ -37,11 +37,11 @@ def test_conditions_come_in_many_forms(tiny: Path, config: ModelConfig, monkeypa
         asked.append(options)
         return SweepResult([], "complete")
 
-    monkeypatch.setattr("featlink.sweep.run.run_sweep", run_sweep)
+    monkeypatch.setattr("featlink.sweeps.run.run_sweep", run_sweep)
     [step] = chain(fl.parse("quantize(bits=3)"))
     seeded = fl.parse("gaussian_noise(sigma=9) @ seed=0")
     assert run(tiny, config, ["paper.table5", step, seeded], seeds=[4, 5]) == []
-    from featlink.sweep.plan import make_plan
+    from featlink.sweeps.plan import make_plan
 
     [options] = asked
     rows = make_plan(options.conditions, options.seeds)
@@ -55,7 +55,7 @@ def test_conditions_come_in_many_forms(tiny: Path, config: ModelConfig, monkeypa
 
 
 def test_an_interruption_is_not_a_result(tiny: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featlink.sweep.run.run_sweep", lambda *_: SweepResult([], "interrupted"))
+    monkeypatch.setattr("featlink.sweeps.run.run_sweep", lambda *_: SweepResult([], "interrupted"))
     with pytest.raises(KeyboardInterrupt):
         run(tiny, config, "identity")
 

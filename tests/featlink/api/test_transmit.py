@@ -16,7 +16,7 @@ from pydantic import Field
 
 import featlink as fl
 from cloud.coco_results import to_coco
-from featlink.sweep.local import LocalEngine
+from featlink.sweeps.local import LocalEngine
 from shared.conditions import registry
 from shared.detector.config import ModelConfig
 

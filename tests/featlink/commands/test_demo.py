@@ -17,9 +17,9 @@ from featlink import results
 from featlink.cli import app
 from featlink.demo import CONDITIONS
 from featlink.errors import CommandError
-from featlink.sweep.engine import Outcome, Task
-from featlink.sweep.http import HttpEngine
-from featlink.sweep.plan import make_plan
+from featlink.sweeps.engine import Outcome, Task
+from featlink.sweeps.http import HttpEngine
+from featlink.sweeps.plan import make_plan
 from shared.detector.config import ModelConfig
 
 

@@ -20,7 +20,7 @@ from featlink.report.sweep import Sweep
 from featlink.report.table import Column, Table
 from featlink.report.terminal import as_text
 from featlink.results import Row
-from featlink.sweep.plan import make_plan
+from featlink.sweeps.plan import make_plan
 from shared.conditions.language import parse
 from shared.conditions.names import NAMED
 

@@ -18,13 +18,13 @@ from cloud.coco import GroundTruth
 from featlink import results
 from featlink.dataset import Dataset, check_sizes, open_dataset
 from featlink.errors import CommandError
-from featlink.sweep import manifest as manifests
-from featlink.sweep.engine import Engine, Task
-from featlink.sweep.engines import open_engine
-from featlink.sweep.figures import write_figures
-from featlink.sweep.options import Options
-from featlink.sweep.plan import Entry, jobs, make_plan
-from featlink.sweep.records import Records
+from featlink.sweeps import manifest as manifests
+from featlink.sweeps.engine import Engine, Task
+from featlink.sweeps.engines import open_engine
+from featlink.sweeps.figures import write_figures
+from featlink.sweeps.options import Options
+from featlink.sweeps.plan import Entry, jobs, make_plan
+from featlink.sweeps.records import Records
 from shared.errors import FeatlinkError
 
 _SPEED_WINDOW_S = 1800

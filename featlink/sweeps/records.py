@@ -12,8 +12,8 @@ from cloud.coco import GroundTruth
 from cloud.store import Store
 from featlink.dataset import store_name
 from featlink.errors import CommandError
-from featlink.sweep.engine import Identity, Outcome
-from featlink.sweep.plan import Job
+from featlink.sweeps.engine import Identity, Outcome
+from featlink.sweeps.plan import Job
 
 DATABASE = "runs.sqlite"
 _MANY = 1_000_000

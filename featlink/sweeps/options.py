@@ -22,7 +22,7 @@ class Options:
     Attributes:
         dataset: its folder.
         config: the network.
-        conditions: as :func:`featlink.sweep.plan.make_plan` takes them.
+        conditions: as :func:`featlink.sweeps.plan.make_plan` takes them.
         out: the output folder.
         seeds: of conditions with random distortions.
         fidelity: measure it.

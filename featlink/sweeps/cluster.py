@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from featlink.errors import CommandError
-from featlink.sweep.engine import Identity, Outcome, Task
+from featlink.sweeps.engine import Identity, Outcome, Task
 from shared.conditions.language import Condition
 from shared.detector.config import ModelConfig
 from shared.errors import FeatlinkError
 
 if TYPE_CHECKING:  # an optional dependency, and a slow one
-    from featlink.sweep.local import LocalEngine
+    from featlink.sweeps.local import LocalEngine
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +51,11 @@ class _Worker:
         return self._load().identity
 
     def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
-        """See :meth:`featlink.sweep.local.LocalEngine.image`."""
+        """See :meth:`featlink.sweeps.local.LocalEngine.image`."""
         yield from self._load().image(image_id, data, wanted)
 
     def _load(self) -> LocalEngine:
-        from featlink.sweep.local import build_local
+        from featlink.sweeps.local import build_local
 
         if self._engine is None:
             self._engine = build_local(*self._arguments)
@@ -123,7 +123,7 @@ class RayEngine:
         return identity
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        """See :class:`featlink.sweep.engine.Engine`."""
+        """See :class:`featlink.sweeps.engine.Engine`."""
         source = iter(tasks)
         again: deque[Task] = deque()
         losses: Counter[int] = Counter()

@@ -16,8 +16,8 @@ from cloud.pooling import pool_each
 from featlink import results
 from featlink.files import replace
 from featlink.results import SeedResult
-from featlink.sweep.plan import Entry
-from featlink.sweep.records import Records
+from featlink.sweeps.plan import Entry
+from featlink.sweeps.records import Records
 
 _Numbers = Mapping[str, float | None]
 

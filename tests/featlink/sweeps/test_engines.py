@@ -16,9 +16,9 @@ from PIL import Image
 from featlink.client import Client
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.sweep.engine import Engine, Outcome, Task
-from featlink.sweep.http import HttpEngine
-from featlink.sweep.local import LocalEngine, build_local
+from featlink.sweeps.engine import Engine, Outcome, Task
+from featlink.sweeps.http import HttpEngine
+from featlink.sweeps.local import LocalEngine, build_local
 from shared.conditions.language import Condition, Domain, parse
 from shared.conditions.registry import steps
 from shared.detector.config import ModelConfig
@@ -159,7 +159,7 @@ def test_the_same_on_two_ray_workers_of_which_one_dies(
     expected: Numbers, few: list[Condition], config: ModelConfig, tiny: Path
 ) -> None:
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from featlink.sweep.cluster import Cluster, RayEngine
+    from featlink.sweeps.cluster import Cluster, RayEngine
 
     with RayEngine(config, CONDITIONS, True, Cluster(workers=2)) as engine:
         found = numbers(engine.run(tasks(tiny, 2)))
@@ -176,7 +176,7 @@ def test_the_same_on_two_ray_workers_of_which_one_dies(
 
 def test_ray_hands_on_why_a_worker_cannot_start(config: ModelConfig, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from featlink.sweep.cluster import Cluster, RayEngine
+    from featlink.sweeps.cluster import Cluster, RayEngine
 
     with pytest.raises(ModelError, match="no weights at"):
         RayEngine(replace(config, weights=str(tmp_path / "none.pth")), CONDITIONS, True, Cluster(workers=1))
@@ -189,7 +189,7 @@ def test_an_error_of_the_network_leaves_no_thread_waiting(
         raise ModelError("no")
 
     engine = build_local(replace(config, threads=2), CONDITIONS, fidelity=False)
-    monkeypatch.setattr("featlink.sweep.local.detect", fail)
+    monkeypatch.setattr("featlink.sweeps.local.detect", fail)
     with pytest.raises(CommandError, match="no") as error:  # whose traceback holds on to what ran
         list(engine.run(tasks(tiny, 1)))
     assert not any(thread.name.startswith(("ahead", "behind")) for thread in threading.enumerate()), error

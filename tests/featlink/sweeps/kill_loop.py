@@ -19,9 +19,9 @@ from typing import Any
 import cv2
 from rich.console import Console
 
-import featlink.sweep.local as local
-from featlink.sweep.options import Options
-from featlink.sweep.run import run_sweep
+import featlink.sweeps.local as local
+from featlink.sweeps.options import Options
+from featlink.sweeps.run import run_sweep
 from shared.detector.config import ModelConfig
 from shared.detector.split import build
 

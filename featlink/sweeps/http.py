@@ -8,7 +8,7 @@ from typing import Any
 from cloud.store import Result
 from featlink.client import Client
 from featlink.errors import CommandError
-from featlink.sweep.engine import Identity, Outcome, Task
+from featlink.sweeps.engine import Identity, Outcome, Task
 from shared.conditions.language import Condition
 from shared.frames.pyramid import LEVELS
 
@@ -47,7 +47,7 @@ class HttpEngine:
         return self._identity
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        """See :class:`featlink.sweep.engine.Engine`."""
+        """See :class:`featlink.sweeps.engine.Engine`."""
         for task in tasks:
             data = task.picture.read_bytes()
             wanted = [self._conditions[index] for index in task.wanted]

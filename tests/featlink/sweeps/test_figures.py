@@ -12,10 +12,10 @@ from cloud.coco import Detection
 from cloud.evaluation import evaluate
 from cloud.store import Result
 from featlink import results
-from featlink.sweep.engine import Identity, Outcome
-from featlink.sweep.figures import write_figures
-from featlink.sweep.plan import jobs, make_plan
-from featlink.sweep.records import Records
+from featlink.sweeps.engine import Identity, Outcome
+from featlink.sweeps.figures import write_figures
+from featlink.sweeps.plan import jobs, make_plan
+from featlink.sweeps.records import Records
 
 
 def detection(image: int, score: float, width: float) -> Detection:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from featlink.errors import CommandError
-from featlink.sweep.plan import CLEAN, is_random, jobs, make_plan
+from featlink.sweeps.plan import CLEAN, is_random, jobs, make_plan
 from shared.conditions.language import parse
 from shared.conditions.registry import steps
 from shared.errors import ConditionError

@@ -24,9 +24,9 @@ from rich.console import Console
 from cloud.store import Store
 from featlink import results
 from featlink.errors import CommandError
-from featlink.sweep.merge import merge
-from featlink.sweep.options import Options, read_seeds, read_shard, read_time
-from featlink.sweep.run import locked, run_sweep
+from featlink.sweeps.merge import merge
+from featlink.sweeps.options import Options, read_seeds, read_shard, read_time
+from featlink.sweeps.run import locked, run_sweep
 from shared.detector.config import ModelConfig
 
 Make = Callable[..., Options]

@@ -21,8 +21,8 @@ from featlink.dataset import Dataset
 from featlink.errors import CommandError
 from featlink.files import replace
 from featlink.results import MANIFEST, load_manifest
-from featlink.sweep.engine import Identity
-from featlink.sweep.plan import Entry
+from featlink.sweeps.engine import Identity
+from featlink.sweeps.plan import Entry
 from shared.conditions.language import parse
 from shared.detector.config import ModelConfig
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from featlink.sweep.ahead import work_ahead, work_behind
+from featlink.sweeps.ahead import work_ahead, work_behind
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])

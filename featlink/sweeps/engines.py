@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from featlink.sweep.engine import Engine
-from featlink.sweep.options import Options
+from featlink.sweeps.engine import Engine
+from featlink.sweeps.options import Options
 from shared.conditions.language import Condition
 
 
@@ -26,18 +26,18 @@ def open_engine(options: Options, conditions: Sequence[Condition], example: Path
     """
     if options.engine == "http":
         from featlink.client import Client
-        from featlink.sweep.http import HttpEngine
+        from featlink.sweeps.http import HttpEngine
 
         with _edge(options) as edge, Client(edge, edge) as client:
             yield HttpEngine(client, conditions, options.fidelity, example.read_bytes())
     elif options.engine == "ray":
-        from featlink.sweep.cluster import Cluster, RayEngine
+        from featlink.sweeps.cluster import Cluster, RayEngine
 
         cluster = Cluster(options.workers, options.ray_address)
         with RayEngine(options.config, conditions, options.fidelity, cluster) as engine:
             yield engine
     else:
-        from featlink.sweep.local import build_local  # torch takes seconds to import
+        from featlink.sweeps.local import build_local  # torch takes seconds to import
 
         yield build_local(options.config, conditions, options.fidelity)
 

@@ -18,8 +18,8 @@ from cloud.store import Result
 from edge.pipeline import EdgePipeline, EdgeResult, Request
 from featlink.dataset import MAX_PIXELS
 from featlink.errors import CommandError
-from featlink.sweep.ahead import work_ahead, work_behind
-from featlink.sweep.engine import Identity, Outcome, Task
+from featlink.sweeps.ahead import work_ahead, work_behind
+from featlink.sweeps.engine import Identity, Outcome, Task
 from shared.conditions.language import Condition, Domain
 from shared.conditions.registry import chain
 from shared.detector.config import ModelConfig
@@ -62,7 +62,7 @@ class LocalEngine:
         return Identity(self._model.name, self._model.weights)
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
-        """See :class:`featlink.sweep.engine.Engine`."""
+        """See :class:`featlink.sweeps.engine.Engine`."""
         for task in tasks:
             yield from self.image(task.image_id, task.picture.read_bytes(), task.wanted)
 

@@ -11,11 +11,11 @@ from cloud.store import Store
 from featlink import results
 from featlink.errors import CommandError
 from featlink.results import load_manifest
-from featlink.sweep import manifest as manifests
-from featlink.sweep.engine import Identity, Outcome
-from featlink.sweep.plan import jobs
-from featlink.sweep.records import DATABASE, Records, runs_by_name
-from featlink.sweep.run import finish, locked
+from featlink.sweeps import manifest as manifests
+from featlink.sweeps.engine import Identity, Outcome
+from featlink.sweeps.plan import jobs
+from featlink.sweeps.records import DATABASE, Records, runs_by_name
+from featlink.sweeps.run import finish, locked
 
 
 def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.Row]:

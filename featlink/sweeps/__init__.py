@@ -1,0 +1,1 @@
+"""Sweeps: a data set under many conditions, on one of several engines, stopped and continued at will."""
