@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from featlink.errors import CommandError
-from shared.conditions.language import validation_line
+from featlink.network import checked_config
 from shared.detector.config import MODELS, ModelConfig
 
 DatasetOption = Annotated[
@@ -60,14 +57,6 @@ def network_config(**given: Any) -> ModelConfig:
         given: fields of :class:`shared.detector.config.ModelConfig`; None for what was not given.
 
     Raises:
-        CommandError: a value that cannot be, in one line.
+        ModelError: a value that cannot be, in one line.
     """
-    from shared.service.settings import ModelSettings
-
-    try:
-        config = ModelSettings(**{name: value for name, value in given.items() if value is not None}).config()
-    except ValidationError as error:
-        raise CommandError(validation_line(error)) from None
-    if config.weights in ("starter", "coco"):
-        return config
-    return replace(config, weights=str(Path(config.weights).expanduser().resolve()))  # services may be elsewhere
+    return checked_config(**{name: value for name, value in given.items() if value is not None})

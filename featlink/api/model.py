@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from featlink.api.delivery import Delivery
 from featlink.api.pictures import checked
 from featlink.api.signals import ModelPyramid, frame_of, key_of
-from shared.conditions.language import validation_line
+from featlink.network import checked_config
 from shared.detector.config import MODELS, ModelConfig, Profile
 from shared.errors import ModelError
 from shared.frames.pyramid import Image, Pyramid
@@ -135,7 +133,7 @@ def load(
     return Model(build(config))
 
 
-def model_config(**given: object) -> ModelConfig:
+def model_config(**given: Any) -> ModelConfig:
     """The network's settings, checked. The environment has no say: a notebook says what it wants.
 
     Raises:
@@ -149,15 +147,8 @@ def model_config(**given: object) -> ModelConfig:
         ...
         shared.errors.ModelError: profile: Input should be 'fast' or 'exact'
     """
-    from shared.service.settings import ModelSettings
-
-    if unknown := given.keys() - ModelSettings.model_fields.keys():
-        raise ModelError(f"a model has no {min(unknown)}; it has {', '.join(ModelSettings.model_fields)}")
     defaults = vars(ModelConfig())
-    try:
-        config = ModelSettings(**{**defaults, **given, "weights": str(given.get("weights", "starter"))}).config()
-    except ValidationError as error:
-        raise ModelError(validation_line(error)) from None
-    if config.weights in ("starter", "coco"):
-        return config
-    return replace(config, weights=str(Path(config.weights).expanduser().resolve()))  # workers may be elsewhere
+    if unknown := given.keys() - defaults.keys():
+        raise ModelError(f"a model has no {min(unknown)}; it has {', '.join(defaults)}")
+    given = {**defaults, **given}
+    return checked_config(**{**given, "weights": str(given["weights"])})

@@ -1,0 +1,31 @@
+"""Which network is asked for, checked, by whatever way it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.conditions.language import validation_line
+from shared.detector.config import ModelConfig
+from shared.errors import ModelError
+
+
+def checked_config(**given: Any) -> ModelConfig:
+    """The network's settings, with an absolute path of its weights; what is not given comes from ``FEATLINK_*``.
+
+    Raises:
+        ModelError: a value that cannot be, in one line.
+    """
+    from shared.service.settings import ModelSettings
+
+    try:
+        config = ModelSettings(**given).config()
+    except ValidationError as error:
+        raise ModelError(validation_line(error)) from None
+    if config.weights in ("starter", "coco"):
+        return config
+    # Services and workers may run in another folder.
+    return replace(config, weights=str(Path(config.weights).expanduser().resolve()))
