@@ -29,15 +29,14 @@ def show(table: Table) -> None:
 
 def say(text: str) -> None:
     """Print prose, wrapped between words where the output is a terminal."""
-    width = _width()
-    typer.echo(text if width is None else _wrapped(text, width))
+    typer.echo("\n".join(_paragraphs([text], _width())))
 
 
 def as_text(table: Table, width: int | None = None) -> str:
     """Lay a table out.
 
-    A table that is too wide loses columns from the right, down to three of numbers. If that does not do, each row gets
-    two lines: its name, folded where even that is wider than the terminal, and its numbers below.
+    In a table that is too wide, long names fold between words; then columns go from the right, down to three of
+    numbers. If that does not do, each row gets two lines: its name, folded anywhere if need be, and its numbers below.
 
     Args:
         table: whose leading columns of text name the rows; the most important number comes first.
@@ -66,21 +65,28 @@ def as_text(table: Table, width: int | None = None) -> str:
     if kept is None:
         lines, kept = _stacked(table, names, width or 0)
     else:
-        heading, rows = _grid(table.columns[:kept], _first(table.rows, kept))
+        heading, rows = _grid(table.columns[:kept], _first(table.rows, kept), width)
         lines = [*heading, _rule([*heading, *rows]), *rows]
     notes = list(table.notes)
     if kept < len(table.columns):
         left_out = ", ".join(column.heading for column in table.columns[kept:])
         notes.append(f"Left out at this width: {left_out}.")
-    text = [one if width is None else _wrapped(one, width) for one in (table.caption, *notes)]
-    return "\n".join([text[0], "", *lines, *([""] if notes else []), *text[1:]])
+    before, after = ([*_paragraphs(texts, width)] for texts in ([table.caption], notes))
+    return "\n".join([*before, "", *lines, *([""] if notes else []), *after])
 
 
 def _most(columns: Sequence[Column], rows: Cells, least: int, width: int | None) -> int | None:
     """How many of the first columns fit beside one another; None where fewer than ``least`` do."""
     if width is None:
         return len(columns)
-    ends = [end - len(_GAP) for end in accumulate(len(_GAP) + one for one in _widths(columns, rows))]
+    least_widths = _widths(columns, rows)
+    if not columns[0].number:
+        words = [
+            *columns[0].heading.split(),
+            *(line for row in rows for line in _folded(row[0], 1, between_words=True)),
+        ]
+        least_widths[0] = max(map(cell_len, words), default=0)
+    ends = [end - len(_GAP) for end in accumulate(len(_GAP) + one for one in least_widths)]
     fitting = sum(end <= width for end in ends)
     return fitting if fitting >= min(least, len(columns)) else None
 
@@ -90,24 +96,31 @@ def _stacked(table: Table, names: int, width: int) -> tuple[list[str], int]:
     numbers, cells = table.columns[names:], [row[names:] for row in table.rows]
     kept = _most(numbers, cells, 1, width - len(_GAP)) or 0
     heading, below = _grid(numbers[:kept], _first(cells, kept)) if kept else ([], [""] * len(table.rows))
-    pairs = [
-        (_wrapped(_GAP.join(row[:names]), width), _GAP + line) for row, line in zip(table.rows, below, strict=True)
-    ]
-    rows = [line for name, line_below in pairs for line in (*name.splitlines(), line_below) if line.strip()]
+    rows: list[str] = []
+    for row, line in zip(table.rows, below, strict=True):
+        rows += [*_folded(_GAP.join(row[:names]), width), *([_GAP + line] if line else [])]
     top = [_GAP.join(column.heading for column in table.columns[:names]), *(_GAP + line for line in heading)]
     return [*top, _rule([*top, *rows]), *rows], names + kept
 
 
-def _grid(columns: Sequence[Column], rows: Cells) -> tuple[list[str], list[str]]:
-    """The heading's lines, and a line a row."""
+def _grid(columns: Sequence[Column], rows: Cells, width: int | None = None) -> tuple[list[str], list[str]]:
+    """The heading's lines and the rows', the first column folded between words where the rest leaves it less room."""
     widths = _widths(columns, rows)
-    folded = [
-        textwrap.wrap(column.heading, width, break_on_hyphens=False)
-        for column, width in zip(columns, widths, strict=True)
-    ]
+    if width is not None:
+        widths[0] -= max(0, sum(widths) + len(_GAP) * (len(widths) - 1) - width)
+    folded = [_folded(column.heading, width, indent="") for column, width in zip(columns, widths, strict=True)]
     height = max(map(len, folded))
     heading = zip(*([""] * (height - len(lines)) + lines for lines in folded), strict=True)
-    return [_line(columns, widths, cells) for cells in heading], [_line(columns, widths, row) for row in rows]
+    lines = []
+    for row in rows:
+        first, *more = _folded(row[0], widths[0], between_words=True) or [""]
+        lines += [_line(columns, widths, [first, *row[1:]]), *more]
+    return [_line(columns, widths, cells) for cells in heading], lines
+
+
+def _paragraphs(texts: Iterable[str], width: int | None) -> Iterable[str]:
+    for text in texts:
+        yield from [text] if width is None else _folded(text, width)
 
 
 def _first(rows: Cells, columns: int) -> Cells:
@@ -134,8 +147,10 @@ def _line(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str]
     return _GAP.join(parts).rstrip()
 
 
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width, subsequent_indent=2 * _GAP, break_on_hyphens=False))
+def _folded(text: str, width: int, indent: str = 2 * _GAP, between_words: bool = False) -> list[str]:
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=not between_words
+    )
 
 
 def _width() -> int | None:
