@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -202,8 +201,7 @@ def test_missing_weights_stop_the_demo_with_one_line(dataset: Path, tmp_path: Pa
     assert "none.pth" in done.stderr
 
 
-def test_help_is_quick() -> None:
-    started = time.monotonic()
+def test_help_needs_no_torch() -> None:
     assert featlink("--help").returncode == 0
     imported = subprocess.run(
         [sys.executable, "-c", "import sys, featlink.cli; print('torch' in sys.modules)"],
@@ -212,4 +210,3 @@ def test_help_is_quick() -> None:
         check=True,
     )
     assert imported.stdout.strip() == "False"
-    assert time.monotonic() - started < 20
