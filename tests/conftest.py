@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import torch
 from deployment import Deployment, serve
 from hypothesis import settings
 from torchvision.models import get_model
+from waiting import wait_until_ready
 
 collect_ignore = ["plugins"]  # packages for processes of their own; imported here, they would register their steps
 
@@ -81,10 +80,7 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib
             serve(channel_app(ChannelSettings(cloud_url=cloud))) as channel,
             serve(edge_app(EdgeSettings(channel_url=channel, **settings))) as edge,
         ):
-            deadline = time.monotonic() + 120
-            while not httpx.get(f"{edge}/readyz").is_success:
-                assert time.monotonic() < deadline, "not ready in time"
-                time.sleep(0.1)
+            wait_until_ready(edge)
             yield Deployment(edge, channel, cloud)
 
     return deployment

@@ -1,119 +1,24 @@
-"""Frame in, frame out: what is sent, what it costs and how good it is, recomputed from the bytes alone."""
+"""Features in, features out: what is sent, what it costs and how good it is, recomputed from the bytes alone."""
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 import numpy as np
 import pytest
-import torch
+from sent_by_hand import (
+    SIZES,
+    feature_frame,
+    psnr_f,
+    receive,
+    send,
+    uniform,
+)
 
-from channel.apply import Transmission, apply
+from channel.apply import apply
 from channel.distortions.packet_loss import PacketLoss
 from shared.conditions.language import from_fields, parse
 from shared.errors import ConditionError, FrameError
-from shared.frames.pyramid import Sizes
 from shared.frames.report import Report
 from shared.frames.wire import Frame, Meta, Tensor
-
-SHAPES = {"p2": (20, 28), "p3": (10, 14), "p4": (5, 7), "p5": (3, 4), "p6": (2, 2)}
-SIZES = Sizes((75, 110), (80, 112), (96, 128))
-
-Levels = dict[str, np.ndarray]
-
-
-def uniform(seed: int = 0) -> Levels:
-    """Levels of 256 channels with uniformly spread values, each with a range of its own."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: (rng.random((256, *shape)) * 3**k - k).astype(np.float32)
-        for k, (name, shape) in enumerate(SHAPES.items())
-    }
-
-
-def feature_frame(levels: Levels) -> Frame:
-    return Frame(Meta("feature", "m", "w", SIZES), tuple(Tensor(*item) for item in levels.items()))
-
-
-def image_frame(pixels: np.ndarray, resized: tuple[int, int]) -> Frame:
-    sizes = Sizes(pixels.shape[1:], resized, resized)
-    return Frame(Meta("image", "m", "w", sizes), (Tensor("image", pixels),))
-
-
-def pixels(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(5).integers(0, 256, (3, height, width), dtype=np.uint8)
-
-
-def send(frame: Frame, condition: str, report: Report | None = None, fidelity: bool = True) -> Transmission:
-    return apply(frame, parse(condition, frame.meta.domain), report or Report(), fidelity)
-
-
-# --- a reader of its own ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Received:
-    """One tensor, parsed from a frame's bytes without the code under test."""
-
-    bits: int | None
-    samples: np.ndarray
-    ranges: np.ndarray | None
-
-    def floats(self) -> np.ndarray:
-        """F' = q·(M - m)/(2^t - 1) + m in float64."""
-        if self.bits is None or self.ranges is None:
-            return self.samples.astype(np.float64)
-        low, high = (self.ranges[:, side, None, None].astype(np.float64) for side in (0, 1))
-        return self.samples * (high - low) / (2**self.bits - 1) + low
-
-
-def pad(length: int) -> int:
-    return -(-length // 64) * 64
-
-
-def samples(payload: bytes, bits: int, count: int) -> np.ndarray:
-    """Undo the dense t-bit stream, bit by bit."""
-    if bits == 16:
-        return np.frombuffer(payload, "<u2")
-    if bits > 8:
-        return np.frombuffer(payload[:count], np.uint8) + 256 * samples(payload[count:], bits - 8, count)
-    ones = np.unpackbits(np.frombuffer(payload, np.uint8), bitorder="little")[: count * bits]
-    return ones.reshape(count, bits) @ (1 << np.arange(bits))
-
-
-def receive(sent: Transmission) -> tuple[dict[str, Any], dict[str, Received]]:
-    """Parse a frame as documented; its length must be what header and payloads take, to the byte."""
-    data = b"".join(sent.parts)
-    magic, version, zero, header_bytes, _ = struct.unpack_from("<8sHHIQ", data)
-    assert (magic, version, zero) == (b"FEATLINK", 1, 0)
-    header = msgspec.msgpack.decode(data[24 : 24 + header_bytes])
-    at, received = pad(24 + header_bytes), {}
-    for name, dtype, shape, _, bits, ranges in ([*info, None, None][:6] for info in header["tensors"]):
-        count = int(np.prod(shape))
-        length = 4 * count if dtype == "float32" else count if bits is None else -(-count * bits // 8)
-        payload = data[at : at + length]
-        flat = np.frombuffer(payload, dtype) if bits is None else samples(payload, bits, count)
-        pairs = None if ranges is None else np.frombuffer(ranges, "<f4").reshape(-1, 2)
-        received[name] = Received(bits, flat.reshape(shape), pairs)
-        at += pad(length)
-    assert at == len(data)
-    assert sent.report.bits == 8 * len(data)
-    return header, received
-
-
-def psnr(reference: Levels, received: dict[str, Received]) -> float:
-    """PSNR[F]: errors in the unit of 0..255 of each clean level, pooled over all samples."""
-    errors = []
-    for name, clean in reference.items():
-        span = float(clean.max()) - float(clean.min())
-        errors.append(((received[name].floats() - clean) * 255 / span).ravel())
-    return float(10 * np.log10(255**2 / np.mean(np.concatenate(errors) ** 2)))
-
-
-# --- features ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("bits", "paper"), [(8, 58.92), (4, 34.31)])
@@ -138,7 +43,7 @@ def test_samples_bits_and_psnr_are_those_of_the_formulas(bits: int, per: str) ->
         exact = (groups - low[:, None]) * ((2**bits - 1) / (high - low))[:, None]
         clear = np.abs(exact - np.floor(exact) - 0.5) > 1e-3
         np.testing.assert_array_equal(received[name].samples.reshape(groups.shape)[clear], np.rint(exact)[clear])
-    assert sent.report.fidelity["psnr_f"] == pytest.approx(psnr(levels, received), abs=0.01)
+    assert sent.report.fidelity["psnr_f"] == pytest.approx(psnr_f(levels, received), abs=0.01)
 
 
 def test_a_range_per_channel_is_finer() -> None:
@@ -284,75 +189,6 @@ def test_conditions_that_cannot_be_sent_are_refused(condition: str, message: str
         send(feature_frame({"p6": np.zeros((256, 2, 2), np.float32)}), condition)
 
 
-# --- images -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("resized", [(80, 112), (40, 61), (75, 110), (150, 55)])
-def test_at_input_the_image_is_resized_as_torchvision_does(resized: tuple[int, int]) -> None:
-    """16 bits tell values apart that differ by 1/257; where torch is not near a tie they must be the same."""
-    clean = pixels(75, 110)
-    _, received = receive(send(image_frame(clean, resized), "quantize:bits=16"))
-    image = torch.from_numpy(clean).double()[None]
-    wanted = torch.nn.functional.interpolate(image, size=resized, mode="bilinear", align_corners=False)[0].numpy()
-    exact = wanted * 257
-    near_a_tie = np.abs(exact - np.floor(exact) - 0.5) < 257 * 1e-3
-    assert received["image"].samples.shape == (3, *resized)
-    np.testing.assert_array_equal(received["image"].samples[~near_a_tie], np.rint(exact)[~near_a_tie])
-    assert near_a_tie.mean() < 0.7
-
-
-@pytest.mark.parametrize("bits", [1, 4, 7, 8, 12])
-@pytest.mark.parametrize("at", ["input", "original"])
-def test_pixels_are_quantised_over_their_nominal_range(bits: int, at: str) -> None:
-    clean = pixels(64, 96) // 2  # never near 255: the range does not follow the content
-    sent = send(image_frame(clean, (64, 96)), f"quantize:bits={bits} @ at={at}")
-    _, received = receive(sent)
-    np.testing.assert_array_equal(received["image"].ranges, [[0, 255]])
-    np.testing.assert_array_equal(received["image"].samples, np.rint(clean * ((2**bits - 1) / 255)))
-    mse = np.mean((received["image"].floats() - clean) ** 2)
-    expected = 10 * np.log10(255**2 / mse) if mse else None
-    measured = sent.report.fidelity["psnr_i"]
-    assert measured == (None if bits == 8 else pytest.approx(expected, abs=0.01))
-
-
-def test_at_original_the_image_keeps_its_size_and_8_bits_keep_its_pixels() -> None:
-    clean = pixels(75, 110)
-    sent = send(image_frame(clean, (80, 112)), "quantize:bits=8 @ at=original")
-    np.testing.assert_array_equal(receive(sent)[1]["image"].samples, clean)
-    assert sent.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
-
-
-def test_at_input_rounding_to_8_bits_is_the_loss() -> None:
-    sent = send(image_frame(pixels(75, 110), (160, 224)), "quantize:bits=8")
-    assert sent.report.fidelity["psnr_i"] == pytest.approx(58.92, abs=0.3)
-
-
-def test_identity_passes_the_image_on_untouched() -> None:
-    frame = image_frame(pixels(75, 110), (80, 112))
-    for condition in ("identity", "identity @ at=original"):
-        sent = send(frame, condition)
-        assert sent.frame.tensors is frame.tensors
-        assert sent.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
-        receive(sent)
-
-
-@pytest.mark.parametrize(
-    "image", [np.zeros((3, 75, 111), np.uint8), np.zeros((1, 75, 110), np.uint8), np.zeros((3, 75, 110), np.float32)]
-)
-def test_what_is_not_the_original_image_is_refused(image: np.ndarray) -> None:
-    frame = Frame(Meta("image", "m", "w", SIZES), (Tensor("image", image),))
-    with pytest.raises(FrameError, match="not uint8 RGB of its original size"):
-        send(frame, "quantize:bits=8")
-
-
-def test_a_feature_condition_does_not_go_with_an_image() -> None:
-    with pytest.raises(ConditionError, match="condition is for the feature domain, the frame for image"):
-        send(image_frame(pixels(75, 110), (80, 112)), "feature: quantize(bits=8)")
-
-
-# --- fixed ranges -----------------------------------------------------------------------------------------------
-
-
 def test_a_fixed_range_is_the_one_given_and_clips() -> None:
     levels = uniform()  # within -k .. 3**k - k
     sent = send(feature_frame(levels), "quantize:bits=8 @ range=fixed, p2=0:0.5, p3=-2:4, p4=-2:7, p5=0:20")
@@ -386,13 +222,6 @@ def test_an_erasing_links_seed_is_its_own() -> None:
     )
     np.testing.assert_array_equal(first, same)
     assert np.any(first != other)
-
-
-@pytest.mark.parametrize("codec", ["vvenc(qp=40, bit_depth=10)", "hevc(qp=35, bit_depth=10)", "jpeg(quality=30)"])
-def test_codecs_take_images_of_8_bits_whatever_their_planes_have(codec: str) -> None:
-    sent = send(image_frame(pixels(64, 96), (64, 96)), f"image: {codec}")
-    assert {tensor.bits for tensor in sent.frame.tensors} == {8}
-    assert sent.report.fidelity["psnr_i"] is not None
 
 
 def test_an_erasing_link_damages_what_no_condition_does() -> None:

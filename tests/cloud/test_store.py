@@ -255,14 +255,22 @@ def test_processes_store_each_image_once(store: Store, run: Run, url: str) -> No
 
 
 def test_processes_may_open_a_new_database_at_once(url: str) -> None:
-    code = "import sys; from cloud.store import Store; sys.stdin.readline(); print(len(Store(sys.argv[1]).datasets()))"
+    code = """
+import sys
+from cloud.store import Store
+print("ready", flush=True)
+sys.stdin.readline()
+print(len(Store(sys.argv[1]).datasets()))
+"""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, url], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(4)
     ]
-    time.sleep(1)  # imports
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         assert process.stdin is not None
         print(file=process.stdin, flush=True)

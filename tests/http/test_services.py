@@ -12,6 +12,7 @@ import pytest
 from deployment import Deployment, serve
 from PIL import Image
 from requests_by_hand import SIZES, infer, picture
+from waiting import wait_until_ready
 
 
 def test_fidelity_and_stages_are_reported(services: Deployment) -> None:
@@ -53,8 +54,7 @@ def test_p6_can_be_rebuilt_in_the_cloud(services: Deployment, random_checkpoint:
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     settings = EdgeSettings(channel_url=services.channel, weights=weights, profile="exact", send_p6=False, **SIZES)
     with serve(edge_app(settings)) as edge:
-        while not httpx.get(f"{edge}/readyz").is_success:
-            pass
+        wait_until_ready(edge)
         without = infer(edge, picture())
     whole = infer(services.edge, picture())
     assert without["detections"] == whole["detections"]

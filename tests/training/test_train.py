@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from waiting import wait_until
 
 from starter.bundle import decode, load_weights
 from starter.scenes import SceneConfig
@@ -75,15 +76,18 @@ def checkpoint(out: Path) -> dict[str, Any]:
     return state
 
 
+def begun(process: subprocess.Popen[bytes], out: Path, progress: str) -> bool:
+    assert process.poll() is None
+    return (out / "last.pt").exists() and bool(checkpoint(out)[progress])
+
+
 def test_a_resumed_run_goes_on(tmp_path: Path) -> None:
     """The command itself, from the checkpoints that runs killed among the crops and among the scenes would leave."""
     straight, crops, scenes = tmp_path / "straight", tmp_path / "crops", tmp_path / "scenes"
     with subprocess.Popen([*command(straight), "--save-every", "0"]) as process:
         for killed, progress in ((crops, "crop_step"), (scenes, "step")):
             killed.mkdir()
-            while not ((straight / "last.pt").exists() and checkpoint(straight)[progress]):
-                assert process.poll() is None
-                time.sleep(0.02)
+            wait_until(partial(begun, process, straight, progress), f"the first {progress}")
             shutil.copy(straight / "last.pt", killed)
     assert process.returncode == 0
     refused = subprocess.run(command(straight), check=False, capture_output=True, text=True)

@@ -13,11 +13,13 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 from rich.console import Console
+from waiting import wait_until
 
 import featlink.sweeps.local as local
 from featlink.sweeps.options import Options
@@ -63,14 +65,17 @@ def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
             sweep()
             os._exit(0)
         enough = _lines(log) + choose.randrange(4)
-        while _lines(log) < enough:
-            time.sleep(0.001)
+        wait_until(partial(_has_lines, log, enough), "the next result", pause=0.001)
         time.sleep(choose.random() * 0.2)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
             sys.exit("it ended before it could be killed")
     sweep()
+
+
+def _has_lines(log: Path, count: int) -> bool:
+    return _lines(log) >= count
 
 
 def _lines(log: Path) -> int:

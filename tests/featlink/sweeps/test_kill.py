@@ -19,7 +19,7 @@ KILLS = 12
 def run(tiny: Path, config: ModelConfig, out: Path, kills: int) -> list[results.Row]:
     script = Path(__file__).with_name("kill_loop.py")
     command = [sys.executable, str(script), str(tiny), config.weights, str(out), str(kills)]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), str(script.parents[2])])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return results.load(out)

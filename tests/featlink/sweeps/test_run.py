@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from waiting import wait_until
 
 from cloud.store import Store
 from featlink import results
@@ -207,9 +207,12 @@ def test_the_command_stops_on_ctrl_c_and_for_want_of_space_and_goes_on(
 ) -> None:
     out = tmp_path / "sweep"
     with subprocess.Popen(command(tiny, config, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        while not (out / "runs.sqlite").exists() or len(_count(out)) < 9:
+
+        def nine_are_stored() -> bool:
             assert process.poll() is None
-            time.sleep(0.02)
+            return (out / "runs.sqlite").exists() and len(_count(out)) >= 9
+
+        wait_until(nine_are_stored, "nine results")
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=120)[0].decode()
     assert process.returncode == 130, output

@@ -17,6 +17,7 @@ from by_wire import over_the_wire
 from PIL import Image
 from torchvision.models import get_model, get_model_weights
 from torchvision.transforms.functional import to_tensor
+from waiting import wait_until
 
 from shared.detector.config import ModelConfig
 from shared.detector.detections import Detections
@@ -113,9 +114,13 @@ def test_inference_pins_no_thread_to_a_core() -> None:
     with ThreadPoolExecutor(1) as pool:
         inference = pool.submit(model.pyramid, noise(480, 640))
         found = set()
-        while not inference.done():
+
+        def look() -> bool:
             for task in Path("/proc/self/task").iterdir():
                 with contextlib.suppress(ProcessLookupError):
                     found.add(frozenset(os.sched_getaffinity(int(task.name))))
+            return inference.done()
+
+        wait_until(look, "the inference", pause=0.001)
         inference.result()
     assert found == {frozenset(os.sched_getaffinity(0))}

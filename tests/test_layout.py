@@ -1,0 +1,148 @@
+"""The house's rules: who may import whom, no circles, small files, no word of documents that are not here."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES = 400
+MAY_IMPORT = {
+    "featlink": {"edge", "channel", "cloud", "shared", "starter"},
+    "edge": {"shared"},
+    "channel": {"shared"},
+    "cloud": {"shared"},
+    "shared": {"starter"},
+    "starter": set(),
+    "training": {"cloud", "shared", "starter"},  # it evaluates what it has learned
+}
+OUTSIDE = ("tests", "benchmarks", "examples")
+LIGHT = [
+    *("featlink", "featlink.cli"),
+    *("edge.app", "edge.pipeline"),
+    *("channel.app", "channel.apply"),
+    *("cloud.app", "cloud.detect", "cloud.evaluation", "cloud.store"),
+    *("shared.conditions.registry", "shared.frames.wire", "shared.metrics.fidelity", "shared.service.app"),
+    "starter.bundle",
+]
+"""What can be imported without a second's wait for torch."""
+
+
+@cache
+def files() -> tuple[Path, ...]:
+    """Everything git knows, or would take."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return tuple(path for name in listed if (path := ROOT / name).is_file())
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Modules of the packages, by dotted name."""
+    found = {}
+    for path in files():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if path.suffix == ".py" and parts[0] in MAY_IMPORT:
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(name: str, inside_functions: bool) -> Iterator[tuple[str, int]]:
+    """Names that a module imports when it runs, and the lines: none for type checkers alone."""
+    todo: list[ast.AST] = list(ast.parse(modules()[name].read_text()).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo += node.orelse
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name}:{node.lineno}: a relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in modules() else str(node.module)), node.lineno
+        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_only_what_they_may(package: str) -> None:
+    wrong = [
+        f"{name}:{line} imports {imported}"
+        for name in modules()
+        if name.partition(".")[0] == package
+        for imported, line in imports(name, inside_functions=True)
+        if (top := imported.partition(".")[0]) in {*MAY_IMPORT, *OUTSIDE} - {package, *MAY_IMPORT[package]}
+        if top
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("inside_functions", [False, True])
+def test_no_module_needs_itself(inside_functions: bool) -> None:
+    graph = {name: {found for found, _ in imports(name, inside_functions)} & modules().keys() for name in modules()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def test_files_stay_small() -> None:
+    lines = {path: path.read_bytes().count(b"\n") for path in files() if path.suffix == ".py"}
+    assert len(lines) > 100
+    assert not {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > MOST_LINES}
+
+
+TEXTS = (".py", ".md", ".toml", ".yml", ".yaml", "Makefile", "Dockerfile")
+DOCUMENT = re.compile(r"(?<![\w/.:*-])(?:\.{0,2}/)?[\w-]+(?:/[\w-]+)*\.md\b")
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+NAMED = re.compile(r"\b(?:DESI[G]N|ISSU[E]S?|BRIE[F])\b")  # brackets: this file may not name one either
+
+
+def test_documents_that_are_referred_to_are_here() -> None:
+    missing = []
+    for path in (path for path in files() if path.name.endswith(TEXTS)):
+        text = path.read_text()
+        documents = set(DOCUMENT.findall(text)) | (set(LINK.findall(text)) if path.suffix == ".md" else set())
+        here = (path.parent, ROOT, ROOT / "docs")
+        lost = {name for name in documents if not any((folder / name).exists() for folder in here)}
+        missing += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(lost | set(NAMED.findall(text)))]
+    assert not missing
+
+
+def test_importing_is_cheap_and_loads_no_torch() -> None:
+    code = f"""
+import importlib, sys
+for name in {LIGHT}:
+    importlib.import_module(name)
+    heavy = {{"torch", "torchvision", "openvino", "plotly", "ray", "matplotlib"}} & sys.modules.keys()
+    if heavy:
+        sys.exit(f"{{name}} loads {{', '.join(sorted(heavy))}}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_waits_have_an_end() -> None:
+    """A loop that sleeps, or does nothing, goes on for ever if what it waits for fails: `waiting.wait_until` ends."""
+    endless = []
+    for path in files():
+        if path.suffix != ".py" or path.relative_to(ROOT).parts[0] != "tests" or path.name == "waiting.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.While):
+                idle = all(isinstance(one, ast.Pass) for one in node.body)
+                if idle or re.search(r"\bsleep\(", ast.unparse(node)):
+                    endless.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not endless
