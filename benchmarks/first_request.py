@@ -100,10 +100,10 @@ def main() -> None:
                     ratios[" ".join(case)].append(_ratio(client, args, *case))
     print(f"ready after {statistics.median(starts):.1f} s (median)")
     result = {}
-    for case, found in ratios.items():
+    for name, found in ratios.items():
         wall, cpu = (statistics.median(values) for values in zip(*found, strict=True))
-        result[case] = {"wall": round(wall, 2), "cpu": round(cpu, 2)}
-        print(f"{case:42} first / tenth: wall {wall:.2f}, processor {cpu:.2f}")
+        result[name] = {"wall": round(wall, 2), "cpu": round(cpu, 2)}
+        print(f"{name:42} first / tenth: wall {wall:.2f}, processor {cpu:.2f}")
     print(json.dumps({"ready_s": statistics.median(starts), "ratios": result}))
 
 
