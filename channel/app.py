@@ -14,6 +14,7 @@ from channel.archive import keep
 from channel.link import Link
 from channel.randomness import stream
 from channel.settings import ChannelSettings
+from channel.warm import warm
 from shared.conditions import language, registry
 from shared.conditions.language import Condition
 from shared.conditions.names import NAMED
@@ -45,7 +46,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     cloud = NextService("cloud", settings.cloud_url, settings.timeout_s)
 
     async def load() -> None:
-        pass
+        await worker.run(lambda: warm(tools))
 
     async def close() -> None:
         worker.close()

@@ -19,6 +19,7 @@ from cloud.detect import Detector
 from cloud.settings import CloudSettings
 from cloud.store import Result, Store
 from cloud.summary import run_metrics
+from cloud.warm import warm
 from shared.conditions import language
 from shared.conditions.language import Condition, Domain
 from shared.errors import ConflictError, NotFoundError, StorageError
@@ -65,11 +66,13 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     def build_model() -> SplitModel:
         from shared.detector.split import build  # torch takes seconds to import: after /livez answers
 
-        return build(settings.config())
+        network = build(settings.config())
+        warm(network)
+        return network
 
     async def load() -> None:
         nonlocal model, detector
-        model = await asyncio.to_thread(build_model)
+        model = await worker.run(build_model)  # OpenMP's threads, once started, belong to the thread they serve
         detector = Detector(model, PyramidCache(settings.cache_mb << 20))
 
     async def unready() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from starlette.datastructures import UploadFile
 from edge.pipeline import EdgePipeline, EdgeResult
 from edge.pipeline import Request as PictureRequest
 from edge.settings import EdgeSettings
+from edge.warm import warm
 from shared.conditions import language
 from shared.conditions.language import Domain
 from shared.detector.overlay import draw
@@ -57,11 +57,12 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         from shared.detector.split import build  # torch takes seconds to import: after /livez answers
 
         model = build(settings.config(), heads=False)
+        warm(model, settings.send_p6)
         return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)
 
     async def load() -> None:
         nonlocal pipeline
-        pipeline = await asyncio.to_thread(build_pipeline)
+        pipeline = await worker.run(build_pipeline)  # OpenMP's threads, once started, belong to the thread they serve
 
     async def close() -> None:
         worker.close()

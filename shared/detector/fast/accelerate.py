@@ -54,14 +54,7 @@ def accelerate(network: GeneralizedRCNN, threads: int) -> None:
 
 
 def _pool(pool: Any, threads: int) -> FastRoIAlign:
-    fast = FastRoIAlign(pool.featmap_names, pool.output_size, pool.sampling_ratio, threads)
-    # Compile it now (or read it from Numba's cache), not during the first image.
-    fast(
-        {name: torch.zeros(1, 1, 64 >> i, 64 >> i) for i, name in enumerate(fast.featmap_names)},
-        [torch.ones(1, 4)],
-        [(256, 256)],
-    )
-    return fast
+    return FastRoIAlign(pool.featmap_names, pool.output_size, pool.sampling_ratio, threads)
 
 
 class _OpenVinoModule:

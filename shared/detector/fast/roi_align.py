@@ -47,16 +47,18 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
         """
         levels = _filter_input(x, self.featmap_names)
         self.scales, self.map_levels = _setup_scales(levels, image_shapes, self.canonical_scale, self.canonical_level)
-        rois = boxes[0].numpy()
+        rois = boxes[0].contiguous().numpy()
         assigned = self.map_levels(boxes).numpy()
         arrays = tuple(level[0].permute(1, 2, 0).contiguous().numpy() for level in levels)
         scales = np.array(self.scales, np.float32)
         height, width = self.output_size
         out = np.empty((len(rois), arrays[0].shape[2], height, width), np.float32)
-        chunks = [slice(at, None, self._threads) for at in range(self._threads)]  # interleaved: equal shares
+        # Interleaved: equal shares. Whole arrays, as Numba would compile again for a slice with gaps.
         jobs = [
-            self._pool.submit(_pool_rois, arrays, scales, assigned[at], rois[at], self.sampling_ratio, out[at])
-            for at in chunks
+            self._pool.submit(
+                _pool_rois, first, self._threads, arrays, scales, assigned, rois, self.sampling_ratio, out
+            )
+            for first in range(self._threads)
         ]
         for job in jobs:
             job.result()
@@ -64,11 +66,11 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _pool_rois(levels, scales, assigned, rois, samples, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _pool_rois(first, step, levels, scales, assigned, rois, samples, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     channels, bins_y, bins_x = out.shape[1:]
     total = np.empty((bins_y, bins_x, channels), np.float32)
     share = np.float32(1) / np.float32(samples * samples)
-    for k in range(len(rois)):
+    for k in range(first, len(rois), step):
         feature, scale = levels[assigned[k]], scales[assigned[k]]
         left, top = rois[k, 0] * scale, rois[k, 1] * scale
         bin_w = max(rois[k, 2] * scale - left, np.float32(1)) / np.float32(bins_x)

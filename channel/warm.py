@@ -1,0 +1,63 @@
+"""Sends frames that nobody receives before the first real one, so that it does not pay for what happens once.
+
+That is: loading the steps, compiling kernels or reading them from Numba's cache, and finding the codecs' program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from channel.apply import apply, with_reference
+from channel.codecs.base import Tools
+from channel.codecs.process import CodecError
+from shared.conditions import language
+from shared.conditions.language import Domain
+from shared.frames import wire
+from shared.frames.packing import TILES
+from shared.frames.pyramid import LEVELS, Sizes
+from shared.frames.report import Report
+from shared.frames.wire import IMAGE, Frame, Meta, Tensor
+
+_SIDE = 64
+"""Of the network's input and of the image: what happens once costs the same for any size."""
+
+_CONDITIONS = (
+    "feature: identity",
+    "feature: quantize(bits=4) | gaussian_blur(sigma=1) | gaussian_noise(sigma=1) | resize(factor=2)",
+    "feature: monotone(gamma=2) | bit_error(ber=0.01) | packet_loss(rate=0.1)",
+    # A kernel is compiled for each type of sample.
+    "feature: rank_shuffle(span=4) @ bit_depth=8",
+    "feature: rank_shuffle(span=4) @ bit_depth=16",
+    "image: quantize(bits=4)",
+    "image: gaussian_blur(sigma=1) | gaussian_noise(sigma=1) | jpeg(quality=50)",
+    "image: vvenc(qp=40, preset=faster) @ at=original",
+)
+"""Every step of Featlink's own whose first use costs something, and both domains."""
+
+
+def warm(tools: Tools) -> None:
+    """Send small frames through conditions of every kind, fidelity included.
+
+    Args:
+        tools: the codecs' programs; one that does not run is left to be told to whoever asks for its codec.
+    """
+    for text in _CONDITIONS:
+        condition = language.parse(text)
+        frame = _frame(condition.domain)
+        with contextlib.suppress(CodecError):
+            with_reference(frame, apply(frame, condition, Report(), tools=tools))
+
+
+def _frame(domain: Domain) -> Frame:
+    """As it is received: read from bytes."""
+    rng = np.random.default_rng(0)
+    size = (_SIDE, _SIDE)
+    if domain == "image":
+        tensors = [Tensor(IMAGE, rng.integers(0, 256, (3, *size), np.uint8))]
+    else:
+        sides = {name: -(-_SIDE // 2**k) for k, name in enumerate(LEVELS, start=2)}
+        tensors = [Tensor(n, rng.random((TILES**2, side, side), np.float32)) for n, side in sides.items()]
+    meta = Meta(domain, "", "", Sizes(size, size, size))
+    return wire.read(b"".join(wire.write(Frame(meta, tuple(tensors)))))

@@ -1,0 +1,43 @@
+"""Answers pictures that nobody sees before the first real one, so that it does not pay for what happens once.
+
+That is: compiling kernels or reading them from Numba's cache, OpenVINO's and torch's first inference, Pillow's formats.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from edge.decode import FORMATS
+from edge.pipeline import EdgePipeline, Request
+from shared.frames import wire
+from shared.frames.cache import PyramidCache
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from shared.detector.split import SplitModel
+
+_WIDTH, _HEIGHT = 64, 48
+"""Of a picture; the network's input has the size of any 4:3 picture's."""
+
+
+def warm(model: SplitModel, send_p6: bool) -> None:
+    """Send pictures of every format down a pipeline of their own; one goes through the backbone.
+
+    Args:
+        model: its backbone half.
+        send_p6: of the service's pipeline.
+    """
+    pipeline = EdgePipeline(model, PyramidCache(0), _WIDTH * _HEIGHT, send_p6)
+    pictures = [_picture(form) for form in FORMATS]
+    for data in pictures:
+        wire.write(pipeline(Request(data, "image")).frame)
+    wire.write(pipeline(Request(pictures[0])).frame)
+
+
+def _picture(form: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((_HEIGHT, _WIDTH, 3), np.uint8)).save(file, form)
+    return file.getvalue()
