@@ -4,7 +4,7 @@
     python -m benchmarks.ray_scaling
 
 Both clusters are started on this machine, which needs a free core for each worker, in turn and several times; starting
-them, loading the models and one picture a worker of warm-up are not counted. The last line is JSON with ``ratio``, the
+them, loading the models and one warm-up picture per worker are not counted. The last line is JSON with ``ratio``, the
 median throughput of two workers over that of one.
 """
 

@@ -23,7 +23,7 @@ COVERED = 0.2
 
 
 def statistics(dataset: dict[str, Any]) -> list[str]:
-    """One value a column of :func:`main`'s table."""
+    """One value per column of :func:`main`'s table."""
     images = {image["id"]: image for image in dataset["images"]}
     objects = defaultdict(list)
     for annotation in dataset["annotations"]:

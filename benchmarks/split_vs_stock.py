@@ -3,7 +3,7 @@
     python -m benchmarks.split_vs_stock --weights starter --scenes starter/data/starter/val
 
 The picture is a 2×2 mosaic of four scenes, 640×480: 800×1088 at the network's input, with as many objects as a photo
-has. (``--picture photo.jpg`` takes a photo; a checkpoint that is not at home there answers the maximum of 100
+has. (``--picture photo.jpg`` takes a photo; a checkpoint trained on other pictures gives the maximum of 100
 detections, and both sides spend their time on masks.)
 
 Both take the same picture file and give detections; same network input, same threads; the two are timed in

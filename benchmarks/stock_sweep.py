@@ -1,4 +1,4 @@
-"""The obvious script that a sweep replaces: stock torchvision under each condition, and everybody's own libraries.
+"""The obvious script that a sweep replaces: stock torchvision under each condition, with the usual libraries.
 
 Used by sweep_vs_stock.py. Nothing of Featlink is in it but the names of the conditions.
 """

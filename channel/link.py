@@ -39,7 +39,7 @@ class Link(BaseModel):
     )
     conceal: Concealment = Field("zero", description="what erased samples become; see packet_loss")
     mtu: int = Field(1500, ge=64, le=65535, description="bytes per packet")
-    wait: bool = Field(False, description="really take the time, instead of only reporting it")
+    wait: bool = Field(False, description="let the time pass instead of only reporting it")
     seed: int = Field(0, ge=0, lt=2**32)
 
     def erasure(self) -> PacketLoss | None:

@@ -208,7 +208,7 @@ def _image_id(frame: Frame) -> int:
 
 
 def _stored(store: Store, run_id: str, image_id: int, frame: Frame) -> Result | None:
-    """What the run has for the image already.
+    """The result that the run already has for the image.
 
     Raises:
         NotFoundError: no such run, or its data set has no such image.

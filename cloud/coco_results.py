@@ -23,7 +23,7 @@ def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
         image_id: its id, if it has one.
 
     Returns:
-        A dict a detection: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score`` and, for
+        One dict per detection: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score`` and, for
         models with masks, ``segmentation`` (compressed RLE). Width and height are taken in float64, so
         x + width is the float32 corner again, exactly.
     """

@@ -142,7 +142,7 @@ def _curves(cells: list[_Matches]) -> tuple[Floats, Floats]:
 
     Returns:
         Precision (A, T, R) at each recall of 0, 0.01 .. 1, and recall (A, M, T) with the best 1, 10
-        and 100 detections an image; -1 in an area range without objects.
+        and 100 detections per image; -1 in an area range without objects.
     """
     scores = np.concatenate([cell.scores for cell in cells])
     rank = np.concatenate([np.arange(len(cell.scores)) for cell in cells])

@@ -1,4 +1,4 @@
-"""Pools figures of many images, or of many runs, that not all of them have."""
+"""Pool figures over images or runs, some of which lack a value."""
 
 from __future__ import annotations
 

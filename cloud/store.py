@@ -1,7 +1,7 @@
-"""Data sets, runs and results in a SQL database: what is acknowledged is on disk.
+"""Data sets, runs and results in an SQL database: what is acknowledged is on disk.
 
 SQLite by default: one file in WAL mode, synced at every commit, so neither ``kill -9`` nor a power cut
-takes back what a method has returned. Any other SQLAlchemy URL works too. Threads and processes may
+loses what a method has returned. Any other SQLAlchemy URL works too. Threads and processes may
 share one database.
 """
 
@@ -86,7 +86,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run has for one image; numbers come back exactly as given.
+    """A run's result for one image; numbers come back exactly as given.
 
     Attributes:
         image_id: id in the data set.

@@ -1,4 +1,4 @@
-"""The database's tables, the queries of them that are made in several places, and how SQLite is set up."""
+"""The database's tables, queries that several places share, and how SQLite is set up."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ The Python API::
     found = model.detect(sent.pyramid)
     fl.draw(image, found)
 
-Importing it loads nothing: each name brings what it needs when it is first used.
+Importing it loads nothing; each name loads what it needs on first use.
 """
 
 from __future__ import annotations

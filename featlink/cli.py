@@ -33,7 +33,7 @@ app.add_typer(fetch, name="fetch")
 
 
 def main() -> None:
-    """Entry point: errors a person can put right are one line on stderr and exit code 1."""
+    """Entry point: errors the user can fix are one line on stderr and exit code 1."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop child processes as on Ctrl-C
     try:
         app()

@@ -1,4 +1,4 @@
-"""HTTP client of a running deployment: what scripted benchmarks are written with."""
+"""HTTP client of a running deployment, for scripts."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from shared.errors import ImageError
 from starter.bundle import SCENES
 
 MAX_PIXELS = 1 << 28
-"""Of the largest picture."""
+"""Pixels of the largest picture."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 def check_sizes(images: Mapping[int, Path], truth: GroundTruth) -> None:
-    """Make sure that pictures are as large as their annotations say: else every mask would count as missed.
+    """Check that pictures have the size their annotations say; otherwise every mask would count as missed.
 
     Args:
         images: image id to picture file.

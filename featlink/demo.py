@@ -37,7 +37,7 @@ CONDITIONS = tuple(
 
 
 def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
-    """Draw what was detected in a data set's first picture, one PNG a condition.
+    """Draw what was detected in a data set's first picture, one PNG per condition.
 
     Args:
         folder: of a complete sweep.

@@ -1,9 +1,9 @@
-"""Errors of the command line: one line, exit code 1."""
+"""Errors of the command line: one line and exit code 1."""
 
 from shared.errors import FeatlinkError
 
 
 class CommandError(FeatlinkError):
-    """Something the person at the terminal can put right."""
+    """An error that the user can fix."""
 
     title = "Cannot go on"

@@ -1,4 +1,4 @@
-"""Files that are whole at any time, whatever stops the process that writes them."""
+"""Files that are never half written, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from featlink.errors import CommandError
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file in the place of the one that may be there: a reader, or a restart, finds one or the other.
+    """Write a file, replacing an existing one: a reader finds either the old or the new.
 
     Raises:
-        CommandError: it cannot be written; the old one is then still there.
+        CommandError: it cannot be written; the old one is kept.
     """
     new = path.with_name(f".{path.name}.new")
     try:

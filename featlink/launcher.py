@@ -26,7 +26,7 @@ LogLine = Callable[[str, str], None]
 
 _PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 _STOP_SECONDS = 70
-"""A little more than the services give their accepted requests to finish."""
+"""Seconds; a little more than services give their accepted requests to finish."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Three ports nobody listens on now."""
+    """Three ports that are free now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     ports = Ports(*(s.getsockname()[1] for s in sockets))
     for s in sockets:
@@ -115,7 +115,7 @@ class Stack:
         raise CommandError(f"the services were not ready within {timeout_s:.0f} s")
 
     def check(self) -> None:
-        """Look whether all run.
+        """Check that all three run.
 
         Raises:
             CommandError: one has stopped.
@@ -126,7 +126,7 @@ class Stack:
                 raise CommandError(f"the {name} stopped (exit code {code}): {_reason(self._last_line.get(name, ''))}")
 
     def stop(self) -> None:
-        """Stop all: the edge first, so that accepted pictures still find the others. Kills what does not stop."""
+        """Stop all, the edge first, so that accepted pictures can finish. Kills what does not stop."""
         for name in ("edge", "channel", "cloud"):
             if (process := self._processes.get(name)) is None:
                 continue
@@ -177,7 +177,7 @@ def _stop_with_parent() -> None:
 
 
 def _check_free(name: str, port: int) -> None:
-    """Refuse a port in use before anything starts: its owner would answer in the service's place."""
+    """Refuse a port in use before anything starts: its owner would answer instead of the service."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The options by which commands name a network and a data set; a network's may come from ``FEATLINK_*``, too."""
+"""Command-line options that choose a network and a data set; a network's may also come from ``FEATLINK_*``."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ ThreadsOption = Annotated[
 
 
 def network_config(**given: Any) -> ModelConfig:
-    """The network's settings; what the command line does not give comes from ``FEATLINK_*``, as for services.
+    """The network's settings; those not given on the command line come from ``FEATLINK_*``, as for services.
 
     Args:
         given: fields of :class:`shared.detector.config.ModelConfig`; None for what was not given.
 
     Raises:
-        ModelError: a value that cannot be, in one line.
+        ModelError: a value is not allowed, in one line.
     """
     return checked_config(**{name: value for name, value in given.items() if value is not None})

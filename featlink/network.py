@@ -17,7 +17,7 @@ def checked_config(**given: Any) -> ModelConfig:
     """The network's settings, with an absolute path of its weights; what is not given comes from ``FEATLINK_*``.
 
     Raises:
-        ModelError: a value that cannot be, in one line.
+        ModelError: a value is not allowed, in one line.
     """
     from shared.service.settings import ModelSettings
 

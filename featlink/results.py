@@ -1,4 +1,4 @@
-"""What a sweep found: one row a condition, as ``results.json`` and ``results.csv``."""
+"""What a sweep found: one row per condition, as ``results.json`` and ``results.csv``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Row(msgspec.Struct, frozen=True):
         domain: ``feature`` or ``image``.
         images: how many were evaluated.
         bbox, segm, bits_per_image, bpp, fidelity, timings: as in :class:`SeedResult`.
-        seeds: one entry a seed; a condition without random distortions has one.
+        seeds: one entry per seed; a condition without random distortions has one.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def save(rows: Sequence[Row], folder: Path) -> None:
-    """Write ``results.json`` (everything) and ``results.csv`` (a line a row, without the seeds).
+    """Write ``results.json`` (everything) and ``results.csv`` (one line per row, without the seeds).
 
     Raises:
         CommandError: they cannot be written.

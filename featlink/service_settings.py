@@ -8,7 +8,7 @@ from shared.detector.config import ModelConfig
 
 
 def service_settings(config: ModelConfig, database: Path, keep_bitstreams: Path | None = None) -> dict[str, str]:
-    """``FEATLINK_*`` settings, without the prefix; what is not set here the services take from the environment.
+    """``FEATLINK_*`` settings, without the prefix; services take what is not set here from the environment.
 
     Args:
         config: the network of edge and cloud.

@@ -2,7 +2,7 @@
 
 
 class FeatlinkError(Exception):
-    """Base of every error that names something the caller can put right.
+    """Base of every error that the caller can fix.
 
     ``status`` is the HTTP status a service answers it with; ``title`` is the short,
     constant name of the problem (RFC 9457).

@@ -1,4 +1,4 @@
-"""What a person is told where a package that Featlink needs is not installed."""
+"""A one-line message where a package that Featlink needs is not installed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def required(program: str) -> Iterator[None]:
         program: what cannot run without it.
 
     Raises:
-        SystemExit: with that line; a container, say, holds the packages of its own part only.
+        SystemExit: with that line; a container holds only the packages of its own part.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        if module in _OWN:  # a mistake of ours, not of the installation
+        if module in _OWN:  # a mistake in Featlink, not in the installation
             raise
         raise SystemExit(
             f"{program}: the module {module!r} is not installed; 'pip install featlink' brings all that Featlink needs"

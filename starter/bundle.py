@@ -1,4 +1,4 @@
-"""What the package ships: 64 scenes and the checkpoint, 8 bits a weight, checked against their SHA-256 when read."""
+"""What the package ships: 64 scenes and a checkpoint of 8 bits per weight, whose SHA-256 is checked on reading."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Stage:
     Attributes:
         share: of all steps.
         scenes: what they are like.
-        batch: scenes a step.
+        batch: scenes per step.
         min_sizes: shorter sides that scenes are resized to, in turn.
     """
 

@@ -5,8 +5,8 @@
     pip install resvg_py
     python -m training.build_sprites FOLDER
 
-The result, ``starter/data/sprites.zip``, holds one lossless WebP a drawing and ``index.json``, which says of each its
-category, style, artwork and part of the split.
+The result, ``starter/data/sprites.zip``, holds one lossless WebP per drawing and ``index.json``, which gives the
+category, style, artwork and part of the split of each.
 """
 
 from __future__ import annotations

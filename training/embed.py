@@ -25,7 +25,7 @@ HADAMARD = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1,
 PYRAMID_READERS = ("rpn.head.conv", "roi_heads.box_head.fc6", "roi_heads.mask_head.0.0")
 """Layers that read the pyramid."""
 ROWS = {"cls_score": 1, "bbox_pred": 4, "mask_fcn_logits": 1}
-"""Outputs a class of the heads' last layers."""
+"""Outputs per class of the heads' last layers."""
 
 _NO_CLASS = -1000.0
 """Logit of classes that were not trained: their probability is exactly zero."""

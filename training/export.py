@@ -36,7 +36,7 @@ def load(checkpoint: Path) -> tuple[MaskRCNN, dict[str, str]]:
 
 
 def export(trained: MaskRCNN, metadata: dict[str, str]) -> bytes:
-    """The file of the stock network that equals a narrow one, but for 8 bits a weight."""
+    """The bundled file of the stock network that computes what a narrow one does, with 8 bits per weight."""
     stock = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91).state_dict()
     wide = embed(trained, list(LABELS), samples(trained), stock)
     facts = {"architecture": "maskrcnn_resnet50_fpn", **metadata}

@@ -19,7 +19,7 @@ class GatherRoIAlign(nn.Module):
     Every output cell is the mean of 2×2 bilinear samples: a weighted sum of 16 pixels, as ``embedding_bag`` computes.
 
     Args:
-        size: output cells a side.
+        size: output cells per side.
     """
 
     def __init__(self, size: int) -> None:

@@ -1,10 +1,10 @@
-"""Trains the starter checkpoint: ``torchrun --nproc-per-node 2 -m training.train --out FOLDER``.
+"""Train the starter checkpoint: ``torchrun --nproc-per-node 2 -m training.train --out FOLDER``.
 
 Sprite crops teach the backbone the categories; then the detector learns on small scenes, on larger ones, and at last on
-the full input size. Interrupt it anyhow: ``--resume`` goes on from the last checkpoint, also with another ``--steps``;
-``--bundled`` begins where the package's weights ended.
-Data and sampling are a function of the step, so a resumed run goes on as the uninterrupted one would have. One process
-for each core (or GPU) shares every batch with the others; a single one runs as ``python -m training.train``.
+the full input size. Stop it at any time: ``--resume`` continues from the last checkpoint, also with another
+``--steps``. ``--bundled`` starts from the package's weights. Data and sampling are a function of the step, so a resumed
+run continues as the uninterrupted one would have. One process per core (or GPU) shares every batch with the others; a
+single one runs as ``python -m training.train``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 MIN_SIZE, MAX_SIZE = 640, 854
 """Network input of the exported weights; the last stage trains on it and on a smaller one in turn."""
 TEMPERATURE = 1.5
-"""The exported weights divide class logits by it: of art it has not seen, the network is surer than it is right."""
+"""Class logits of the exported weights are divided by it: on unseen art, the network is surer than it is right."""
 
 
 def _stage(
@@ -135,7 +135,7 @@ class Trainer:
         self.crop_optimizer.load_state_dict(state["crop_optimizer"])
 
     def begin(self, weights: Weights) -> None:
-        """Start from weights of :mod:`training.export`, at their step, with an optimizer that knows nothing yet."""
+        """Start from weights of :mod:`training.export`, at their step, with a fresh optimizer."""
         wide = {name: torch.from_numpy(value) for name, value in weights.state.items()}
         narrow = extract(wide, self.network.state_dict(), list(LABELS))
         self.network.load_state_dict(narrow)

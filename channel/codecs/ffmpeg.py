@@ -50,7 +50,7 @@ def decode(bitstream: bytes, container: str, ffmpeg: str | None, threads: int, t
         bitstream: the whole stream.
         container: its format, ``vvc``, ``hevc`` or ``obu``.
         ffmpeg: the program; None for the bundled one.
-        threads: the decoder's threads, 0 for one a core.
+        threads: the decoder's threads, 0 for one per core.
         timeout_s: seconds until the decoder is killed.
 
     Returns:

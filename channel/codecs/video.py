@@ -38,7 +38,7 @@ class VideoCodec(Codec):
         """FFmpeg's encoder options, from ``-c:v`` on.
 
         Args:
-            threads: the encoder's threads, 0 for one a core.
+            threads: the encoder's threads, 0 for one per core.
         """
 
     def encode(self, picture: Samples, tools: Tools) -> bytes:

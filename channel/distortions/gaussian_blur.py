@@ -20,7 +20,7 @@ from shared.conditions.registry import register
 from shared.frames.bitstream import Samples
 
 _STRIP = 1 << 19
-"""Samples worked off at once: many beside the rows the window reaches into, few for memory and caches."""
+"""Samples per strip: many compared with the rows the window reaches into, few enough for memory and caches."""
 _LEAST_TAP = 2.0**-25
 """Smaller taps are lost in float32 sums, and subnormal ones are slow."""
 

@@ -13,7 +13,7 @@ from shared.conditions.registry import register
 from shared.frames.bitstream import Samples
 
 _BLOCK = 1 << 16
-"""Samples worked off at once, in the caches. The stream is drawn in order, so the block size changes nothing."""
+"""Samples per block, few enough for the caches. The stream is drawn in order, so the block size changes no result."""
 
 
 @register

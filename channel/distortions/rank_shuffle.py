@@ -64,7 +64,7 @@ def shuffle_ranks(samples: Samples, span: int, rng: np.random.Generator) -> Samp
     return shuffled.reshape(samples.shape)
 
 
-# Sorting is counting: there are few different samples. NumPy's argsort and bincount take 16 and 8 bytes a sample.
+# Sorting is counting: there are few different samples. NumPy's argsort and bincount take 16 and 8 bytes per sample.
 
 
 @numba.njit(nogil=True, cache=True)

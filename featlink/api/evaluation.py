@@ -1,4 +1,4 @@
-"""Judge what came: COCO's metrics of detections, fidelity of pyramids and images."""
+"""Judge what came: COCO metrics of detections, fidelity of pyramids and images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The detector of a notebook: an image to its pyramid, and whatever came over the link to detections."""
+"""The detector as the Python API has it: image to pyramid, and what came over the link to detections."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def load(
         min_size: shorter side of the network input in pixels; default: the weights' own, else 800.
         max_size: its longer side at most; default: the weights' own, else 1333.
         score_threshold: drop detections with lower scores; default 0.05.
-        proposals: regions the RPN hands on; default 1000.
+        proposals: regions the RPN passes on; default 1000.
         max_detections: per image; default 100.
         threads: CPU threads of one inference; 0 leaves torch's default.
 

@@ -51,7 +51,7 @@ def sweep(
         **network: the other arguments of :func:`featlink.load`: ``model``, ``profile``, ``min_size``, …
 
     Returns:
-        A row a condition, first the clean runs of both domains: the lines of ``results.csv``, with ``id``,
+        One row per condition, first the clean runs of both domains: the lines of ``results.csv``, with ``id``,
         ``condition``, ``domain``, ``images``, ``bbox_AP``, ``segm_AP``, ``bits_per_image``, ``bpp``, ``psnr_f``,
         ``psnr_i``, ``heads_ms``, and so on. ``pandas.DataFrame(rows)`` is a table of them.
 

@@ -34,7 +34,7 @@ def transmit(
 
     Args:
         signal: a pyramid, or an image, uint8 RGB (H, W, 3).
-        condition: its text or name, the condition itself, or one registered step. One that names no domain takes the
+        condition: its text or name, the condition itself, or one registered step. Without a domain it takes the
             signal's.
         model: needed for an image distorted at the network input's size, which only a model knows. A pyramid made by
             a model knows its own. Without a model the frame's header does not name one, and may be 64 bytes shorter.

@@ -1,1 +1,1 @@
-"""The commands of ``featlink``, a file each. They import what is slow when they run, so that ``--help`` is quick."""
+"""The commands of ``featlink``, one file each. They import slow packages only when they run, so ``--help`` is quick."""

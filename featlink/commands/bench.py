@@ -57,7 +57,7 @@ def bench(
         str | None, typer.Option(help="ray: address of a cluster.", show_default="start one here")
     ] = None,
 ) -> None:
-    """Evaluate a data set under many conditions in both domains. However it stops, the same command continues."""
+    """Evaluate a data set under many conditions in both domains. Stop it at any time; the same command continues."""
     # Before torch loads OpenMP: its threads would spin at every barrier and take the cores from those that work ahead.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from rich.console import Console

@@ -14,7 +14,7 @@ def conditions(
     names: Annotated[str, typer.Argument(help="Only these, e.g. 'paper.table3' or 'paper+equal'.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print {name: text} as JSON.")] = False,
 ) -> None:
-    """List the named conditions. A name stands wherever a condition is asked for."""
+    """List the named conditions. Use a name wherever a condition is asked for."""
     from shared.conditions.names import NAMED, select
 
     chosen = select(names) if names else NAMED

@@ -38,7 +38,7 @@ def demo(
 ) -> None:
     """Evaluate a data set under a few conditions in both domains, through the services, and write a report.
 
-    This is 'featlink bench --engine http' with conditions chosen. However it stops, the same command continues.
+    This is 'featlink bench --engine http' with conditions chosen. Stop it at any time; the same command continues.
     """
     from rich.console import Console
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from featlink.fetch.download import Progress
 
-app = typer.Typer(help="Fetch COCO or official weights; a cut download goes on where it stopped.", no_args_is_help=True)
+app = typer.Typer(help="Fetch COCO or official weights. A cut download resumes.", no_args_is_help=True)
 
 
 @app.command("coco-val2017")
@@ -45,7 +45,7 @@ def weights(model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}
 
 @contextmanager
 def _display() -> Iterator[Callable[[str], Progress]]:
-    """Progress bars in the terminal, one a file."""
+    """Progress bars in the terminal, one per file."""
     from rich import progress as rich
 
     columns = (

@@ -1,4 +1,4 @@
-"""``featlink merge``: one sweep of its shards."""
+"""``featlink merge``: join a sweep's shards."""
 
 from __future__ import annotations
 

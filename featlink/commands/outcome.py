@@ -26,7 +26,7 @@ def show_rows(rows: Sequence[Row], out: Path) -> None:
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
-    """A line a condition, by its id, as ``results.json`` has it."""
+    """One line per condition, by its id as in ``results.json``."""
     titles = ("AP bbox", "AP segm", "kB/image", "PSNR [F]", "PSNR [I]")
     lines = [
         [

@@ -1,4 +1,4 @@
-"""``featlink report``: what a sweep's results say."""
+"""``featlink report``: write a sweep's report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def report(
     images: Annotated[int, typer.Option(min=0, help="How many images the gallery shows.")] = 3,
     planes: Annotated[bool, typer.Option(help="Show what crossed the link. This loads the model.")] = True,
 ) -> None:
-    """Make a sweep's results one HTML file that loads nothing, and show the main table."""
+    """Write a sweep's report as one HTML file that loads nothing, and show the main table."""
     from rich.console import Console
 
     from featlink.report.compare import compare_page, compare_summary

@@ -1,4 +1,4 @@
-"""``featlink scenes``: synthetic scenes as a COCO folder of any size."""
+"""``featlink scenes``: a folder of synthetic scenes in COCO's layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scenes(
     ] = "val",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
-    """Write synthetic scenes with their ground truth in COCO's layout, to scale the bench to any size."""
+    """Write synthetic scenes with their ground truth in COCO's layout."""
     from rich.console import Console
     from rich.progress import Progress
 

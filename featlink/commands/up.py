@@ -55,7 +55,7 @@ def up(
 
 
 def _show(service: str, line: str) -> None:
-    """A service's log line, for a person: its JSON fields as words."""
+    """A service's log line made readable: its JSON fields as words."""
     try:
         fields = json.loads(line)
         event, when = fields.pop("event"), fields.pop("timestamp", "")

@@ -1,1 +1,1 @@
-"""Data sets and weights from the network, for those who have one."""
+"""Data sets and weights from the network."""

@@ -1,4 +1,4 @@
-"""One file from a URL: resumed where it was cut, checked, and there only when it is whole."""
+"""Download one file: resume where it was cut, check it, and move it into place once it is whole."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def download(source: Source, target: Path, progress: Progress, timeout_s: float 
 
     Args:
         source: what to fetch.
-        target: where it shall be; nothing is done if it is there.
+        target: where it goes; nothing is done if it exists.
         progress: is told of every chunk.
         timeout_s: for the connection and for each read.
 

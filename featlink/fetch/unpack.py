@@ -1,4 +1,4 @@
-"""Files out of a ZIP archive, never outside of their folder, each there only when it is whole."""
+"""Unpack a ZIP archive: never outside its folder, and no file half written."""
 
 from __future__ import annotations
 

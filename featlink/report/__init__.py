@@ -1,1 +1,1 @@
-"""What a sweep's results say: tables beside the paper's, curves, gallery; as HTML, Markdown, in a terminal."""
+"""Reports on a sweep: tables beside the paper's, curves, gallery; as HTML, Markdown, or in a terminal."""

@@ -44,7 +44,7 @@ class About:
 
     @property
     def statement(self) -> str:
-        """Whose numbers these are, in a sentence or two."""
+        """Which model's numbers these are, in a sentence or two."""
         if self.weights == "coco":
             return "Numbers of torchvision's official COCO weights."
         name = Path(self.weights).name or "unnamed weights"
@@ -85,7 +85,7 @@ def about(sweep: Sweep) -> About:
 
 
 def manifest_table(sweep: Sweep) -> Table:
-    """Everything the manifest says but the conditions, which are in the tables; a line a value."""
+    """The manifest as a table, one line per value, without the conditions."""
     columns = [Column("what", number=False), Column("value", number=False)]
     manifest = {key: value for key, value in sweep.manifest.items() if key != "conditions"}
     lines = [[key, MISSING if value is None else str(value)] for key, value in _flat(manifest)]

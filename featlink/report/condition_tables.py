@@ -1,4 +1,4 @@
-"""Tables with a row a condition: the paper's five beside its own numbers, equal noise, sizes of objects, all others."""
+"""Tables with one row per condition: the paper's five, equal noise, sizes of objects, and all others."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def curve_figures(sweep: Sweep) -> list[Figure]:
 
 
 def paper_figure(sweep: Sweep) -> Figure | None:
-    """Our retention against the paper's, a point a row; None where the sweep has none of its rows."""
+    """Our retention against the paper's, one point per row; None if the sweep has none of its rows."""
     traces = []
     for symbol, (key, title) in zip(SYMBOLS, TABLES.items(), strict=False):
         for domain in DOMAINS:
@@ -82,12 +82,12 @@ def paper_figure(sweep: Sweep) -> Figure | None:
         "yaxis": axis("our retention %", rangemode="tozero"),
         "shapes": [diagonal | {"line": {"color": colour("muted"), "dash": "dash", "width": 1}}],
     }
-    caption = "A point a row of the paper's tables. On the dashed line, we keep the same share of the clean AP."
+    caption = "One point per row of the paper's tables. On the dashed line, both keep the same share of the clean AP."
     return Figure("paper", "Retention, ours against the paper's", caption, _with_legend(traces), layout)
 
 
 def _traces(sweep: Sweep, rows: Sequence[Row], x: Callable[[Row], float | None]) -> list[dict[str, Any]]:
-    """A curve a family of several strengths, and markers a domain for all other rows."""
+    """One curve per family of several strengths, and one set of markers per domain for all other rows."""
     found = [family for family in families(rows) if len(family.rows) > 1]
     order = list(registry.steps())
     names = list(dict.fromkeys(family.name for family in sorted(found, key=lambda one: order.index(one.type))))
@@ -129,7 +129,7 @@ def _style(domain: str, name: str, symbol: str) -> dict[str, Any]:
 
 
 def _with_legend(traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One neutral entry a name: colour tells the domain, the symbol all else."""
+    """One neutral entry per name: colour tells the domain, the symbol all else."""
     entries: dict[str, dict[str, Any]] = {}
     for trace in traces:
         marker = trace["marker"] | {"color": colour("muted"), "line": {"width": 1, "color": colour("muted")}}

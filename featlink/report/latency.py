@@ -19,7 +19,7 @@ _NAMES = {
     "encode": "masks to RLE",
 }
 _MEASURING = {"fidelity", "total"}
-"""Stages that a deployment would not have."""
+"""Stages that a deployment does not have."""
 _CLOUD = {"heads", "encode"}
 _SPEEDS = ((0.25, "4× slower cloud"), (1.0, "as measured"), (4.0, "4× faster cloud"))
 
@@ -43,7 +43,7 @@ class BreakEven:
 
     Attributes:
         faster: ``above`` or ``below`` ``mbps``, ``always``, ``never``, or ``equal`` at every rate.
-        mbps: the link rate at which both take as long, in 10⁶ bits a second; None where there is none.
+        mbps: the link rate at which both take as long, in 10⁶ bits per second; None where there is none.
     """
 
     faster: str
@@ -97,7 +97,7 @@ def cost(row: Row, cloud_speed: float = 1.0) -> Cost:
 
 
 def overlaps(sweep: Sweep) -> bool:
-    """Whether stages went on at the same time, in one call of the sweep at least, and so took each other's."""
+    """Whether stages overlapped in at least one call of the sweep, so that their times include waiting."""
     calls = [sweep.manifest, *sweep.manifest.get("before", [])]
     engines = [call["engine"] for call in calls if "engine" in call]
     return any(engine.get("name") != "http" and engine.get("threads") != 1 for engine in engines)
@@ -166,7 +166,7 @@ def waterfall(feature: Row, image: Row, identity: str) -> Figure:
         "xaxis": axis("ms since the picture file was opened", rangemode="tozero", tickformat=","),
         "yaxis": axis("", categoryorder="array", categoryarray=order[::-1]),
     }
-    caption = "A bar a stage, from when the last one ended. In the image domain, “heads” is the whole network."
+    caption = "One bar per stage, starting where the last one ended. In the image domain, “heads” is the whole network."
     return Figure(identity, f"Where the time goes: {label(feature)}", caption, traces, layout, 90 + 44 * len(order))
 
 

@@ -28,12 +28,12 @@ _LEVELS = ("p2", "p3", "p4", "p5")
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Which pictures a report shall have.
+    """Which pictures a report gets.
 
     Attributes:
         dataset: the data set's folder; None takes the manifest's.
         images: how many images the gallery shows; 0 for no gallery.
-        planes: make again what crossed the link, which needs the sweep's weights and some seconds.
+        planes: recompute what crossed the link, which needs the sweep's weights and some seconds.
     """
 
     dataset: Path | None = None
@@ -42,7 +42,7 @@ class ReportOptions:
 
 
 def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
-    """Put a report together; a part that cannot be made says why in its place."""
+    """Make a report; a part that cannot be made says why in its place."""
     try:
         dataset = _dataset(sweep, wanted)
         with contextlib.closing(_store(sweep)) as store:

@@ -48,9 +48,9 @@ class Page:
 
     Attributes:
         title: heading.
-        statement: whose numbers these are.
+        statement: which model's numbers these are.
         facts: the headline, (what, value).
-        findings: what the numbers say, a sentence each.
+        findings: what the numbers say, in one sentence each.
         sections: the rest.
     """
 
@@ -110,7 +110,7 @@ def page(sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | 
 
 
 def findings(sweep: Sweep) -> list[str]:
-    """What the numbers say, a sentence each; nothing that they do not."""
+    """What the numbers say, in one sentence each."""
     found = []
     retentions = [(sweep.retention(feature), sweep.retention(image)) for feature, image in sweep.twins()]
     kept = [(f, i) for f, i in retentions if f is not None and i is not None]

@@ -125,7 +125,7 @@ def rate_pairs(sweep: Sweep) -> list[tuple[Family, Family]]:
 
 
 def bd_findings(sweep: Sweep) -> list[str]:
-    """BD-rates in words, a sentence for each family whose curves share most of their accuracies."""
+    """BD-rates in words: one sentence per family whose curves share most of their accuracies."""
     ap, found = _ap(sweep), []
     for feature, image in rate_pairs(sweep):
         result = bd_rate(_points(image, _bits, ap), _points(feature, _bits, ap))

@@ -1,4 +1,4 @@
-"""What crossed the link, made again: a sweep keeps detections, not planes and pictures."""
+"""Recompute what crossed the link: a sweep keeps detections, not planes and pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_PIXELS = 1 << 28
 
 
 class Replay:
-    """Sends pictures through conditions again.
+    """Sends pictures through conditions once more.
 
     Args:
         pipeline: of the sweep's own model.
@@ -53,7 +53,7 @@ def open_replay(what: About) -> Replay:
     """Build the sweep's model once more.
 
     Raises:
-        CommandError: the weights would have to be fetched, or are other ones than the sweep's.
+        CommandError: the weights would have to be downloaded, or are not the sweep's.
         ModelError: they cannot be read.
     """
     if what.weights == "coco" and not cached_path(what.model).is_file():  # a report fetches nothing

@@ -1,4 +1,4 @@
-"""A finished sweep, with what every part of the report asks of it."""
+"""A finished sweep, as the report's parts query it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sweep:
 
     Attributes:
         folder: the sweep's output folder.
-        rows: one a condition.
+        rows: one per condition.
         manifest: what was run.
     """
 

@@ -113,7 +113,7 @@ def fidelity(row: Row, metric: str, digits: int) -> str:
 
 
 def kilobytes(row: Row) -> str:
-    """A row's kB an image (1000 bytes).
+    """A row's kB per image (1000 bytes).
 
     Example:
         >>> from featlink.results import Row

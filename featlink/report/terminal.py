@@ -15,7 +15,7 @@ from featlink.report.table import Column, Table
 
 _GAP = "  "
 _LEAST = 3
-"""Columns of numbers that are not given up to keep a row on one line."""
+"""Columns of numbers that are kept even if a row then needs two lines."""
 _NARROWEST = 20
 """Below this width lines are left to the terminal, which wraps them."""
 

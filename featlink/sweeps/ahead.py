@@ -1,4 +1,4 @@
-"""Work ahead of a consumer, and behind it, in bounded memory."""
+"""Work ahead of a consumer and behind it, in bounded memory."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # an optional dependency, and a slow one
 _log = logging.getLogger(__name__)
 
 _LOSSES = 3
-"""Workers that one image may cost; more, and it is the image."""
+"""Workers that one image may end before the sweep gives up on it."""
 _OBJECT_STORE = 256 << 20
 """Bytes; a picture's file and its detections are all that goes through it."""
 
@@ -47,7 +47,7 @@ class _Worker:
         self._engine: LocalEngine | None = None
 
     def open(self) -> Identity:
-        """Load the model. Not done by the constructor, whose errors Ray does not hand on as they are."""
+        """Load the model. The constructor does not, because Ray wraps its errors."""
         return self._load().identity
 
     def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
@@ -64,7 +64,7 @@ class _Worker:
 
 @dataclass
 class _Share:
-    """What a worker is at."""
+    """What a worker is doing."""
 
     worker: Any
     task: Task
@@ -72,7 +72,7 @@ class _Share:
 
 
 class RayEngine:
-    """Gives each worker one image at a time, and what a lost worker had not answered to another.
+    """Gives each worker one image at a time, and the unanswered work of a lost worker to another.
 
     Results are those of the ``local`` engine. A context manager; leaving it stops the workers.
 
@@ -170,7 +170,7 @@ class RayEngine:
             raise
 
     def _start(self, cluster: Cluster, threads: int) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray would report its use to its makers
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # keeps Ray from sending usage statistics
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if cluster.address is None:
             cores = max(os.cpu_count() or 1, cluster.workers * max(1, threads))

@@ -1,4 +1,4 @@
-"""What computes a sweep: an engine turns pictures into results, condition by condition."""
+"""Engines: what turns pictures into results, condition by condition."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Identity:
 
 
 class Engine(Protocol):
-    """Computes results. It knows its conditions by index, and pays each image's backbone once."""
+    """Computes results. It knows its conditions by index, and runs each image's backbone once."""
 
     @property
     def identity(self) -> Identity:

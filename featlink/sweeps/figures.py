@@ -35,7 +35,7 @@ def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: 
         truth: the ground truth.
 
     Returns:
-        A row a condition; none while no image is complete.
+        One row per condition; none while no image is complete.
 
     Raises:
         CommandError: something cannot be written.

@@ -13,7 +13,7 @@ from shared.conditions.language import Condition
 from shared.frames.pyramid import LEVELS
 
 _SIMILARITIES = ("ssim_f", "ssim_i", "spearman_f", "spearman_i")
-"""Of fidelity, what is 1 where nothing has changed."""
+"""Fidelity metrics that are 1 where nothing has changed."""
 
 
 class HttpEngine:

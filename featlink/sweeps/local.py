@@ -102,7 +102,7 @@ class LocalEngine:
     def _detected(
         self, received: Iterator[tuple[int, Transmission]], image_id: int, clean: Pyramid | None
     ) -> Iterator[Callable[[], Outcome]]:
-        """Runs the network on what comes; what is left to do of each."""
+        """Runs the network on each frame; yields what is left to do for it."""
         for index, sent in received:
             detections, pyramid, report = detect(self._model, sent.frame, sent.report)
             measure = functools.partial(image_fidelity.measure, sent.frame, pyramid, report, clean)

@@ -28,9 +28,9 @@ from shared.detector.config import ModelConfig
 
 _LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pycocotools")
 _SAME = ("dataset.digest", "model", "conditions", "fidelity")
-"""What must not change under one folder. The engine, its threads, the limit and the shard may."""
+"""What must stay the same in one folder. The engine, its threads, the limit and the shard may change."""
 _BY_CALL = ("featlink", "command", "engine", "versions", "machine")
-"""What may differ from call to call, and is kept of each."""
+"""What may differ from call to call; the manifest keeps each."""
 _FREE = ("model.weights", "model.threads")
 """The weights' path and the number of threads may; the weights' identity may not."""
 
@@ -81,7 +81,7 @@ def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Write a manifest, unless the folder has that of another sweep.
 
     Returns:
-        The manifest, with the creation date of the sweep that is continued; ``before`` lists what was otherwise in
+        The manifest, with the creation date of the sweep that is continued; ``before`` lists what differed in
         earlier calls, e.g. the versions of libraries.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Make one sweep of its shards."""
+"""Merge shards into one sweep."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from featlink.sweeps.run import finish, locked
 
 
 def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.Row]:
-    """Copy the shards' results into a folder of their own and evaluate them together.
+    """Copy the shards' results into a new folder and evaluate them together.
 
     Args:
         shards: output folders of sweeps that differ in their images only.

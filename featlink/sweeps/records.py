@@ -1,4 +1,4 @@
-"""``runs.sqlite``: a run for each condition and seed, an image's result in it once and for good."""
+"""``runs.sqlite``: one run per condition and seed, with each image's result stored exactly once."""
 
 from __future__ import annotations
 

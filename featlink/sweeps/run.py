@@ -1,4 +1,4 @@
-"""Run a sweep: what is missing is computed, stored as it comes, and evaluated when it ends, however it ends."""
+"""Run a sweep: compute what is missing, store it as it comes, and evaluate at the end, whatever ends it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from featlink.sweeps.records import Records
 from shared.errors import FeatlinkError
 
 _SPEED_WINDOW_S = 1800
-"""What the progress bar's speed is taken over: conditions differ in cost."""
+"""Seconds over which the progress bar averages its speed: conditions differ in cost."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SweepResult:
     """How a sweep ended.
 
     Attributes:
-        rows: one a condition; none if no image is complete yet.
+        rows: one per condition; none if no image is complete yet.
         why: ``complete``, ``time budget`` or ``interrupted``.
     """
 
@@ -45,14 +45,14 @@ class SweepResult:
 
 
 def run_sweep(options: Options, console: Console) -> SweepResult:
-    """Run what a sweep lacks, and write its results.
+    """Compute what a sweep lacks, and write its results.
 
     Args:
         options: the sweep.
         console: shows the progress.
 
     Raises:
-        FeatlinkError: it cannot begin or go on; what was stored is kept, and evaluated.
+        FeatlinkError: it cannot begin or continue; what is stored is kept and evaluated.
     """
     data = open_dataset(options.dataset)
     truth = coco.parse(data.annotations.read_bytes())
@@ -94,7 +94,7 @@ def finish(
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other sweeps out of a folder, which is made if missing. The lock ends with the process, however it ends.
+    """Keep other sweeps out of a folder, which is made if missing. The lock ends with the process.
 
     Raises:
         CommandError: another process has it, or it cannot be made.

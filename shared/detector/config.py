@@ -22,7 +22,7 @@ class ModelConfig:
         min_size: shorter side of the network input in pixels; default: the checkpoint's metadata, else 800.
         max_size: its longer side at most; default: the checkpoint's metadata, else 1333.
         score_threshold: detections below are dropped; torchvision's 0.05 by default.
-        proposals: regions the RPN hands on; torchvision's 1000 by default.
+        proposals: regions the RPN passes on; torchvision's 1000 by default.
         max_detections: per image; torchvision's 100 by default.
         threads: CPU threads of one inference; 0 leaves torch's default.
     """

@@ -1,4 +1,4 @@
-"""Large buffers that are used again, because fresh memory costs a page fault for every 4 kB of a 74 MB pyramid."""
+"""Reused large buffers: fresh memory costs a page fault for every 4 kB of a 74 MB pyramid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 class BufferPool:
-    """Hands out memory, and takes it back by itself when nothing refers to it any more.
+    """Hands out memory, and takes it back when nothing refers to it any more.
 
     Args:
         keep: unused buffers to hold on to.

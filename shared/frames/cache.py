@@ -1,4 +1,4 @@
-"""The last few pyramids, so that a sweep of conditions over one image pays the backbone once."""
+"""The last few pyramids, so that a sweep over one image runs the backbone once."""
 
 from __future__ import annotations
 

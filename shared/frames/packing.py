@@ -24,7 +24,7 @@ def level_range(level: Array, per: str = "level") -> npt.NDArray[np.float32]:
 
     Args:
         level: shape (C, H, W).
-        per: ``level`` for one pair, ``channel`` for one a channel.
+        per: ``level`` for one pair, ``channel`` for one per channel.
 
     Returns:
         float32 array (1, 2) or (C, 2).

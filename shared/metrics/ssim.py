@@ -5,7 +5,7 @@ population variances, averaged over the positions where the whole window lies in
 equals ``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
 use_sample_covariance=False, data_range=255)``.
 
-The planes are worked off in strips of rows that fit the caches, in as many threads as OpenCV may use
+The planes are processed in strips of rows that fit the caches, in as many threads as OpenCV may use
 (``cv2.setNumThreads``), by loops that Numba compiles: whole-array operations would spend more time moving
 intermediate planes than computing.
 """
@@ -35,10 +35,10 @@ _C1 = (0.01 * PEAK) ** 2
 _C2 = (0.03 * PEAK) ** 2
 _HALO = WINDOW // 2
 _STRIP = 1 << 16
-"""Pixels worked off at once: many beside the ten more rows the windows reach into, few for the caches."""
+"""Pixels per strip: many compared with the ten further rows the windows reach into, few enough for the caches."""
 
 _BLOCK = 256
-"""Columns worked off at once."""
+"""Columns processed at once."""
 _TAPS = tuple(cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_32F)[: _HALO + 1, 0])
 """Of the window, from its edge to its middle."""
 
@@ -157,7 +157,7 @@ def _strip_sum(x, y, middle, scale, taps):  # type: ignore[no-untyped-def]  # pr
     """Sum SSIM over the positions where the window fits into a strip of float32 rows.
 
     With s = x + y and d = x - y, 4·μx·μy = μs² - μd² and 2·(μx² + μy²) = μs² + μd², and likewise for the covariance
-    and variances: four filters instead of five, and exactly 1 where x = y. Columns are worked off in blocks, so that
+    and variances: four filters instead of five, and exactly 1 where x = y. Columns are processed in blocks, so that
     the eleven rows under a window stay in the first level of the cache.
     """
     rows, width = x.shape

@@ -105,7 +105,7 @@ def create_service(
 def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable[[Settings], FastAPI]) -> None:
     """Run a service until it is told to stop; accepted requests are finished first.
 
-    What a person can put right about its settings stops it with one line.
+    Wrong settings stop it with one line.
     """
     try:
         settings = read_settings()

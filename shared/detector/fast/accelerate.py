@@ -64,7 +64,7 @@ class _OpenVinoModule:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still traces with torch.jit
             frontend = FrontEndManager().load_by_framework("pytorch")
-            # The frontend itself: openvino.convert_model would report its use to OpenVINO's makers.
+            # Calls the frontend itself: openvino.convert_model sends usage statistics.
             decoder = TorchScriptPythonDecoder(module, example_input=(example,))  # must outlive the conversion
             graph = frontend.convert(frontend.load(decoder))
         graph.reshape(openvino.PartialShape(list(shape)))

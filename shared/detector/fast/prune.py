@@ -1,4 +1,4 @@
-"""Drops channels that are always zero, so that a network costs what it uses.
+"""Drop channels that are always zero, so that a network costs only what it uses.
 
 Weights of a narrower network padded to torchvision's shapes, or of one whose channels were pruned, leave most of the
 stock network's arithmetic to zeros. What a dead channel would have fed loses that input; results change by nothing but

@@ -1,4 +1,4 @@
-"""What holds for every distortion, whatever it does."""
+"""What holds for every distortion."""
 
 from __future__ import annotations
 
