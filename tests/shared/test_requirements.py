@@ -85,6 +85,7 @@ draw(sent.image, found, {str(label): name for label, name in enumerate(model.cat
 LOADED = "\nimport sys; print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "program", "never"),
     [
