@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo`, `make test`. Both set up .venv first, once.
+# Everything a newcomer needs: `make demo`, `make quick`, `make test`. Each sets up .venv first, once.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 OUT ?= out/demo
 LIMIT ?= 4
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo quick test lint format clean
 
 setup: $(VENV)/.installed
 
@@ -18,6 +18,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/featlink demo --limit $(LIMIT) --out $(OUT)
+
+quick: setup
+	$(BIN)/python -m pytest -m 'not slow'
 
 test: setup
 	$(BIN)/python -m pytest

@@ -12,8 +12,11 @@ import pytest
 import torch
 from deployment import Deployment, serve
 from hypothesis import settings
+from PIL import Image
 from torchvision.models import get_model
 from waiting import wait_until_ready
+
+from starter.bundle import SCENES
 
 collect_ignore = ["plugins"]  # packages for processes of their own; imported here, they would register their steps
 
@@ -42,9 +45,17 @@ def starter() -> Path:
 
 
 @pytest.fixture(scope="session")
-def photos(coco: Path) -> list[Path]:
-    """20 real photos of many shapes: grey, small, narrow, portrait, landscape."""
-    return [*sorted((coco / "extra").glob("*.jpg"))[:10], *sorted((coco / "val2017").glob("*.jpg"))][:20]
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """20 pictures of many shapes, a grey and a very narrow one too: photos of COCO's if they are given, else scenes."""
+    given = os.environ.get("FEATLINK_TEST_COCO")
+    if given:
+        return [*sorted(Path(given, "extra").glob("*.jpg"))[:10], *sorted(Path(given, "val2017").glob("*.jpg"))][:20]
+    scenes = sorted((SCENES / "val").iterdir())[:18]
+    folder = tmp_path_factory.mktemp("pictures")
+    with Image.open(scenes[0]) as scene:
+        scene.convert("L").save(folder / "grey.png")
+        scene.crop((200, 0, 260, scene.height)).save(folder / "narrow.jpg")
+    return [*scenes, *sorted(folder.iterdir())]
 
 
 @pytest.fixture(scope="session")

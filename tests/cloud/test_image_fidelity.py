@@ -32,8 +32,8 @@ def model(random_checkpoint: Callable[[str], Path]) -> SplitModel:
 
 
 @pytest.fixture(scope="module")
-def picture(photos: list[Path]) -> bytes:
-    return photos[-1].read_bytes()
+def picture(pictures: list[Path]) -> bytes:
+    return pictures[-1].read_bytes()
 
 
 def send(model: SplitModel, picture: bytes, text: str) -> tuple[Frame, Report]:

@@ -14,8 +14,11 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools import mask as rle
+from safetensors.torch import load_file
 from torchvision.models import get_model
 from torchvision.transforms.functional import to_tensor
+
+from starter.bundle import SCENES, load_weights
 
 MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
 FEW = {"score_threshold": 0.02, "proposals": 100, "max_detections": 20}
@@ -28,7 +31,7 @@ SIZES = {
 
 
 def stock(model: str, state: dict[str, torch.Tensor], **options: Any) -> torch.nn.Module:
-    network = get_model(model, weights=None, weights_backbone=None, **SIZES, **options)
+    network = get_model(model, weights=None, weights_backbone=None, **options)
     network.load_state_dict(state)
     return network.eval()
 
@@ -60,40 +63,63 @@ def answers(edge: str, photo: Path, **params: Any) -> list[dict[str, Any]]:
     return detections
 
 
+def given_state(path: Path) -> dict[str, torch.Tensor]:
+    state = load_file(path)
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def test_bundled_weights_on_bundled_scenes_equal_stock_torchvision_bit_for_bit(
+    deploy: Callable[..., contextlib.AbstractContextManager[Any]],
+) -> None:
+    """Boxes, scores, labels and masks, whether features or pixels are sent."""
+    sizes = {"min_size": 192, "max_size": 320}
+    network = stock(
+        "maskrcnn_resnet50_fpn",
+        {name: torch.from_numpy(value) for name, value in load_weights().state.items()},
+        **sizes,
+    )
+    scenes = [SCENES / "val" / name for name in ("000000000004.jpg", "000000000010.png")]
+    with deploy(weights="starter", profile="exact", **sizes) as services:
+        for scene in scenes:
+            expected = reference(network, scene)
+            assert len(expected) > 5
+            for domain in ("feature", "image"):
+                assert answers(services.edge, scene, domain=domain) == expected, (scene.name, domain)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_identity_equals_stock_torchvision_bit_for_bit(
+def test_each_architecture_equals_stock_torchvision_bit_for_bit(
     model: str,
     deploy: Callable[..., contextlib.AbstractContextManager[Any]],
     random_checkpoint: Callable[[str], Path],
-    photos: list[Path],
+    pictures: list[Path],
 ) -> None:
-    assert len(photos) >= 20
+    assert len(pictures) == 20
     path = random_checkpoint(model)
     options = {"box_score_thresh": 0.02, "rpn_post_nms_top_n_test": 100, "box_detections_per_img": 20}
-    network = stock(model, torch.load(path, weights_only=True), **options)
+    network = stock(model, torch.load(path, weights_only=True), **SIZES, **options)
     settings = {"model": model, "weights": str(path), "profile": "exact", **FEW, **SIZES}
     total = 0
     with deploy(**settings) as services:
-        for i, photo in enumerate(photos):
-            expected = reference(network, photo)
-            assert answers(services.edge, photo) == expected, photo.name
+        for i, picture in enumerate(pictures):
+            expected = reference(network, picture)
+            assert answers(services.edge, picture) == expected, picture.name
             if i % 6 == 0:  # pixels sent as they are go through the whole network in the cloud
-                assert answers(services.edge, photo, domain="image") == expected, photo.name
+                assert answers(services.edge, picture, domain="image") == expected, picture.name
             total += len(expected)
-    assert total > len(photos)
+    assert total > len(pictures)
 
 
-def test_trained_checkpoint_equals_stock_torchvision_bit_for_bit(
-    deploy: Callable[..., contextlib.AbstractContextManager[Any]], starter: Path, photos: list[Path]
+@pytest.mark.slow
+def test_given_weights_equal_stock_torchvision_bit_for_bit(
+    deploy: Callable[..., contextlib.AbstractContextManager[Any]], starter: Path, pictures: list[Path]
 ) -> None:
-    from safetensors.torch import load_file
-
     [path] = starter.glob("*.safetensors")
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
-    network = stock("maskrcnn_resnet50_fpn", state)
+    network = stock("maskrcnn_resnet50_fpn", given_state(path), **SIZES)
     scenes = sorted((starter / "val2017").iterdir())[:12]
     with deploy(weights=str(path), profile="exact", **SIZES) as services:
-        for picture in scenes + photos[:8]:
+        for picture in scenes + pictures[:8]:
             expected = reference(network, picture)
             assert answers(services.edge, picture) == expected, picture.name
             assert picture not in scenes or expected

@@ -10,6 +10,8 @@ from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from featlink import results
 from shared.detector.config import ModelConfig
 
@@ -34,6 +36,7 @@ def figures(rows: list[results.Row]) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.slow
 def test_killed_a_dozen_times(tiny: Path, config: ModelConfig, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     rows = run(tiny, config, killed, KILLS)

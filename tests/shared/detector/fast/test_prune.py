@@ -87,7 +87,7 @@ def size(network: nn.Module) -> int:
     return sum(value.numel() for value in network.state_dict().values())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [MODELS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS[1:])])
 def test_a_thinned_network_shrinks_and_computes_the_same(name: str) -> None:
     network = thinned(stock(name))
     pruned = copy.deepcopy(network)
