@@ -85,7 +85,7 @@ def _most(columns: Sequence[Column], rows: Cells, least: int, width: int | None)
             *columns[0].heading.split(),
             *(line for row in rows for line in _folded(row[0], 1, between_words=True)),
         ]
-        least_widths[0] = max(map(cell_len, words), default=0)
+        least_widths[0] = max(map(cell_len, [*columns[0].heading.split(), *words]), default=0)
     ends = [end - len(_GAP) for end in accumulate(len(_GAP) + one for one in least_widths)]
     fitting = sum(end <= width for end in ends)
     return fitting if fitting >= min(least, len(columns)) else None

@@ -21,9 +21,10 @@ from featlink.errors import CommandError
 from featlink.launcher import Stack, free_ports
 
 
-def featlink(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def featlink(*arguments: str, timeout: float = 600, **settings: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "featlink", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    environment = os.environ | {f"FEATLINK_{name.upper()}": str(value) for name, value in settings.items()}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,9 @@ def test_when_one_dies_the_others_are_stopped(stack: Stack) -> None:
 @pytest.mark.slow
 def test_demo_starts_services_and_ends_with_a_report(weights: Path, dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    sizes = ("--min-size", "128", "--max-size", "224", "--profile", "exact", "--limit", "1")
-    done = featlink("demo", "--dataset", str(dataset), "--weights", str(weights), "--out", str(out), *sizes)
+    sizes = ("--min-size", "64", "--max-size", "96", "--profile", "exact", "--limit", "1", "--out", str(out))
+    few = {"proposals": 50, "max_detections": 8}  # random weights find something everywhere
+    done = featlink("demo", "--dataset", str(dataset), "--weights", str(weights), *sizes, **few)
     assert done.returncode == 0, done.stderr
     assert {row.domain for row in results.load(out)} == {"feature", "image"}
     assert "\ncloud " in (out / "services.log").read_text()
