@@ -69,6 +69,7 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return [p for p in children if {c.laddr.port for c in p.net_connections() if c.status == "LISTEN"} & ports]
 
 
+@pytest.mark.slow
 def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
     running = processes(stack)
     assert len(running) == 3
@@ -84,6 +85,7 @@ def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
         assert process.memory_info().rss - before[process.pid] < 40 << 20, process.cmdline()
 
 
+@pytest.mark.slow
 def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) -> None:
     ports = free_ports()
     numbers = {"--edge-port": ports.edge, "--channel-port": ports.channel, "--cloud-port": ports.cloud}
@@ -104,6 +106,7 @@ def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) ->
     assert not alive
 
 
+@pytest.mark.slow
 def test_when_one_dies_the_others_are_stopped(stack: Stack) -> None:
     running = processes(stack)
     [cloud] = [p for p in running if "cloud" in p.cmdline()]
@@ -128,6 +131,7 @@ def test_demo_starts_services_and_ends_with_a_report(weights: Path, dataset: Pat
     assert "<h1>" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_up_infer_and_interrupt(weights: Path, dataset: Path, tmp_path: Path) -> None:
     ports = free_ports()
     command = [sys.executable, "-m", "featlink", "up", "--weights", str(weights), "--profile", "exact"]
