@@ -23,6 +23,7 @@ from channel.app import ChannelSettings
 from channel.codecs.base import Tools
 from channel.link import Link
 from channel.warm import warm as warm_channel
+from cloud import rle
 from cloud.warm import warm as warm_cloud
 from shared.conditions import language
 from shared.detector.config import ModelConfig
@@ -155,6 +156,18 @@ def test_the_cloud_detects_as_before(model: SplitModel) -> None:
     assert len(before.scores)
     for name in ("boxes", "scores", "labels"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_the_cloud_codes_masks_whatever_the_network_sees_in_noise(
+    model: SplitModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded = []
+    encode = rle.encode
+    monkeypatch.setattr(rle, "encode", lambda *mask: coded.append(mask) or encode(*mask))
+    monkeypatch.setattr(model.network.roi_heads, "score_thresh", 2.0)
+    warm_cloud(model)
+    assert coded
+    assert model.network.roi_heads.score_thresh == 2.0
 
 
 def test_a_missing_encoder_stops_nobody_who_does_not_ask_for_it() -> None:
