@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/demo
 LIMIT ?= 4
+WORKERS ?= 2
+# A thread of torch's for each worker: more would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: setup demo quick test lint format clean
 
@@ -20,10 +23,10 @@ demo: setup
 	$(BIN)/featlink demo --limit $(LIMIT) --out $(OUT)
 
 quick: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff format --check .

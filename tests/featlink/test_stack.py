@@ -199,6 +199,7 @@ def test_a_service_that_cannot_start_says_why_in_one_line(
     assert len((done.stdout + done.stderr).strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_missing_weights_stop_the_demo_with_one_line(dataset: Path, tmp_path: Path) -> None:
     done = featlink("demo", "--dataset", str(dataset), "--weights", str(tmp_path / "none.pth"), "--out", str(tmp_path))
     assert done.returncode == 1

@@ -72,7 +72,7 @@ def test_bundled_weights_on_bundled_scenes_equal_stock_torchvision_bit_for_bit(
     deploy: Callable[..., contextlib.AbstractContextManager[Any]],
 ) -> None:
     """Boxes, scores, labels and masks, whether features or pixels are sent."""
-    sizes = {"min_size": 192, "max_size": 320}
+    sizes = {"min_size": 160, "max_size": 256}
     network = stock(
         "maskrcnn_resnet50_fpn",
         {name: torch.from_numpy(value) for name, value in load_weights().state.items()},

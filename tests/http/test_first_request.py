@@ -149,6 +149,7 @@ def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: SplitMo
     assert found["kept"] == [[], []]
 
 
+@pytest.mark.slow
 def test_the_cloud_detects_as_before(model: SplitModel) -> None:
     before = model.detect(model.pyramid(pixels()))
     warm_cloud(model)

@@ -33,6 +33,7 @@ def stored(folder: Path) -> set[tuple[str, int, str]]:
         return set(connection.execute("SELECT run_id, image_id, created FROM results"))
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_an_interruption_and_ends_with_a_report(
     config: ModelConfig,
     tiny: Path,

@@ -72,7 +72,7 @@ def _given(request: pytest.FixtureRequest) -> Trained:
 
 
 CASES: dict[str, Callable[[pytest.FixtureRequest], Trained]] = {
-    "bundled": lambda _: _bundled(4, min_size=224, max_size=384),
+    "bundled": lambda _: _bundled(3, min_size=224, max_size=384),
     "bundled at its own size": lambda _: _bundled(3, min_size=640, max_size=854),
     "given": _given,
 }
