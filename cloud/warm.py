@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cloud.detect import Detector
+from shared.detector.largest import largest_input
 from shared.frames.cache import PyramidCache
 from shared.frames.report import Report
 from shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
@@ -19,8 +20,6 @@ from shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
 if TYPE_CHECKING:  # torch takes seconds to import
     from shared.detector.split import SplitModel
 
-_HEIGHT, _WIDTH = 48, 64
-"""Of the picture; the network's input has the size of any 4:3 picture's."""
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 
 
@@ -32,10 +31,11 @@ def warm(model: SplitModel) -> None:
     Args:
         model: the whole network.
     """
-    pixels = np.random.default_rng(0).integers(0, 256, (3, _HEIGHT, _WIDTH), np.uint8)
+    height, width = largest_input(model)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, height, width), np.uint8)
     tensors = Tensor(IMAGE, pixels, 8, _PIXEL_RANGE), Tensor(REFERENCE, pixels)
     condition: dict[str, object] = {"at": "original"}
-    meta = Meta("image", model.name, model.weights, model.image_sizes(_HEIGHT, _WIDTH), condition=condition)
+    meta = Meta("image", model.name, model.weights, model.image_sizes(height, width), condition=condition)
     with _any_score(model):
         Detector(model, PyramidCache(0))(Frame(meta, tensors), Report())
 

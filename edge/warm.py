@@ -13,14 +13,12 @@ from PIL import Image
 
 from edge.decode import FORMATS
 from edge.pipeline import EdgePipeline, Request
+from shared.detector.largest import largest_input
 from shared.frames import wire
 from shared.frames.cache import PyramidCache
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from shared.detector.split import SplitModel
-
-_WIDTH, _HEIGHT = 64, 48
-"""Of a picture; the network's input has the size of any 4:3 picture's."""
 
 
 def warm(model: SplitModel, send_p6: bool) -> None:
@@ -30,14 +28,15 @@ def warm(model: SplitModel, send_p6: bool) -> None:
         model: its backbone half.
         send_p6: of the service's pipeline.
     """
-    pipeline = EdgePipeline(model, PyramidCache(0), _WIDTH * _HEIGHT, send_p6)
-    pictures = [_picture(form) for form in FORMATS]
+    height, width = largest_input(model)
+    pipeline = EdgePipeline(model, PyramidCache(0), height * width, send_p6)
+    pictures = [_picture(form, height, width) for form in FORMATS]
     for data in pictures:
         wire.write(pipeline(Request(data, "image")).frame)
     wire.write(pipeline(Request(pictures[0])).frame)
 
 
-def _picture(form: str) -> bytes:
+def _picture(form: str, height: int, width: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(np.zeros((_HEIGHT, _WIDTH, 3), np.uint8)).save(file, form)
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file, form)
     return file.getvalue()
