@@ -93,13 +93,18 @@ def finish(coder, data):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @numba.njit(nogil=True, cache=True)
+def _clamp(value, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover
+    return min(high, max(low, value))
+
+
+@numba.njit(nogil=True, cache=True)
 def _decide(coder, data, decoding, bit, node, places, p, n, votes, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Mix the votes of the contexts at ``places``, code one decision, learn from it; the decoder ignores ``bit``."""
     dot = np.int64(0)
     for k in range(MODELS):
         votes[k] = STRETCH[p[places[k] + node] >> 4]
         dot += np.int64(weights[node, k]) * votes[k]
-    mixed = np.int64(SQUASH[min(2560, max(-2560, dot >> 16)) + 2560])
+    mixed = np.int64(SQUASH[_clamp(dot >> 16, -2560, 2560) + 2560])
     low, high = coder[0], coder[1]
     span = high - low
     middle = low + (span >> 16) * mixed + (((span & 0xFFFF) * mixed) >> 16)
@@ -132,11 +137,6 @@ def _decide(coder, data, decoding, bit, node, places, p, n, votes, weights):  # 
         if n[slot] < _SLOWEST:
             n[slot] += 1
     return bit
-
-
-@numba.njit(nogil=True, cache=True)
-def _clamp(value, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover
-    return min(high, max(low, value))
 
 
 @numba.njit(nogil=True, cache=True)
