@@ -101,7 +101,8 @@ def main() -> None:
         summary[row] = mean
         print(
             f"{row:<10} ratio {mean['ratio']:.3f} (worst {mean['worst_ratio']:.3f})  "
-            f"zero order {mean['zero_order']:.3f}  zlib {mean['zlib']:.3f}  {mean['bits_per_sample']:.2f} bit a sample  encode {mean['encode_ms']:.0f} ms  "
+            f"zero order {mean['zero_order']:.3f}  zlib {mean['zlib']:.3f}  "
+            f"{mean['bits_per_sample']:.2f} bit a sample  encode {mean['encode_ms']:.0f} ms  "
             f"decode {mean['decode_ms']:.0f} ms  both on {options.threads} threads {mean['wall_ms']:.0f} ms"
         )
     print(json.dumps({"scenes": len(pictures), **summary}))

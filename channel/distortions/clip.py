@@ -62,7 +62,7 @@ def clip(samples: Samples, sigmas: float) -> Samples:
 
     Example:
         >>> clip(np.array([0, 9, 10, 10, 11, 90], np.uint8), 1).tolist()
-        [0, 9, 10, 10, 11, 53]
+        [0, 9, 10, 10, 11, 52]
     """
     mean, deviation = samples.mean(dtype=np.float64), samples.std(dtype=np.float64)
     low, high = np.rint([mean - sigmas * deviation, mean + sigmas * deviation])
