@@ -13,7 +13,7 @@ import numpy.typing as npt
 from channel import chain
 from channel.chain import ChainResult
 from channel.codecs.base import Tools
-from channel.distortions.base import Planes
+from channel.distortions.base import Distortion, Planes
 from channel.distortions.packet_loss import PacketLoss
 from shared.conditions import registry
 from shared.conditions.language import Condition
@@ -98,7 +98,11 @@ def apply(
     else:
         references = _references(frame, condition)
         ranges = {name: _range(name, values, condition) for name, values in references.items()}
-        result, distort_ms = timed(lambda: _send(frame, references, ranges, condition, steps, seeds, tools or Tools()))
+        ranges, narrowing = _narrowed(references, ranges, steps)
+        steps, seeds, clipped = steps[narrowing:], seeds[narrowing:], narrowing > 0 or condition.range == "fixed"
+        result, distort_ms = timed(
+            lambda: _send(frame, references, ranges, condition, steps, seeds, tools or Tools(), clipped)
+        )
         tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in result.planes.items())
         out, measured = Frame(meta, tensors), None
         if fidelity:
@@ -140,10 +144,11 @@ def _send(
     steps: tuple[Step, ...],
     seeds: Sequence[int],
     tools: Tools,
+    clipped: bool,
 ) -> ChainResult:
     bits = chain.first_depth(condition, steps)
-    if condition.range == "fixed":
-        references = {name: np.clip(values, *ranges[name][0]) for name, values in references.items()}
+    if clipped:
+        references = {name: _clipped(values, ranges[name]) for name, values in references.items()}
     planes = {n: Planes(quantize(values, ranges[n], bits), bits, ranges[n]) for n, values in references.items()}
     image = frame.meta.key if frame.meta.image_id is None else frame.meta.image_id
     return chain.run(planes, steps, condition, seeds, image, tools)
@@ -187,6 +192,24 @@ def _range(name: str, values: Array, condition: Condition) -> npt.NDArray[np.flo
     if condition.range != "fixed":
         return measured
     return np.array([condition.ranges.get(name) or condition.ranges["p5"]], np.float32)  # p6 is p5's samples
+
+
+def _narrowed(
+    references: Mapping[str, Array], ranges: dict[str, npt.NDArray[np.float32]], steps: tuple[Step, ...]
+) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
+    """The ranges after the first steps, as many as act on floats, and how many those are."""
+    for count, step in enumerate(steps):
+        narrowed = {
+            n: step.narrow(v, ranges[n]) if isinstance(step, Distortion) else None for n, v in references.items()
+        }
+        if any(one is None for one in narrowed.values()):
+            return ranges, count
+        ranges = {name: one for name, one in narrowed.items() if one is not None}
+    return ranges, len(steps)
+
+
+def _clipped(values: Array, ranges: npt.NDArray[np.float32]) -> Array:
+    return np.clip(values, ranges[:, 0, None, None], ranges[:, 1, None, None])
 
 
 def _fidelity(references: Mapping[str, Array], out: Frame) -> Fidelity:

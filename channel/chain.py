@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from channel.codecs.base import Codec, Tools
-from channel.codecs.coding import code_all
+from channel.codecs.base import Codec, SampleCodec, Tools
+from channel.codecs.coding import code_all, code_samples
 from channel.distortions.base import IMAGE, Distortion, Planes
 from channel.distortions.quantize import requantize
 from channel.randomness import stream
@@ -44,7 +44,10 @@ def first_depth(condition: Condition, steps: tuple[Step, ...]) -> int:
     """Bits per sample that the floats are mapped to.
 
     A chain that begins with quantisation or a codec begins at its depth: mapping to 8 bits before would round twice.
+    Steps that have narrowed the floats' ranges are none of ``steps``, of which there may be no others.
     """
+    if not steps:
+        return condition.bit_depth
     first = steps[0]
     if isinstance(first, Codec):
         return _coded_depth(first, condition)
@@ -77,6 +80,9 @@ def run(
     for i, (step, seed) in enumerate(zip(steps, seeds, strict=True)):
         if isinstance(step, Codec):
             sent = _code(sent, step, condition, tools)
+            continue
+        if isinstance(step, SampleCodec):
+            sent = _code_samples(sent, step, tools)
             continue
         if not isinstance(step, Distortion):
             raise StepError(f"{step.type} is neither a distortion nor a codec, and cannot be run")
@@ -132,6 +138,15 @@ def _code(sent: ChainResult, codec: Codec, condition: Condition, tools: Tools) -
     received = {name: replace(part, samples=decoded[name]) for name, part in planes.items()}
     bitstreams = {name: one.bitstream for name, one in coded.items()}
     return replace(sent, planes=received, bitstreams=bitstreams, extension=codec.container)
+
+
+def _code_samples(sent: ChainResult, codec: SampleCodec, tools: Tools) -> ChainResult:
+    coded = code_samples(list(sent.planes.values()), codec, tools)
+    bitstreams = {name: one.bitstream for name, one in zip(sent.planes, coded, strict=True)}
+    planes = {
+        name: replace(part, samples=one.decoded) for (name, part), one in zip(sent.planes.items(), coded, strict=True)
+    }
+    return replace(sent, planes=planes, bitstreams=bitstreams, extension=codec.container)
 
 
 def _coded_depth(codec: Codec, condition: Condition) -> int:

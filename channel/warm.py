@@ -30,6 +30,7 @@ _CONDITIONS = (
     # A kernel is compiled for each type of sample.
     "feature: rank_shuffle(span=4) @ bit_depth=8",
     "feature: rank_shuffle(span=4) @ bit_depth=16",
+    "feature: clip(sigmas=3) | quantize(bits=4) | entropy",
     "image: quantize(bits=4)",
     "image: gaussian_blur(sigma=1) | gaussian_noise(sigma=1) | jpeg(quality=50)",
     "image: vvenc(qp=40, preset=faster) @ at=original",

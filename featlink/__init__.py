@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from channel.codecs.base import Codec as Codec
+    from channel.codecs.base import SampleCodec as SampleCodec
     from channel.codecs.base import Tools as Tools
     from channel.codecs.process import CodecError as CodecError
     from channel.distortions.base import Distortion as Distortion
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from shared.metrics.fidelity import Fidelity as Fidelity
 
 _HOMES = {
-    "channel.codecs.base": ("Codec", "Tools"),
+    "channel.codecs.base": ("Codec", "SampleCodec", "Tools"),
     "channel.codecs.process": ("CodecError",),
     "channel.distortions.base": ("Distortion", "Planes"),
     "channel.randomness": ("stream",),

@@ -1,4 +1,7 @@
-"""What every codec is: parameters, an encoder to bytes, and a decoder of those bytes alone."""
+"""What every codec is: parameters, an encoder to bytes, and a decoder of those bytes alone.
+
+A :class:`Codec` codes pictures; a :class:`SampleCodec` codes samples at any depth and loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from shared.conditions.step import Kind, Step
 from shared.frames.bitstream import Samples
 
 Shape = tuple[int, int, int]
-"""(C, H, W): C is 1 for a plane of features, 3 for an RGB image."""
+"""(C, H, W): C is 1 for a plane of features, 3 for an RGB image, or a level's number of channels."""
 
 
 @dataclass(frozen=True)
@@ -75,4 +78,38 @@ class Codec(Step, ABC):
 
         Raises:
             CodecError: the decoder failed.
+        """
+
+
+class SampleCodec(Step, ABC):
+    """A lossless codec of samples as they are packed: at the depth they have, channel by channel.
+
+    Attributes:
+        container: extension of a file with one of its bitstreams.
+    """
+
+    kind: ClassVar[Kind] = "codec"
+    container: ClassVar[str]
+
+    @abstractmethod
+    def encode(self, samples: Samples, bits: int) -> bytes:
+        """Code one level or image.
+
+        Args:
+            samples: (C, H, W), the channels of a level, or R, G and B; uint8 to 8 bits, else uint16.
+            bits: their depth, 1..16.
+
+        Returns:
+            All that crosses the link; shape and depth are known at the other end.
+
+        Raises:
+            CodecError: the encoder failed.
+        """
+
+    @abstractmethod
+    def decode(self, bitstream: bytes, shape: Shape, bits: int) -> Samples:
+        """What :meth:`encode` was given, from what it made.
+
+        Raises:
+            CodecError: it cannot be what :meth:`encode` made of that shape.
         """

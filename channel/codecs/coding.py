@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from channel.codecs.base import DEFAULT_TOOLS, Codec, Tools
+import numpy as np
+
+from channel.codecs.base import DEFAULT_TOOLS, Codec, SampleCodec, Tools
 from channel.codecs.process import CodecError
+from channel.distortions.base import Planes
 from shared.frames.bitstream import Samples, dtype_for
 from shared.timing import timed
 
@@ -99,6 +102,31 @@ def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_T
         jobs = {index: pool.submit(code, pictures[index], codec, share(pictures[index])) for index in largest_first}
         try:
             return [jobs[index].result() for index in range(len(pictures))]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def code_samples(planes: Sequence[Planes], codec: SampleCodec, tools: Tools = DEFAULT_TOOLS) -> list[CodingResult]:
+    """Code levels side by side, or an image, at the depth they have; the largest starts first.
+
+    Raises:
+        CodecError: the codec failed, or is not lossless.
+    """
+
+    def one(part: Planes) -> CodingResult:
+        bitstream, encode_ms = timed(lambda: codec.encode(part.samples, part.bits))
+        channels, height, width = part.samples.shape
+        decoded, decode_ms = timed(lambda: codec.decode(bitstream, (channels, height, width), part.bits))
+        if not np.array_equal(decoded, part.samples) or decoded.dtype != part.samples.dtype:
+            raise CodecError(f"the {codec.type} decoder gave other samples than were encoded")
+        return CodingResult(bitstream, decoded, encode_ms, decode_ms)
+
+    with ThreadPoolExecutor(tools.threads or os.cpu_count() or 1) as pool:
+        jobs = {
+            i: pool.submit(one, planes[i]) for i in sorted(range(len(planes)), key=lambda i: -planes[i].samples.size)
+        }
+        try:
+            return [jobs[i].result() for i in range(len(planes))]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shared.conditions.step import Kind, Step
 from shared.frames.bitstream import Samples
+from shared.frames.pyramid import Array
 
 IMAGE = "image"
 
@@ -54,6 +55,19 @@ class Distortion(Step, ABC):
     @property
     def first_depth(self) -> int | None:
         """Bits per sample that floats are mapped to where it is the first of a chain; None: the condition's depth."""
+        return None
+
+    def narrow(self, values: Array, ranges: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        """The ranges that floats are mapped from where it comes before all steps of samples; values beyond are clipped.
+
+        Args:
+            values: float32 (C, H, W), not clipped.
+            ranges: float32 (1, 2) or (C, 2) of (m, M), as they would be without it.
+
+        Returns:
+            Ranges within the given ones, which are all that it then does; None for a step of samples.
+        """
+        del values, ranges
         return None
 
     @abstractmethod

@@ -46,8 +46,16 @@ def _equal() -> Iterator[tuple[str, str]]:
             yield f"equal.table2.{domain}.sigma{sigma}", f"{domain}: gaussian_noise(sigma={sigma})"
 
 
-NAMED: dict[str, str] = dict([*_paper(), *_equal()])
-"""Text form by name: 33 rows ``paper.tableN.…`` and the equal-noise rows ``equal.table2.…``."""
+def _entropy() -> Iterator[tuple[str, str]]:
+    """Table 4, whose samples the paper sends densely, entropy-coded."""
+    for bits in (8, 4, 2):
+        for domain in _DOMAINS:
+            yield f"entropy.table4.{domain}.bits{bits}", f"{domain}: quantize(bits={bits}) | entropy"
+
+
+NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy()])
+"""Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…`` and Table 4 entropy-coded,
+``entropy.table4.…``."""
 
 
 def select(names: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pytest
 
 from channel.apply import Transmission, apply
 from channel.archive import keep
+from channel.codecs.entropy import Entropy
 from channel.codecs.ffmpeg import bundled
 from channel.codecs.yuv import padded_size
 from shared.conditions.language import parse
@@ -51,6 +52,17 @@ def test_files_decode_to_the_samples_that_were_received(codec: str, tmp_path: Pa
         np.testing.assert_array_equal(np.minimum((luma + 2) >> 2, 255), tile(tensor.data))
         assert described["shape"] == list(tensor.data.shape)
         assert described["range"] == [[float(tensor.ranges[0, 0]), float(tensor.ranges[0, 1])]]
+
+
+def test_entropy_coded_files_decode_to_the_samples_that_were_received(tmp_path: Path) -> None:
+    sent = transmit("clip(sigmas=2) | quantize(bits=3) | entropy")
+    folder = keep(sent, tmp_path)
+    assert folder is not None
+    for described in json.loads((folder / "side.json").read_text())["tensors"]:
+        data = (folder / f"{described['name']}.fel").read_bytes()
+        channels, height, width = described["shape"]
+        samples = Entropy().decode(data, (channels, height, width), described["bits"])
+        np.testing.assert_array_equal(samples, sent.frame.tensor(described["name"]).data)
 
 
 def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ PARAMETERS = {
     "bit_error": {"ber": 0.05},
     "rank_shuffle": {"span": 1000},
     "monotone": {"gamma": 0.5},
+    "clip": {"sigmas": 1.5},
 }
 RANDOM = ["gaussian_noise", "packet_loss", "bit_error", "rank_shuffle"]
 ONE_TILED_PLANE, CHANNELS, IMAGE, PIXEL = (1, 48, 80), (256, 3, 5), (3, 17, 23), (1, 1, 1)

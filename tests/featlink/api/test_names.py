@@ -25,6 +25,7 @@ NAMES = [
     "Model",
     "Planes",
     "Pyramid",
+    "SampleCodec",
     "Samples",
     "Step",
     "Tools",

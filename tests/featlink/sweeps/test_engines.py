@@ -39,6 +39,7 @@ CHAINS = (
     "av1(qp=40)",
     "jpeg(quality=30)",
     "gaussian_noise(sigma=3) | quantize(bits=4)",
+    "clip(sigmas=3) | quantize(bits=4) | entropy",
 )
 DOMAINS: tuple[Domain, ...] = ("feature", "image")
 CONDITIONS = [parse(chain, domain) for chain in CHAINS for domain in DOMAINS]

@@ -15,6 +15,8 @@ def test_each_table_has_its_rows() -> None:
     assert {table: len(select(f"paper.table{table}")) for table in ROWS_PER_TABLE} == ROWS_PER_TABLE
     assert len(select("paper")) == 33
     assert len(select("paper+equal")) == 39
+    assert len(select("entropy")) == 6
+    assert len(NAMED) == 45
 
 
 def test_every_name_reads_as_its_text_and_can_be_run() -> None:
@@ -22,7 +24,7 @@ def test_every_name_reads_as_its_text_and_can_be_run() -> None:
     assert conditions == {name: parse(text) for name, text in NAMED.items()}
     assert len(set(map(str, conditions.values()))) == len(NAMED)
     for name, condition in conditions.items():
-        assert len(chain(condition)) == 1
+        assert [step.kind for step in chain(condition)][1:] == ["codec"] * name.startswith("entropy.")
         assert f".{condition.domain}." in name
 
 
@@ -32,6 +34,7 @@ def test_names_do_not_change() -> None:
     assert parse("paper.table3.feature.factor8") == parse("resize(factor=8)")
     assert parse("paper.table4.image.bits2") == parse("image: quantize(bits=2)")
     assert parse("paper.table5.feature.qp47") == parse("vvenc(qp=47)")
+    assert parse("entropy.table4.feature.bits4") == parse("quantize(bits=4) | entropy")
     assert parse("equal.table2.image.sigma34.6") == parse("image: gaussian_noise(sigma=34.6)")
 
 

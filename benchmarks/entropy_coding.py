@@ -1,0 +1,112 @@
+"""Bits and time of entropy-coded samples on bundled scenes, beside simpler ways to code the same samples.
+
+    python -m benchmarks.entropy_coding [--scenes 8] [--bits 8 4 2] [--threads 2] [--domain feature]
+
+For each domain and depth: what crosses the link as a share of the dense samples' bits (frame headers included), the
+worst picture's share, the zero-order entropy per channel and zlib at level 9 as shares of the dense samples, and
+milliseconds a picture. Encoding includes finding channels that are alike. What is decoded is compared. The last line is
+JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import zlib
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from channel.apply import apply
+from channel.codecs.base import Tools
+from channel.codecs.coding import code_samples
+from channel.codecs.entropy import Entropy
+from channel.distortions.base import Planes
+from channel.warm import warm
+from edge.decode import decode
+from featlink.dataset import open_dataset
+from shared.conditions.language import parse
+from shared.detector.config import ModelConfig
+from shared.detector.split import SplitModel, build
+from shared.frames.bitstream import Samples, nbytes, pack
+from shared.frames.report import Report
+from shared.frames.wire import IMAGE, Frame, Meta, Tensor
+
+
+def frame_of(model: SplitModel, picture: Path, domain: str) -> Frame:
+    """What the edge would send."""
+    image = decode(picture.read_bytes(), 1 << 28)
+    if domain == "image":
+        sizes = model.image_sizes(*image.shape[:2])
+        tensors = [Tensor(IMAGE, np.ascontiguousarray(image.transpose(2, 0, 1)))]
+    else:
+        pyramid = model.pyramid(image)
+        sizes, tensors = pyramid.sizes, [Tensor(name, level) for name, level in pyramid.levels.items()]
+    return Frame(Meta(domain, model.name, model.weights, sizes), tuple(tensors))  # type: ignore[arg-type]
+
+
+def zero_order_bits(samples: Samples) -> float:
+    """Entropy of each channel's histogram, times its samples; the histograms are free."""
+    bits = 0.0
+    for channel in samples:
+        counts = np.bincount(channel.ravel())
+        counts = counts[counts > 0]
+        bits -= float((counts * np.log2(counts / channel.size)).sum())
+    return bits
+
+
+def measure(frame: Frame, bits: int, threads: int) -> dict[str, float]:
+    """Of one picture at one depth."""
+    sent = apply(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Report(), fidelity=False)
+    planes = [Planes(t.data, bits, t.ranges, t.name) for t in sent.frame.tensors if t.ranges is not None]  # type: ignore[arg-type]
+    started = time.perf_counter()
+    coded = code_samples(planes, Entropy(), Tools(threads=threads))  # which compares what it decodes
+    wall = time.perf_counter() - started
+    dense = sum(8 * nbytes(part.samples.size, bits) for part in planes)
+    whole = sent.report.bits or 0
+    return {
+        "ratio": (whole - dense + sum(one.bits for one in coded)) / whole,
+        "zero_order": sum(zero_order_bits(part.samples) for part in planes) / dense,
+        "zlib": sum(8 * len(zlib.compress(pack(part.samples.ravel(), bits), 9)) for part in planes) / dense,
+        "encode_ms": sum(one.encode_ms for one in coded),
+        "decode_ms": sum(one.decode_ms for one in coded),
+        "wall_ms": 1e3 * wall,
+        "bits_per_sample": sum(one.bits for one in coded) / sum(part.samples.size for part in planes),
+    }
+
+
+def main() -> None:
+    """Print one line a domain and depth, then JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--scenes", type=int, default=8)
+    parser.add_argument("--bits", type=int, nargs="+", default=[8, 4, 2])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--domain", choices=["feature", "image"], nargs="+", default=["feature", "image"])
+    options = parser.parse_args()
+    warm(Tools())
+    model = build(ModelConfig(threads=options.threads), heads=False)
+    pictures = list(open_dataset("starter").images.values())[: options.scenes]
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for picture in pictures:
+        for domain in options.domain:
+            frame = frame_of(model, picture, domain)
+            for bits in options.bits:
+                found[f"{domain} {bits}"].append(measure(frame, bits, options.threads))
+    summary = {}
+    for row, figures in found.items():
+        mean = {name: float(np.mean([one[name] for one in figures])) for name in figures[0]}
+        mean["worst_ratio"] = max(one["ratio"] for one in figures)
+        summary[row] = mean
+        print(
+            f"{row:<10} ratio {mean['ratio']:.3f} (worst {mean['worst_ratio']:.3f})  "
+            f"zero order {mean['zero_order']:.3f}  zlib {mean['zlib']:.3f}  "
+            f"{mean['bits_per_sample']:.2f} bit a sample  encode {mean['encode_ms']:.0f} ms  "
+            f"decode {mean['decode_ms']:.0f} ms  both on {options.threads} threads {mean['wall_ms']:.0f} ms"
+        )
+    print(json.dumps({"scenes": len(pictures), **summary}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Lossless coding of integer samples: a binary range coder whose probabilities are mixed from adaptive contexts.
+
+A sample becomes a few binary decisions (:func:`code_samples`). For each, some contexts look up how often it was 1 so
+far: a 16-bit probability whose rate of change falls with its count. One neuron, in the logistic domain, mixes their
+votes and learns from every decision; a range coder codes the decision with the mixed probability. Encoder and decoder
+are one function, so both see the same numbers, and no number is a float, so every machine does.
+
+Sources: Mahoney, Data Compression Explained, section 4.3 (logistic mixing); Witten, Neal and Cleary 1987 (arithmetic
+coding); Weinberger, Seroussi and Sapiro 2000 (JPEG-LS: errors of a prediction, in the contexts of those before).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+MODELS = 5
+"""Contexts whose votes are mixed."""
+NODES = 64
+"""Kinds of decisions, and so probabilities of one context: see :func:`_code_value`."""
+_ENERGIES = 12
+"""Steps of :data:`LEVELS`."""
+_TAPS = 11
+"""Neighbours that a prediction is made of."""
+_SLOWEST = 250
+"""Decisions after which a context's probability learns no slower."""
+_STEP = 6
+"""How fast the mixer learns."""
+_FIRST_WEIGHT = 18000
+"""Of each vote, in 1/65536; a little more than their mean, as votes that agree say more than one."""
+
+
+def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Made with floats and rounded; a test pins their digest, as both ends must have the same."""
+    stretch = [round(256 * math.log((i + 0.5) / (4095.5 - i))) for i in range(4096)]
+    squash = [round(65536 / (1 + math.exp(-x / 256))) for x in range(-2560, 2561)]
+    rates = [round(65536 / (n + 1.6)) for n in range(256)]
+    levels = [min(_ENERGIES - 1, n.bit_length()) for n in range(1025)]
+    return (
+        np.array(stretch, np.int32),
+        np.array(squash, np.int32).clip(24, 65512),
+        np.array(rates, np.int32),
+        np.array(levels, np.int32),
+    )
+
+
+STRETCH, SQUASH, RATES, LEVELS = _tables()
+"""ln(p / (1 - p)) in 1/256 of a 12-bit p; its inverse for -10..10, in 16 bits and never certain; the rate of change of
+a probability that has seen n decisions, in 1/65536; and the octave of a number."""
+
+
+def model(channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What the coder knows before the first sample: nothing.
+
+    Returns:
+        Where each context's slots start, int64 (MODELS,); probabilities of a 1, uint16, and how many decisions they
+        have seen, uint8, a slot each; the mixer's weights, int32 (NODES, MODELS).
+    """
+    sizes = NODES * np.array([channels * _ENERGIES, 8 * _ENERGIES**2, 5 * 5 * 3 * 3, channels * 7 * 5, 256 * 4])
+    slots = int(sizes.sum())
+    weights = np.full((NODES, MODELS), _FIRST_WEIGHT, np.int32)
+    return np.cumsum(sizes) - sizes, np.full(slots, 1 << 15, np.uint16), np.zeros(slots, np.uint8), weights
+
+
+# Kernels. ``coder`` is int64 (4,): the 32-bit range's lowest and highest value, the decoder's value, place in the data.
+
+
+@numba.njit(nogil=True, cache=True)
+def start(coder, data, decoding):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Open the whole range; the decoder reads its first value."""
+    coder[:] = 0
+    coder[1] = 0xFFFFFFFF
+    if decoding:
+        for k in range(4):
+            coder[2] = (coder[2] << 8) | (np.int64(data[k]) if k < len(data) else 0)
+        coder[3] = 4
+
+
+@numba.njit(nogil=True, cache=True)
+def finish(coder, data):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Write the fewest bytes that settle the range, as the decoder reads zeros behind them."""
+    kept, value = 0, np.int64(1) << 32
+    while value > coder[1]:
+        kept += 1
+        shift = 32 - 8 * kept
+        value = ((coder[0] + (np.int64(1) << shift) - 1) >> shift) << shift
+    for k in range(kept):
+        if coder[3] < len(data):
+            data[coder[3]] = (value >> (24 - 8 * k)) & 255
+        coder[3] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _clamp(value, low, high):  # type: ignore[no-untyped-def]  # pragma: no cover
+    return min(high, max(low, value))
+
+
+@numba.njit(nogil=True, cache=True)
+def _decide(coder, data, decoding, bit, node, places, p, n, votes, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Mix the votes of the contexts at ``places``, code one decision, learn from it; the decoder ignores ``bit``."""
+    dot = np.int64(0)
+    for k in range(MODELS):
+        votes[k] = STRETCH[p[places[k] + node] >> 4]
+        dot += np.int64(weights[node, k]) * votes[k]
+    mixed = np.int64(SQUASH[_clamp(dot >> 16, -2560, 2560) + 2560])
+    low, high = coder[0], coder[1]
+    span = high - low
+    middle = low + (span >> 16) * mixed + (((span & 0xFFFF) * mixed) >> 16)
+    if decoding:
+        bit = np.int64(1) if coder[2] <= middle else np.int64(0)
+    if bit:
+        high = middle
+    else:
+        low = middle + 1
+    while ((low ^ high) & 0xFF000000) == 0:  # the first byte is settled
+        at = coder[3]
+        if decoding:
+            coder[2] = ((coder[2] << 8) & 0xFFFFFFFF) | (np.int64(data[at]) if at < len(data) else 0)
+        elif at < len(data):
+            data[at] = high >> 24
+        coder[3] = at + 1
+        low = (low << 8) & 0xFFFFFFFF
+        high = ((high << 8) & 0xFFFFFFFF) | 255
+    coder[0], coder[1] = low, high
+    error = ((bit << 16) - mixed) * _STEP
+    for k in range(MODELS):
+        slot = places[k] + node
+        weights[node, k] += (votes[k] * error + (1 << 15)) >> 16
+        chance = np.int64(p[slot])
+        if bit:
+            chance += ((65535 - chance) * RATES[n[slot]]) >> 16
+        else:
+            chance -= (chance * RATES[n[slot]]) >> 16
+        p[slot] = min(65519, max(16, chance))
+        if n[slot] < _SLOWEST:
+            n[slot] += 1
+    return bit
+
+
+@numba.njit(nogil=True, cache=True)
+def _scaled(difference, unit, most):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """A difference in units of 2**unit, to nearest, within ±most, shifted to be positive."""
+    return _clamp((difference + ((1 << unit) >> 1)) >> unit, -most, most) + most
+
+
+@numba.njit(nogil=True, cache=True)
+def _code_value(value, guess, top, coder, data, decoding, places, p, n, votes, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """A sample by its distance from a guess: is there one (node 0)? above (1)? its octave in unary (from 2 or 3 on,
+    by side); then its bits behind the first, the highest in the context of the octave (from 34 on), others (from 50 on)
+    of their place. What the limits 0 and ``top`` leave no choice of is not coded. Damaged data stay within them too.
+    """
+    distance = abs(value - guess)
+    if not _decide(coder, data, decoding, 1 if distance else 0, 0, places, p, n, votes, weights):
+        return guess
+    above = np.int64(1) if guess == 0 else np.int64(0)
+    if 0 < guess < top:
+        above = _decide(coder, data, decoding, 1 if value > guess else 0, 1, places, p, n, votes, weights)
+    most = top - guess if above else guess
+    octave = 0
+    while (2 << octave) <= most:
+        beyond = 1 if distance >= (2 << octave) else 0
+        if not _decide(coder, data, decoding, beyond, 2 + 2 * octave + above, places, p, n, votes, weights):
+            break
+        octave += 1
+    found = np.int64(1)
+    for place in range(octave - 1, -1, -1):
+        node = 34 + octave if place == octave - 1 else 50 + place
+        bit = (distance >> place) & 1
+        found = (found << 1) | _decide(coder, data, decoding, bit, node, places, p, n, votes, weights)
+    found = min(found, most)
+    return guess + found if above else guess - found
+
+
+@numba.njit(nogil=True, cache=True)
+def code_samples(  # type: ignore[no-untyped-def]  # pragma: no cover
+    x, bits, alike, errors, starts, p, n, weights, data, decoding
+):
+    """Code samples channel after channel, or fill them in.
+
+    A sample is predicted from five neighbours before it, and from what two channels before it, with textures like its
+    own, have here; the weights of that sum are learned by least mean squares, anew in each channel. The contexts of the
+    distance from the prediction are, each with some of the other:
+
+    - how large distances around it were, in this channel and here in those like it;
+    - where between two integers the prediction lies, and where in the range;
+    - how neighbours differ from it;
+    - the distances of the channels like it, here.
+
+    Args:
+        x: uint16 (C + 1, H, W), read, or written where ``decoding``; the last channel is 0 and not coded.
+        bits: their depth, 1..16.
+        alike: int64 (2, C), for each channel two before it; -1, the last, where there is none.
+        errors: int32 zeros (C + 1, H + 2, W + 2), for the distances.
+        starts, p, n, weights: a new :func:`model`, which it uses up.
+        data: uint8, written to its end, or read where ``decoding``: zeros are behind it.
+        decoding: fill in ``x`` from ``data``.
+
+    Returns:
+        Bytes of the code. Where they are more than ``data`` holds, it was too small.
+    """
+    channels, height, width = len(x) - 1, x.shape[1], x.shape[2]
+    top = np.int64((1 << bits) - 1)
+    unit = max(0, bits - 5)  # that contexts count differences in
+    rate = 2 * bits - 4 if bits > 2 else 1  # of the prediction's learning: differences are as large as the range
+    votes, places = np.zeros(MODELS, np.int64), np.zeros(MODELS, np.int64)
+    near, w = np.zeros(_TAPS, np.int64), np.zeros(_TAPS, np.int64)
+    coder = np.zeros(4, np.int64)
+    start(coder, data, decoding)
+    for c in range(channels):
+        w[:] = 0
+        own, errors_own = x[c], errors[c]
+        one, errors_one = x[alike[0, c]], errors[alike[0, c]]
+        two, errors_two = x[alike[1, c]], errors[alike[1, c]]
+        for i in range(height):
+            for j in range(width):
+                # What is beyond the border is as what is nearest to it, of what is known.
+                left = np.int64(own[i, j - 1]) if j else (np.int64(own[i - 1, j]) if i else (top + 1) >> 1)
+                up = np.int64(own[i - 1, j]) if i else left
+                corner = np.int64(own[i - 1, j - 1]) if i and j else up
+                right = np.int64(own[i - 1, j + 1]) if i and j + 1 < width else up
+                here = np.int64(one[i, j])
+                left_one = np.int64(one[i, j - 1]) if j else here
+                up_one = np.int64(one[i - 1, j]) if i else here
+                here_two = np.int64(two[i, j])
+                left_two = np.int64(two[i, j - 1]) if j else here_two
+                up_two = np.int64(two[i - 1, j]) if i else here_two
+
+                # In 1/16. Everything is relative to the mean of two neighbours, so that weights fit any brightness.
+                mean, mean_one = (left + up) << 3, (left_one + up_one) << 3
+                near[0] = (left - up) << 3
+                near[1] = (corner << 4) - mean
+                near[2] = (right << 4) - mean
+                near[3] = ((np.int64(own[i, j - 2]) if j > 1 else left) << 4) - mean
+                near[4] = ((np.int64(own[i - 2, j]) if i > 1 else up) << 4) - mean
+                near[5] = (here << 4) - mean_one
+                near[6] = (left_one - up_one) << 3
+                near[7] = ((np.int64(one[i, j + 1]) if j + 1 < width else here) << 4) - mean_one
+                near[8] = ((np.int64(one[i + 1, j]) if i + 1 < height else here) << 4) - mean_one
+                near[9] = (here_two << 4) - ((left_two + up_two) << 3)
+                near[10] = (here << 4) - mean if alike[0, c] >= 0 else 0
+                total = np.int64(0)
+                for k in range(_TAPS):
+                    total += w[k] * near[k]
+                predicted = _clamp(mean + (total >> 16), 0, top << 4)
+                guess = (predicted + 8) >> 4
+
+                e_one, e_two = np.int64(errors_one[i + 1, j + 1]), np.int64(errors_two[i + 1, j + 1])
+                energy = 2 * (abs(errors_own[i + 1, j]) + abs(errors_own[i, j + 1]))
+                energy += abs(errors_own[i, j]) + abs(errors_own[i, j + 2])
+                others = 2 * (abs(e_one) + abs(e_two)) + abs(errors_one[i + 1, j + 2]) + abs(errors_one[i + 2, j + 1])
+                ours, theirs = LEVELS[min(energy, 1024)], LEVELS[min(others, 1024)]
+                slope = _scaled(left - guess, unit, 2) * 5 + _scaled(up - guess, unit, 2)
+                slope = (slope * 3 + _scaled(corner - guess, unit, 1)) * 3 + _scaled(right - guess, unit, 1)
+                both = _scaled(e_one, unit, 3) * 5 + _scaled(e_two, unit, 2)
+                places[0] = starts[0] + (c * _ENERGIES + ours) * NODES
+                places[1] = starts[1] + ((((predicted & 15) >> 1) * _ENERGIES + ours) * _ENERGIES + theirs) * NODES
+                places[2] = starts[2] + slope * NODES
+                places[3] = starts[3] + (c * 35 + both) * NODES
+                places[4] = starts[4] + (predicted * 255 // (top << 4) * 4 + min(3, theirs)) * NODES
+
+                value = np.int64(own[i, j])
+                value = _code_value(value, guess, top, coder, data, decoding, places, p, n, votes, weights)
+                own[i, j] = value
+                errors_own[i + 1, j + 1] = value - guess
+                error = (value << 4) - predicted
+                for k in range(_TAPS):
+                    w[k] += (error * near[k]) >> rate
+    if not decoding:
+        finish(coder, data)
+    return coder[3]

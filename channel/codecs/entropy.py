@@ -1,0 +1,96 @@
+"""Entropy coding of samples as they are: nothing is lost."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from channel.codecs.base import SampleCodec, Shape
+from channel.codecs.context_mixing import code_samples, model
+from channel.codecs.process import CodecError
+from shared.conditions.registry import register
+from shared.frames.bitstream import Samples, dtype_for
+
+Channels = npt.NDArray[np.int64]
+_ROWS = 40
+"""Rows of a channel that are compared, about."""
+
+
+@register
+class Entropy(SampleCodec):
+    """Lossless: code each level's channels, or R, G and B, at the depth they have, in adaptive contexts."""
+
+    container: ClassVar[str] = "fel"
+
+    type: Literal["entropy"] = "entropy"
+
+    def encode(self, samples: Samples, bits: int) -> bytes:
+        """See the base class. Which channels are alike goes first, then the code."""
+        alike = alike_channels(samples)
+        data = np.empty(samples.size * bits // 4 + 1024, np.uint8)
+        size = _code(_with_zeros(samples), bits, alike, data, decoding=False)
+        if size > data.size:  # noise, or samples made to defeat the contexts
+            data = np.empty(size, np.uint8)
+            _code(_with_zeros(samples), bits, alike, data, decoding=False)
+        return (alike + 1).astype(_index_dtype(len(samples))).tobytes() + data[:size].tobytes()
+
+    def decode(self, bitstream: bytes, shape: Shape, bits: int) -> Samples:
+        """See the base class. Damage behind the head gives other samples."""
+        channels, height, width = shape
+        index = _index_dtype(channels)
+        head = 2 * channels * index.itemsize
+        if len(bitstream) < head:
+            raise CodecError(f"{len(bitstream)} bytes are too few for {channels} channels")
+        alike = np.frombuffer(bitstream, index, 2 * channels).astype(np.int64).reshape(2, channels) - 1
+        if (alike >= np.arange(channels)).any():
+            raise CodecError("a channel refers to one behind it")
+        samples = np.zeros((channels + 1, height, width), np.uint16)
+        # a copy, which can be written to: the kernel has one type of data too
+        _code(samples, bits, alike, np.frombuffer(bitstream, np.uint8, offset=head).copy(), decoding=True)
+        return samples[:-1].astype(dtype_for(bits))
+
+
+def alike_channels(samples: Samples) -> Channels:
+    """For each channel, the two before it whose texture correlates most with its own; -1 where there is none.
+
+    Sums of products of integers are exact in float64, so any order of adding them, and any machine, finds the same.
+
+    Args:
+        samples: (C, H, W).
+
+    Returns:
+        int64 (2, C).
+
+    Example:
+        >>> ramp = np.arange(6, dtype=np.uint8)
+        >>> alike_channels(np.stack([ramp, ramp * ramp % 7, ramp * 2])[:, None]).tolist()
+        [[-1, 0, 0], [-1, -1, 1]]
+    """
+    rows = samples[:, :: max(1, samples.shape[1] // _ROWS)].astype(np.float64)
+    slopes = np.diff(rows, axis=2).reshape(len(samples), -1)
+    products = slopes @ slopes.T
+    energy = np.maximum(np.diag(products), 1)
+    likeness = products * products / energy[:, None] / energy
+    found = np.full((2, len(samples)), -1, np.int64)
+    for c in range(1, len(samples)):
+        best = np.argsort(-likeness[c, :c], kind="stable")[:2]
+        found[: len(best), c] = best
+    return found
+
+
+def _code(x: Samples, bits: int, alike: Channels, data: npt.NDArray[np.uint8], decoding: bool) -> int:
+    channels, height, width = len(x) - 1, x.shape[1], x.shape[2]
+    errors = np.zeros((channels + 1, height + 2, width + 2), np.int32)
+    return int(code_samples(x, bits, alike, errors, *model(channels), data, decoding))
+
+
+def _with_zeros(samples: Samples) -> Samples:
+    """The kernel has one type of samples, so as to be compiled once, and wants a channel of zeros behind all."""
+    return np.concatenate([samples, np.zeros_like(samples[:1])]).astype(np.uint16)
+
+
+def _index_dtype(channels: int) -> np.dtype[np.generic]:
+    """Of a channel's number plus 1."""
+    return np.dtype("<u1" if channels <= 256 else "<u2")

@@ -1,0 +1,187 @@
+"""Entropy coding: exact at every depth, the same bytes everywhere, harmless when damaged, and shorter."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from sent_by_hand import feature_frame, image_frame, pixels, send, uniform
+
+from channel.codecs import context_mixing
+from channel.codecs.base import Tools
+from channel.codecs.coding import code_samples
+from channel.codecs.context_mixing import LEVELS, RATES, SQUASH, STRETCH
+from channel.codecs.entropy import Entropy, alike_channels
+from channel.codecs.process import CodecError
+from channel.distortions.base import Planes
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
+from shared.errors import ConditionError
+from shared.frames import bitstream, wire
+from shared.frames.bitstream import Samples, dtype_for, nbytes
+
+CODEC = Entropy()
+RANGES = np.array([[0, 1]], np.float32)
+DIGESTS = ["3cde83e6c336252a", "6d139c7faf3dc252", "757087fda02c6851", "29ca0e40e244420b"]
+CODED = "49ea94298f1440ce"
+
+
+def waves(channels: int, height: int, width: int, bits: int, seed: int = 0) -> Samples:
+    """Smooth channels, each a mixture of three, as features are."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    parts = np.stack([np.sin(x / 3) + np.cos(y / 5), np.sin((x + y) / 4), np.cos((x - 2 * y) / 7)])
+    mixed = np.tensordot(rng.standard_normal((channels, 3)), parts, 1) + 0.02 * rng.standard_normal((channels, 1, 1))
+    unit = (mixed - mixed.min()) / (mixed.max() - mixed.min())
+    return np.rint(unit * ((1 << bits) - 1)).astype(dtype_for(bits))
+
+
+def noise(channels: int, height: int, width: int, bits: int) -> Samples:
+    return np.random.default_rng(1).integers(0, 1 << bits, (channels, height, width)).astype(dtype_for(bits))
+
+
+def extremes(channels: int, height: int, width: int, bits: int) -> Samples:
+    """As far from any prediction as can be."""
+    return noise(channels, height, width, 1).astype(dtype_for(bits)) * dtype_for(bits).type((1 << bits) - 1)
+
+
+def ends(channels: int, height: int, width: int, bits: int) -> Samples:
+    return np.full((channels, height, width), (1 << bits) - 1, dtype_for(bits))
+
+
+def zeros(channels: int, height: int, width: int, bits: int) -> Samples:
+    return np.zeros((channels, height, width), dtype_for(bits))
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 1), (2, 1, 7), (2, 7, 1), (3, 9, 11), (256, 2, 3)])
+@pytest.mark.parametrize("content", [waves, noise, extremes, ends, zeros])
+def test_decoding_gives_what_was_encoded(
+    content: Callable[[int, int, int, int], Samples], shape: tuple[int, int, int], bits: int
+) -> None:
+    samples = content(*shape, bits) if shape != (1, 1, 1) or content is not waves else ends(*shape, bits)
+    samples.flags.writeable = False
+    decoded = CODEC.decode(CODEC.encode(samples, bits), shape, bits)
+    np.testing.assert_array_equal(decoded, samples)
+    assert decoded.dtype == samples.dtype
+
+
+def test_more_channels_than_a_byte_counts() -> None:
+    samples = waves(300, 4, 5, 6)
+    np.testing.assert_array_equal(CODEC.decode(CODEC.encode(samples, 6), samples.shape, 6), samples)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+def test_noise_takes_little_more_than_its_bits(bits: int) -> None:
+    samples = noise(8, 64, 64, bits)
+    assert len(CODEC.encode(samples, bits)) < 1.12 * nbytes(samples.size, bits)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 10])
+def test_channels_that_are_alike_take_few_bits(bits: int) -> None:
+    samples = waves(64, 24, 32, bits)
+    coded = 8 * len(CODEC.encode(samples, bits))
+    counts = [np.bincount(channel.ravel()) for channel in samples]
+    entropy = -sum(float((n[n > 0] * np.log2(n[n > 0] / n.sum())).sum()) for n in counts)
+    assert coded < 0.6 * entropy
+
+
+def test_a_constant_takes_next_to_nothing() -> None:
+    assert len(CODEC.encode(zeros(4, 64, 64, 8), 8)) < 8 + 40
+
+
+def test_samples_that_are_longer_than_the_first_buffer() -> None:
+    """The kernel must not write behind it; one that is too small is met by coding again."""
+    rng = np.random.default_rng(0)
+    samples = np.repeat(rng.integers(0, 2, (40, 1, 1)), 900, axis=2).astype(np.uint8)
+    alike = alike_channels(samples)
+    x = np.concatenate([samples, np.zeros_like(samples[:1])]).astype(np.uint16)
+    guarded = np.full(64, 7, np.uint8)
+    errors = np.zeros((41, 3, 902), np.int32)
+    size = context_mixing.code_samples(x, 1, alike, errors, *context_mixing.model(40), guarded[:8], False)
+    assert size > 8
+    assert (guarded[8:] == 7).all()
+
+
+def test_the_tables_are_these() -> None:
+    """Another table reads other samples from the same bytes."""
+    digests = [
+        hashlib.sha256(table.astype("<i4").tobytes()).hexdigest()[:16] for table in (STRETCH, SQUASH, RATES, LEVELS)
+    ]
+    assert digests == DIGESTS
+
+
+def test_the_bytes_are_these() -> None:
+    """What was kept stays readable: a change of the model is a change of the format."""
+    coded = CODEC.encode(np.arange(3 * 8 * 8, dtype=np.uint8).reshape(3, 8, 8) ** 2 % 16, 4)
+    assert hashlib.sha256(coded).hexdigest()[:16] == CODED
+
+
+def test_the_same_bytes_on_any_number_of_threads_and_in_another_process() -> None:
+    levels = [Planes(waves(64, 24 >> k, 32 >> k, 4, k), 4, RANGES, f"p{k}") for k in range(3)]
+    one, two = ([c.bitstream for c in code_samples(levels, CODEC, Tools(threads=n))] for n in (1, 2))
+    assert one == two
+    program = (
+        "import sys, numpy as np\n"
+        "from channel.codecs.entropy import Entropy\n"
+        "data = sys.stdin.buffer.read()\n"
+        "sys.stdout.buffer.write(Entropy().decode(data, (64, 24, 32), 4).tobytes())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=one[0], capture_output=True, check=True)
+    assert done.stdout == levels[0].samples.tobytes()
+
+
+def test_what_is_damaged_ends_and_stays_in_bounds() -> None:
+    shape, bits = (8, 9, 11), 5
+    coded = CODEC.encode(waves(*shape, bits), bits)
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        damaged = bytearray(coded)
+        for at in rng.integers(0, len(coded), 3):
+            damaged[at] = rng.integers(256)
+        try:
+            decoded = CODEC.decode(bytes(damaged[: rng.integers(len(coded) + 1)]), shape, bits)
+        except CodecError:
+            continue
+        assert decoded.shape == shape
+        assert decoded.max() < 1 << bits
+
+
+def test_what_cannot_be_a_bitstream_is_refused() -> None:
+    with pytest.raises(CodecError, match="5 bytes are too few for 8 channels"):
+        CODEC.decode(b"12345", (8, 9, 11), 5)
+    with pytest.raises(CodecError, match="a channel refers to one behind it"):
+        CODEC.decode(bytes([2, *[0] * 40]), (8, 9, 11), 5)
+
+
+@pytest.mark.parametrize(
+    "steps", ["quantize(bits=4)", "clip(sigmas=2) | quantize(bits=2)", "identity", "monotone(gamma=2)"]
+)
+@pytest.mark.parametrize("domain", ["feature", "image"])
+def test_the_samples_are_those_without_it_and_the_bits_those_of_the_bitstreams(steps: str, domain: str) -> None:
+    frame = feature_frame(uniform()) if domain == "feature" else image_frame(pixels(30, 40), (60, 80))
+    before = "bit_error(ber=0)" if steps == "identity" else steps  # samples of the condition's depth
+    plain, coded = (send(frame, text) for text in (before, f"{steps} | entropy"))
+    dense = 0
+    for expected, tensor in zip(plain.frame.tensors, coded.frame.tensors, strict=True):
+        shape, bits = tensor.data.shape, tensor.bits or 0
+        np.testing.assert_array_equal(tensor.data, expected.data)
+        np.testing.assert_array_equal(tensor.ranges, expected.ranges)
+        assert bits == expected.bits
+        decoded = CODEC.decode(coded.bitstreams[tensor.name], (shape[0], shape[1], shape[2]), bits)
+        np.testing.assert_array_equal(decoded, expected.data)
+        dense += bitstream.nbytes(tensor.data.size, bits)
+    assert len(coded.bitstreams) == len(coded.frame.tensors)
+    frame_bytes = wire.nbytes(coded.parts) - dense
+    assert coded.report.bits == 8 * (frame_bytes + sum(map(len, coded.bitstreams.values())))
+    assert coded.report.fidelity == plain.report.fidelity
+
+
+def test_nothing_is_lost_or_coded_behind_it() -> None:
+    for text in ("entropy | packet_loss(rate=0.1)", "entropy | vvenc", "jpeg | entropy"):
+        with pytest.raises(ConditionError):
+            chain(parse(text))
