@@ -18,6 +18,7 @@ class Family:
         domain: ``feature`` or ``image``.
         type: the distortion.
         fixed: its other parameters, defaults included.
+        company: the chain's other steps, which have no strength, as text: ``entropy``.
         options: the condition's options other than the seed, as text.
         rows: by rising strength parameter.
     """
@@ -25,6 +26,7 @@ class Family:
     domain: str
     type: str
     fixed: tuple[tuple[str, object], ...]
+    company: str
     options: str
     rows: tuple[Row, ...]
 
@@ -35,10 +37,10 @@ class Family:
 
     @property
     def name(self) -> str:
-        """Short text: the step, parameters other than the default, and options."""
+        """Short text: the step, parameters other than the default, other steps, and options."""
         fields = registry.steps()[self.type].model_fields
         unusual = [f"{name} {value}" for name, value in self.fixed if value != fields[name].default]
-        return ", ".join([self.type, *unusual, *([self.options] if self.options else [])])
+        return ", ".join([self.type, *unusual, *filter(None, [self.company, self.options])])
 
 
 def pair_name(feature: Family, image: Family) -> str:
@@ -49,7 +51,9 @@ def pair_name(feature: Family, image: Family) -> str:
 
 
 def families(rows: Iterable[Row]) -> list[Family]:
-    """Sort rows into families; rows of no or several distortions belong to none.
+    """Sort rows into families.
+
+    A chain belongs to one if exactly one of its steps has a strength, as ``quantize(bits=4) | entropy`` does.
 
     Args:
         rows: of a sweep.
@@ -57,21 +61,21 @@ def families(rows: Iterable[Row]) -> list[Family]:
     Raises:
         ConditionError: a condition that this version cannot read.
     """
-    grouped: dict[tuple[str, str, tuple[tuple[str, object], ...], str], list[tuple[float, Row]]] = {}
+    grouped: dict[tuple[str, str, tuple[tuple[str, object], ...], str, str], list[tuple[float, Row]]] = {}
     for row in rows:
         condition = condition_of(row)
-        if len(condition.steps) != 1:
+        varied = [(place, step) for place, step in enumerate(registry.chain(condition)) if step.strength is not None]
+        if len(varied) != 1:
             continue
-        step = registry.chain(condition)[0]
-        if step.strength is None:
-            continue
+        [(place, step)] = varied
         parameters = step.model_dump()
         kind = parameters.pop("type")
         strength = parameters.pop(step.strength)
+        company = " | ".join(str(spec) for other, spec in enumerate(condition.steps) if other != place)
         alike = condition.model_copy(update={"seed": 0, "steps": ()})
         options = str(alike).partition("@")[2].strip()
         fixed = tuple(sorted((name, value) for name, value in parameters.items() if name != "seed"))
-        grouped.setdefault((row.domain, kind, fixed, options), []).append((strength, row))
+        grouped.setdefault((row.domain, kind, fixed, company, options), []).append((strength, row))
     return [
         Family(*key, rows=tuple(row for _, row in sorted(members, key=lambda member: member[0])))
         for key, members in grouped.items()
@@ -79,12 +83,13 @@ def families(rows: Iterable[Row]) -> list[Family]:
 
 
 def pairs(found: Iterable[Family]) -> list[tuple[Family, Family]]:
-    """Feature families with the image families of the same distortion and parameters; options may differ."""
+    """Feature families with the image families of the same steps and parameters; options may differ."""
     found = list(found)
     return [
         (feature, image)
         for feature in found
         if feature.domain == "feature"
         for image in found
-        if image.domain == "image" and (image.type, image.fixed) == (feature.type, feature.fixed)
+        if image.domain == "image"
+        and (image.type, image.fixed, image.company) == (feature.type, feature.fixed, feature.company)
     ]

@@ -48,3 +48,16 @@ def test_pairs_share_parameters_but_not_options() -> None:
 def test_pairs_of_one_feature_family_are_told_apart_by_the_images_options() -> None:
     texts = ["feature: vvenc(qp=40)", "image: vvenc(qp=40)", "image: vvenc(qp=40) @ at=original"]
     assert [pair_name(*pair) for pair in pairs(families(map(row, texts)))] == ["vvenc", "vvenc; image: at=original"]
+
+
+def test_a_step_without_strength_keeps_the_family_of_the_other() -> None:
+    texts = ["quantize(bits=4) | entropy", "quantize(bits=2) | entropy", "quantize(bits=4)", "image: quantize(bits=4)"]
+    texts.append("image: quantize(bits=2) | entropy")
+    found = families(map(row, texts))
+    assert [(family.name, len(family.rows)) for family in found] == [
+        ("quantize, entropy", 2),
+        ("quantize", 1),
+        ("quantize", 1),
+        ("quantize, entropy", 1),
+    ]
+    assert [(f.company, i.company) for f, i in pairs(found)] == [("entropy", "entropy"), ("", "")]
