@@ -1,0 +1,1 @@
+"""Reductions, a file each: fewer planes cross the link than the pyramid has. :mod:`channel.reduction.base` says what one is."""
