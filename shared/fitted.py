@@ -37,5 +37,7 @@ def find(kind: str, weights: str) -> Path:
     bundled = DATA / f"{kind}.safetensors"
     path = bundled if fitted_to() == weights and bundled.is_file() else own
     if not path.is_file():
-        raise ConditionError(f"{kind} is not fitted to weights {weights}: run `featlink fit {kind}`, which writes {own}")
+        raise ConditionError(
+            f"{kind} is not fitted to weights {weights}: run `featlink fit {kind}`, which writes {own}"
+        )
     return path

@@ -1,1 +1,1 @@
-"""Reductions, a file each: fewer planes cross the link than the pyramid has. :mod:`channel.reduction.base` says what one is."""
+"""Reductions, a file each: fewer planes than a pyramid cross the link. :mod:`channel.reduction.base` says what one is."""

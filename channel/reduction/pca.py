@@ -29,9 +29,9 @@ class Pca(Reduction):
 
     The basis is made by ``featlink fit pca``; that of the bundled detector is bundled. p6 is not sent.
 
-    Without ``step``, components are mapped to samples as levels are, and are coded as such. With it, they are rounded to
-    multiples of it and clipped at what the samples' bits hold, for an entropy coder behind it: errors of all
-    components weigh the same, so one step for all is reverse water-filling.
+    Without ``step``, components are mapped to samples as levels are. With it, they are rounded to multiples of it and
+    clipped at what the samples' bits hold, for an entropy coder behind it: errors of all components weigh the same, so
+    one step for all is reverse water-filling.
     """
 
     strength: ClassVar[str | None] = "components"

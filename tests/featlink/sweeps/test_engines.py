@@ -42,7 +42,12 @@ CHAINS = (
     "clip(sigmas=3) | quantize(bits=4) | entropy",
 )
 DOMAINS: tuple[Domain, ...] = ("feature", "image")
-CONDITIONS = [parse(chain, domain) for chain in CHAINS for domain in DOMAINS]
+REDUCED = ("pca(components=8)", "pca(components=8, step=0.5)", "pca(components=8) | vvenc(qp=30, bit_depth=10)")
+CONDITIONS = [
+    *(parse(chain, domain) for chain in CHAINS for domain in DOMAINS),
+    *(parse(chain, "feature") for chain in REDUCED),
+]
+pytestmark = pytest.mark.usefixtures("fitted")
 
 Numbers = dict[tuple[int, int], tuple[Any, int, Any]]
 """By image and condition: detections, bits and fidelity."""
