@@ -28,7 +28,8 @@ class Delivery:
         bits: that crossed the link: bitstreams or samples, with packet headers, side information and frame header.
         timings: milliseconds: ``distort``, ``serialize``, ``fidelity``; where there is such a step ``reduce``,
             ``compress``, ``decompress`` and ``restore``.
-        bitstreams: what a codec made, by plane: ``p2``..``p6``, ``pyramid`` if stacked, ``latent`` if reduced, or ``image``.
+        bitstreams: what a codec made, by plane: ``p2``..``p6``, ``pyramid`` if stacked, ``latent`` if
+            reduced, or ``image``.
         extension: of a file with such a bitstream.
         frame: as it left the channel.
         measured: the fidelity, or None where it was not asked for.
