@@ -21,10 +21,11 @@ from shared.frames.pyramid import Array
 CELL, GROUP = 448, 1024
 """Components of a cell of 16×16 pixels, and of 2×2 such cells, that a basis keeps at most."""
 
+CHANNELS = 96
+"""That a level keeps at most."""
+
 _WORTH = {"p2": 2.2, "p3": 1.4, "p4": 1.6, "p5": 2.0}
 """A coarse level has fewer samples, and each decides on more of the picture; small objects are on p2 alone."""
-_CHANNELS = 96
-"""That a level keeps at most."""
 _KEPT = 0.99999
 """Share of a level's variance that its kept channels have."""
 _READ = 1e-7
@@ -33,13 +34,14 @@ _FOR_CHANNELS = 40
 """Pictures for the covariance of channels: far fewer numbers than that of cells."""
 
 
-def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None]) -> Basis:
+def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None], channels: int = CHANNELS) -> Basis:
     """Fit the basis to a network.
 
     Args:
         config: the network.
         pictures: files; the more, the better. Nothing of them is kept but covariances.
         done: called after each of the :func:`rounds` pictures.
+        channels: that a level keeps at most; time and memory grow with its square.
 
     Raises:
         ModelError: the weights cannot be had, or the pictures say nothing of them.
@@ -53,8 +55,8 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None])
             yield dict(model.pyramid(decode(path.read_bytes(), MAX_PIXELS)).levels)
             done()
 
-    channels = _channels(pyramids(_for_channels(pictures)), metric, model)
-    return _components(pyramids(pictures), channels)
+    mapped = _channels(pyramids(_for_channels(pictures)), metric, model, channels)
+    return _components(pyramids(pictures), mapped)
 
 
 def rounds(pictures: Sequence[Path]) -> int:
@@ -66,7 +68,7 @@ def _for_channels(pictures: Sequence[Path]) -> Sequence[Path]:
     return pictures[:: max(1, len(pictures) // _FOR_CHANNELS)]
 
 
-def _channels(pyramids: Iterable[dict[str, Array]], metric: Matrix, model: SplitModel) -> Basis:
+def _channels(pyramids: Iterable[dict[str, Array]], metric: Matrix, model: SplitModel, most: int) -> Basis:
     """Each level's KLT in the metric; no components yet."""
     values, vectors = np.linalg.eigh(metric)
     read = values > _READ * values.max()
@@ -87,7 +89,7 @@ def _channels(pyramids: Iterable[dict[str, Array]], metric: Matrix, model: Split
         spectrum, basis = _descending(squares[name] / counts[name] - np.outer(mean, mean))
         if not spectrum[0] > 0:
             raise ModelError(f"{name} is the same everywhere in these pictures: nothing to fit")
-        kept = min(_CHANNELS, int(np.searchsorted(np.cumsum(spectrum) / spectrum.sum(), _KEPT)) + 1)
+        kept = min(most, int(np.searchsorted(np.cumsum(spectrum) / spectrum.sum(), _KEPT)) + 1)
         forward[name] = (basis[:, :kept].T @ root).astype(np.float32)
         inverse[name] = (back @ basis[:, :kept]).astype(np.float32)
         means[name] = (basis[:, :kept].T @ mean).astype(np.float32)
@@ -107,7 +109,8 @@ def _components(pyramids: Iterable[dict[str, Array]], channels: Basis) -> Basis:
     square /= count
     size = len(square) // 4
     blocks = square.reshape(size, 4, size, 4)
-    cell = _descending(np.mean([blocks[:, i, :, i] for i in range(4)], axis=0))[1][:, :CELL].astype(np.float32)
+    alone = _descending(np.mean([blocks[:, i, :, i] for i in range(4)], axis=0))[1]
+    cell = alone[:, : min(CELL, 4 * count)].astype(np.float32)
     half = (cell.T @ square.reshape(size, -1)).reshape(-1, size, 4)  # (K1·4, D, 4): the first of two cells mapped
     kept = cell.shape[1]
     both = np.einsum("adq,dk->akq", half, cell, optimize=True).reshape(4 * kept, 4 * kept)

@@ -61,7 +61,7 @@ def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFac
     from featlink.fitting.pca import fit
 
     folder = tmp_path_factory.mktemp("fitted")
-    basis = fit(config, list(open_dataset(tiny).images.values()), lambda: None)
+    basis = fit(config, list(open_dataset(tiny).images.values()), lambda: None, channels=12)
     (folder / f"pca-{basis.weights}.safetensors").write_bytes(encode(basis))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEATLINK_FITTED", str(folder))

@@ -68,6 +68,7 @@ def test_components_of_the_fitted_pictures_give_them_back(basis: Basis, network:
         assert lost < 0.1 * whole
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_step_reads(
     config: ModelConfig, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +87,7 @@ def test_the_command_writes_what_the_step_reads(
 def test_every_picture_is_counted(config: ModelConfig, tiny: Path) -> None:
     pictures = list(open_dataset(tiny).images.values())[:2]
     done: list[None] = []
-    fit(config, pictures, lambda: done.append(None))
+    fit(config, pictures, lambda: done.append(None), channels=2)
     assert len(done) == rounds(pictures) == 4
 
 
