@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 Matrix = npt.NDArray[np.float64]
@@ -23,23 +23,21 @@ def gram(network: GeneralizedRCNN) -> Matrix:
     Args:
         network: with heads, as torchvision builds it.
     """
-    total: Matrix = np.zeros((0, 0))
-    for weight in _first_layers(network):
-        taps = weight.detach().double().numpy()
+    total: Matrix = np.zeros(())
+    for taps in _first_layers(network):
         one = np.einsum("oihw,ojhw->ij", taps, taps)
-        total = one / np.trace(one) + (total if total.size else 0)
+        total = total + one / np.trace(one)
     return total
 
 
-def _first_layers(network: GeneralizedRCNN) -> list[Tensor]:
+def _first_layers(network: GeneralizedRCNN) -> Iterator[Matrix]:
     """Weights (O, 256, h, w) that read the pyramid."""
     from torch import nn
 
     heads = network.roi_heads
-    first = [network.rpn.head, heads.box_head, *([] if heads.mask_head is None else [heads.mask_head])]
-    found = []
-    for head in first:
-        layer = next(module for module in head.modules() if isinstance(module, nn.Conv2d | nn.Linear))
-        weight = layer.weight
-        found.append(weight if weight.ndim == 4 else weight.unflatten(1, (-1, *heads.box_roi_pool.output_size)))
-    return found
+    height, width = heads.box_roi_pool.output_size
+    for head in (network.rpn.head, heads.box_head, heads.mask_head):
+        if head is not None:  # Faster R-CNN has no masks
+            layer = next(module for module in head.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+            weight: Matrix = layer.weight.detach().double().numpy()
+            yield weight if weight.ndim == 4 else weight.reshape(len(weight), -1, height, width)
