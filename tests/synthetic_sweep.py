@@ -19,7 +19,7 @@ from cloud.store import Result, Store
 from featlink.paper import paper_rows
 from featlink.results import Row, Scores, SeedResult, save
 from shared.conditions.language import parse
-from shared.conditions.names import NAMED
+from shared.conditions.names import select
 
 SIZE = (96, 128)
 CLEAN = {"clean.feature": "feature: identity", "clean.image": "image: identity"}
