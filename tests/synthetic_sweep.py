@@ -29,7 +29,7 @@ EXTRA = [
     "feature: rank_shuffle(span=64)",
     "image: packet_loss(rate=0.05)",
 ]
-EVERYTHING = {**CLEAN, **NAMED, **{text: text for text in EXTRA}}
+EVERYTHING = {**CLEAN, **select("paper+equal"), **{text: text for text in EXTRA}}
 
 
 def make_dataset(folder: Path) -> Path:

@@ -53,16 +53,18 @@ class Reduction(Step, ABC):
             p2..p5, float32 (256, H, W) each; p6 follows from p5.
         """
 
-    def samples(self, planes: Array, bits: int) -> tuple[Array, npt.NDArray[np.float32]] | None:
-        """Planes and the range they are mapped to samples from, where the reduction chooses its own quantiser.
+    def chosen(
+        self, planes: Mapping[str, Array], bits: int
+    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:
+        """Planes and the ranges they are mapped to samples from, where the reduction has a quantiser of its own.
 
         Args:
             planes: of :meth:`reduce`.
             bits: of a sample.
 
         Returns:
-            Values within the range that lie on its ``2**bits`` levels, and the range, (1, 2) of (m, M); None to take
-            the range from the values, as for levels.
+            Values that lie on the ``2**bits`` levels of a range, and the ranges, (1, 2) of (m, M); None to take the
+            ranges from the values, as for levels.
         """
         del planes, bits
         return None

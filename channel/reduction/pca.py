@@ -53,15 +53,18 @@ class Pca(Reduction):
         """See the base class."""
         return _basis(weights).synthesise(planes[LATENT])
 
-    def samples(self, planes: Array, bits: int) -> tuple[Array, npt.NDArray[np.float32]] | None:
+    def chosen(
+        self, planes: Mapping[str, Array], bits: int
+    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:
         """Multiples of the step; sample ``2**(bits - 1)`` stands for 0."""
         if self.step is None:
             return None
         zero = 1 << (bits - 1)
         last = (1 << bits) - 1 - zero
-        whole = np.sign(planes) * np.floor(np.abs(planes) / self.step + _ROUND)
+        values = planes[LATENT]
+        whole = np.sign(values) * np.floor(np.abs(values) / self.step + _ROUND)
         rounded = whole.clip(-zero, last) * np.float32(self.step)
-        return rounded, np.array([[-zero * self.step, last * self.step]], np.float32)
+        return {LATENT: rounded}, {LATENT: np.array([[-zero * self.step, last * self.step]], np.float32)}
 
 
 def _basis(weights: str) -> Basis:

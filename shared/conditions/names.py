@@ -65,8 +65,7 @@ def _fcm() -> Iterator[tuple[str, str]]:
 NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm()])
 """Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…``, Table 4 entropy-coded,
 ``entropy.table4.…``, and what features cost with and without reduction against pixels, all coded by VVC:
-``fcm.pixels``, ``fcm.tiled`` (MPEG's feature anchor) and
-``fcm.pca``."""
+``fcm.pixels``, ``fcm.tiled`` (MPEG's feature anchor) and ``fcm.pca``."""
 
 
 def select(names: str) -> dict[str, str]:
