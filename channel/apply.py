@@ -1,4 +1,4 @@
-"""Frame → frame: map floats to samples, run the chain, count bits, measure fidelity."""
+"""Frame → frame: reduce, map floats to samples, run the chain, restore; count bits, measure fidelity."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from channel.chain import ChainResult
 from channel.codecs.base import Tools
 from channel.distortions.base import Distortion, Planes
 from channel.distortions.packet_loss import PacketLoss
+from channel.reduction.base import Reduction
 from shared.conditions import registry
 from shared.conditions.language import Condition
 from shared.conditions.step import Step
 from shared.errors import ConditionError, FrameError
 from shared.frames import bitstream, wire
 from shared.frames.packing import TILES, dequantize, level_range, quantize
-from shared.frames.pyramid import Array
+from shared.frames.pyramid import Array, p6_from_p5
 from shared.frames.report import Report
-from shared.frames.wire import Frame, Tensor
+from shared.frames.wire import Frame, Meta, Tensor
 from shared.metrics.fidelity import Fidelity, compare_images, compare_pyramids
 from shared.timing import timed
 
@@ -38,8 +39,10 @@ class Transmission:
     """What left the channel.
 
     Attributes:
-        frame: to the cloud.
-        parts: the frame's bytes; unless a codec's bitstreams take the samples' place, they are what crosses the link.
+        frame: to the cloud. Of a reduction, the restored levels as floats.
+        parts: the frame's bytes.
+        crossing: what the link carries, unless a codec's bitstreams take its samples' place: the same frame, or of a
+            reduction the one with the reduced planes.
         report: the sender's, with the channel's timings, bits and fidelity.
         fidelity: how near the received levels or pixels are to the clean ones; None where it was not measured.
         bitstreams: what a codec made of each plane.
@@ -48,6 +51,7 @@ class Transmission:
 
     frame: Frame
     parts: list[wire.Buffer]
+    crossing: Frame
     report: Report
     fidelity: Fidelity | None
     bitstreams: Mapping[str, bytes]
@@ -90,21 +94,18 @@ def apply(
     if erasure is not None:
         steps, seeds = registry.checked((*steps, erasure)), [*seeds, erasure_seed]
     meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
+    timings = {"distort": 0.0}
     if not steps:
-        out, distort_ms = Frame(meta, frame.tensors), 0.0
+        out = crossing = Frame(meta, frame.tensors)
         levels = {tensor.name: _UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
         measured: Fidelity | None = replace(_UNCHANGED, levels=levels)
         result = ChainResult({})
     else:
         references = _references(frame, condition)
-        ranges = {name: _range(name, values, condition) for name, values in references.items()}
-        ranges, narrowing = _narrowed(references, ranges, steps)
-        steps, seeds, clipped = steps[narrowing:], seeds[narrowing:], narrowing > 0 or condition.range == "fixed"
-        result, distort_ms = timed(
-            lambda: _send(frame, references, ranges, condition, steps, seeds, tools or Tools(), clipped)
-        )
-        tensors = tuple(Tensor(name, p.samples, p.bits, ranges[name]) for name, p in result.planes.items())
-        out, measured = Frame(meta, tensors), None
+        sent, whole_ms = timed(lambda: _send(meta, references, condition, steps, seeds, tools or Tools()))
+        crossing, out, result = sent.crossing, sent.out, sent.result
+        timings = {**sent.timings, "distort": whole_ms - sum(sent.timings.values())}
+        measured = None
         if fidelity:
             try:
                 measured, fidelity_ms = timed(lambda: _fidelity(references, out))
@@ -112,10 +113,11 @@ def apply(
                 raise FrameError(str(error)) from None
             report = report.with_timings(fidelity=fidelity_ms)
     parts, write_ms = timed(lambda: wire.write(out))
-    report = report.with_timings(distort=distort_ms, serialize=write_ms + report.timings.get("serialize", 0))
+    report = report.with_timings(**timings, serialize=write_ms + report.timings.get("serialize", 0))
     figures = {} if measured is None else _named(frame.meta.domain, measured)
-    report = Report(report.timings, _bits(out, parts, result), figures)
-    return Transmission(out, parts, report, measured, result.bitstreams, result.extension)
+    crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
+    report = Report(report.timings, _bits(crossing, crossing_bytes, result), figures)
+    return Transmission(out, parts, crossing, report, measured, result.bitstreams, result.extension)
 
 
 def with_reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:
@@ -136,27 +138,68 @@ def with_reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:
     return wire.write(Frame(sent.frame.meta, (*sent.frame.tensors, reference)))
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """Both ends of the link, what the chain made, and the stages that are told apart, in ms."""
+
+    crossing: Frame
+    out: Frame
+    result: ChainResult
+    timings: dict[str, float]
+
+
 def _send(
-    frame: Frame,
+    meta: Meta,
     references: Mapping[str, Array],
-    ranges: Mapping[str, npt.NDArray[np.float32]],
     condition: Condition,
     steps: tuple[Step, ...],
     seeds: Sequence[int],
     tools: Tools,
-    clipped: bool,
-) -> ChainResult:
+) -> _Sent:
+    reduction = steps[0] if isinstance(steps[0], Reduction) else None
+    if reduction is None:
+        crossing, result = _through(meta, references, condition, None, steps, seeds, tools)
+        return _Sent(crossing, crossing, result, result.timings)
+    reduced, reduce_ms = timed(lambda: reduction.reduce(references, meta.weights))
+    crossing, result = _through(meta, reduced, condition, reduction, steps[1:], seeds[1:], tools)
+
+    def restore() -> Frame:
+        levels = reduction.restore({tensor.name: _floats(tensor) for tensor in crossing.tensors}, meta.weights)
+        return Frame(meta, tuple(Tensor(name, level) for name, level in levels.items()))
+
+    out, restore_ms = timed(restore)
+    return _Sent(crossing, out, result, {"reduce": reduce_ms, **result.timings, "restore": restore_ms})
+
+
+def _through(
+    meta: Meta,
+    values: Mapping[str, Array],
+    condition: Condition,
+    reduction: Reduction | None,
+    steps: tuple[Step, ...],
+    seeds: Sequence[int],
+    tools: Tools,
+) -> tuple[Frame, ChainResult]:
+    """Map floats to samples and run the chain on them: the frame as it arrives."""
+    chosen = None if reduction is None else reduction.chosen(values, chain.first_depth(condition, steps))
+    if chosen is not None:
+        values, ranges = chosen
+    else:
+        ranges = {name: _range(name, plane, condition) for name, plane in values.items()}
+        ranges, narrowing = _narrowed(values, ranges, steps)
+        steps, seeds = steps[narrowing:], seeds[narrowing:]
+        if narrowing or condition.range == "fixed":
+            values = {name: _clipped(plane, ranges[name]) for name, plane in values.items()}
     bits = chain.first_depth(condition, steps)
-    if clipped:
-        references = {name: _clipped(values, ranges[name]) for name, values in references.items()}
-    planes = {n: Planes(quantize(values, ranges[n], bits), bits, ranges[n]) for n, values in references.items()}
-    image = frame.meta.key if frame.meta.image_id is None else frame.meta.image_id
-    return chain.run(planes, steps, condition, seeds, image, tools)
+    planes = {n: Planes(quantize(plane, ranges[n], bits), bits, ranges[n]) for n, plane in values.items()}
+    image = meta.key if meta.image_id is None else meta.image_id
+    result = chain.run(planes, steps, condition, seeds, image, tools)
+    tensors = tuple(Tensor(name, p.samples, p.bits, planes[name].ranges) for name, p in result.planes.items())
+    return Frame(meta, tensors), result
 
 
-def _bits(frame: Frame, parts: list[wire.Buffer], result: ChainResult) -> int:
+def _bits(frame: Frame, frame_bytes: int, result: ChainResult) -> int:
     """What crosses the link: the frame, a codec's bitstreams in the place of its samples, and packet headers."""
-    frame_bytes = wire.nbytes(parts)
     if result.bitstreams:
         frame_bytes -= sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
         frame_bytes += sum(map(len, result.bitstreams.values()))
@@ -213,14 +256,18 @@ def _clipped(values: Array, ranges: npt.NDArray[np.float32]) -> Array:
 
 
 def _fidelity(references: Mapping[str, Array], out: Frame) -> Fidelity:
-    received: dict[str, Array] = {}
-    for tensor in out.tensors:
-        if tensor.bits is None or tensor.ranges is None:
-            raise FrameError(f"{tensor.name} left the chain unquantised")
-        received[tensor.name] = dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
+    received = {tensor.name: _floats(tensor) for tensor in out.tensors}
     if "image" in references:
         return compare_images(references["image"], received["image"])
+    if "p6" in references and "p6" not in received:  # as the cloud rebuilds it
+        received["p6"] = p6_from_p5(received["p5"])
     return compare_pyramids(references, received)
+
+
+def _floats(tensor: Tensor) -> Array:
+    if tensor.bits is None or tensor.ranges is None:
+        return tensor.data  # type: ignore[return-value]  # a reduction's restored levels
+    return dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
 
 
 def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:

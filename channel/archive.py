@@ -43,7 +43,7 @@ def keep(sent: Transmission, folder: Path) -> Path | None:
                 "bits": tensor.bits,
                 "range": None if tensor.ranges is None else tensor.ranges.tolist(),
             }
-            for tensor in sent.frame.tensors
+            for tensor in sent.crossing.tensors
         ],
     }
     try:

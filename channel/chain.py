@@ -17,6 +17,8 @@ from shared.conditions.step import Step
 from shared.errors import StepError
 from shared.frames import bitstream
 from shared.frames.packing import stack, tile, unstack, untile
+from shared.frames.wire import REDUCED
+from shared.timing import timed
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class ChainResult:
         bitstreams: what a codec made of them, by plane name; they cross the link in the samples' place.
         extension: of a file with such a bitstream.
         overhead_bits: what crosses besides, e.g. packet headers.
+        timings: ``compress`` and ``decompress``, ms, where there was a codec.
     """
 
     planes: dict[str, Planes]
     bitstreams: dict[str, bytes] = field(default_factory=dict)
     extension: str = ""
     overhead_bits: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 _PIXEL_DEPTH = 8
@@ -45,6 +49,10 @@ def first_depth(condition: Condition, steps: tuple[Step, ...]) -> int:
 
     A chain that begins with quantisation or a codec begins at its depth: mapping to 8 bits before would round twice.
     Steps that have narrowed the floats' ranges are none of ``steps``, of which there may be no others.
+
+    Args:
+        condition: its depth is for chains that begin otherwise.
+        steps: behind a reduction.
     """
     if not steps:
         return condition.bit_depth
@@ -105,7 +113,7 @@ def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, 
         return _checked(step, planes, step.apply(planes, rng))
     tiles = replace(planes, samples=tile(planes.samples)[None])
     tiled = _checked(step, tiles, step.apply(tiles, rng))
-    return replace(tiled, samples=untile(tiled.samples[0]))
+    return replace(tiled, samples=untile(tiled.samples[0], channels=len(planes.samples)))
 
 
 def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:
@@ -122,31 +130,40 @@ def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:
 def _code(sent: ChainResult, codec: Codec, condition: Condition, tools: Tools) -> ChainResult:
     planes = {name: _at_depth(part, _coded_depth(codec, condition)) for name, part in sent.planes.items()}
     levels = {name: part.samples for name, part in planes.items()}
+    stacked = condition.packing == "stacked" and not levels.keys() & {IMAGE, *REDUCED}
     if IMAGE in levels:
         pictures = levels
-    elif condition.packing == "stacked":
+    elif stacked:
         pictures = {"pyramid": stack(levels)[None]}
     else:
         pictures = {name: tile(samples)[None] for name, samples in levels.items()}
-    coded = dict(zip(pictures, code_all(list(pictures.values()), codec, tools), strict=True))
+    made = code_all(list(pictures.values()), codec, tools)
+    coded = dict(zip(pictures, made.results, strict=True))
     if IMAGE in levels:
         decoded = {IMAGE: coded[IMAGE].decoded}
-    elif condition.packing == "stacked":
+    elif stacked:
         decoded = unstack(coded["pyramid"].decoded[0], {name: level.shape for name, level in levels.items()})
     else:
-        decoded = {name: untile(one.decoded[0]) for name, one in coded.items()}
-    received = {name: replace(part, samples=decoded[name]) for name, part in planes.items()}
-    bitstreams = {name: one.bitstream for name, one in coded.items()}
-    return replace(sent, planes=received, bitstreams=bitstreams, extension=codec.container)
+        decoded = {name: untile(one.decoded[0], channels=len(levels[name])) for name, one in coded.items()}
+    return replace(
+        sent,
+        planes={name: replace(part, samples=decoded[name]) for name, part in planes.items()},
+        bitstreams={name: one.bitstream for name, one in coded.items()},
+        extension=codec.container,
+        timings={"compress": made.encode_ms, "decompress": made.decode_ms},
+    )
 
 
 def _code_samples(sent: ChainResult, codec: SampleCodec, tools: Tools) -> ChainResult:
-    coded = code_samples(list(sent.planes.values()), codec, tools)
+    coded, whole_ms = timed(lambda: code_samples(list(sent.planes.values()), codec, tools))
     bitstreams = {name: one.bitstream for name, one in zip(sent.planes, coded, strict=True)}
     planes = {
         name: replace(part, samples=one.decoded) for (name, part), one in zip(sent.planes.items(), coded, strict=True)
     }
-    return replace(sent, planes=planes, bitstreams=bitstreams, extension=codec.container)
+    encode_ms, decode_ms = sum(one.encode_ms for one in coded), sum(one.decode_ms for one in coded)
+    share = encode_ms / (encode_ms + decode_ms)  # planes overlap, and each is decoded when it is encoded
+    timings = {"compress": share * whole_ms, "decompress": (1 - share) * whole_ms}
+    return replace(sent, planes=planes, bitstreams=bitstreams, extension=codec.container, timings=timings)
 
 
 def _coded_depth(codec: Codec, condition: Condition) -> int:

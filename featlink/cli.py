@@ -13,6 +13,7 @@ from featlink.commands.bench import bench
 from featlink.commands.conditions import conditions
 from featlink.commands.demo import demo
 from featlink.commands.fetch import app as fetch
+from featlink.commands.fit import app as fit
 from featlink.commands.infer import infer
 from featlink.commands.merge import merge
 from featlink.commands.report import report
@@ -30,6 +31,7 @@ app = typer.Typer(
 for command in (demo, up, infer, bench, merge, report, conditions, steps, scenes):
     app.command()(command)
 app.add_typer(fetch, name="fetch")
+app.add_typer(fit, name="fit")
 
 
 def main() -> None:

@@ -61,6 +61,12 @@ def load_weights(path: Path = WEIGHTS, sums: Path = DATA / "SHA256SUMS") -> Weig
     return Weights(state, metadata, digest)
 
 
+def fitted_to(sums: Path = DATA / "SHA256SUMS") -> str:
+    """Identity of the bundled weights, which what is bundled beside them was fitted to: 16 hexadecimal digits."""
+    named = dict(line.split()[::-1] for line in sums.read_text().splitlines())
+    return named[WEIGHTS.name][:16]
+
+
 def encode(state: Mapping[str, npt.NDArray[np.generic]], metadata: Mapping[str, str]) -> bytes:
     """Pack weights into a compressed ``.npz`` without pickles.
 

@@ -19,7 +19,7 @@ from cloud.store import Result, Store
 from featlink.paper import paper_rows
 from featlink.results import Row, Scores, SeedResult, save
 from shared.conditions.language import parse
-from shared.conditions.names import NAMED
+from shared.conditions.names import select
 
 SIZE = (96, 128)
 CLEAN = {"clean.feature": "feature: identity", "clean.image": "image: identity"}
@@ -29,7 +29,7 @@ EXTRA = [
     "feature: rank_shuffle(span=64)",
     "image: packet_loss(rate=0.05)",
 ]
-EVERYTHING = {**CLEAN, **NAMED, **{text: text for text in EXTRA}}
+EVERYTHING = {**CLEAN, **select("paper+equal"), **{text: text for text in EXTRA}}
 
 
 def make_dataset(folder: Path) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from channel.codecs.process import CodecError
 from channel.distortions.base import Planes
 from shared.frames.bitstream import Samples, dtype_for
 from shared.timing import timed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,21 @@ class CodingResult:
         return 8 * len(self.bitstream)
 
 
+@dataclass(frozen=True)
+class Coded:
+    """What coding several pictures gave.
+
+    Attributes:
+        results: one a picture, in the order given.
+        encode_ms: wall time until all were encoded, side by side.
+        decode_ms: wall time until all were decoded, after that.
+    """
+
+    results: list[CodingResult]
+    encode_ms: float
+    decode_ms: float
+
+
 def code(picture: Samples, codec: Codec, tools: Tools = DEFAULT_TOOLS) -> CodingResult:
     """Encode one picture and decode its bitstream.
 
@@ -59,20 +77,13 @@ def code(picture: Samples, codec: Codec, tools: Tools = DEFAULT_TOOLS) -> Coding
         ((1, 64, 64), True)
     """
     _check(picture, codec)
-    shape = (picture.shape[0], picture.shape[1], picture.shape[2])
-    bitstream, encode_ms = timed(lambda: codec.encode(picture, tools))
-    if not bitstream:
-        raise CodecError(f"the {codec.type} encoder gave no bitstream")
-    decoded, decode_ms = timed(lambda: codec.decode(bitstream, shape, tools))
-    if decoded.shape != shape or decoded.dtype != picture.dtype:
-        raise CodecError(
-            f"the {codec.type} decoder gave {decoded.dtype} {decoded.shape}, not {picture.dtype} {picture.shape}"
-        )
+    bitstream, encode_ms = _encode(picture, codec, tools)
+    decoded, decode_ms = _decode(bitstream, picture, codec, tools)
     return CodingResult(bitstream, decoded, encode_ms, decode_ms)
 
 
-def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_TOOLS) -> list[CodingResult]:
-    """Code several pictures side by side, each as :func:`code` does.
+def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_TOOLS) -> Coded:
+    """Code several pictures side by side, each as :func:`code` does: encode all, then decode all.
 
     The largest starts first, and each gets threads by its share of the samples, so that all cores stay
     busy to the end although p2 has three quarters of a pyramid's samples.
@@ -83,7 +94,7 @@ def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_T
         tools: programs, time-out and cores.
 
     Returns:
-        One result a picture, in the order given; the same bitstreams on any number of cores.
+        What became of each, in the order given; the same bitstreams on any number of cores.
 
     Raises:
         ValueError: a picture is not as :func:`code` wants it.
@@ -94,16 +105,39 @@ def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_T
     workers = tools.threads or os.cpu_count() or 1
     total = sum(picture.size for picture in pictures)
     largest_first = sorted(range(len(pictures)), key=lambda index: -pictures[index].size)
-
-    def share(picture: Samples) -> Tools:
-        return replace(tools, threads=max(1, round(workers * picture.size / total)))
+    shares = [replace(tools, threads=max(1, round(workers * picture.size / total))) for picture in pictures]
 
     with ThreadPoolExecutor(workers) as pool:
-        jobs = {index: pool.submit(code, pictures[index], codec, share(pictures[index])) for index in largest_first}
-        try:
+
+        def each(job: Callable[[int], T]) -> list[T]:
+            jobs = {index: pool.submit(job, index) for index in largest_first}
             return [jobs[index].result() for index in range(len(pictures))]
+
+        try:
+            sent, encode_ms = timed(lambda: each(lambda i: _encode(pictures[i], codec, shares[i])))
+            got, decode_ms = timed(lambda: each(lambda i: _decode(sent[i][0], pictures[i], codec, shares[i])))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    results = [CodingResult(a, b, one, other) for (a, one), (b, other) in zip(sent, got, strict=True)]
+    return Coded(results, encode_ms, decode_ms)
+
+
+def _encode(picture: Samples, codec: Codec, tools: Tools) -> tuple[bytes, float]:
+    bitstream, ms = timed(lambda: codec.encode(picture, tools))
+    if not bitstream:
+        raise CodecError(f"the {codec.type} encoder gave no bitstream")
+    return bitstream, ms
+
+
+def _decode(bitstream: bytes, picture: Samples, codec: Codec, tools: Tools) -> tuple[Samples, float]:
+    """The decoder gets of the picture nothing but its shape."""
+    channels, height, width = picture.shape
+    decoded, ms = timed(lambda: codec.decode(bitstream, (channels, height, width), tools))
+    if decoded.shape != picture.shape or decoded.dtype != picture.dtype:
+        raise CodecError(
+            f"the {codec.type} decoder gave {decoded.dtype} {decoded.shape}, not {picture.dtype} {picture.shape}"
+        )
+    return decoded, ms
 
 
 def code_samples(planes: Sequence[Planes], codec: SampleCodec, tools: Tools = DEFAULT_TOOLS) -> list[CodingResult]:

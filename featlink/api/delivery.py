@@ -26,8 +26,10 @@ class Delivery:
     Attributes:
         condition: that it was sent through.
         bits: that crossed the link: bitstreams or samples, with packet headers, side information and frame header.
-        timings: milliseconds: ``distort`` (coding included), ``serialize``, ``fidelity``.
-        bitstreams: what a codec made, by plane: ``p2``..``p6``, ``pyramid`` if stacked, or ``image``.
+        timings: milliseconds: ``distort``, ``serialize``, ``fidelity``; where there is such a step ``reduce``,
+            ``compress``, ``decompress`` and ``restore``.
+        bitstreams: what a codec made, by plane: ``p2``..``p6``, ``pyramid`` if stacked, ``latent`` if
+            reduced, or ``image``.
         extension: of a file with such a bitstream.
         frame: as it left the channel.
         measured: the fidelity, or None where it was not asked for.

@@ -11,16 +11,20 @@ from featlink.report.sweep import DOMAINS, Sweep, label
 from featlink.report.table import Column, Table, kilobytes, number
 from featlink.results import Row
 
-_ORDER = ("decode", "backbone", "serialize", "distort", "transfer", "heads", "encode")
+_ORDER = (
+    *("decode", "backbone", "reduce", "serialize", "distort", "compress"),  # the edge's
+    *("transfer", "decompress", "restore", "heads", "encode"),
+)
 _NAMES = {
     "decode": "decode the picture",
     "serialize": "serialise",
-    "distort": "distort or code",
+    "compress": "encode",
+    "decompress": "decode",
     "encode": "masks to RLE",
 }
 _MEASURING = {"fidelity", "total"}
 """Stages that a deployment does not have."""
-_CLOUD = {"heads", "encode"}
+_CLOUD = {"decompress", "restore", "heads", "encode"}
 _SPEEDS = ((0.25, "4× slower cloud"), (1.0, "as measured"), (4.0, "4× faster cloud"))
 
 

@@ -1,4 +1,4 @@
-"""Conditions that have a name: the rows of the paper's Tables 1–5, and those it lacks for a fair comparison.
+"""Conditions that have a name: the paper's rows, those it lacks for a fair comparison, and coding of features.
 
 A name stands wherever a condition's text does. Names are stable: results refer to them. This is plain text and knows
 nothing of what it says; :func:`shared.conditions.language.parse` reads it.
@@ -53,9 +53,19 @@ def _entropy() -> Iterator[tuple[str, str]]:
             yield f"entropy.table4.{domain}.bits{bits}", f"{domain}: quantize(bits={bits}) | entropy"
 
 
-NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy()])
-"""Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…`` and Table 4 entropy-coded,
-``entropy.table4.…``."""
+def _fcm() -> Iterator[tuple[str, str]]:
+    for qp in (22, 27, 32, 37, 42, 47):
+        yield f"fcm.pixels.qp{qp}", f"image: vvenc(qp={qp}) @ at=original"
+    for qp in (35, 38, 41, 45):
+        yield f"fcm.tiled.qp{qp}", f"feature: vvenc(qp={qp}, bit_depth=10)"
+    for qp in (16, 20, 24, 28, 32, 36):
+        yield f"fcm.pca.qp{qp}", f"feature: pca(components=256) | vvenc(qp={qp}, bit_depth=10)"
+
+
+NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm()])
+"""Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…``, Table 4 entropy-coded,
+``entropy.table4.…``, and what features cost with and without reduction against pixels, all coded by VVC:
+``fcm.pixels``, ``fcm.tiled`` (MPEG's feature anchor) and ``fcm.pca``."""
 
 
 def select(names: str) -> dict[str, str]:

@@ -84,6 +84,8 @@ def chain(condition: Condition) -> tuple[Step, ...]:
     for step in made:
         if condition.domain not in step.domains:
             raise ConditionError(f"{step.type} is for the {' and the '.join(step.domains)} domain")
+        if step.kind == "reduction" and condition.range == "fixed":
+            raise ConditionError(f"range=fixed is for levels, and {step.type} sends other planes in their place")
     return checked(made)
 
 
@@ -93,6 +95,9 @@ def checked(made: tuple[Step, ...]) -> tuple[Step, ...]:
     Raises:
         ConditionError: it has none, in one line.
     """
+    for i, step in enumerate(made):
+        if step.kind == "reduction" and i > 0:
+            raise ConditionError(f"{step.type} reduces the levels themselves, so it comes first, and once")
     coded = [i for i, step in enumerate(made) if step.kind == "codec"]
     if len(coded) > 1:
         raise ConditionError("a chain can code once: two bitstreams do not cross one link")

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.conditions.language import Domain, StepSpec
 
-Kind = Literal["distortion", "probe", "loss", "codec"]
-KINDS: tuple[Kind, ...] = ("distortion", "probe", "loss", "codec")
-"""``distortion``: damages samples; ``probe``: changes one property of them and keeps another, to learn which matters;
-``loss``: damages the payload on its way; ``codec``: makes the bitstreams that cross the link in the samples' place."""
+Kind = Literal["reduction", "distortion", "probe", "loss", "codec"]
+KINDS: tuple[Kind, ...] = ("reduction", "distortion", "probe", "loss", "codec")
+"""``reduction``: makes fewer planes of the levels, and levels of those again; ``distortion``: damages samples;
+``probe``: changes one property of them and keeps another, to learn which matters; ``loss``: damages the payload on its
+way; ``codec``: makes the bitstreams that cross the link in the samples' place."""
 
 
 class Step(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,50 +93,66 @@ def dequantize(samples: Samples, ranges: npt.NDArray[np.float32], bits: int) -> 
     return level
 
 
-def tile(level: npt.NDArray[Any], columns: int = TILES) -> npt.NDArray[Any]:
-    """Lay the 256 channels of a level out as one plane, channel k at row k div columns, column k mod columns.
+def grid(channels: int) -> tuple[int, int]:
+    """Rows and columns of the grid that this many channels are laid out in: 16×16 for a level's 256.
+
+    The smallest number of columns from the square root to its double that leaves no tile empty; if there is none, the
+    square root rounded up.
+
+    Example:
+        >>> grid(256), grid(128), grid(7)
+        ((16, 16), (8, 16), (3, 3))
+    """
+    least = math.isqrt(channels - 1) + 1
+    columns = next((n for n in range(least, 2 * least + 1) if channels % n == 0), least)
+    return -(-channels // columns), columns
+
+
+def tile(level: npt.NDArray[Any], columns: int | None = None) -> npt.NDArray[Any]:
+    """Lay channels out as one plane, channel k at row k div columns, column k mod columns.
 
     Args:
-        level: shape (256, H, W).
-        columns: tiles side by side; a divisor of 256.
+        level: shape (C, H, W).
+        columns: tiles side by side; default: as :func:`grid` has it, 16 for 256 channels.
 
     Returns:
-        Shape (256/columns·H, columns·W), contiguous.
-
-    Raises:
-        ValueError: not 256 channels.
+        Shape (ceil(C/columns)·H, columns·W), contiguous. Tiles that no channel fills are flat, as the last channel's
+        last sample, so that a codec spends next to nothing on them.
 
     Example:
         >>> tile(np.zeros((256, 13, 17), np.uint8)).shape
         (208, 272)
     """
     channels, height, width = level.shape
-    if channels != TILES**2:
-        raise ValueError(f"packing needs {TILES**2} channels, not {channels}")
-    rows = channels // columns
-    grid = level.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grid).reshape(rows * height, columns * width)
+    columns = columns or grid(channels)[1]
+    rows = -(-channels // columns)
+    if missing := rows * columns - channels:
+        level = np.concatenate([level, np.full((missing, height, width), level[-1, -1, -1])])
+    tiles = level.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(tiles).reshape(rows * height, columns * width)
 
 
-def untile(plane: npt.NDArray[Any], columns: int = TILES) -> npt.NDArray[Any]:
+def untile(plane: npt.NDArray[Any], columns: int | None = None, channels: int = TILES**2) -> npt.NDArray[Any]:
     """Undo :func:`tile`.
 
     Args:
-        plane: shape (256/columns·H, columns·W).
+        plane: shape (ceil(channels/columns)·H, columns·W).
         columns: as given to :func:`tile`.
+        channels: of the level.
 
     Returns:
-        Shape (256, H, W), contiguous.
+        Shape (channels, H, W), contiguous.
 
     Raises:
         ValueError: the plane is not such a grid.
     """
     height, width = plane.shape
-    rows = TILES**2 // columns
+    columns = columns or grid(channels)[1]
+    rows = -(-channels // columns)
     if height % rows or width % columns:
         raise ValueError(f"plane of {plane.shape} is not a grid of {rows}×{columns} tiles")
-    grid = plane.reshape(rows, height // rows, columns, width // columns).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(grid).reshape(TILES**2, height // rows, width // columns)
+    tiles = plane.reshape(rows, height // rows, columns, width // columns).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(tiles).reshape(rows * columns, height // rows, width // columns)[:channels]
 
 
 def stack(levels: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -168,7 +185,7 @@ def unstack(plane: npt.NDArray[Any], shapes: Mapping[str, tuple[int, ...]]) -> d
     for i, (name, (channels, height, width)) in enumerate(shapes.items()):
         columns = TILES << i
         bottom = top + channels // columns * height
-        levels[name] = untile(plane[top:bottom, : columns * width], columns)
+        levels[name] = untile(plane[top:bottom, : columns * width], columns, channels)
         top = bottom
     return levels
 

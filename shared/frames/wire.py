@@ -47,7 +47,13 @@ IMAGE = "image"
 REFERENCE = "reference"
 """The clean picture, uint8 at its original size, beside a distorted one: for measuring, no part of what is counted."""
 
-_NAMES = {"feature": LEVELS, "image": (IMAGE, REFERENCE)}
+LATENT = "latent"
+"""What a reduction sends in the levels' place."""
+
+REDUCED = (LATENT,)
+"""Names of the planes that reductions make."""
+
+_NAMES = {"feature": (*LEVELS, *REDUCED), "image": (IMAGE, REFERENCE)}
 """What each domain sends."""
 
 Buffer = bytes | bytearray | memoryview
@@ -67,7 +73,7 @@ class Tensor:
     """One named array of a frame.
 
     Attributes:
-        name: ``p2``..``p6`` or ``image``.
+        name: ``p2``..``p6``, ``latent`` or ``image``.
         data: shape (C, H, W); float32, float16, uint8 or uint16.
         bits: for quantised samples, the bit depth t in 1..16 (uint8 to 8, uint16 above); else None.
         ranges: for quantised samples, float32 array (1, 2) or (C, 2) of (m, M): the values that

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from featlink.dataset import open_dataset
 from featlink.sweeps.options import Options
 from shared.detector.config import ModelConfig
 
@@ -51,6 +52,20 @@ def config(random_checkpoint: Callable[[str], Path]) -> ModelConfig:
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     few = {"score_threshold": 0.01, "proposals": 50, "max_detections": 8}
     return ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What steps need to know of the random network, where the channel looks for it."""
+    from channel.reduction.basis import encode
+    from featlink.fitting.pca import fit
+
+    folder = tmp_path_factory.mktemp("fitted")
+    basis = fit(config, list(open_dataset(tiny).images.values()), lambda: None, channels=12)
+    (folder / f"pca-{basis.weights}.safetensors").write_bytes(encode(basis))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEATLINK_FITTED", str(folder))
+        yield folder
 
 
 @pytest.fixture

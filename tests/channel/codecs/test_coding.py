@@ -202,10 +202,10 @@ def test_planes_together_are_as_alone(settings: Codec, natural: Natural) -> None
     planes = [natural(size, size + 8, seed=size) for size in (16, 96, 40, 64)]
     alone = [code_plane(plane, settings) for plane in planes]
     for cores in (1, 3, 0):
-        together = code_all([plane[None] for plane in planes], settings, Tools(threads=cores))
+        together = code_all([plane[None] for plane in planes], settings, Tools(threads=cores)).results
         assert [result.bitstream for result in together] == [result.bitstream for result in alone]
         assert all(np.array_equal(one.decoded[0], other.decoded) for one, other in zip(together, alone, strict=True))
-    assert code_all([], settings) == []
+    assert code_all([], settings).results == []
 
 
 def test_one_failing_plane_fails_them_all(natural: Natural, program: Program) -> None:

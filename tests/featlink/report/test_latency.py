@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,6 +78,21 @@ def test_costs_leave_measuring_out_and_speed_up_the_cloud_alone(sweep: Sweep) ->
         "transfer",
         "heads",
         "encode",
+    ]
+
+
+def test_the_cloud_pays_for_decoding_and_restoring(sweep: Sweep) -> None:
+    row = sweep.by_id["clean.feature"]
+    more = {"reduce": 7.0, "compress": 11.0, "decompress": 13.0, "restore": 17.0}
+    coded = msgspec.structs.replace(row, timings={**row.timings, **more})
+    assert cost(coded).ms == cost(row).ms + 7 + 11 + 13 + 17
+    assert cost(coded, 2.0).ms == cost(row, 2.0).ms + 7 + 11 + (13 + 17) / 2
+    names = [name for name, _ in stages(coded)]
+    assert [name for name in names if name in {*more, "transfer"}] == [
+        "reduce",
+        "compress",
+        "transfer",
+        *list(more)[2:],
     ]
 
 

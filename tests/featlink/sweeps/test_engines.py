@@ -42,7 +42,12 @@ CHAINS = (
     "clip(sigmas=3) | quantize(bits=4) | entropy",
 )
 DOMAINS: tuple[Domain, ...] = ("feature", "image")
-CONDITIONS = [parse(chain, domain) for chain in CHAINS for domain in DOMAINS]
+REDUCED = ("pca(components=8)", "pca(components=8, step=0.5)", "pca(components=8) | vvenc(qp=30, bit_depth=10)")
+CONDITIONS = [
+    *(parse(chain, domain) for chain in CHAINS for domain in DOMAINS),
+    *(parse(chain, "feature") for chain in REDUCED),
+]
+pytestmark = pytest.mark.usefixtures("fitted")
 
 Numbers = dict[tuple[int, int], tuple[Any, int, Any]]
 """By image and condition: detections, bits and fidelity."""
@@ -136,11 +141,11 @@ def test_over_http_no_answer_depends_on_who_else_uses_the_deployment(
             super().infer(foreign.getvalue(), domain="image", condition="quantize:bits=2")
             return super().infer(image, **params)
 
-    [task] = tasks(tiny, 1, (3, 5))
+    [task] = tasks(tiny, 1, (3, 5, len(CONDITIONS) - 1))  # the last one reduces
     with deploy(**vars(config), cache_mb=1) as services, Shared(services.edge, services.edge) as client:
         found = numbers(HttpEngine(client, CONDITIONS, True, task.picture.read_bytes()).run([task]))
     assert found == {key: value for key, value in expected.items() if key in found}
-    assert len(found) == 2
+    assert len(found) == 3
 
 
 @pytest.mark.slow

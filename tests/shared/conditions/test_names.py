@@ -24,8 +24,17 @@ def test_every_name_reads_as_its_text_and_can_be_run() -> None:
     assert conditions == {name: parse(text) for name, text in NAMED.items()}
     assert len(set(map(str, conditions.values()))) == len(NAMED)
     for name, condition in conditions.items():
-        assert [step.kind for step in chain(condition)][1:] == ["codec"] * name.startswith("entropy.")
-        assert f".{condition.domain}." in name
+        assert [step.kind for step in chain(condition)][1:] == ["codec"] * name.startswith(("entropy.", "fcm.pca."))
+        assert f".{condition.domain}." in name or name.startswith("fcm.")
+
+
+def test_features_and_pixels_are_coded_at_several_rates() -> None:
+    assert {name: len(select(f"fcm.{name}")) for name in ("pixels", "tiled", "pca")} == {
+        "pixels": 6,
+        "tiled": 4,
+        "pca": 6,
+    }
+    assert len(select("fcm")) == 16
 
 
 def test_names_do_not_change() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.frames.packing import dequantize, level_range, quantize, stack, tile, unstack, untile
+from shared.frames.packing import dequantize, grid, level_range, quantize, stack, tile, unstack, untile
 
 BITS = st.integers(1, 16)
 PER = st.sampled_from(["level", "channel"])
@@ -150,9 +150,9 @@ def test_stacked_levels_stand_under_each_other(height: int, width: int, count: i
     for k, level in enumerate(levels.values()):
         columns, (_, rows, _) = 16 * 2**k, level.shape
         band = plane[top : top + 256 // columns * rows]
-        grid = tile(level, columns)
-        np.testing.assert_array_equal(band[:, : grid.shape[1]], grid)
-        assert (band[:, grid.shape[1] :] == grid[:, -1:]).all(), "extended by the last column"
+        tiles = tile(level, columns)
+        np.testing.assert_array_equal(band[:, : tiles.shape[1]], tiles)
+        assert (band[:, tiles.shape[1] :] == tiles[:, -1:]).all(), "extended by the last column"
         top += len(band)
     assert top == len(plane)
     back = unstack(plane, {name: level.shape for name, level in levels.items()})
@@ -161,8 +161,20 @@ def test_stacked_levels_stand_under_each_other(height: int, width: int, count: i
         np.testing.assert_array_equal(back[name], level)
 
 
-def test_other_channel_counts_and_grids_are_refused() -> None:
-    with pytest.raises(ValueError, match="256 channels, not 255"):
-        tile(np.zeros((255, 2, 2), np.uint8))
+@given(st.integers(1, 300), st.integers(1, 4), st.integers(1, 4))
+def test_any_number_of_channels_comes_back(channels: int, height: int, width: int) -> None:
+    level = distinct(height, width)[np.arange(channels) % 256]
+    plane = tile(level)
+    rows, columns = grid(channels)
+    assert plane.shape == (rows * height, columns * width)
+    assert rows <= columns or channels == 2
+    assert columns <= 2 * np.ceil(np.sqrt(channels))
+    np.testing.assert_array_equal(untile(plane, channels=channels), level)
+    for k in range(channels, rows * columns):
+        empty = part(plane, k // columns, k % columns, height, width)
+        assert (empty == level[-1, -1, -1]).all(), "flat"
+
+
+def test_planes_that_are_no_grid_are_refused() -> None:
     with pytest.raises(ValueError, match="grid"):
         untile(np.zeros((16, 17), np.uint8))

@@ -1,0 +1,70 @@
+"""What every reduction is: parameters, a function of levels to fewer planes, and one back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.conditions.language import Domain
+from shared.conditions.step import Kind, Step
+from shared.frames.pyramid import Array
+
+
+class Reduction(Step, ABC):
+    """A reduction's parameters. Subclasses add ``type: Literal[<its name>]`` and their fields, and are registered.
+
+    Both functions are pure and need nothing but arrays and what was fitted beforehand to the network, which both ends
+    have.
+    """
+
+    kind: ClassVar[Kind] = "reduction"
+    changes_bits: ClassVar[bool] = True
+    domains: ClassVar[tuple[Domain, ...]] = ("feature",)
+
+    @abstractmethod
+    def reduce(self, levels: Mapping[str, Array], weights: str) -> dict[str, Array]:
+        """The sender's half.
+
+        Args:
+            levels: p2..p5, and p6 if the edge sent it, float32 (256, H, W) each; not written to.
+            weights: identity of the network's weights.
+
+        Returns:
+            What crosses the link instead: name (of :data:`shared.frames.wire.REDUCED`) to float32 (K, h, w).
+
+        Raises:
+            ConditionError: nothing was fitted to these weights, or not as much as the parameters ask for.
+            FrameError: the levels' sizes do not fit each other.
+        """
+
+    @abstractmethod
+    def restore(self, planes: Mapping[str, Array], weights: str) -> dict[str, Array]:
+        """The receiver's half.
+
+        Args:
+            planes: as :meth:`reduce` made them, after the link.
+            weights: as given to :meth:`reduce`.
+
+        Returns:
+            p2..p5, float32 (256, H, W) each; p6 follows from p5.
+        """
+
+    def chosen(
+        self, planes: Mapping[str, Array], bits: int
+    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:
+        """Planes and the ranges they are mapped to samples from, where the reduction has a quantiser of its own.
+
+        Args:
+            planes: of :meth:`reduce`.
+            bits: of a sample.
+
+        Returns:
+            Values that lie on the ``2**bits`` levels of a range, and the ranges, (1, 2) of (m, M); None to take the
+            ranges from the values, as for levels.
+        """
+        del planes, bits
+        return None

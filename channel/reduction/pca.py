@@ -1,0 +1,83 @@
+"""The PCA of all levels together: training-free, fitted once to a network."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from channel.reduction.base import Reduction
+from channel.reduction.basis import Basis, read
+from shared.conditions.registry import register
+from shared.errors import ConditionError, ModelError
+from shared.fitted import find
+from shared.frames.pyramid import Array
+from shared.frames.wire import LATENT
+
+_ROUND = 1 / 3
+"""Instead of a half: small components become 0, which saves more bits than the error costs."""
+
+
+@register
+class Pca(Reduction):
+    """Send the first components of a PCA of all levels at p5's positions, in a metric of what the heads read.
+
+    The basis is made by ``featlink fit pca``; that of the bundled detector is bundled. p6 is not sent.
+
+    Without ``step``, components are mapped to samples as levels are. With it, they are rounded to multiples of it and
+    clipped at what the samples' bits hold, for an entropy coder behind it: errors of all components weigh the same, so
+    one step for all is reverse water-filling.
+    """
+
+    strength: ClassVar[str | None] = "components"
+
+    type: Literal["pca"] = "pca"
+    components: int = Field(default=128, ge=1, le=1024, description="how many components cross the link")
+    step: float | None = Field(
+        default=None, gt=0, le=1000, description="quantisation step, with a dead zone; default: the range decides"
+    )
+
+    def reduce(self, levels: Mapping[str, Array], weights: str) -> dict[str, Array]:
+        """See the base class."""
+        basis = _basis(weights)
+        if self.components > (most := len(basis.deviation)):
+            raise ConditionError(f"pca: the basis for weights {weights} has {most} components, not {self.components}")
+        return {LATENT: basis.analyse(levels, self.components)}
+
+    def restore(self, planes: Mapping[str, Array], weights: str) -> dict[str, Array]:
+        """See the base class."""
+        return _basis(weights).synthesise(planes[LATENT])
+
+    def chosen(
+        self, planes: Mapping[str, Array], bits: int
+    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:
+        """Multiples of the step; sample ``2**(bits - 1)`` stands for 0."""
+        if self.step is None:
+            return None
+        zero = 1 << (bits - 1)
+        last = (1 << bits) - 1 - zero
+        values = planes[LATENT]
+        whole = np.sign(values) * np.floor(np.abs(values) / self.step + _ROUND)
+        rounded = whole.clip(-zero, last) * np.float32(self.step)
+        return {LATENT: rounded}, {LATENT: np.array([[-zero * self.step, last * self.step]], np.float32)}
+
+
+def _basis(weights: str) -> Basis:
+    path = find("pca", weights)
+    facts = path.stat()
+    basis = _read(path, facts.st_mtime_ns, facts.st_size)
+    if basis.weights != weights:
+        raise ModelError(f"{path} is fitted to weights {basis.weights}, not {weights}: run `featlink fit pca`")
+    return basis
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: Path, changed: int, size: int) -> Basis:
+    """Once, until the file is another."""
+    del changed, size
+    return read(path)

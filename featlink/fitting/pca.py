@@ -1,0 +1,130 @@
+"""Fit the basis of the ``pca`` step to a network: covariances of its features over some pictures, no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from channel.reduction.basis import Basis
+from channel.reduction.cells import SIDES, gather, join
+from edge.decode import decode
+from featlink.dataset import MAX_PIXELS
+from featlink.fitting.metric import Matrix, gram
+from shared.detector.config import ModelConfig
+from shared.detector.split import SplitModel, build
+from shared.errors import ModelError
+from shared.frames.pyramid import Array
+
+CELL, GROUP = 448, 1024
+"""Components of a cell of 16×16 pixels, and of 2×2 such cells, that a basis keeps at most."""
+
+CHANNELS = 96
+"""That a level keeps at most."""
+
+_WORTH = {"p2": 2.2, "p3": 1.4, "p4": 1.6, "p5": 2.0}
+"""A coarse level has fewer samples, and each decides on more of the picture; small objects are on p2 alone."""
+_KEPT = 0.99999
+"""Share of a level's variance that its kept channels have."""
+_READ = 1e-7
+"""Directions that weigh less than this share of the heaviest one are not read by any head."""
+_FOR_CHANNELS = 40
+"""Pictures for the covariance of channels: far fewer numbers than that of cells."""
+
+
+def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None], channels: int = CHANNELS) -> Basis:
+    """Fit the basis to a network.
+
+    Args:
+        config: the network.
+        pictures: files; the more, the better. Nothing of them is kept but covariances.
+        done: called after each of the :func:`rounds` pictures.
+        channels: that a level keeps at most; time and memory grow with its square.
+
+    Raises:
+        ModelError: the weights cannot be had, or the pictures say nothing of them.
+        ImageError: a file is not a picture.
+    """
+    metric = gram(build(replace(config, profile="exact")).network)
+    model = build(config, heads=False)
+
+    def pyramids(paths: Iterable[Path]) -> Iterable[dict[str, Array]]:
+        for path in paths:
+            yield dict(model.pyramid(decode(path.read_bytes(), MAX_PIXELS)).levels)
+            done()
+
+    mapped = _channels(pyramids(_for_channels(pictures)), metric, model, channels)
+    return _components(pyramids(pictures), mapped)
+
+
+def rounds(pictures: Sequence[Path]) -> int:
+    """How many pictures go through the network."""
+    return len(pictures) + len(_for_channels(pictures))
+
+
+def _for_channels(pictures: Sequence[Path]) -> Sequence[Path]:
+    return pictures[:: max(1, len(pictures) // _FOR_CHANNELS)]
+
+
+def _channels(pyramids: Iterable[dict[str, Array]], metric: Matrix, model: SplitModel, most: int) -> Basis:
+    """Each level's KLT in the metric; no components yet."""
+    values, vectors = np.linalg.eigh(metric)
+    read = values > _READ * values.max()
+    root = (vectors[:, read] * np.sqrt(values[read])).T  # metric = rootᵀ·root
+    back = vectors[:, read] / np.sqrt(values[read])
+    counts = dict.fromkeys(SIDES, 0)
+    sums = {name: np.zeros(len(root)) for name in SIDES}
+    squares = {name: np.zeros((len(root), len(root))) for name in SIDES}
+    for levels in pyramids:
+        for name in SIDES:
+            y = root.astype(np.float32) @ levels[name].reshape(len(metric), -1)
+            counts[name] += y.shape[1]
+            sums[name] += y.sum(1, dtype=np.float64)
+            squares[name] += y @ y.T
+    forward, inverse, means = {}, {}, {}
+    for name in SIDES:
+        mean = sums[name] / counts[name]
+        spectrum, basis = _descending(squares[name] / counts[name] - np.outer(mean, mean))
+        if not spectrum[0] > 0:
+            raise ModelError(f"{name} is the same everywhere in these pictures: nothing to fit")
+        kept = min(most, int(np.searchsorted(np.cumsum(spectrum) / spectrum.sum(), _KEPT)) + 1)
+        forward[name] = (basis[:, :kept].T @ root).astype(np.float32)
+        inverse[name] = (back @ basis[:, :kept]).astype(np.float32)
+        means[name] = (basis[:, :kept].T @ mean).astype(np.float32)
+    none = np.zeros((0, 0), np.float32)
+    return Basis(forward, inverse, means, _WORTH, none, none, none[0:0, 0:0].reshape(0), model.weights, model.name)
+
+
+def _components(pyramids: Iterable[dict[str, Array]], channels: Basis) -> Basis:
+    """Both stages from one covariance, that of 2×2 cells: its diagonal blocks are those of the four cells."""
+    count, square = 0, np.zeros((0, 0), np.float32)
+    for levels in pyramids:
+        cells = join({name: channels.centred(name, levels[name]) for name in SIDES})
+        x = gather(cells, 2).reshape(4 * len(cells), -1)
+        count += x.shape[1]
+        one = x @ x.T
+        square = np.add(square, one, out=square) if square.size else one
+    square /= count
+    size = len(square) // 4
+    blocks = square.reshape(size, 4, size, 4)
+    alone = _descending(np.mean([blocks[:, i, :, i] for i in range(4)], axis=0))[1]
+    cell = alone[:, : min(CELL, 4 * count)].astype(np.float32)
+    half = (cell.T @ square.reshape(size, -1)).reshape(-1, size, 4)  # (K1·4, D, 4): the first of two cells mapped
+    kept = cell.shape[1]
+    both = np.einsum("adq,dk->akq", half, cell, optimize=True).reshape(4 * kept, 4 * kept)
+    spectrum, group = _descending(both)
+    last = min(GROUP, count)
+    return replace(
+        channels,
+        cell=cell,
+        group=group[:, :last].astype(np.float32),
+        deviation=np.sqrt(spectrum[:last].clip(0)).astype(np.float32),
+    )
+
+
+def _descending(symmetric: Matrix | Array) -> tuple[Matrix, Matrix]:
+    """Eigenvalues and vectors, the largest first."""
+    values, vectors = np.linalg.eigh(symmetric.astype(np.float64))
+    return values[::-1], vectors[:, ::-1]

@@ -1,0 +1,228 @@
+"""Components against linear algebra; what they cost against the bytes that cross; what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from channel.apply import Transmission, apply
+from channel.reduction.basis import Basis, encode
+from channel.reduction.cells import SIDES, join, split
+from channel.reduction.pca import Pca
+from cloud.received import pyramid
+from shared.conditions.language import parse
+from shared.conditions.registry import chain
+from shared.errors import ConditionError, FrameError, ModelError
+from shared.frames import wire
+from shared.frames.bitstream import nbytes
+from shared.frames.packing import quantize
+from shared.frames.pyramid import Sizes, p6_from_p5
+from shared.frames.report import Report
+from shared.frames.wire import Frame, Meta, Tensor
+
+WEIGHTS = "0123456789abcdef"
+SIZES = Sizes((60, 90), (64, 96), (64, 96))
+CHANNELS = 3
+ALL = 4 * 22 * CHANNELS  # of 2×2 cells of 16 + 4 + 1 + 1 samples
+Levels = dict[str, np.ndarray]
+
+
+def orthonormal(rng: np.random.Generator, size: int) -> np.ndarray:
+    return np.linalg.qr(rng.normal(size=(size, size)))[0].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def basis() -> Basis:
+    """Three channels of each level, and every component of them."""
+    rng = np.random.default_rng(3)
+    forward = {name: rng.normal(size=(CHANNELS, 256)).astype(np.float32) for name in SIDES}
+    return Basis(
+        forward,
+        {name: np.linalg.pinv(matrix).astype(np.float32) for name, matrix in forward.items()},
+        {name: rng.normal(size=CHANNELS).astype(np.float32) for name in SIDES},
+        {"p2": 1.0, "p3": 2.0, "p4": 3.0, "p5": 4.0},
+        orthonormal(rng, 22 * CHANNELS),
+        orthonormal(rng, ALL),
+        np.ones(ALL, np.float32),
+        WEIGHTS,
+        "m",
+    )
+
+
+@pytest.fixture
+def file(basis: Basis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
+    path = tmp_path / f"pca-{WEIGHTS}.safetensors"
+    path.write_bytes(encode(basis))
+    return path
+
+
+def features(height: int = 64, width: int = 96) -> Levels:
+    rng = np.random.default_rng(4)
+    levels = {f"p{k}": rng.normal(size=(256, height >> k, width >> k)).astype(np.float32) for k in range(2, 6)}
+    return {**levels, "p6": p6_from_p5(levels["p5"])}
+
+
+def send(condition: str, levels: Levels | None = None, weights: str = WEIGHTS) -> Transmission:
+    tensors = tuple(Tensor(name, level) for name, level in (levels or features()).items())
+    return apply(Frame(Meta("feature", "m", weights, SIZES), tensors), parse(condition), Report())
+
+
+def projected(basis: Basis, levels: Levels) -> Levels:
+    return {name: np.einsum("ck,kd,dhw->chw", basis.inverse[name], basis.forward[name], levels[name]) for name in SIDES}
+
+
+def test_cells_hold_every_sample_and_keep_the_energy() -> None:
+    levels = {name: level[:5] for name, level in features().items() if name in SIDES}
+    cells = join(levels)
+    assert cells.shape == (5 * 22, 4, 6)
+    assert np.square(cells).sum() == pytest.approx(sum(np.square(level).sum() for level in levels.values()), rel=1e-5)
+    back = split(cells, dict.fromkeys(SIDES, 5))
+    for name, level in levels.items():
+        np.testing.assert_array_equal(back[name], level)
+    p2, p3, p4, p5 = (levels[name] for name in SIDES)
+    one = [p2[:, 4:8, 8:12], p3[:, 2:4, 4:6], p4[:, 1:2, 2:3], p5[:, 0:1, 1:2] / 2]
+    np.testing.assert_array_equal(cells[:, 1, 2], np.concatenate([part.ravel() for part in one]))
+
+
+def test_all_components_give_the_projection(basis: Basis) -> None:
+    levels = features()
+    components = basis.analyse(levels, ALL)
+    assert components.shape == (ALL, 2, 3)
+    restored = basis.synthesise(components)
+    for name, level in projected(basis, levels).items():
+        np.testing.assert_allclose(restored[name], level, atol=2e-4)
+
+
+def test_the_first_components_are_those_of_all(basis: Basis) -> None:
+    levels = features()
+    np.testing.assert_allclose(basis.analyse(levels, 7), basis.analyse(levels, ALL)[:7], atol=1e-4)
+
+
+@pytest.mark.usefixtures("file")
+def test_fine_samples_bring_the_projection_to_the_cloud_with_p6_of_p5(basis: Basis) -> None:
+    levels = features()
+    sent = send(f"pca(components={ALL}) @ bit_depth=16", levels)
+    received = pyramid(wire.read(b"".join(sent.parts))).levels
+    for name, level in projected(basis, levels).items():
+        np.testing.assert_allclose(received[name], level, atol=0.02)  # the file has the maps in half precision
+    np.testing.assert_array_equal(received["p6"], p6_from_p5(received["p5"]))
+    assert set(sent.report.fidelity) == {"psnr_f", "ssim_f", "spearman_f"}
+    assert set(sent.report.timings) == {"reduce", "restore", "distort", "serialize", "fidelity"}
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize("per", ["level", "channel"])
+def test_bits_are_those_of_a_frame_of_components(basis: Basis, per: str) -> None:
+    sent = send(f"pca(components=11) @ bit_depth=9, range={per}")
+    [latent] = sent.crossing.tensors
+    assert (latent.name, latent.data.shape, latent.bits) == ("latent", (11, 2, 3), 9)
+    values = Pca(components=11).reduce(features(), WEIGHTS)["latent"]
+    ranges = latent.ranges
+    assert ranges is not None
+    assert ranges.shape == ((1, 2) if per == "level" else (11, 2))
+    np.testing.assert_array_equal(latent.data, quantize(values, ranges, 9))
+    data = b"".join(wire.write(Frame(sent.frame.meta, (Tensor("latent", latent.data, 9, ranges),))))
+    assert sent.report.bits == 8 * len(data)
+    np.testing.assert_array_equal(wire.read(data).tensor("latent").data, latent.data)
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize("codec", ["vvenc(qp=30, bit_depth=10)", "hevc(qp=30)", "jpeg(quality=50)"])
+@pytest.mark.parametrize("packing", ["level", "stacked"])
+def test_a_codecs_bitstream_takes_the_place_of_the_samples(codec: str, packing: str) -> None:
+    sent = send(f"pca(components=10) | {codec} @ packing={packing}")
+    assert list(sent.bitstreams) == ["latent"]
+    [latent] = sent.crossing.tensors
+    whole = wire.nbytes(wire.write(sent.crossing)) - nbytes(latent.data.size, latent.bits or 0)
+    assert sent.report.bits == 8 * (whole + len(sent.bitstreams["latent"]))
+    stages = {"reduce", "compress", "decompress", "restore", "distort", "serialize", "fidelity"}
+    assert set(sent.report.timings) == stages
+    assert min(sent.report.timings.values()) > 0
+
+
+@pytest.mark.usefixtures("file")
+def test_packets_of_components_are_lost() -> None:
+    clean, lost = (send(f"pca(components=12) | packet_loss(rate={rate}, mtu=64)") for rate in (0, 0.9))
+    assert clean.report.bits == lost.report.bits
+    assert lost.report.fidelity["psnr_f"] < clean.report.fidelity["psnr_f"]
+
+
+@pytest.mark.usefixtures("file")
+def test_a_spatial_distortion_acts_on_tiles_of_components() -> None:
+    assert send("pca(components=12) | gaussian_blur(sigma=1) | quantize(bits=4)").crossing.tensors[0].bits == 4
+
+
+@pytest.mark.usefixtures("file")
+def test_with_a_step_samples_are_its_multiples_with_a_dead_zone() -> None:
+    sent = send("pca(components=20, step=0.5)")
+    [latent] = sent.crossing.tensors
+    values = Pca(components=20).reduce(features(), WEIGHTS)["latent"]
+    whole = latent.data.astype(int) - 128
+    assert latent.bits == 8
+    assert np.abs(whole).max() < 127
+    np.testing.assert_array_equal(whole, np.sign(values) * np.floor(np.abs(values) / np.float32(0.5) + 1 / 3))
+    coarse = send("pca(components=20, step=0.01)").crossing.tensors[0]
+    assert {0, 255} <= set(coarse.data.ravel().tolist()), "clipped at what 8 bits hold"
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("quantize(bits=4) | pca", "pca reduces the levels themselves, so it comes first, and once"),
+        ("pca | pca", "comes first, and once"),
+        ("image: pca", "pca is for the feature domain"),
+        ("pca @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:1", "range=fixed is for levels"),
+        ("pca(components=0)", "components"),
+        ("pca(step=0)", "step"),
+    ],
+)
+def test_chains_without_a_meaning_are_refused(condition: str, message: str) -> None:
+    with pytest.raises(ConditionError, match=message):
+        chain(parse(condition))
+
+
+def test_other_weights_are_refused(file: Path) -> None:
+    with pytest.raises(ConditionError, match="not fitted to weights fedcba9876543210: run `featlink fit pca`"):
+        send("pca", weights="fedcba9876543210")
+    with pytest.raises(ConditionError, match="needs to know which weights"):
+        send("pca", weights="../../etc/passwd")
+    file.rename(file.with_name("pca-fedcba9876543210.safetensors"))
+    with pytest.raises(ModelError, match=f"fitted to weights {WEIGHTS}, not fedcba9876543210: run `featlink fit pca`"):
+        send("pca", weights="fedcba9876543210")
+
+
+@pytest.mark.usefixtures("file")
+def test_more_components_than_the_basis_has_are_refused() -> None:
+    with pytest.raises(ConditionError, match=f"has {ALL} components, not {ALL + 1}"):
+        send(f"pca(components={ALL + 1})")
+
+
+@pytest.mark.usefixtures("file")
+def test_levels_that_do_not_fit_each_other_are_refused() -> None:
+    levels = {**features(), "p3": np.zeros((256, 8, 11), np.float32)}
+    with pytest.raises(FrameError, match="p3 is"):
+        send("pca(components=2)", levels)
+
+
+def test_files_that_are_no_basis_are_refused(file: Path) -> None:
+    arrays = load(file.read_bytes())
+    file.write_bytes(save(arrays))
+    with pytest.raises(ModelError, match="not a basis"):
+        send("pca(components=2)")
+    content = encode_damaged(arrays)
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match="damaged"):
+        send("pca(components=2)")
+    file.write_bytes(b"no safetensors")
+    with pytest.raises(ModelError, match="cannot read"):
+        send("pca(components=2)")
+
+
+def encode_damaged(arrays: Levels) -> bytes:
+    arrays["cell"] = -arrays["cell"]
+    facts = {"format": "featlink-pca-1", "weights": WEIGHTS, "architecture": "m", "sha256": "0" * 64}
+    return save(arrays, metadata=facts)
