@@ -52,13 +52,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_a_packages_steps_are_registered(found: dict[str, Any]) -> None:
-    assert {"salt_and_pepper", "webp", "jpeg", "gaussian_noise"} <= set(found["steps"])
+    assert {"salt_and_pepper", "pillow_webp", "jpeg", "gaussian_noise"} <= set(found["steps"])
     assert found["failures"] == {}
 
 
 def test_the_channels_catalogue_has_them(found: dict[str, Any]) -> None:
     mapping = found["schema"]["Step"]["discriminator"]["mapping"]
-    noise, codec = (found["schema"][mapping[name].rpartition("/")[2]] for name in ("salt_and_pepper", "webp"))
+    noise, codec = (found["schema"][mapping[name].rpartition("/")[2]] for name in ("salt_and_pepper", "pillow_webp"))
     assert (noise["properties"]["share"]["minimum"], noise["properties"]["share"]["maximum"]) == (0, 1)
     assert (noise["x-featlink"]["kind"], noise["x-featlink"]["strength"]) == ("distortion", "share")
     assert codec["properties"]["quality"]["default"] == 75
@@ -67,7 +67,7 @@ def test_the_channels_catalogue_has_them(found: dict[str, Any]) -> None:
 
 def test_a_sweep_runs_them_in_both_domains(found: dict[str, Any]) -> None:
     for domain in ("feature", "image"):
-        for step, values in (("salt_and_pepper(share", (0.01, 0.1, 0.4)), ("webp(quality", (80, 20, 0))):
+        for step, values in (("salt_and_pepper(share", (0.01, 0.1, 0.4)), ("pillow_webp(quality", (80, 20, 0))):
             rows = [found["rows"][f"{domain}: {step}={value})"] for value in values]
             psnr = [quality for _, quality in rows]
             assert psnr == sorted(psnr, reverse=True)
@@ -81,10 +81,10 @@ def test_an_images_pixels_are_hit_whole(found: dict[str, Any]) -> None:
 
 
 def test_the_report_shows_them(found: dict[str, Any]) -> None:
-    assert found["curves"]["ap-bits"] == ["webp"]
-    assert found["curves"]["ap-psnr-f"] == found["curves"]["ap-psnr-sent"] == ["salt_and_pepper", "webp"]
-    assert found["pairs"] == ["salt_and_pepper", "webp"]
-    assert {row[0] for row in found["rates"]} == {"webp"}
+    assert found["curves"]["ap-bits"] == ["pillow_webp"]
+    assert found["curves"]["ap-psnr-f"] == found["curves"]["ap-psnr-sent"] == ["salt_and_pepper", "pillow_webp"]
+    assert found["pairs"] == ["salt_and_pepper", "pillow_webp"]
+    assert {row[0] for row in found["rates"]} == {"pillow_webp"}
 
 
 def test_a_broken_package_is_named_where_its_step_is_missed_and_breaks_nothing_else(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ class Clip(Distortion):
         rows = _within(values, ranges).reshape(len(ranges), -1)
         mean, deviation = rows.mean(axis=1, dtype=np.float64), rows.std(axis=1, dtype=np.float64)
         wanted = np.stack([mean - self.sigmas * deviation, mean + self.sigmas * deviation], axis=1)
-        return np.clip(wanted, ranges[:, :1], ranges[:, 1:]).astype(np.float32)
+        narrowed: npt.NDArray[np.float32] = np.clip(wanted, ranges[:, :1], ranges[:, 1:]).astype(np.float32)
+        return narrowed
 
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Clip samples at their depth; the bounds are rounded to samples."""

@@ -34,7 +34,8 @@ class Pca(Reduction):
     one step for all is reverse water-filling.
     """
 
-    strength: ClassVar[str | None] = "components"
+    strength: ClassVar[str | None] = "step"
+    changes_bits: ClassVar[bool] = True
 
     type: Literal["pca"] = "pca"
     components: int = Field(default=128, ge=1, le=1024, description="how many components cross the link")

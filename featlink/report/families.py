@@ -64,13 +64,17 @@ def families(rows: Iterable[Row]) -> list[Family]:
     grouped: dict[tuple[str, str, tuple[tuple[str, object], ...], str, str], list[tuple[float, Row]]] = {}
     for row in rows:
         condition = condition_of(row)
-        varied = [(place, step) for place, step in enumerate(registry.chain(condition)) if step.strength is not None]
+        varied = [
+            (place, step, step.strength)
+            for place, step in enumerate(registry.chain(condition))
+            if step.strength and getattr(step, step.strength) is not None
+        ]
         if len(varied) != 1:
             continue
-        [(place, step)] = varied
+        [(place, step, varying)] = varied
         parameters = step.model_dump()
         kind = parameters.pop("type")
-        strength = parameters.pop(step.strength)
+        strength = parameters.pop(varying)
         company = " | ".join(str(spec) for other, spec in enumerate(condition.steps) if other != place)
         alike = condition.model_copy(update={"seed": 0, "steps": ()})
         options = str(alike).partition("@")[2].strip()

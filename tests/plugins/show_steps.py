@@ -35,7 +35,7 @@ CONDITIONS = tuple(
     for domain in ("feature", "image")
     for step in (
         *(f"salt_and_pepper(share={share})" for share in (0.01, 0.1, 0.4)),
-        *(f"webp(quality={quality})" for quality in (80, 20, 0)),
+        *(f"pillow_webp(quality={quality})" for quality in (80, 20, 0)),
     )
 )
 

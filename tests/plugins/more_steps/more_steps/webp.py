@@ -21,7 +21,7 @@ class Webp(Codec):
     strength: ClassVar[str | None] = "quality"
     container: ClassVar[str] = "webp"
 
-    type: Literal["webp"] = "webp"
+    type: Literal["pillow_webp"] = "pillow_webp"
     quality: int = Field(default=75, ge=0, le=100, description="libwebp's quality, from worst to best")
 
     def encode(self, picture: Samples, tools: Tools) -> bytes:
