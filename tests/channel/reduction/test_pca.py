@@ -131,7 +131,7 @@ def test_bits_are_those_of_a_frame_of_components(basis: Basis, per: str) -> None
 
 
 @pytest.mark.usefixtures("file")
-@pytest.mark.parametrize("codec", ["vvenc(qp=30, bit_depth=10)", "hevc(qp=30)", "jpeg(quality=50)"])
+@pytest.mark.parametrize("codec", ["vvenc(qp=30, bit_depth=10)", "hevc(qp=30)", "jpeg(quality=50)", "entropy"])
 @pytest.mark.parametrize("packing", ["level", "stacked"])
 def test_a_codecs_bitstream_takes_the_place_of_the_samples(codec: str, packing: str) -> None:
     sent = send(f"pca(components=10) | {codec} @ packing={packing}")

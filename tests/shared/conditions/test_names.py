@@ -16,7 +16,7 @@ def test_each_table_has_its_rows() -> None:
     assert len(select("paper")) == 33
     assert len(select("paper+equal")) == 39
     assert len(select("entropy")) == 6
-    assert len(NAMED) == 45
+    assert len(NAMED) == 61
 
 
 def test_every_name_reads_as_its_text_and_can_be_run() -> None:
