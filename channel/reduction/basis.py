@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from threadpoolctl import ThreadpoolController
 
 from channel.reduction.cells import SIDES, gather, join, scatter, split
 from shared.errors import ModelError
@@ -110,8 +113,18 @@ def read(path: Path) -> Basis:
 
 
 def _map(matrix: Array, x: Array) -> Array:
-    mapped: Array = (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
+    """On one thread: BLAS rounds by how it shares a product out, and no result may depend on the number of cores."""
+    with _alone, _blas().limit(limits=1, user_api="blas"):
+        mapped: Array = (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
     return mapped
+
+
+_alone = threading.Lock()  # the limit is the process's, and ends with the first that leaves it
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
