@@ -1,16 +1,69 @@
-"""Keep a codec's bitstreams as files that any decoder of the standard reads."""
+"""Keep a codec's bitstreams as files that any decoder of the standard reads, and read them again."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import xxhash
 
 from channel.apply import Transmission
-from shared.conditions import language
-from shared.errors import StorageError
+from channel.codecs.base import Codec, SampleCodec, Tools
+from channel.codecs.layout import from_pictures, picture_shapes
+from channel.codecs.process import CodecError
+from channel.reduction.base import Reduction
+from shared.conditions import language, registry
+from shared.errors import ConditionError, StorageError
+from shared.frames.bitstream import Samples, dtype_for
+from shared.frames.packing import dequantize
+from shared.frames.pyramid import Array
+from shared.frames.wire import IMAGE
+
+SIDE = "side.json"
+"""Beside the bitstreams: what else a receiver needs."""
+_MOST_SAMPLES = 1 << 28
+_Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+
+
+class SideTensor(msgspec.Struct, kw_only=True):
+    """What the receiver must know of a tensor: how to read its samples, and whether it did."""
+
+    name: str
+    shape: tuple[_Size, _Size, _Size]
+    bits: Annotated[int, msgspec.Meta(ge=1, le=16)]
+    range: list[tuple[float, float]]
+    xxh3: str
+
+
+class Side(msgspec.Struct, kw_only=True):
+    """The side file of one image's bitstreams under one condition."""
+
+    condition: str
+    weights: str
+    extension: str
+    tensors: Annotated[list[SideTensor], msgspec.Meta(min_length=1, max_length=8)]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a receiver makes of the files.
+
+    Attributes:
+        side: the side file.
+        levels: float32 (256, H, W) by name; of a reduction, the restored ones. Empty for an image.
+        image: uint8 (3, H, W), at the size that was coded; None for features.
+    """
+
+    side: Side
+    levels: dict[str, Array]
+    image: Samples | None
 
 
 def keep(sent: Transmission, folder: Path) -> Path | None:
@@ -32,28 +85,94 @@ def keep(sent: Transmission, folder: Path) -> Path | None:
     condition = language.from_fields({"domain": meta.domain, **(meta.condition or {})})
     image = meta.key if meta.image_id is None else str(meta.image_id)
     target = folder / _file_name(image or "image") / _file_name(str(condition))
-    side = {
-        "condition": str(condition),
-        "domain": meta.domain,
-        "sizes": {name: list(getattr(meta.sizes, name)) for name in ("original", "resized", "padded")},
-        "tensors": [
-            {
-                "name": tensor.name,
-                "shape": list(tensor.data.shape),
-                "bits": tensor.bits,
-                "range": None if tensor.ranges is None else tensor.ranges.tolist(),
-            }
+    side = Side(
+        condition=str(condition),
+        weights=meta.weights,
+        extension=sent.extension,
+        tensors=[
+            SideTensor(
+                name=tensor.name,
+                shape=(tensor.data.shape[0], tensor.data.shape[1], tensor.data.shape[2]),
+                bits=tensor.bits or 8,
+                range=[] if tensor.ranges is None else [(float(m), float(high)) for m, high in tensor.ranges],
+                xxh3=_checksum(tensor.data),  # type: ignore[arg-type]
+            )
             for tensor in sent.crossing.tensors
         ],
-    }
+    )
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, data in sent.bitstreams.items():
             _write(target / f"{name}.{sent.extension}", data)
-        _write(target / "side.json", (json.dumps(side, indent=1) + "\n").encode())
+        _write(target / SIDE, msgspec.json.format(msgspec.json.encode(side), indent=1) + b"\n")
     except OSError as error:
         raise StorageError(f"cannot keep bitstreams in {target}: {error.strerror}") from None
     return target
+
+
+def decode(folder: Path, tools: Tools | None = None) -> Decoded:
+    """Read what :func:`keep` wrote, as the receiver would: nothing but the files and what was fitted to the network.
+
+    Args:
+        folder: of one image under one condition.
+        tools: the codecs' programs; default: the bundled ones.
+
+    Raises:
+        StorageError: a file is missing, or is none of these.
+        CodecError: a bitstream cannot be decoded, or gives other samples than were sent.
+        ConditionError: the condition is unknown, or goes on behind the codec.
+    """
+    side = _side(folder / SIDE)
+    condition = language.parse(side.condition)
+    steps = registry.chain(condition)
+    last = steps[-1] if steps else None
+    if not isinstance(last, Codec | SampleCodec):
+        raise ConditionError(f"{side.condition} does not end with a codec, so there is more than its bitstreams")
+    shapes: dict[str, tuple[int, ...]] = {tensor.name: tensor.shape for tensor in side.tensors}
+    if isinstance(last, Codec):
+        pictures = {
+            name: last.decode(_bitstream(folder, name, side), shape, tools or Tools())
+            for name, shape in picture_shapes(shapes, condition.packing).items()
+        }
+        samples = from_pictures(pictures, shapes, condition.packing)
+    else:
+        samples = {t.name: last.decode(_bitstream(folder, t.name, side), t.shape, t.bits) for t in side.tensors}
+    for tensor in side.tensors:
+        if _checksum(samples[tensor.name].astype(dtype_for(tensor.bits), copy=False)) != tensor.xxh3:
+            raise CodecError(f"{folder}: {tensor.name} decodes to other samples than were sent")
+    if IMAGE in samples:
+        return Decoded(side, {}, samples[IMAGE])
+    values = {t.name: dequantize(samples[t.name], np.array(t.range, np.float32), t.bits) for t in side.tensors}
+    first = steps[0]
+    return Decoded(side, first.restore(values, side.weights) if isinstance(first, Reduction) else values, None)
+
+
+def _side(path: Path) -> Side:
+    try:
+        side = msgspec.json.decode(path.read_bytes(), type=Side)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path} is not the side file of kept bitstreams: {error}") from None
+    if sum(math.prod(tensor.shape) for tensor in side.tensors) > _MOST_SAMPLES:
+        raise StorageError(f"{path} describes more than {_MOST_SAMPLES} samples")
+    if not re.fullmatch(r"[a-z0-9]{1,8}", side.extension):
+        raise StorageError(f"{path}: {side.extension[:32]!r} is no file's extension")
+    return side
+
+
+def _bitstream(folder: Path, name: str, side: Side) -> bytes:
+    if not re.fullmatch(r"[a-z0-9]{1,16}", name):
+        raise StorageError(f"{folder / SIDE}: {name[:32]!r} is no tensor's name")
+    path = folder / f"{name}.{side.extension}"
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _checksum(samples: Samples) -> str:
+    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(samples).data)
 
 
 def _file_name(text: str) -> str:

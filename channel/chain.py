@@ -9,6 +9,7 @@ import numpy as np
 
 from channel.codecs.base import Codec, SampleCodec, Tools
 from channel.codecs.coding import code_all, code_samples
+from channel.codecs.layout import from_pictures, to_pictures
 from channel.distortions.base import IMAGE, Distortion, Planes
 from channel.distortions.quantize import requantize
 from channel.randomness import stream
@@ -16,8 +17,7 @@ from shared.conditions.language import Condition
 from shared.conditions.step import Step
 from shared.errors import StepError
 from shared.frames import bitstream
-from shared.frames.packing import stack, tile, unstack, untile
-from shared.frames.wire import REDUCED
+from shared.frames.packing import tile, untile
 from shared.timing import timed
 
 
@@ -129,22 +129,11 @@ def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:
 
 def _code(sent: ChainResult, codec: Codec, condition: Condition, tools: Tools) -> ChainResult:
     planes = {name: _at_depth(part, _coded_depth(codec, condition)) for name, part in sent.planes.items()}
-    levels = {name: part.samples for name, part in planes.items()}
-    stacked = condition.packing == "stacked" and not levels.keys() & {IMAGE, *REDUCED}
-    if IMAGE in levels:
-        pictures = levels
-    elif stacked:
-        pictures = {"pyramid": stack(levels)[None]}
-    else:
-        pictures = {name: tile(samples)[None] for name, samples in levels.items()}
+    pictures = to_pictures({name: part.samples for name, part in planes.items()}, condition.packing)
     made = code_all(list(pictures.values()), codec, tools)
     coded = dict(zip(pictures, made.results, strict=True))
-    if IMAGE in levels:
-        decoded = {IMAGE: coded[IMAGE].decoded}
-    elif stacked:
-        decoded = unstack(coded["pyramid"].decoded[0], {name: level.shape for name, level in levels.items()})
-    else:
-        decoded = {name: untile(one.decoded[0], channels=len(levels[name])) for name, one in coded.items()}
+    shapes = {name: part.samples.shape for name, part in planes.items()}
+    decoded = from_pictures({name: one.decoded for name, one in coded.items()}, shapes, condition.packing)
     return replace(
         sent,
         planes={name: replace(part, samples=decoded[name]) for name, part in planes.items()},

@@ -28,7 +28,7 @@ _SLOWEST = 250
 """Decisions after which a context's probability learns no slower."""
 _STEP = 6
 """How fast the mixer learns."""
-_FIRST_WEIGHT = 18000
+FIRST_WEIGHT = 18000
 """Of each vote, in 1/65536; a little more than their mean, as votes that agree say more than one."""
 
 
@@ -60,7 +60,7 @@ def model(channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
     """
     sizes = NODES * np.array([channels * _ENERGIES, 8 * _ENERGIES**2, 5 * 5 * 3 * 3, channels * 7 * 5, 256 * 4])
     slots = int(sizes.sum())
-    weights = np.full((NODES, MODELS), _FIRST_WEIGHT, np.int32)
+    weights = np.full((NODES, MODELS), FIRST_WEIGHT, np.int32)
     return np.cumsum(sizes) - sizes, np.full(slots, 1 << 15, np.uint16), np.zeros(slots, np.uint8), weights
 
 
@@ -98,7 +98,7 @@ def _clamp(value, low, high):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 
 @numba.njit(nogil=True, cache=True)
-def _decide(coder, data, decoding, bit, node, places, p, n, votes, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
+def decide(coder, data, decoding, bit, node, places, p, n, votes, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Mix the votes of the contexts at ``places``, code one decision, learn from it; the decoder ignores ``bit``."""
     dot = np.int64(0)
     for k in range(MODELS):
@@ -152,23 +152,23 @@ def _code_value(value, guess, top, coder, data, decoding, places, p, n, votes, w
     of their place. What the limits 0 and ``top`` leave no choice of is not coded. Damaged data stay within them too.
     """
     distance = abs(value - guess)
-    if not _decide(coder, data, decoding, 1 if distance else 0, 0, places, p, n, votes, weights):
+    if not decide(coder, data, decoding, 1 if distance else 0, 0, places, p, n, votes, weights):
         return guess
     above = np.int64(1) if guess == 0 else np.int64(0)
     if 0 < guess < top:
-        above = _decide(coder, data, decoding, 1 if value > guess else 0, 1, places, p, n, votes, weights)
+        above = decide(coder, data, decoding, 1 if value > guess else 0, 1, places, p, n, votes, weights)
     most = top - guess if above else guess
     octave = 0
     while (2 << octave) <= most:
         beyond = 1 if distance >= (2 << octave) else 0
-        if not _decide(coder, data, decoding, beyond, 2 + 2 * octave + above, places, p, n, votes, weights):
+        if not decide(coder, data, decoding, beyond, 2 + 2 * octave + above, places, p, n, votes, weights):
             break
         octave += 1
     found = np.int64(1)
     for place in range(octave - 1, -1, -1):
         node = 34 + octave if place == octave - 1 else 50 + place
         bit = (distance >> place) & 1
-        found = (found << 1) | _decide(coder, data, decoding, bit, node, places, p, n, votes, weights)
+        found = (found << 1) | decide(coder, data, decoding, bit, node, places, p, n, votes, weights)
     found = min(found, most)
     return guess + found if above else guess - found
 

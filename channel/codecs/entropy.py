@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from channel.codecs import sparse
 from channel.codecs.base import SampleCodec, Shape
 from channel.codecs.context_mixing import code_samples, model
 from channel.codecs.process import CodecError
@@ -20,36 +21,84 @@ _ROWS = 40
 
 @register
 class Entropy(SampleCodec):
-    """Lossless: code each level's channels, or R, G and B, at the depth they have, in adaptive contexts."""
+    """Lossless: code each level's channels, or R, G and B, at the depth they have, in adaptive contexts.
+
+    Samples that mostly have the value in the middle of their range, as the components of a ``pca(step=…)`` do, are
+    coded as signed values around it.
+    """
 
     container: ClassVar[str] = "fel"
 
     type: Literal["entropy"] = "entropy"
 
     def encode(self, samples: Samples, bits: int) -> bytes:
-        """See the base class. Which channels are alike goes first, then the code."""
-        alike = alike_channels(samples)
-        data = np.empty(samples.size * bits // 4 + 1024, np.uint8)
-        size = _code(_with_zeros(samples), bits, alike, data, decoding=False)
-        if size > data.size:  # noise, or samples made to defeat the contexts
-            data = np.empty(size, np.uint8)
-            _code(_with_zeros(samples), bits, alike, data, decoding=False)
-        return (alike + 1).astype(_index_dtype(len(samples))).tobytes() + data[:size].tobytes()
+        """See the base class. The first byte tells which contexts follow."""
+        if 2 * np.count_nonzero(samples == 1 << (bits - 1)) > samples.size:
+            return b"\1" + _encode_sparse(samples, bits)
+        return b"\0" + _encode_dense(samples, bits)
 
     def decode(self, bitstream: bytes, shape: Shape, bits: int) -> Samples:
         """See the base class. Damage behind the head gives other samples."""
-        channels, height, width = shape
-        index = _index_dtype(channels)
-        head = 2 * channels * index.itemsize
-        if len(bitstream) < head:
-            raise CodecError(f"{len(bitstream)} bytes are too few for {channels} channels")
-        alike = np.frombuffer(bitstream, index, 2 * channels).astype(np.int64).reshape(2, channels) - 1
-        if (alike >= np.arange(channels)).any():
-            raise CodecError("a channel refers to one behind it")
-        samples = np.zeros((channels + 1, height, width), np.uint16)
-        # a copy, which can be written to: the kernel has one type of data too
-        _code(samples, bits, alike, np.frombuffer(bitstream, np.uint8, offset=head).copy(), decoding=True)
-        return samples[:-1].astype(dtype_for(bits))
+        kind, body = bitstream[:1], bitstream[1:]
+        if kind not in (b"\0", b"\1"):
+            raise CodecError("not a bitstream of the entropy coder")
+        return _decode_sparse(body, shape, bits) if kind == b"\1" else _decode_dense(body, shape, bits)
+
+
+def _encode_sparse(samples: Samples, bits: int) -> bytes:
+    """How many channels come before the last that are all zero, then their code."""
+    values = samples.astype(np.int32) - (1 << (bits - 1))
+    filled = np.flatnonzero(values.any((1, 2)))
+    count = int(filled[-1]) + 1 if filled.size else 0
+    values = values[:count]
+    data = np.empty(values.size * bits // 4 + 1024, np.uint8)
+    size = sparse.code_values(values, *sparse.model(count), data, False)
+    if size > data.size:
+        data = np.empty(size, np.uint8)
+        sparse.code_values(values, *sparse.model(count), data, False)
+    return np.array(count, "<u2").tobytes() + data[:size].tobytes()
+
+
+def _decode_sparse(body: bytes, shape: Shape, bits: int) -> Samples:
+    channels, height, width = shape
+    if len(body) < 2:
+        raise CodecError(f"{len(body)} bytes are too few for {channels} channels")
+    count = int(np.frombuffer(body, "<u2", 1)[0])
+    if count > channels:
+        raise CodecError(f"a code of {count} channels, not of {channels} at most")
+    values = np.zeros((count, height, width), np.int32)
+    data = np.frombuffer(body, np.uint8, offset=2).copy()
+    sparse.code_values(values, *sparse.model(count), data, True)
+    middle = 1 << (bits - 1)
+    samples = np.full(shape, middle, dtype_for(bits))
+    samples[:count] = (values + middle).clip(0, (1 << bits) - 1)
+    return samples
+
+
+def _encode_dense(samples: Samples, bits: int) -> bytes:
+    """Which channels are alike, then the code."""
+    alike = alike_channels(samples)
+    data = np.empty(samples.size * bits // 4 + 1024, np.uint8)
+    size = _code(_with_zeros(samples), bits, alike, data, decoding=False)
+    if size > data.size:  # noise, or samples made to defeat the contexts
+        data = np.empty(size, np.uint8)
+        _code(_with_zeros(samples), bits, alike, data, decoding=False)
+    return (alike + 1).astype(_index_dtype(len(samples))).tobytes() + data[:size].tobytes()
+
+
+def _decode_dense(body: bytes, shape: Shape, bits: int) -> Samples:
+    channels, height, width = shape
+    index = _index_dtype(channels)
+    head = 2 * channels * index.itemsize
+    if len(body) < head:
+        raise CodecError(f"{len(body)} bytes are too few for {channels} channels")
+    alike = np.frombuffer(body, index, 2 * channels).astype(np.int64).reshape(2, channels) - 1
+    if (alike >= np.arange(channels)).any():
+        raise CodecError("a channel refers to one behind it")
+    samples = np.zeros((channels + 1, height, width), np.uint16)
+    # a copy, which can be written to: the kernel has one type of data too
+    _code(samples, bits, alike, np.frombuffer(body, np.uint8, offset=head).copy(), decoding=True)
+    return samples[:-1].astype(dtype_for(bits))
 
 
 def alike_channels(samples: Samples) -> Channels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from shared.frames.pyramid import Array
 CELL, GROUP = 448, 1024
 """Components of a cell of 16×16 pixels, and of 2×2 such cells, that a basis keeps at most."""
 
-CHANNELS = 96
+CHANNELS = 64
 """That a level keeps at most."""
 
 _WORTH = {"p2": 2.2, "p3": 1.4, "p4": 1.6, "p5": 2.0}
@@ -56,12 +56,12 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
             done()
 
     mapped = _channels(pyramids(_for_channels(pictures)), metric, model, channels)
-    return _components(pyramids(pictures), mapped)
+    return _components(lambda: pyramids(pictures), mapped)
 
 
 def rounds(pictures: Sequence[Path]) -> int:
-    """How many pictures go through the network."""
-    return len(pictures) + len(_for_channels(pictures))
+    """How often a picture goes through the network."""
+    return 2 * len(pictures) + len(_for_channels(pictures))
 
 
 def _for_channels(pictures: Sequence[Path]) -> Sequence[Path]:
@@ -97,24 +97,22 @@ def _channels(pyramids: Iterable[dict[str, Array]], metric: Matrix, model: Split
     return Basis(forward, inverse, means, _WORTH, none, none, none[0:0, 0:0].reshape(0), model.weights, model.name)
 
 
-def _components(pyramids: Iterable[dict[str, Array]], channels: Basis) -> Basis:
-    """Both stages from one covariance, that of 2×2 cells: its diagonal blocks are those of the four cells."""
-    count, square = 0, np.zeros((0, 0), np.float32)
-    for levels in pyramids:
-        cells = join({name: channels.centred(name, levels[name]) for name in SIDES})
-        x = gather(cells, 2).reshape(4 * len(cells), -1)
-        count += x.shape[1]
-        one = x @ x.T
-        square = np.add(square, one, out=square) if square.size else one
-    square /= count
-    size = len(square) // 4
-    blocks = square.reshape(size, 4, size, 4)
-    alone = _descending(np.mean([blocks[:, i, :, i] for i in range(4)], axis=0))[1]
-    cell = alone[:, : min(CELL, 4 * count)].astype(np.float32)
-    half = (cell.T @ square.reshape(size, -1)).reshape(-1, size, 4)  # (K1·4, D, 4): the first of two cells mapped
-    kept = cell.shape[1]
-    both = np.einsum("adq,dk->akq", half, cell, optimize=True).reshape(4 * kept, 4 * kept)
-    spectrum, group = _descending(both)
+def _components(pyramids: Callable[[], Iterable[dict[str, Array]]], channels: Basis) -> Basis:
+    """The components of cells, then those of 2×2 such cells; each from a covariance of its own."""
+
+    def cells() -> Iterator[Array]:
+        for levels in pyramids():
+            yield join({name: channels.centred(name, levels[name]) for name in SIDES})
+
+    square, count = _covariance(cells())
+    cell = _descending(square)[1][:, : min(CELL, count)].astype(np.float32)
+
+    def groups() -> Iterator[Array]:
+        for one in cells():
+            yield gather((cell.T @ one.reshape(len(one), -1)).reshape(-1, *one.shape[1:]), 2)
+
+    square, count = _covariance(groups())
+    spectrum, group = _descending(square)
     last = min(GROUP, count)
     return replace(
         channels,
@@ -122,6 +120,17 @@ def _components(pyramids: Iterable[dict[str, Array]], channels: Basis) -> Basis:
         group=group[:, :last].astype(np.float32),
         deviation=np.sqrt(spectrum[:last].clip(0)).astype(np.float32),
     )
+
+
+def _covariance(arrays: Iterable[Array]) -> tuple[Array, int]:
+    """Of vectors around zero, (D, H, W) at a time, and how many there were."""
+    count, square = 0, np.zeros((0, 0), np.float32)
+    for array in arrays:
+        x = array.reshape(len(array), -1)
+        count += x.shape[1]
+        one = x @ x.T
+        square = np.add(square, one, out=square) if square.size else one
+    return square / count, count
 
 
 def _descending(symmetric: Matrix | Array) -> tuple[Matrix, Matrix]:

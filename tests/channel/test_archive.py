@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from channel.apply import Transmission, apply
+from channel.archive import decode as decode_kept
 from channel.archive import keep
+from channel.codecs.base import Tools
 from channel.codecs.entropy import Entropy
 from channel.codecs.ffmpeg import bundled
+from channel.codecs.process import CodecError
 from channel.codecs.yuv import padded_size
 from shared.conditions.language import parse
-from shared.errors import StorageError
-from shared.frames.packing import tile
+from shared.errors import ConditionError, StorageError
+from shared.frames.packing import dequantize, tile
 from shared.frames.pyramid import Sizes
 from shared.frames.report import Report
 from shared.frames.wire import Frame, Meta, Tensor, nbytes
@@ -99,3 +102,65 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot keep bitstreams in .*: Not a directory"):
         keep(transmit("jpeg"), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "vvenc(qp=30)",
+        "hevc(qp=30) @ packing=stacked",
+        "jpeg(quality=60)",
+        "clip(sigmas=2) | quantize(bits=3) | entropy",
+        "gaussian_blur(sigma=1, window=5) | vvenc(qp=40, bit_depth=10) @ range=channel",
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_decoding_the_files_gives_the_pyramid_that_was_received(condition: str, threads: int, tmp_path: Path) -> None:
+    sent = transmit(condition)
+    folder = keep(sent, tmp_path)
+    assert folder is not None
+    decoded = decode_kept(folder, Tools(threads=threads))
+    assert decoded.image is None
+    assert list(decoded.levels) == [tensor.name for tensor in sent.frame.tensors]
+    for tensor in sent.frame.tensors:
+        assert tensor.ranges is not None
+        expected = dequantize(tensor.data, tensor.ranges, tensor.bits or 8)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(decoded.levels[tensor.name], expected)
+
+
+def test_decoding_the_files_gives_the_picture_that_was_received(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 31, 46), np.uint8)
+    meta = Meta("image", "m", "w", Sizes((31, 46), (62, 92), (64, 96)), image_id=4)
+    sent = apply(Frame(meta, (Tensor("image", pixels),)), parse("image: vvenc(qp=30) @ at=original"), Report())
+    folder = keep(sent, tmp_path)
+    assert folder is not None
+    decoded = decode_kept(folder)
+    assert decoded.levels == {}
+    np.testing.assert_array_equal(decoded.image, sent.frame.tensor("image").data)
+
+
+def test_what_is_damaged_or_missing_is_said(tmp_path: Path) -> None:
+    sent = transmit("quantize(bits=3) | entropy")
+    folder = keep(sent, tmp_path)
+    assert folder is not None
+    data = bytearray((folder / "p2.fel").read_bytes())
+    data[len(data) // 2] ^= 8
+    (folder / "p2.fel").write_bytes(data)
+    with pytest.raises(CodecError, match="p2 decodes to other samples than were sent"):
+        decode_kept(folder)
+    (folder / "p3.fel").unlink()
+    with pytest.raises(StorageError, match=r"cannot read .*p3\.fel"):
+        decode_kept(folder)
+    side = json.loads((folder / "side.json").read_text())
+    for change, message in (
+        ({"extension": "../x"}, "is no file's extension"),
+        ({"condition": "quantize(bits=3)"}, "does not end with a codec"),
+        ({"tensors": [{**side["tensors"][0], "shape": [65536, 65536, 1]}]}, "describes more than"),
+        ({"tensors": [{**side["tensors"][0], "name": "../../p2"}]}, "is no tensor's name"),
+        ({"tensors": []}, "is not the side file"),
+    ):
+        (folder / "side.json").write_text(json.dumps({**side, **change}))
+        with pytest.raises((StorageError, ConditionError), match=message):
+            decode_kept(folder)
+    with pytest.raises(StorageError, match="cannot read"):
+        decode_kept(tmp_path / "nowhere")

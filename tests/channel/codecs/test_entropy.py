@@ -27,7 +27,7 @@ from shared.frames.bitstream import Samples, dtype_for, nbytes
 CODEC = Entropy()
 RANGES = np.array([[0, 1]], np.float32)
 DIGESTS = ["3cde83e6c336252a", "6d139c7faf3dc252", "757087fda02c6851", "29ca0e40e244420b"]
-CODED = "49ea94298f1440ce"
+CODED = "bd98a3e84658fc15"
 
 
 def waves(channels: int, height: int, width: int, bits: int, seed: int = 0) -> Samples:
@@ -153,9 +153,15 @@ def test_what_is_damaged_ends_and_stays_in_bounds() -> None:
 
 def test_what_cannot_be_a_bitstream_is_refused() -> None:
     with pytest.raises(CodecError, match="5 bytes are too few for 8 channels"):
-        CODEC.decode(b"12345", (8, 9, 11), 5)
+        CODEC.decode(b"\x0012345", (8, 9, 11), 5)
     with pytest.raises(CodecError, match="a channel refers to one behind it"):
-        CODEC.decode(bytes([2, *[0] * 40]), (8, 9, 11), 5)
+        CODEC.decode(bytes([0, 2, *[0] * 40]), (8, 9, 11), 5)
+    with pytest.raises(CodecError, match="not a bitstream of the entropy coder"):
+        CODEC.decode(b"\x02", (8, 9, 11), 5)
+    with pytest.raises(CodecError, match="a code of 9 channels, not of 8 at most"):
+        CODEC.decode(b"\x01\x09\x00", (8, 9, 11), 5)
+    with pytest.raises(CodecError, match="1 bytes are too few"):
+        CODEC.decode(b"\x01\x09", (8, 9, 11), 5)
 
 
 @pytest.mark.parametrize(
