@@ -31,6 +31,7 @@ _CONDITIONS = (
     "feature: rank_shuffle(span=4) @ bit_depth=8",
     "feature: rank_shuffle(span=4) @ bit_depth=16",
     "feature: clip(sigmas=3) | quantize(bits=4) | entropy",
+    "feature: clip(sigmas=0.1) | quantize(bits=1) | entropy",  # more than half are 1: coded as signed values
     "image: quantize(bits=4)",
     "image: gaussian_blur(sigma=1) | gaussian_noise(sigma=1) | jpeg(quality=50)",
     "image: vvenc(qp=40, preset=faster) @ at=original",

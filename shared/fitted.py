@@ -1,12 +1,16 @@
-"""Where files that were fitted to a network are: by what they are and the weights' identity, never by a path."""
+"""Files that were fitted to a network: found by what they are and the weights' identity, never by a path."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from shared.errors import ConditionError
+import numpy as np
+
+from shared.errors import ConditionError, ModelError
 
 HOME = "FEATLINK_FITTED"
 """Environment variable that names the folder."""
@@ -41,3 +45,53 @@ def find(kind: str, weights: str) -> Path:
             f"{kind} is not fitted to weights {weights}: run `featlink fit {kind}`, which writes {own}"
         )
     return path
+
+
+def encode(form: str, arrays: Mapping[str, np.ndarray], weights: str, architecture: str) -> bytes:
+    """A safetensors file that says what it is, which network it is fitted to, and its own digest.
+
+    Args:
+        form: name and version of the format.
+        arrays: by name.
+        weights: identity of the network's weights.
+        architecture: of the network.
+    """
+    from safetensors.numpy import save
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    facts = {"weights": weights, "architecture": architecture, "format": form}
+    return save(whole, metadata=facts | {"sha256": _digest(whole)})
+
+
+def read(path: Path, form: str, command: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and facts of a file that :func:`encode` made.
+
+    Args:
+        path: of the file.
+        form: as given to it.
+        command: that writes such files.
+
+    Raises:
+        ModelError: it cannot be read, is damaged, or not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            facts = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from None
+    if facts.get("format") != form:
+        raise ModelError(f"{path} is not a file that `{command}` of this version writes")
+    if facts.get("sha256") != _digest(arrays):
+        raise ModelError(f"{path} is damaged: its arrays do not have the digest that it states")
+    return arrays, facts
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()

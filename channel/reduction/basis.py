@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from threadpoolctl import ThreadpoolController
 
 from channel.reduction.cells import SIDES, gather, join, scatter, split
-from shared.errors import ModelError
+from shared import fitted
 from shared.frames.pyramid import Array
 
 FORMAT = "featlink-pca-1"
@@ -54,34 +51,27 @@ class Basis:
     def analyse(self, levels: Mapping[str, Array], components: int) -> Array:
         """Levels p2..p5 (256, H, W) to components (K, h, w) at p5's positions."""
         cells = join({name: self.centred(name, levels[name]) for name in SIDES})
-        return _map(self.group[:, :components].T, gather(_map(self.cell.T, cells), 2))
+        return mapped(self.group[:, :components].T, gather(mapped(self.cell.T, cells), 2))
 
     def synthesise(self, components: Array) -> dict[str, Array]:
         """Components (K, h, w) to levels p2..p5 (256, H, W)."""
-        cells = _map(self.cell, scatter(_map(self.group[:, : len(components)], components), 2))
+        cells = mapped(self.cell, scatter(mapped(self.group[:, : len(components)], components), 2))
         levels = split(cells, {name: len(self.mean[name]) for name in SIDES})
         return {
-            name: _map(self.inverse[name], level / self.worth[name] + self.mean[name][:, None, None])
+            name: mapped(self.inverse[name], level / self.worth[name] + self.mean[name][:, None, None])
             for name, level in levels.items()
         }
 
     def centred(self, name: str, level: Array) -> Array:
         """One level's mapped channels around zero, by the level's worth."""
-        mapped = _map(self.forward[name], level) - self.mean[name][:, None, None]
-        return mapped * np.float32(self.worth[name])
+        return (mapped(self.forward[name], level) - self.mean[name][:, None, None]) * np.float32(self.worth[name])
 
 
 def encode(basis: Basis) -> bytes:
     """The file: safetensors; the large maps in half precision."""
-    arrays = {f"{part}.{name}": getattr(basis, part)[name] for part in ("forward", "inverse", "mean") for name in SIDES}
-    arrays |= {"cell": basis.cell.astype(np.float16), "group": basis.group.astype(np.float16)}
-    arrays |= {
-        "deviation": basis.deviation,
-        "worth": np.array([basis.worth[name] for name in SIDES], np.float32),
-    }
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    facts = {"weights": basis.weights, "architecture": basis.architecture, "format": FORMAT}
-    return save(arrays, metadata=facts | {"sha256": _digest(arrays)})
+    arrays = arrays_of(basis)
+    arrays |= {name: arrays[name].astype(np.float16) for name in ("cell", "group")}
+    return fitted.encode(FORMAT, arrays, basis.weights, basis.architecture)
 
 
 def read(path: Path) -> Basis:
@@ -90,16 +80,18 @@ def read(path: Path) -> Basis:
     Raises:
         ModelError: it cannot be read, is damaged, or not such a file.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            facts = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from None
-    if facts.get("format") != FORMAT:
-        raise ModelError(f"{path} is not a basis that `featlink fit pca` of this version writes")
-    if facts.get("sha256") != _digest(arrays):
-        raise ModelError(f"{path} is damaged: its arrays do not have the digest that it states")
+    return basis_of(*fitted.read(path, FORMAT, "featlink fit pca"))
+
+
+def arrays_of(basis: Basis) -> dict[str, np.ndarray]:
+    """All of it that is numbers, by name."""
+    parts = {f"{part}.{name}": getattr(basis, part)[name] for part in ("forward", "inverse", "mean") for name in SIDES}
+    worth = np.array([basis.worth[name] for name in SIDES], np.float32)
+    return parts | {"cell": basis.cell, "group": basis.group, "deviation": basis.deviation, "worth": worth}
+
+
+def basis_of(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> Basis:
+    """Undo :func:`arrays_of`."""
     parts = {part: {name: arrays[f"{part}.{name}"] for name in SIDES} for part in ("forward", "inverse", "mean")}
     return Basis(
         **parts,
@@ -112,11 +104,14 @@ def read(path: Path) -> Basis:
     )
 
 
-def _map(matrix: Array, x: Array) -> Array:
-    """On one thread: BLAS rounds by how it shares a product out, and no result may depend on the number of cores."""
+def mapped(matrix: Array, x: Array) -> Array:
+    """A matrix times (C, H, W).
+
+    On one thread: BLAS rounds by how it shares a product out, and no result may depend on the number of cores.
+    """
     with _alone, _blas().limit(limits=1, user_api="blas"):
-        mapped: Array = (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
-    return mapped
+        product: Array = (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
+    return product
 
 
 _alone = threading.Lock()  # the limit is the process's, and ends with the first that leaves it
@@ -125,11 +120,3 @@ _alone = threading.Lock()  # the limit is the process's, and ends with the first
 @functools.cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()

@@ -13,14 +13,12 @@ from pydantic import Field
 
 from channel.reduction.base import Reduction
 from channel.reduction.basis import Basis, read
+from channel.reduction.rounding import multiples
 from shared.conditions.registry import register
 from shared.errors import ConditionError, ModelError
 from shared.fitted import find
 from shared.frames.pyramid import Array
 from shared.frames.wire import LATENT
-
-_ROUND = 1 / 3
-"""Instead of a half: small components become 0, which saves more bits than the error costs."""
 
 
 @register
@@ -60,12 +58,8 @@ class Pca(Reduction):
         """Multiples of the step; sample ``2**(bits - 1)`` stands for 0."""
         if self.step is None:
             return None
-        zero = 1 << (bits - 1)
-        last = (1 << bits) - 1 - zero
-        values = planes[LATENT]
-        whole = np.sign(values) * np.floor(np.abs(values) / self.step + _ROUND)
-        rounded = whole.clip(-zero, last) * np.float32(self.step)
-        return {LATENT: rounded}, {LATENT: np.array([[-zero * self.step, last * self.step]], np.float32)}
+        rounded, ranges = multiples(planes[LATENT], self.step, bits)
+        return {LATENT: rounded}, {LATENT: ranges}
 
 
 def _basis(weights: str) -> Basis:

@@ -12,18 +12,15 @@ from featlink.model_options import DatasetOption, ModelOption, SizeOption, Threa
 app = typer.Typer(help="Fit what reduction steps need to a network. No labels are used.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keep the subcommand's name, although there is only one."""
+OutOption = Annotated[
+    Path | None, typer.Option(help="File to write.", show_default="where the channel looks: $FEATLINK_FITTED")
+]
 
 
 @app.command()
 def pca(
     dataset: DatasetOption,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="File to write.", show_default="where the channel looks: $FEATLINK_FITTED"),
-    ] = None,
+    out: OutOption = None,
     model: ModelOption = None,
     weights: WeightsOption = None,
     min_size: SizeOption = None,
@@ -56,3 +53,60 @@ def pca(
     console.print(
         f"{target}: {len(content):,} bytes, {len(basis.deviation)} components, channels {kept}", soft_wrap=True
     )
+
+
+@app.command()
+def bottleneck(
+    dataset: DatasetOption,
+    out: OutOption = None,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    min_size: SizeOption = None,
+    max_size: SizeOption = None,
+    threads: ThreadsOption = None,
+    scenes: Annotated[int, typer.Option(min=2, help="Take the first so many pictures.")] = 400,
+    rounds: Annotated[int, typer.Option(min=1, help="Steps of the optimiser, of two pictures each.")] = 4000,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
+) -> None:
+    """Train the networks of the bottleneck step on what the heads answer, behind the basis of `featlink fit pca`.
+
+    Stop it at any time and run the same command again: it goes on from the checkpoint beside the file it writes.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, TimeRemainingColumn
+
+    from featlink.dataset import open_dataset
+    from featlink.files import replace
+    from shared.fitted import find, home
+
+    pictures = list(open_dataset(dataset).images.values())[:scenes]
+    config = network_config(model=model, weights=weights, min_size=min_size, max_size=max_size, threads=threads)
+    console = Console()
+
+    from channel.reduction import basis, learned
+    from featlink.fitting.bottleneck import Training
+    from featlink.fitting.lessons import prepare
+    from featlink.fitting.teacher import Teacher
+    from shared.detector.split import build
+
+    split = build(config)
+    linear = learned.as_stored(basis.read(find("pca", split.weights)))
+    target = out or home() / f"bottleneck-{split.weights}.safetensors"
+    with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=console) as progress:
+        looked_at = progress.add_task("pictures", total=len(pictures))
+        lessons = prepare(split, linear, pictures, lambda: progress.advance(looked_at))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = target.with_name(f"{target.name}.checkpoint")
+        training = Training(Teacher(config, linear), linear.deviation, lessons, rounds, checkpoint, device)
+        learning = progress.add_task("rounds", total=rounds, completed=training.round)
+        training.run(lambda count: progress.update(learning, completed=count))
+        before, after = training.untrained, training.measure()
+    content = learned.encode(training.learned(linear))
+    replace(target, content)
+    console.print(f"{target}: {len(content):,} bytes", soft_wrap=True)
+    if before is not None:
+        for step, far in after.distance.items():
+            console.print(
+                f"step {step}: distance {before.distance[step]:.3f} → {far:.3f}, "
+                f"{before.size[step]:,.0f} → {after.size[step]:,.0f} bytes"
+            )

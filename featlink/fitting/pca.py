@@ -122,7 +122,7 @@ def _components(pyramids: Callable[[], Iterable[dict[str, Array]]], channels: Ba
     )
 
 
-def _covariance(arrays: Iterable[Array]) -> tuple[Array, int]:
+def _covariance(arrays: Iterable[Array]) -> tuple[Matrix, int]:
     """Of vectors around zero, (D, H, W) at a time, and how many there were."""
     count, square = 0, np.zeros((0, 0), np.float32)
     for array in arrays:
@@ -130,10 +130,10 @@ def _covariance(arrays: Iterable[Array]) -> tuple[Array, int]:
         count += x.shape[1]
         one = x @ x.T
         square = np.add(square, one, out=square) if square.size else one
-    return square / count, count
+    return square.astype(np.float64) / count, count
 
 
-def _descending(symmetric: Matrix | Array) -> tuple[Matrix, Matrix]:
+def _descending(symmetric: Matrix) -> tuple[Matrix, Matrix]:
     """Eigenvalues and vectors, the largest first."""
-    values, vectors = np.linalg.eigh(symmetric.astype(np.float64))
+    values, vectors = np.linalg.eigh(symmetric)
     return values[::-1], vectors[:, ::-1]

@@ -58,14 +58,16 @@ def _fcm() -> Iterator[tuple[str, str]]:
         yield f"fcm.pixels.qp{qp}", f"image: vvenc(qp={qp}) @ at=original"
     for qp in (35, 38, 41, 45):
         yield f"fcm.tiled.qp{qp}", f"feature: vvenc(qp={qp}, bit_depth=10)"
-    for qp in (16, 20, 24, 28, 32, 36):
-        yield f"fcm.pca.qp{qp}", f"feature: pca(components=256) | vvenc(qp={qp}, bit_depth=10)"
+    for step in (0.4, 0.8, 1.6, 3, 6, 10):
+        yield f"fcm.pca.step{step:g}", f"feature: pca(components=1024, step={step:g}) | entropy @ bit_depth=10"
+    for step in (0.7, 1.4, 2.8, 4.8, 7, 9.5):
+        yield f"fcm.learned.step{step:g}", f"feature: bottleneck(step={step:g}) | entropy @ bit_depth=10"
 
 
 NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm()])
 """Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…``, Table 4 entropy-coded,
-``entropy.table4.…``, and what features cost with and without reduction against pixels, all coded by VVC:
-``fcm.pixels``, ``fcm.tiled`` (MPEG's feature anchor) and ``fcm.pca``."""
+``entropy.table4.…``, and what features cost with and without reduction against pixels: ``fcm.pixels`` and ``fcm.tiled``
+(MPEG's feature anchor), coded by VVC, ``fcm.pca`` and ``fcm.learned``."""
 
 
 def select(names: str) -> dict[str, str]:

@@ -211,7 +211,7 @@ def test_levels_that_do_not_fit_each_other_are_refused() -> None:
 def test_files_that_are_no_basis_are_refused(file: Path) -> None:
     arrays = load(file.read_bytes())
     file.write_bytes(save(arrays))
-    with pytest.raises(ModelError, match="not a basis"):
+    with pytest.raises(ModelError, match="is not a file that"):
         send("pca(components=2)")
     content = encode_damaged(arrays)
     file.write_bytes(content)

@@ -88,7 +88,7 @@ def test_every_picture_is_counted(config: ModelConfig, tiny: Path) -> None:
     pictures = list(open_dataset(tiny).images.values())[:2]
     done: list[None] = []
     fit(config, pictures, lambda: done.append(None), channels=2)
-    assert len(done) == rounds(pictures) == 4
+    assert len(done) == rounds(pictures) == 6
 
 
 def test_the_bundled_basis_is_of_the_bundled_weights() -> None:

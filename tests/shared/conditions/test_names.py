@@ -16,7 +16,7 @@ def test_each_table_has_its_rows() -> None:
     assert len(select("paper")) == 33
     assert len(select("paper+equal")) == 39
     assert len(select("entropy")) == 6
-    assert len(NAMED) == 61
+    assert len(NAMED) == 67
 
 
 def test_every_name_reads_as_its_text_and_can_be_run() -> None:
@@ -24,17 +24,20 @@ def test_every_name_reads_as_its_text_and_can_be_run() -> None:
     assert conditions == {name: parse(text) for name, text in NAMED.items()}
     assert len(set(map(str, conditions.values()))) == len(NAMED)
     for name, condition in conditions.items():
-        assert [step.kind for step in chain(condition)][1:] == ["codec"] * name.startswith(("entropy.", "fcm.pca."))
+        assert [step.kind for step in chain(condition)][1:] == ["codec"] * name.startswith(
+            ("entropy.", "fcm.pca.", "fcm.learned.")
+        )
         assert f".{condition.domain}." in name or name.startswith("fcm.")
 
 
 def test_features_and_pixels_are_coded_at_several_rates() -> None:
-    assert {name: len(select(f"fcm.{name}")) for name in ("pixels", "tiled", "pca")} == {
+    assert {name: len(select(f"fcm.{name}")) for name in ("pixels", "tiled", "pca", "learned")} == {
         "pixels": 6,
         "tiled": 4,
         "pca": 6,
+        "learned": 6,
     }
-    assert len(select("fcm")) == 16
+    assert len(select("fcm")) == 22
 
 
 def test_names_do_not_change() -> None:

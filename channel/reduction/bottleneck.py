@@ -1,0 +1,74 @@
+"""The learned reduction: a PCA between a network that says what matters and one that fills in what was left out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from channel.reduction.base import Reduction
+from channel.reduction.learned import Learned, read
+from channel.reduction.networks import gains, refined
+from channel.reduction.rounding import multiples
+from shared.conditions.registry import register
+from shared.errors import ModelError
+from shared.fitted import find
+from shared.frames.pyramid import Array
+from shared.frames.wire import LATENT
+
+
+@register
+class Bottleneck(Reduction):
+    """Send the components that matter to the heads, as a network learned them, for an entropy coder behind it.
+
+    One latent of all levels at p5's positions: the sender scales the components of the ``pca`` step by how much the
+    heads will miss them, and rounds them to multiples of ``step``; the receiver's network refines what came. Both were
+    trained by ``featlink fit bottleneck`` on the heads' answers, at all rates together. Those of the bundled detector
+    are bundled. p6 is not sent.
+    """
+
+    strength: ClassVar[str | None] = "step"
+
+    type: Literal["bottleneck"] = "bottleneck"
+    step: float = Field(default=4.0, gt=0, le=100, description="quantisation step, with a dead zone")
+
+    def reduce(self, levels: Mapping[str, Array], weights: str) -> dict[str, Array]:
+        """See the base class."""
+        learned = _learned(weights)
+        basis = learned.basis
+        components = basis.analyse(levels, len(basis.deviation))
+        return {LATENT: components * gains(learned.layers, components, basis.deviation, self.step)}
+
+    def restore(self, planes: Mapping[str, Array], weights: str) -> dict[str, Array]:
+        """See the base class."""
+        learned = _learned(weights)
+        basis = learned.basis
+        return basis.synthesise(refined(learned.layers, planes[LATENT], basis.deviation, self.step))
+
+    def chosen(
+        self, planes: Mapping[str, Array], bits: int
+    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]]:
+        """Multiples of the step; sample ``2**(bits - 1)`` stands for 0."""
+        rounded, ranges = multiples(planes[LATENT], self.step, bits)
+        return {LATENT: rounded}, {LATENT: ranges}
+
+
+def _learned(weights: str) -> Learned:
+    path = find("bottleneck", weights)
+    facts = path.stat()
+    learned = _read(path, facts.st_mtime_ns, facts.st_size)
+    if learned.basis.weights != weights:
+        raise ModelError(f"{path} is fitted to weights {learned.basis.weights}, not {weights}")
+    return learned
+
+
+@functools.lru_cache(maxsize=2)
+def _read(path: Path, changed: int, size: int) -> Learned:
+    """Once, until the file is another."""
+    del changed, size
+    return read(path)

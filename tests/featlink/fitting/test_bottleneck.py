@@ -1,0 +1,200 @@
+"""The learned reduction: both ends as they were trained, training that goes on, and a file that the step reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import featlink as fl
+from channel.reduction import learned, networks
+from channel.reduction.basis import Basis, encode
+from featlink.cli import app
+from featlink.dataset import open_dataset
+from featlink.fitting.bottleneck import STEPS, Training
+from featlink.fitting.lessons import Lesson, prepare
+from featlink.fitting.networks import Networks
+from featlink.fitting.pca import fit
+from featlink.fitting.teacher import Teacher, distance
+from shared.detector.config import ModelConfig
+from shared.detector.split import SplitModel, build
+from shared.errors import ModelError
+from starter.bundle import SCENES, load_weights
+
+CONFIG = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Path]:
+    return list(open_dataset(SCENES).images.values())[:5]
+
+
+@pytest.fixture(scope="module")
+def model() -> SplitModel:
+    return build(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def basis(pictures: list[Path]) -> Basis:
+    return learned.as_stored(fit(CONFIG, pictures, lambda: None, channels=8))
+
+
+@pytest.fixture(scope="module")
+def lessons(model: SplitModel, basis: Basis, pictures: list[Path]) -> list[Lesson]:
+    return prepare(model, basis, pictures, lambda: None)
+
+
+@pytest.fixture(scope="module")
+def teacher(basis: Basis) -> Teacher:
+    return Teacher(CONFIG, basis)
+
+
+def shaken(count: int) -> Networks:
+    torch.manual_seed(1)
+    made = Networks(np.linspace(9, 0.1, count, dtype=np.float32))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return made
+
+
+@pytest.mark.parametrize("step", [1.1, 4.0, 9.0])
+def test_arrays_compute_what_was_trained(step: float) -> None:
+    made = shaken(40)
+    deviation = made.deviation[:, 0, 0].numpy()
+    components = (np.random.default_rng(0).standard_normal((40, 5, 7)) * deviation[:, None, None]).astype(np.float32)
+    with torch.no_grad():
+        whole, rounded = made.send(torch.from_numpy(components), step)
+        received = made.receive(rounded, step)
+    sent = components * networks.gains(made.layers(), components, deviation, step)
+    np.testing.assert_allclose(sent / step, whole, rtol=1e-4, atol=1e-5)
+    assert np.abs(networks.gains(made.layers(), components, deviation, step) - 1).max() > 0.01
+    got = networks.refined(made.layers(), rounded.numpy() * np.float32(step), deviation, step)
+    np.testing.assert_allclose(got, received, rtol=1e-4, atol=1e-4)
+
+
+def test_untrained_networks_change_nothing() -> None:
+    made = Networks(np.ones(30, np.float32))
+    components = np.random.default_rng(0).standard_normal((30, 4, 4)).astype(np.float32)
+    layers, deviation = made.layers(), np.ones(30, np.float32)
+    np.testing.assert_array_equal(networks.gains(layers, components, deviation, 2.0), 1)
+    np.testing.assert_array_equal(networks.refined(layers, components, deviation, 2.0), components)
+
+
+def test_the_teacher_sees_the_levels_that_the_step_restores(
+    teacher: Teacher, basis: Basis, lessons: list[Lesson]
+) -> None:
+    components = lessons[0].components.float()
+    seen = teacher.levels(components)
+    for name, key in (("p2", "0"), ("p3", "1"), ("p4", "2"), ("p5", "3")):
+        np.testing.assert_allclose(seen[key][0], basis.synthesise(components.numpy())[name], rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(seen["pool"], seen["3"][:, :, ::2, ::2])
+
+
+def test_answers_are_farther_the_more_is_lost(teacher: Teacher, lessons: list[Lesson]) -> None:
+    lesson = lessons[0]
+    boxes, labels = lesson.regions(np.random.default_rng(0))
+    clean = lesson.components.float()
+    wanted = teacher.answers(clean, lesson.resized, boxes, labels)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    far = [
+        float(distance(teacher.answers(clean + size * noise, lesson.resized, boxes, labels), wanted))
+        for size in (0, 0.1, 0.5, 2)
+    ]
+    assert far[0] == pytest.approx(0, abs=1e-6)
+    assert far == sorted(far)
+    assert far[-1] > 10 * far[1] > 0
+
+
+@pytest.mark.slow
+def test_training_goes_on_where_it_stopped_and_learns(
+    teacher: Teacher, basis: Basis, lessons: list[Lesson], tmp_path: Path
+) -> None:
+    def training(name: str, rounds: int) -> Training:
+        return Training(teacher, basis.deviation, lessons, rounds, tmp_path / name)
+
+    whole = training("whole", 16)
+    seen: list[int] = []
+    whole.run(seen.append)
+    assert seen == list(range(1, 17))
+    start, end = whole.untrained, whole.measure()
+    assert start is not None
+    cost = {
+        step: [one.distance[step] / start.distance[step] + one.size[step] / start.size[step] for one in (start, end)]
+        for step in STEPS
+    }
+    assert np.mean([after - before for before, after in cost.values()]) < 0
+
+    class Stop(Exception):
+        pass
+
+    def stop(count: int) -> None:
+        if count == 6:
+            raise Stop
+
+    part = training("part", 16)
+    with pytest.raises(Stop):
+        part.run(stop)
+    part._save()
+    again = training("part", 16)
+    assert again.round == 6
+    again.run(lambda count: None)
+    for name, value in whole.networks.state_dict().items():
+        torch.testing.assert_close(again.networks.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+    (tmp_path / "bad").write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match="is not a checkpoint of this training"):
+        training("bad", 1)
+    with pytest.raises(ModelError, match="nothing to learn from"):
+        Training(teacher, basis.deviation, lessons[:1], 1, tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_the_command_writes_what_the_step_reads(
+    basis: Basis, model: SplitModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "learned.safetensors"
+    monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
+    monkeypatch.setattr("starter.bundle.fitted_to", lambda: "0")  # so that what is fitted here is taken
+    (tmp_path / f"pca-{basis.weights}.safetensors").write_bytes(encode(basis))
+    options = ["--weights", "starter", "--min-size", "128", "--max-size", "224", "--threads", "1"]
+    done = CliRunner().invoke(
+        app, ["fit", "bottleneck", "--dataset", str(SCENES), *options, "--scenes", "4", "--rounds", "3"]
+    )
+    assert done.exit_code == 0, done.output
+    written = tmp_path / f"bottleneck-{basis.weights}.safetensors"
+    assert f"{written.stat().st_size:,} bytes" in done.output
+    assert not out.exists()
+    api = fl.Model(model)
+    image = fl.read_image(next(iter(open_dataset(SCENES).images.values())))
+    sent = fl.transmit(api.pyramid(image), "bottleneck(step=2) | entropy", model=api)
+    fewer = fl.transmit(api.pyramid(image), "bottleneck(step=8) | entropy", model=api)
+    assert 0 < fewer.bits < sent.bits
+    assert sent.fidelity.psnr > fewer.fidelity.psnr
+
+
+def test_the_bundled_one_is_of_the_bundled_weights() -> None:
+    from starter.bundle import DATA
+
+    path = DATA / "bottleneck.safetensors"
+    found = learned.read(path)
+    assert found.basis.weights == load_weights().sha256[:16]
+    assert path.stat().st_size <= 6_000_000
+
+
+def test_a_file_reads_as_it_was_written(basis: Basis, tmp_path: Path) -> None:
+    made = learned.Learned(basis, shaken(len(basis.deviation)).layers())
+    path = tmp_path / "learned.safetensors"
+    path.write_bytes(learned.encode(made))
+    found = learned.read(path)
+    np.testing.assert_allclose(found.basis.cell, basis.cell, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.basis.group, basis.group, rtol=1e-5, atol=1e-7)
+    for name, layer in made.layers.items():
+        np.testing.assert_allclose(found.layers[name], layer, rtol=2e-3, atol=1e-4)
+    path.write_bytes(encode(replace(basis, weights="0" * 16)))
+    with pytest.raises(ModelError, match="featlink fit bottleneck"):
+        learned.read(path)
