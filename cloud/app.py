@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import structlog
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
 
 from cloud import coco
+from cloud.categories import match
 from cloud.coco import Detection
 from cloud.detect import Detector
 from cloud.settings import CloudSettings
@@ -34,6 +37,8 @@ from shared.service.transport import read_frame
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from shared.detector.split import SplitModel
+
+log = structlog.get_logger()
 
 _FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _COCO_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
@@ -120,12 +125,16 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
                 return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
             image_id = _image_id(frame)
             result = await asyncio.to_thread(_stored, store, run, image_id, frame)
+            categories = await asyncio.to_thread(lambda: store.categories(store.run(run).dataset))
+            labels = match(categories, network.categories)
+            names = {one.id: one.name for one in categories if one.name}
             if result is None:
                 found, report = await worker.run(lambda: find(frame, report))
+                found = labels.apply(found)
                 fresh = Result(image_id, found, report.bits or 0, report.fidelity, report.timings, report.link_bits)
                 result = (await asyncio.to_thread(store.add_result, run, fresh))[0]
             report = Report(dict(result.timings), result.bits, dict(result.fidelity), result.link_bits)
-            return _answer(network, frame, result.detections, report)
+            return _answer(network, frame, result.detections, report, names)
 
     @app.get("/v1/datasets", summary="The stored data sets")
     async def datasets() -> list[dict[str, Any]]:
@@ -133,10 +142,17 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
     @app.put("/v1/datasets/{name}", summary="Store a COCO ground truth", openapi_extra=_COCO_BODY)
     async def put_dataset(name: str, request: Request) -> dict[str, Any]:
-        """The body is a COCO "instances" file. The same content again changes nothing."""
+        """The body is a COCO "instances" file. The same content again changes nothing.
+
+        `repairs` says what had to be mended in it, e.g. ids written as 1.0.
+        """
         async with evaluations.admit():
             data = await request.body()
-            return asdict(await evaluations.run(lambda: store.put_dataset(name, coco.parse(data))))
+            truth, repairs = await evaluations.run(lambda: coco.read(data))
+            stored = await evaluations.run(lambda: store.put_dataset(name, truth))
+            if repairs:
+                log.warning("data set mended", dataset=name, repairs=repairs)
+            return {**asdict(stored), "repairs": repairs}
 
     @app.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
     async def get_dataset(name: str) -> dict[str, Any]:
@@ -149,8 +165,10 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
     @app.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
     async def create_run(new: NewRun) -> dict[str, Any]:
+        """Detections are collected under the data set's category ids, matched to the model's labels by name."""
         condition = _condition(new)
         network, _ = loaded()
+        labels = match(await asyncio.to_thread(store.categories, new.dataset), network.categories)
         run = await asyncio.to_thread(
             lambda: store.create_run(
                 new.dataset,
@@ -161,7 +179,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
                 name=new.name,
             )
         )
-        return asdict(run)
+        return {**asdict(run), "unknown_categories": [one.name or str(one.id) for one in labels.unknown]}
 
     @app.get("/v1/runs", summary="Runs, the newest first")
     async def runs(
@@ -233,13 +251,20 @@ def _stored(store: Store, run_id: str, image_id: int, frame: Frame) -> Result | 
     return store.find_result(run_id, image_id)
 
 
-def _answer(model: SplitModel, frame: Frame, detections: list[Detection], report: Report) -> dict[str, Any]:
+def _answer(
+    model: SplitModel,
+    frame: Frame,
+    detections: list[Detection],
+    report: Report,
+    names: Mapping[int, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The answer to a frame; ``names`` are the data set's, where it has some, by category id."""
     labels = {detection["category_id"] for detection in detections}
     height, width = frame.meta.sizes.original
     return {
         "image_id": frame.meta.image_id,
         "detections": detections,
-        "categories": {str(label): model.categories[label] for label in sorted(labels)},
+        "categories": {str(label): names.get(label) or model.categories[label] for label in sorted(labels)},
         "bits": report.bits,
         "bpp": (report.bits or 0) / (width * height),
         "link_bits": report.link_bits,

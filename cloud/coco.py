@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from operator import sub
 from typing import Annotated, Literal, NotRequired, TypedDict
@@ -15,6 +16,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 import msgspec
 import numpy as np
 
+from cloud.coco_repair import decoded, repaired, told
 from shared.errors import DatasetError
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -30,10 +32,11 @@ class Image(msgspec.Struct, frozen=True):
     height: Side
 
 
-class Category(msgspec.Struct, frozen=True):
-    """A category of the data set."""
+class Category(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A category of the data set; nameless where the file does not say."""
 
     id: Id
+    name: str = ""
 
 
 class Rle(msgspec.Struct, frozen=True):
@@ -118,12 +121,50 @@ def parse(data: bytes | Mapping[str, object]) -> GroundTruth:
         ...
         shared.errors.DatasetError: Expected `int` >= 1 - at `$.images[0].width`
     """
+    return read(data)[0]
+
+
+def read(data: bytes | Mapping[str, object]) -> tuple[GroundTruth, str]:
+    """Read and check a ground truth as :func:`parse` does, and say what had to be mended in it.
+
+    Returns:
+        The ground truth, and the repairs with their numbers in words; empty if there were none.
+
+    Raises:
+        DatasetError: as :func:`parse`.
+
+    Example:
+        >>> file = b'{"images": [{"id": 1.0, "width": 8, "height": 6}], "categories": [], "annotations": []}'
+        >>> read(file)[1]
+        'id that is no integer (1)'
+    """
     try:
         truth = _decoder.decode(data) if isinstance(data, bytes) else msgspec.convert(data, GroundTruth)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DatasetError(str(error)) from None
+        _check(truth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DatasetError) as error:
+        truth, repairs = _repaired(data, error)
+        return truth, repairs
+    return truth, ""
+
+
+def _repaired(data: bytes | Mapping[str, object], error: Exception) -> tuple[GroundTruth, str]:
+    """The ground truth after repairs; where there is nothing to repair, ``error`` was right."""
+    count: Counter[str] = Counter()
+    try:
+        if isinstance(data, bytes):
+            text, count = decoded(data)
+            data = msgspec.json.decode(text)
+        if not isinstance(data, Mapping):
+            raise DatasetError(str(error))
+        mended, repairs = repaired(data)
+        count += repairs
+        if not count:
+            raise DatasetError(str(error))
+        truth = msgspec.convert(mended, GroundTruth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as still:
+        raise DatasetError(str(still)) from None
     _check(truth)
-    return truth
+    return truth, told(count)
 
 
 def dump(truth: GroundTruth) -> bytes:
@@ -134,6 +175,12 @@ def dump(truth: GroundTruth) -> bytes:
 def load(canonical: bytes) -> GroundTruth:
     """Read back what :func:`dump` wrote, without checking it again."""
     return _decoder.decode(canonical)
+
+
+def without_names(truth: GroundTruth) -> GroundTruth:
+    """A ground truth as it was kept before categories had names."""
+    nameless = [Category(category.id) for category in truth.categories]
+    return msgspec.structs.replace(truth, categories=nameless)
 
 
 def digest(canonical: bytes) -> str:

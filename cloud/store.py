@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import URL, Row, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
-from cloud.coco import Detection, GroundTruth
+from cloud.coco import Category, Detection, GroundTruth
 from cloud.tables import (
     DATASETS,
     IMAGES,
@@ -107,20 +108,27 @@ class Result:
     created: str = ""
 
 
+def sqlite_url(path: Path) -> URL:
+    """The URL of an SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path))
+
+
 class Store:
     """The database. Safe to share between threads.
 
     Args:
-        url: SQLAlchemy URL; ``sqlite:///runs.db`` is a file in the working directory, made if missing.
+        url: SQLAlchemy URL; ``sqlite:///runs.db`` is a file in the working directory, made if missing. Text without
+            ``://`` is the path of such a file.
 
     Raises:
         StorageError: the URL makes no sense, or the database cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
+        self._categories: dict[str, list[Category]] = {}  # by the data set's digest, as the sizes
         self._sizes: dict[str, dict[int, tuple[int, int]]] = {}  # of images, by the data set's digest
         try:
-            self._engine = create_engine(url)
+            self._engine = create_engine(sqlite_url(Path(url)) if isinstance(url, str) and "://" not in url else url)
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"database URL: {error}") from None
         if self._engine.dialect.name == "sqlite":
@@ -168,6 +176,9 @@ class Store:
                 connection.execute(insert(DATASETS), row)
             elif stored.digest == dataset.digest:
                 return Dataset(**stored._mapping)
+            elif stored.digest == coco.digest(coco.dump(coco.without_names(truth))):  # as earlier versions kept it
+                connection.execute(update(DATASETS).where(DATASETS.c.name == name), row)
+                return dataset
             else:
                 if connection.scalar(select(func.count()).where(RUNS.c.dataset == name)):
                     raise ConflictError(f"data set {name!r} has other content, which runs use; choose another name")
@@ -220,6 +231,17 @@ class Store:
             return self._sizes[digest][image_id]
         except KeyError:
             raise NotFoundError(f"data set {dataset!r} has no image {image_id}") from None
+
+    def categories(self, dataset: str) -> list[Category]:
+        """A data set's categories.
+
+        Raises:
+            NotFoundError: there is no data set of this name.
+        """
+        digest = self.dataset(dataset).digest
+        if digest not in self._categories:
+            self._categories[digest] = self.ground_truth(dataset).categories
+        return self._categories[digest]
 
     def create_run(self, dataset: str, *, condition: str, domain: str, model: str, weights: str, name: str = "") -> Run:
         """Open a run; arguments as in :class:`Run`.

@@ -88,6 +88,13 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         run = pipeline
         return await worker.run(lambda: run(picture))
 
+    @app.get("/v1/model", summary="Which network runs here, and the names of its labels")
+    async def model() -> dict[str, Any]:
+        """`categories` has a name for each label, the background's first."""
+        if pipeline is None:
+            raise NotReadyError("the model is still loading")
+        return pipeline.model
+
     @app.post(
         "/v1/infer", summary="Detect the objects in a picture, over the link", openapi_extra=_BODY, response_model=None
     )
@@ -125,7 +132,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
 
 
 async def _picture(request: Request) -> bytes:
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").strip().lower().startswith("multipart/form-data"):
         return await request.body()
     async with request.form(max_files=1, max_fields=4) as form:
         files = [value for value in form.values() if isinstance(value, UploadFile)]

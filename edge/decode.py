@@ -7,12 +7,12 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from edge.png import bare
 from shared.errors import ImageError
 from shared.frames.pyramid import Image as Pixels
 
@@ -28,6 +28,8 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 """By EXIF orientation. Pillow's own exif_transpose also rewrites the other tags, and fails where one is unusual."""
+_DAMAGE = (OSError, ValueError, SyntaxError, struct.error)
+"""What Pillow's decoders raise on damaged files."""
 _ON_THE_SIDE = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
@@ -44,45 +46,65 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
     Raises:
         ImageError: not such a picture, damaged, or too large.
     """
-    if not data:
-        raise ImageError("no image in the request")
-    with _opened(io.BytesIO(data), max_pixels) as image:
-        # Pillow opens 16-bit colour PNGs as 8-bit ones; IHDR, always first, has the true depth.
-        if image.mode not in _MODES or (image.format == "PNG" and data[24] > 8):
-            raise ImageError(f"images of mode {image.mode} are not supported: send 8 bits per channel")
+    with _opened(data, max_pixels) as image:
         turn = _turn(image)
         rgb = image.convert("RGB")
         return np.asarray(rgb if turn is None else rgb.transpose(turn))
 
 
-def size(path: Path, max_pixels: int) -> tuple[int, int]:
-    """Width and height that :func:`decode` gives a picture file, from its header.
+@dataclass(frozen=True)
+class Header:
+    """What a picture file says of itself; sizes are (width, height) in pixels.
+
+    Attributes:
+        size: of what :func:`decode` makes of it.
+        stored: before it is turned as its EXIF orientation says.
+        turned: whether it is turned or mirrored at all.
+    """
+
+    size: tuple[int, int]
+    stored: tuple[int, int]
+    turned: bool
+
+
+def read_header(data: bytes, max_pixels: int) -> Header:
+    """Look at a picture file without decoding its pixels.
 
     Raises:
-        ImageError: not such a picture, damaged, or too large.
+        ImageError: :func:`decode` would refuse it, except for damage to the pixels' data.
     """
-    with _opened(path, max_pixels) as image:
-        width, height = image.size
-        return (height, width) if _turn(image) in _ON_THE_SIDE else (width, height)
+    with _opened(data, max_pixels) as image:
+        turn, (width, height) = _turn(image), image.size
+        size = (height, width) if turn in _ON_THE_SIDE else (width, height)
+        return Header(size, (width, height), turn is not None)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    """What the EXIF orientation asks for. Unreadable EXIF asks for nothing: it is no damage to the pixels."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except _DAMAGE:
+        return None
 
 
 @contextmanager
-def _opened(file: IO[bytes] | Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    if not data:
+        raise ImageError("no image in the request")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, where max_pixels decides, and of odd metadata
-            with Image.open(file, formats=FORMATS) as image:
+            with Image.open(io.BytesIO(bare(data)), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError(f"image of {width}×{height} exceeds the limit of {max_pixels} pixels")
+                # Pillow opens 16-bit colour PNGs as 8-bit ones; IHDR, always first, has the true depth.
+                if image.mode not in _MODES or (image.format == "PNG" and data[24] > 8):
+                    raise ImageError(f"images of mode {image.mode} are not supported: send 8 bits per channel")
                 yield image
     except Image.DecompressionBombError:
         raise ImageError(f"image exceeds the limit of {max_pixels} pixels") from None
     except UnidentifiedImageError:
         raise ImageError(f"not a {', '.join(FORMATS)} image") from None
-    except (OSError, ValueError, SyntaxError, struct.error) as error:  # what Pillow's decoders raise on damaged files
+    except _DAMAGE as error:
         raise ImageError(f"damaged image: {error}") from None

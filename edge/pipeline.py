@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
@@ -68,6 +68,17 @@ class EdgePipeline:
         self._cache = cache
         self._max_pixels = max_pixels
         self._send_p6 = send_p6
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Which network it is: architecture, identity of the weights, numerics, and the name of each label."""
+        model = self._model
+        return {
+            "model": model.name,
+            "weights": model.weights,
+            "profile": model.profile,
+            "categories": list(model.categories),
+        }
 
     def __call__(self, request: Request) -> EdgeResult:
         """Decode a picture and make its frame.

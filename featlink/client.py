@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from featlink.errors import CommandError
+from featlink.errors import CommandError, RefusalError
 from shared.frames import wire
 from shared.frames.wire import Frame
 
@@ -26,8 +26,9 @@ class Client:
 
     def __init__(self, edge_url: str, cloud_url: str, timeout_s: float = 300) -> None:
         timeout = httpx.Timeout(timeout_s, connect=5)
-        self._edge = httpx.Client(base_url=edge_url, timeout=timeout)
-        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout)
+        # trust_env: a deployment is never reached by way of a proxy, which would get to see the pictures.
+        self._edge = httpx.Client(base_url=edge_url, timeout=timeout, trust_env=False)
+        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout, trust_env=False)
 
     def __enter__(self) -> Client:
         return self
@@ -56,6 +57,10 @@ class Client:
             self._send(self._edge, "POST", "/v1/features", content=image, params={"domain": domain}).content
         )
 
+    def model(self) -> dict[str, Any]:
+        """Which network the edge runs: its architecture, the weights' identity and the names of its labels."""
+        return self._json(self._edge, "GET", "/v1/model")
+
     def put_dataset(self, name: str, annotations: Path) -> dict[str, Any]:
         """Store a COCO ground truth file."""
         return self._json(self._cloud, "PUT", f"/v1/datasets/{name}", content=annotations.read_bytes())
@@ -82,15 +87,17 @@ class Client:
     def _send(client: httpx.Client, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             response = client.request(method, path, **request)
-        except httpx.HTTPError as error:
+        except httpx.ConnectError as error:
+            raise CommandError(f"{client.base_url}: {error}; if nothing runs there, `featlink up` starts it") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CommandError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
         if response.is_error:
             try:
                 problem: dict[str, Any] = response.json()
             except ValueError:
                 problem = {}
-            what = problem.get("title", f"{client.base_url} answered {response.status_code}")
-            raise CommandError(f"{what}: {problem.get('detail', response.reason_phrase)}")
+            what = str(problem.get("title", f"{client.base_url} answered {response.status_code}"))
+            raise RefusalError(f"{what}: {problem.get('detail', response.reason_phrase)}", response.status_code, what)
         return response
 
 

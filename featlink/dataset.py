@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud.coco import GroundTruth
-from edge.decode import size
 from featlink.errors import CommandError
-from shared.errors import ImageError
 from starter.bundle import SCENES
 
 MAX_PIXELS = 1 << 28
@@ -41,42 +37,26 @@ def open_dataset(path: str | Path) -> Dataset:
             ``starter`` for the bundled scenes.
 
     Raises:
-        CommandError: not such a folder or file, or a picture is missing.
+        CommandError: not such a folder or file. Whether the pictures are there is not looked at.
     """
     path = SCENES if Path(path) == Path("starter") else Path(path)
     annotations = path if path.suffix == ".json" else _only_split(path)
     pictures = _pictures(annotations)
     try:
         entries = json.loads(annotations.read_bytes())["images"]
-        images = {int(entry["id"]): pictures / entry["file_name"] for entry in entries}
+        images = {int(entry["id"]): _picture(pictures, entry["file_name"]) for entry in entries}
     except OSError as error:
         raise CommandError(f"cannot read {annotations}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise CommandError(f"{annotations} is not a COCO instances file") from None
-    if missing := [picture for picture in images.values() if not picture.is_file()]:
-        raise CommandError(f"{len(missing)} pictures are missing, the first is {missing[0]}")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CommandError(
+            f"{annotations} is not a COCO instances file: images with integer ids and file names"
+        ) from None
     return Dataset(annotations.resolve().parent.parent.name, annotations, images)
 
 
-def check_sizes(images: Mapping[int, Path], truth: GroundTruth) -> None:
-    """Check that pictures have the size their annotations say; otherwise every mask would count as missed.
-
-    Args:
-        images: image id to picture file.
-        truth: the ground truth.
-
-    Raises:
-        CommandError: one is not, or is no picture.
-    """
-    annotated = {image.id: (image.width, image.height) for image in truth.images}
-    for image_id, path in images.items():
-        try:
-            width, height = size(path, MAX_PIXELS)
-        except ImageError as error:
-            raise CommandError(f"{path}: {error}") from None
-        if (width, height) != annotated[image_id]:
-            wanted = "×".join(map(str, annotated[image_id]))
-            raise CommandError(f"{path} has {width}×{height} pixels, its annotations are for {wanted}")
+def missing(data: Dataset) -> list[Path]:
+    """The pictures that are not there."""
+    return [picture for picture in data.images.values() if not picture.is_file()]
 
 
 def store_name(name: str) -> str:
@@ -102,3 +82,13 @@ def _only_split(folder: Path) -> Path:
 
 def _pictures(annotations: Path) -> Path:
     return annotations.parent.parent / annotations.stem.removeprefix("instances_")
+
+
+def _picture(pictures: Path, name: str) -> Path:
+    """A picture's file. Some tools write the folder into the name, and those of Windows its separators."""
+    plain = pictures / name
+    if plain.is_file():
+        return plain
+    tidy = name.replace("\\", "/")
+    others = (pictures / tidy, pictures.parent / tidy)
+    return next((path for path in others if path.is_file()), plain)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cloud.store import Store
+from cloud.store import Store, sqlite_url
 from edge.decode import decode
 from featlink.dataset import MAX_PIXELS, open_dataset
 from featlink.files import replace
@@ -37,12 +37,12 @@ CONDITIONS = tuple(
 
 
 def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
-    """Draw what was detected in a data set's first picture, one PNG per condition.
+    """Draw what was detected in the first picture with results, one PNG per condition.
 
     Args:
         folder: of a complete sweep.
         dataset: its pictures, as :func:`featlink.dataset.open_dataset` takes them.
-        rows: its conditions.
+        rows: its conditions, with results.
 
     Returns:
         The folder of the PNGs, named as the files in ``detections/``.
@@ -54,10 +54,11 @@ def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
     categories = json.loads(data.annotations.read_bytes()).get("categories", [])
     words = {str(one["id"]): str(one.get("name", one["id"])) for one in categories}
     target = folder / "overlays"
-    first, path = next(iter(data.images.items()))
-    picture = decode(path.read_bytes(), MAX_PIXELS)
     names = file_names([row.id for row in rows])
-    with contextlib.closing(Store(f"sqlite:///{(folder / DATABASE).resolve()}")) as store:
+    with contextlib.closing(Store(sqlite_url((folder / DATABASE).resolve()))) as store:
+        done = set.intersection(*(store.done(seed.run) for row in rows for seed in row.seeds))
+        first = next(image_id for image_id in data.images if image_id in done)
+        picture = decode(data.images[first].read_bytes(), MAX_PIXELS)
         for row in rows:
             found = store.result(row.seeds[0].run, first)
             replace(target / f"{names[row.id]}.png", draw(picture, found.detections, words))

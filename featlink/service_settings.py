@@ -17,7 +17,7 @@ def service_settings(config: ModelConfig, database: Path, keep_bitstreams: Path 
     """
     settings = {
         **vars(config),
-        "database_url": f"sqlite:///{database.resolve()}",
+        "database_url": str(database.resolve()),
         "keep_bitstreams": keep_bitstreams and keep_bitstreams.resolve(),
     }
     return {name: str(value) for name, value in settings.items() if value is not None}

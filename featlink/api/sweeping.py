@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -88,11 +89,14 @@ def _run(options: Options, progress: bool) -> list[dict[str, Any]]:
     from rich.console import Console
 
     from featlink.results import flat
+    from featlink.sweeps.failures import lines
     from featlink.sweeps.run import run_sweep
 
     ended = run_sweep(options, Console(stderr=True, quiet=not progress))
     if ended.why == "interrupted":
         raise KeyboardInterrupt
+    if ended.failed:
+        warnings.warn("; ".join(lines(ended.failed, ended.runs, most=3)), stacklevel=3)
     return [flat(row) for row in ended.rows]
 
 

@@ -42,7 +42,7 @@ def demo(
     """
     from rich.console import Console
 
-    from featlink.commands.outcome import end
+    from featlink.commands.outcome import INCOMPLETE, end, say_why
     from featlink.demo import CONDITIONS, write_overlays, write_report
     from featlink.report.condition_tables import summary_table
     from featlink.report.sweep import open_sweep
@@ -68,9 +68,14 @@ def demo(
     ended = run_sweep(options, console)
     if ended.rows:
         show(summary_table(open_sweep(out)))
-    end(ended)
+    say_why(ended)
+    if not ended.rows:
+        end(ended)
+        return
     with console.status("drawing the report"):
         overlays = write_overlays(out, dataset, ended.rows)
         report = write_report(out, dataset)
     typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, {overlays.name}/, services.log")
     typer.echo(f"report: {report}")
+    if ended.failed:
+        raise typer.Exit(INCOMPLETE)

@@ -10,8 +10,11 @@ import typer
 from featlink.report.table import Column, Table, fidelity, kilobytes, percent
 from featlink.report.terminal import show
 from featlink.results import Row
+from featlink.sweeps.failures import lines
 from featlink.sweeps.run import SweepResult
 
+INCOMPLETE = 3
+"""Exit code of a sweep that could not compute all it was asked for."""
 _INTERRUPTED = 130
 """Exit code, as shells have it for Ctrl-C."""
 
@@ -44,11 +47,30 @@ def rows_table(rows: Sequence[Row]) -> Table:
 
 
 def end(sweep: SweepResult) -> None:
-    """Say why a sweep ended early, if it did.
+    """Say why a sweep ended early and what it could not compute, if so.
+
+    Raises:
+        typer.Exit: it was interrupted, or some of it failed.
+    """
+    say_why(sweep)
+    if sweep.failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+def say_why(sweep: SweepResult) -> None:
+    """:func:`end`, but for the exit code where some of the sweep failed.
 
     Raises:
         typer.Exit: it was interrupted.
     """
+    if sweep.failed:
+        images = len({entry["image"] for entry in sweep.failed})
+        typer.echo(
+            f"\n{images} image{'' if images == 1 else 's'} could not be evaluated and left out of every row:", err=True
+        )
+        for line in lines(sweep.failed, sweep.runs):
+            typer.echo(f"  {line}", err=True)
+        typer.echo("all are in manifest.json; once they are mended, the same command takes them up", err=True)
     if sweep.why != "complete":
         typer.echo(f"stopped: {sweep.why}; the same command continues")
     if sweep.why == "interrupted":

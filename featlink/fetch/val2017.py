@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from featlink.dataset import open_dataset
+from featlink.dataset import missing, open_dataset
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Progress, Source, download
 from featlink.fetch.unpack import unpack
@@ -47,9 +47,10 @@ def fetch_val2017(
 
 def _complete(folder: Path) -> bool:
     try:
-        return bool(open_dataset(folder / _TRUTH).images)
+        data = open_dataset(folder / _TRUTH)
     except CommandError:
         return False
+    return bool(data.images) and not missing(data)
 
 
 def _fetch(source: Source, folder: Path, progress: Callable[[str], Progress], wanted: Callable[[str], bool]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cloud.store import Store
+from cloud.store import Store, sqlite_url
 from featlink.dataset import Dataset, open_dataset
 from featlink.errors import CommandError
 from featlink.report.about import about
@@ -69,7 +69,7 @@ def _store(sweep: Sweep) -> Store:
     path = sweep.folder / DATABASE
     if not path.is_file():  # SQLite would make it
         raise CommandError(f"there is no {path}, which has the detections")
-    return Store(f"sqlite:///{path}")
+    return Store(sqlite_url(path))
 
 
 def _replay(sweep: Sweep, wanted: ReportOptions) -> Replay | str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from featlink.errors import CommandError
-from featlink.sweeps.engine import Identity, Outcome, Task
+from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from shared.conditions.language import Condition
 from shared.detector.config import ModelConfig
 from shared.errors import FeatlinkError
@@ -50,7 +50,7 @@ class _Worker:
         """Load the model. The constructor does not, because Ray wraps its errors."""
         return self._load().identity
 
-    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
+    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome | Failure]:
         """See :meth:`featlink.sweeps.local.LocalEngine.image`."""
         yield from self._load().image(image_id, data, wanted)
 
@@ -122,7 +122,7 @@ class RayEngine:
         identity: Identity = self._identity
         return identity
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         source = iter(tasks)
         again: deque[Task] = deque()
@@ -131,32 +131,39 @@ class RayEngine:
         busy: dict[Any, _Share] = {}
         while True:
             while idle and (task := again.popleft() if again else next(source, None)):
-                stream = self._begin(idle[0], task)
+                data = read_picture(task)
+                if isinstance(data, Failure):
+                    yield data
+                    continue
+                stream = self._begin(idle[0], task, data)
                 busy[stream] = _Share(idle.popleft(), task, list(task.wanted))
             if not busy:
                 return
             [stream], _ = self._ray.wait(list(busy), num_returns=1)
             share = busy[stream]
             try:
-                outcome: Outcome = self._answer(next(stream))
+                outcome: Outcome | Failure = self._answer(next(stream))
             except StopIteration:
                 idle.append(busy.pop(stream).worker)
             except self._ray.exceptions.RayActorError:
                 del busy[stream]
-                losses[share.task.image_id] += 1
-                if losses[share.task.image_id] == _LOSSES:
-                    raise CommandError(f"image {share.task.image_id} ended {_LOSSES} workers; giving up") from None
-                _log.warning("a worker was lost; image %d goes to another", share.task.image_id)
-                again.append(replace(share.task, wanted=tuple(share.missing)))
+                image_id, missing = share.task.image_id, tuple(share.missing)
+                losses[image_id] += 1
                 self._workers[self._workers.index(share.worker)] = fresh = self._new_worker()
                 idle.append(fresh)
+                if losses[image_id] == _LOSSES:
+                    yield Failure(image_id, missing, f"ended {_LOSSES} workers")
+                    continue
+                _log.warning("a worker was lost; image %d goes to another", image_id)
+                again.append(replace(share.task, wanted=missing))
             else:
-                share.missing.remove(outcome.index)
+                for index in outcome.indices if isinstance(outcome, Failure) else (outcome.index,):
+                    share.missing.remove(index)
                 yield outcome
 
-    def _begin(self, worker: Any, task: Task) -> Any:
+    def _begin(self, worker: Any, task: Task, data: bytes) -> Any:
         method = worker.image.options(num_returns="streaming")
-        return method.remote(task.image_id, task.picture.read_bytes(), task.wanted)
+        return method.remote(task.image_id, data, task.wanted)
 
     def _new_worker(self) -> Any:
         return self._remote.remote(*self._arguments)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from channel.codecs.process import CodecError
 from cloud.store import Result
+from shared.errors import FrameError, ImageError
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,45 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """One image that cannot be computed under some conditions, whatever else can.
+
+    Attributes:
+        image_id: id in the data set.
+        indices: of the conditions.
+        why: in one line.
+    """
+
+    image_id: int
+    indices: tuple[int, ...]
+    why: str
+
+
+OF_ONE_IMAGE = (ImageError, FrameError, CodecError)
+"""Errors that say something of a picture, perhaps under one condition, and nothing of the next one."""
+
+
+def read_picture(task: Task) -> bytes | Failure:
+    """The picture file's bytes, or why there are none."""
+    try:
+        return task.picture.read_bytes()
+    except OSError as error:
+        return Failure(task.image_id, task.wanted, f"cannot be read: {error.strerror}")
+
+
+@dataclass(frozen=True)
 class Identity:
     """Which network an engine runs.
 
     Attributes:
         model: architecture.
         weights: identity of its weights.
+        categories: name of each label, background first; empty if they are not known.
     """
 
     model: str
     weights: str
+    categories: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -58,9 +89,11 @@ class Engine(Protocol):
     def identity(self) -> Identity:
         """Which network it runs."""
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
         """Compute what is wanted of each image, in any order; ``tasks`` is asked for more only when there is room.
 
+        What cannot be computed of an image is a failure, and the others go on.
+
         Raises:
-            FeatlinkError: a picture, a condition or the engine itself fails.
+            FeatlinkError: a condition or the engine itself fails.
         """

@@ -13,13 +13,12 @@ from shared.conditions.language import Condition
 
 
 @contextlib.contextmanager
-def open_engine(options: Options, conditions: Sequence[Condition], example: Path) -> Iterator[Engine]:
+def open_engine(options: Options, conditions: Sequence[Condition]) -> Iterator[Engine]:
     """Start the engine of a sweep, and stop it at the end.
 
     Args:
         options: of the sweep.
         conditions: by index.
-        example: any picture.
 
     Raises:
         FeatlinkError: it cannot be started.
@@ -29,7 +28,7 @@ def open_engine(options: Options, conditions: Sequence[Condition], example: Path
         from featlink.sweeps.http import HttpEngine
 
         with _edge(options) as edge, Client(edge, edge) as client:
-            yield HttpEngine(client, conditions, options.fidelity, example.read_bytes())
+            yield HttpEngine(client, conditions, options.fidelity)
     elif options.engine == "ray":
         from featlink.sweeps.cluster import Cluster, RayEngine
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
+from PIL import Image
+
 from cloud.store import Result
 from featlink.client import Client
-from featlink.errors import CommandError
-from featlink.sweeps.engine import Identity, Outcome, Task
+from featlink.errors import CommandError, RefusalError
+from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from shared.conditions.language import Condition
+from shared.errors import ConditionError
 from shared.frames.pyramid import LEVELS
 
 _SIMILARITIES = ("ssim_f", "ssim_i", "spearman_f", "spearman_i")
 """Fidelity metrics that are 1 where nothing has changed."""
+_OF_ONE_IMAGE = {400, 413, 415, 422, 500}
+"""Statuses of answers that say something of a picture, perhaps under one condition, and nothing of the next one."""
+_SIDE = 64
 
 
 class HttpEngine:
@@ -23,54 +30,70 @@ class HttpEngine:
         client: of the edge.
         conditions: by index.
         fidelity: have it measured.
-        example: a picture file's bytes, to ask the edge which network it runs.
 
     Raises:
         CommandError: the edge cannot be reached, or sends other levels than the other engines.
     """
 
-    def __init__(self, client: Client, conditions: Sequence[Condition], fidelity: bool, example: bytes) -> None:
+    def __init__(self, client: Client, conditions: Sequence[Condition], fidelity: bool) -> None:
         self._client = client
         self._conditions = conditions
         self._fidelity = fidelity
         of_features = any(condition.domain == "feature" for condition in conditions)
-        frame = client.features(example, domain="feature" if of_features else "image")
+        frame = client.features(_example(), domain="feature" if of_features else "image")
         if of_features and len(frame.tensors) != len(LEVELS):
             raise CommandError(
                 "the edge does not send p6, as the other engines do; start it with FEATLINK_SEND_P6=true"
             )
-        self._identity = Identity(frame.meta.model, frame.meta.weights)
+        self._identity = Identity(frame.meta.model, frame.meta.weights, _categories(client))
 
     @property
     def identity(self) -> Identity:
         """Which network the edge runs; the cloud refuses frames of any other."""
         return self._identity
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         for task in tasks:
-            data = task.picture.read_bytes()
-            wanted = [self._conditions[index] for index in task.wanted]
-            try:
-                for index, condition in zip(task.wanted, wanted, strict=True):
-                    yield Outcome(index, self._result(data, condition, task.image_id))
-            except CommandError as error:
-                raise CommandError(f"image {task.image_id}: {error}") from None
+            data = read_picture(task)
+            if isinstance(data, Failure):
+                yield data
+                continue
+            for index in task.wanted:
+                yield self._outcome(data, index, task.image_id)
+
+    def _outcome(self, data: bytes, index: int, image_id: int) -> Outcome | Failure:
+        condition = self._conditions[index]
+        try:
+            return Outcome(index, self._result(data, condition, image_id))
+        except RefusalError as error:
+            if error.status in _OF_ONE_IMAGE and error.title != ConditionError.title:
+                return Failure(image_id, (index,), str(error))
+            raise CommandError(f"image {image_id}: '{condition}': {error}") from None
+        except CommandError as error:
+            raise CommandError(f"image {image_id}: '{condition}': {error}") from None
 
     def _result(self, data: bytes, condition: Condition, image_id: int) -> Result:
-        answer = self._infer(data, condition, image_id)
+        answer = self._client.infer(
+            data, domain=condition.domain, condition=str(condition), image_id=image_id, fidelity=self._fidelity
+        )
+        if not condition.steps and any(answer["fidelity"].get(name) not in (None, 1) for name in _SIMILARITIES):
+            raise CommandError("the deployment's link erases packets, so there is no clean condition")
         timings: dict[str, Any] = {name: ms for name, ms in answer["timings"].items() if name != "total"}
         return Result(
             image_id, answer["detections"], answer["bits"], answer["fidelity"], timings, answer.get("link_bits")
         )
 
-    def _infer(self, data: bytes, condition: Condition, image_id: int) -> dict[str, Any]:
-        try:
-            answer = self._client.infer(
-                data, domain=condition.domain, condition=str(condition), image_id=image_id, fidelity=self._fidelity
-            )
-        except CommandError as error:
-            raise CommandError(f"'{condition}': {error}") from None
-        if not condition.steps and any(answer["fidelity"].get(name) not in (None, 1) for name in _SIMILARITIES):
-            raise CommandError("the deployment's link erases packets, so there is no clean condition")
-        return answer
+
+def _example() -> bytes:
+    """A picture, to ask the edge for its frame."""
+    file = io.BytesIO()
+    Image.new("RGB", (_SIDE, _SIDE)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _categories(client: Client) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, client.model()["categories"]))
+    except RefusalError:  # an edge of an earlier version does not tell
+        return ()

@@ -19,7 +19,7 @@ from edge.pipeline import EdgePipeline, EdgeResult, Request
 from featlink.dataset import MAX_PIXELS
 from featlink.errors import CommandError
 from featlink.sweeps.ahead import work_ahead, work_behind
-from featlink.sweeps.engine import Identity, Outcome, Task
+from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome, Task, read_picture
 from shared.conditions.language import Condition, Domain
 from shared.conditions.registry import chain
 from shared.detector.config import ModelConfig
@@ -59,14 +59,18 @@ class LocalEngine:
     @property
     def identity(self) -> Identity:
         """Which network it runs."""
-        return Identity(self._model.name, self._model.weights)
+        return Identity(self._model.name, self._model.weights, tuple(self._model.categories))
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         for task in tasks:
-            yield from self.image(task.image_id, task.picture.read_bytes(), task.wanted)
+            data = read_picture(task)
+            if isinstance(data, Failure):
+                yield data
+            else:
+                yield from self.image(task.image_id, data, task.wanted)
 
-    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
+    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome | Failure]:
         """Compute one image under some conditions.
 
         Args:
@@ -75,24 +79,28 @@ class LocalEngine:
             wanted: indices of the conditions.
 
         Raises:
-            CommandError: the picture cannot be decoded, or a codec fails.
+            CommandError: a condition fails, whatever the picture.
         """
         try:
             yield from self._image(image_id, data, wanted)
         except FeatlinkError as error:
             raise CommandError(f"image {image_id}: {error}") from None
 
-    def _image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome]:
+    def _image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome | Failure]:
         needed = {self._conditions[index].domain for index in wanted}
-        prepared: dict[Domain, EdgeResult] = {
-            domain: self._pipeline(Request(data, domain, image_id=image_id)) for domain in needed
-        }
+        prepared: dict[Domain, EdgeResult] = {}
         clean: Pyramid | None = None
-        if "image" in needed and self._fidelity:
-            clean = self._clean(prepared.get("feature") or self._pipeline(Request(data, image_id=image_id)))
+        try:
+            for domain in needed:
+                prepared[domain] = self._pipeline(Request(data, domain, image_id=image_id))
+            if "image" in needed and self._fidelity:
+                clean = self._clean(prepared.get("feature") or self._pipeline(Request(data, image_id=image_id)))
+        except OF_ONE_IMAGE as error:
+            yield Failure(image_id, tuple(wanted), str(error))
+            return
         coded = [index for index in wanted if self._is_coded(index)]
         lanes = [
-            [functools.partial(self._send, prepared[self._conditions[index].domain], index) for index in lane]
+            [functools.partial(self._send, prepared[self._conditions[index].domain], index, image_id) for index in lane]
             for lane in (coded, [index for index in wanted if index not in coded])
         ]
         # Closed here, not when it is collected: an error's traceback may keep it, and its waiting threads, to the end.
@@ -100,19 +108,25 @@ class LocalEngine:
             yield from work_behind(self._detected(received, image_id, clean), self._depth)
 
     def _detected(
-        self, received: Iterator[tuple[int, Transmission]], image_id: int, clean: Pyramid | None
-    ) -> Iterator[Callable[[], Outcome]]:
+        self, received: Iterator[tuple[int, Transmission] | Failure], image_id: int, clean: Pyramid | None
+    ) -> Iterator[Callable[[], Outcome | Failure]]:
         """Runs the network on each frame; yields what is left to do for it."""
-        for index, sent in received:
+        for one in received:
+            if isinstance(one, Failure):
+                yield functools.partial(_told, one)
+                continue
+            index, sent = one
             detections, pyramid, report = detect(self._model, sent.frame, sent.report)
             measure = functools.partial(image_fidelity.measure, sent.frame, pyramid, report, clean)
             yield functools.partial(_finish, index, image_id, detections, measure)
-            del sent, pyramid, detections, measure  # their memory is wanted while the next is waited for
+            del one, sent, pyramid, detections, measure  # their memory is wanted while the next is waited for
 
-    def _send(self, prepared: EdgeResult, index: int) -> tuple[int, Transmission]:
+    def _send(self, prepared: EdgeResult, index: int, image_id: int) -> tuple[int, Transmission] | Failure:
         condition = self._conditions[index]
         try:
             return index, apply(prepared.frame, condition, prepared.report, self._fidelity, self._tools)
+        except OF_ONE_IMAGE as error:
+            return Failure(image_id, (index,), str(error))
         except FeatlinkError as error:
             raise CommandError(f"'{condition}': {error}") from None
 
@@ -123,6 +137,10 @@ class LocalEngine:
     def _clean(prepared: EdgeResult) -> Pyramid:
         levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
         return Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
+
+
+def _told(failure: Failure) -> Failure:
+    return failure
 
 
 def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Report]) -> Outcome:

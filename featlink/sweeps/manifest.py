@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from cloud import coco
 from cloud.coco import GroundTruth
 from featlink.dataset import Dataset
@@ -94,6 +92,7 @@ def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         if changed := {name: earlier[name] for name in _BY_CALL if name in earlier and earlier[name] != manifest[name]}:
             before.append({"until": manifest["created"], **changed})
         manifest = {**manifest, "created": earlier.get("created", manifest["created"]), "before": before}
+        manifest["failed"] = earlier.get("failed", [])
     write(folder, manifest)
     return manifest
 
@@ -131,10 +130,10 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def dataset_digest(dataset: Dataset, truth: GroundTruth) -> str:
-    """SHA-256 of the ground truth and of every picture's name and content."""
+    """SHA-256 of the ground truth and of every picture's name; contents are in ``pictures.json``."""
     digest = hashlib.sha256(coco.dump(truth))
     for image_id, path in sorted(dataset.images.items()):
-        digest.update(f"{image_id} {path.name} {xxhash.xxh3_128_hexdigest(path.read_bytes())}\n".encode())
+        digest.update(f"{image_id} {path.name}\n".encode())
     return digest.hexdigest()
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cloud.store import Store
+from cloud.store import Store, sqlite_url
 from featlink import results
 from featlink.errors import CommandError
 from featlink.results import load_manifest
 from featlink.sweeps import manifest as manifests
+from featlink.sweeps.contents import load_contents, save_contents
 from featlink.sweeps.engine import Identity, Outcome
+from featlink.sweeps.failures import ENTRY
 from featlink.sweeps.plan import jobs
 from featlink.sweeps.records import DATABASE, Records, runs_by_name
 from featlink.sweeps.run import finish, locked
@@ -38,7 +40,7 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
     rows = manifests.rows_of(manifest)
     planned = jobs(rows)
     identity = Identity(manifest["model"]["name"], manifest["model"]["identity"])
-    stores = [Store(f"sqlite:///{(folder / DATABASE).resolve()}") for folder in shards]
+    stores = [Store(sqlite_url((folder / DATABASE).resolve())) for folder in shards]
     begun = [(store, runs) for store in stores if (runs := runs_by_name(store))]
     if not begun:
         raise CommandError("the shards hold no results yet")
@@ -48,6 +50,8 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
     with locked(out):
         manifest = manifests.begin(out, manifest)
         with Records(out, dataset, truth, identity, planned) as records:
+            for folder in shards:
+                save_contents(out, load_contents(folder), records.evaluated())
             for store, runs in begun:
                 for index, job in enumerate(planned):
                     for result in store.results(runs[job.name]) if job.name in runs else ():
@@ -55,4 +59,9 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
             for store in stores:
                 store.close()
             finished = manifests.now() if all(one["finished"] for one in found) else None
-            return finish(out, records, rows, truth, {**manifest, "finished": finished}, console)
+            manifest = {
+                **manifest,
+                "finished": finished,
+                ENTRY: [entry for one in found for entry in one.get(ENTRY, [])],
+            }
+            return finish(out, records, rows, truth, manifest, console)

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.coco import GroundTruth
-from cloud.store import Store
+from cloud.store import Store, sqlite_url
 from featlink.dataset import store_name
 from featlink.errors import CommandError
 from featlink.sweeps.engine import Identity, Outcome
@@ -37,7 +37,7 @@ class Records:
     def __init__(self, folder: Path, dataset: str, truth: GroundTruth, identity: Identity, jobs: Sequence[Job]) -> None:
         self._folder = folder
         with self._failing():
-            self.store = Store(f"sqlite:///{folder.resolve() / DATABASE}")
+            self.store = Store(sqlite_url(folder.resolve() / DATABASE))
             name = self.store.put_dataset(store_name(dataset), truth).name
             known = runs_by_name(self.store)
             self.runs = [
@@ -73,6 +73,10 @@ class Records:
         with self._failing():
             self.store.add_result(self.runs[outcome.index], outcome.result)
         self._done[outcome.index].add(outcome.result.image_id)
+
+    def evaluated(self) -> set[int]:
+        """Ids of the images that have a result for any job."""
+        return set().union(*self._done)
 
     def complete(self) -> set[int]:
         """Ids of the images that have a result for every job."""

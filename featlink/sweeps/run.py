@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cloud import coco
+from cloud.categories import Labels, match
 from cloud.coco import GroundTruth
 from featlink import results
-from featlink.dataset import Dataset, check_sizes, open_dataset
+from featlink.checks import Checked, check_pictures, turned_notice
+from featlink.dataset import Dataset, open_dataset
 from featlink.errors import CommandError
 from featlink.sweeps import manifest as manifests
-from featlink.sweeps.engine import Engine, Task
+from featlink.sweeps.contents import save_contents
+from featlink.sweeps.engine import Engine, Failure, Outcome, Task
 from featlink.sweeps.engines import open_engine
+from featlink.sweeps.failures import ENTRY, Failures
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.options import Options
 from featlink.sweeps.plan import Entry, jobs, make_plan
@@ -38,10 +42,14 @@ class SweepResult:
     Attributes:
         rows: one per condition; none if no image is complete yet.
         why: ``complete``, ``time budget`` or ``interrupted``.
+        failed: what could not be computed, as in the manifest.
+        runs: how many runs there are: conditions × seeds.
     """
 
     rows: list[results.Row]
     why: str
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    runs: int = 0
 
 
 def run_sweep(options: Options, console: Console) -> SweepResult:
@@ -55,27 +63,44 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
         FeatlinkError: it cannot begin or continue; what is stored is kept and evaluated.
     """
     data = open_dataset(options.dataset)
-    truth = coco.parse(data.annotations.read_bytes())
+    truth, repairs = coco.read(data.annotations.read_bytes())
+    if repairs:
+        console.print(f"{data.annotations.name} was mended: {repairs}", style="yellow")
     rows = make_plan(options.conditions, options.seeds)
     planned = jobs(rows)
     images = _chosen(data, options)
     with locked(options.out), contextlib.ExitStack() as stack:
         with console.status("starting"):
-            check_sizes(images, truth)
-            conditions = [job.condition for job in planned]
-            engine = stack.enter_context(open_engine(options, conditions, next(iter(images.values()))))
+            checked = _check(images, truth, console)
+            engine = stack.enter_context(open_engine(options, [job.condition for job in planned]))
+        labels = match(truth.categories, engine.identity.categories)
+        if notice := labels.missed(truth):
+            console.print(notice, style="yellow")
         manifest = manifests.describe(data, truth, options.config, engine.identity, rows, options.fidelity, options.how)
+        manifest["dataset"] |= {"repairs": repairs, "categories": notice or ""}
         manifest = manifests.begin(options.out, manifest)
         records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
-        tasks = [Task(image_id, path, records.missing(image_id)) for image_id, path in images.items()]
+        save_contents(options.out, checked.digests, records.evaluated())
+        failures = Failures([job.name for job in planned], data.images)
+        failures.recall(manifest)
+        tasks = []
+        for image_id, path in images.items():
+            wanted = records.missing(image_id)
+            if wanted and image_id in checked.faults:
+                failures.add(Failure(image_id, wanted, checked.faults[image_id]))
+            elif wanted:
+                tasks.append(Task(image_id, path, wanted))
+        progress = _Progress(records, failures, labels, options.time_budget, console)
         try:
-            why = _compute(engine, [task for task in tasks if task.wanted], records, options.time_budget, console)
+            why = _compute(engine, tasks, progress)
         except FeatlinkError:
             with contextlib.suppress(FeatlinkError):  # what failed first is what the caller has to know
-                finish(options.out, records, rows, truth, manifest, console)
+                finish(options.out, records, rows, truth, {**manifest, ENTRY: failures.entries()}, console)
             raise
-        manifest["finished"] = manifests.now() if why == "complete" else None
-        return SweepResult(finish(options.out, records, rows, truth, manifest, console), why)
+        failed = failures.entries()
+        manifest |= {"finished": manifests.now() if why == "complete" and not failed else None, ENTRY: failed}
+        found = finish(options.out, records, rows, truth, manifest, console)
+        return SweepResult(found, why, failed, len(planned))
 
 
 def finish(
@@ -120,10 +145,43 @@ def _chosen(data: Dataset, options: Options) -> dict[int, Path]:
     return images
 
 
-def _compute(
-    engine: Engine, tasks: Sequence[Task], records: Records, time_budget: float | None, console: Console
-) -> str:
-    deadline = None if time_budget is None else time.monotonic() + time_budget
+def _check(images: dict[int, Path], truth: GroundTruth, console: Console) -> Checked:
+    checked = check_pictures(images, truth)
+    if checked.faults:
+        first = next(iter(checked.faults))
+        console.print(
+            f"{len(checked.faults)} of {len(images)} pictures cannot be evaluated and are left out, the first is "
+            f"{images[first]}: {checked.faults[first]}",
+            style="yellow",
+        )
+    if checked.turned:
+        console.print(turned_notice(checked.turned), style="yellow")
+    return checked
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Where results go, and when to stop."""
+
+    records: Records
+    failures: Failures
+    labels: Labels
+    time_budget: float | None
+    console: Console
+
+    def store(self, one: Outcome | Failure) -> int:
+        """Keep a result or a failure; of how many runs it is."""
+        if isinstance(one, Failure):
+            self.failures.add(one)
+            return len(one.indices)
+        result = replace(one.result, detections=self.labels.apply(one.result.detections))
+        self.records.add(Outcome(one.index, result))
+        self.failures.mended(one.result.image_id, one.index)
+        return 1
+
+
+def _compute(engine: Engine, tasks: Sequence[Task], goal: _Progress) -> str:
+    deadline = None if goal.time_budget is None else time.monotonic() + goal.time_budget
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -133,11 +191,10 @@ def _compute(
     )
     outcomes = engine.run(tasks)
     try:
-        with Progress(*columns, console=console, speed_estimate_period=_SPEED_WINDOW_S) as progress:
+        with Progress(*columns, console=goal.console, speed_estimate_period=_SPEED_WINDOW_S) as progress:
             bar = progress.add_task("image × condition", total=sum(len(task.wanted) for task in tasks))
             for outcome in outcomes:
-                records.add(outcome)
-                progress.advance(bar)
+                progress.advance(bar, goal.store(outcome))
                 if deadline is not None and time.monotonic() >= deadline and not progress.finished:
                     return "time budget"
     except KeyboardInterrupt:

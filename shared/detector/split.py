@@ -23,12 +23,14 @@ from shared.detector.config import ModelConfig, Profile
 from shared.detector.detections import Detections
 from shared.detector.masks import PastedMasks
 from shared.detector.weights import Checkpoint, load_checkpoint
-from shared.errors import ModelError
+from shared.errors import ImageError, ModelError
 from shared.frames.pyramid import LEVELS, Image, Pyramid, Sizes
 
 _CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 _KEYS = ("0", "1", "2", "3", "pool")
 """torchvision's names of p2..p6."""
+_ROUNDING = 1e-5
+"""Relative error of the scale, which torchvision computes in single precision."""
 
 
 class SplitModel:
@@ -60,6 +62,9 @@ class SplitModel:
 
         Returns:
             The pyramid, each level (256, H, W) C-contiguous.
+
+        Raises:
+            ImageError: the picture is too narrow for the network's input.
         """
         batch, sizes = self._prepare(image)
         return Pyramid(self._levels(batch), sizes)
@@ -99,17 +104,33 @@ class SplitModel:
 
     @torch.inference_mode()
     def image_sizes(self, height: int, width: int) -> Sizes:
-        """The sizes torchvision's transform gives an image of (height, width) pixels."""
+        """The sizes torchvision's transform gives an image of (height, width) pixels.
+
+        Raises:
+            ImageError: it is too narrow.
+        """
         return self._transformed(torch.empty(3, height, width, device="meta"))[1]  # shapes alone: no memory, no time
 
     def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
         return self._transformed(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255))
 
     def _transformed(self, image: Tensor) -> tuple[Tensor, Sizes]:
-        images, _ = self.network.transform([image])
         _, height, width = image.shape
+        self._check_shape(height, width)
+        images, _ = self.network.transform([image])
         padded_height, padded_width = images.tensors.shape[-2:]
         return images.tensors, Sizes((height, width), images.image_sizes[0], (padded_height, padded_width))
+
+    def _check_shape(self, height: int, width: int) -> None:
+        """Refuse a picture whose shorter side torchvision's transform would shrink to nothing."""
+        transform = self.network.transform
+        short, long = min(height, width), max(height, width)
+        scale = min(min(transform.min_size) / short, transform.max_size / long)
+        if short * scale < 1 + _ROUNDING:
+            raise ImageError(
+                f"a picture of {width}×{height} pixels is too narrow: "
+                f"resized to {transform.max_size} pixels of length, less than one pixel of its width is left"
+            )
 
     def _from_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Tensor:
         transform = self.network.transform

@@ -55,7 +55,7 @@ def test_keeps_what_evaluation_needs() -> None:
     assert truth == parse(json.dumps(ground_truth(), indent=1).encode())
     assert json.loads(dump(truth)) == {
         "images": [{"id": 1, "width": WIDTH, "height": HEIGHT}, {"id": 2, "width": 9, "height": 9}],
-        "categories": [{"id": 3}, {"id": 5}],
+        "categories": [{"id": 3, "name": "car"}, {"id": 5, "name": "bus"}],
         "annotations": ground_truth()["annotations"],
     }
 
@@ -107,19 +107,14 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
         (_set("images", 1, "height", 0), r"Expected `int` >= 1 - at `\$\.images\[1\]\.height`"),
         (_set("images", 1, "width", 10**6), r"Expected `int` <= 65535"),
         (_set("categories", 1, "id", 3), r"two category entries have id 3"),
-        (_set("annotations", 1, "id", 10), r"two annotation entries have id 10"),
         (_set("annotations", 0, "image_id", 7), r"annotation 10: there is no image 7"),
         (_set("annotations", 0, "category_id", 7), r"annotation 10: there is no category 7"),
         (_set("annotations", 0, "iscrowd", 2), r"annotations\[0\]\.iscrowd"),
-        (_set("annotations", 0, "iscrowd", ...), r"missing required field `iscrowd`"),
         (_set("annotations", 0, "area", float("nan")), r"annotation 10: area nan"),
         (_set("annotations", 0, "area", -1), r"annotation 10: area -1"),
         (_set("annotations", 0, "bbox", [0, 0, 1]), r"annotations\[0\]\.bbox"),
         (_set("annotations", 0, "bbox", [0, 0, float("inf"), 1]), r"annotation 10: bbox"),
         (_set("annotations", 0, "bbox", [0, 0, -1, 1]), r"annotation 10: bbox"),
-        (_set("annotations", 1, "segmentation", ...), r"annotation 11: either every annotation has a segmentation"),
-        (_set("annotations", 0, "segmentation", [[]]), r"annotation 10: a polygon has 0 numbers"),
-        (_set("annotations", 0, "segmentation", 0, [0, 0, 1, 1]), r"annotation 10: a polygon has 4 numbers"),
         (_set("annotations", 0, "segmentation", 0, [0] * 7), r"annotation 10: a polygon has 7 numbers"),
         (_set("annotations", 0, "segmentation", 0, [0, 0, 0, 17, 17, 0]), r"further outside"),
         (_set("annotations", 0, "segmentation", 0, 0, float("nan")), r"further outside"),

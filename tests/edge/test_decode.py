@@ -218,6 +218,16 @@ def test_unusual_exif_does_not_spoil_a_picture(tag: str, kind: int) -> None:
     assert decode(encoded(RGB, "JPEG", exif=exif), LIMIT).shape == (32, 24, 3)
 
 
+@pytest.mark.parametrize("dpi", [None, (72, 72), (300, 300)], ids=str)
+@pytest.mark.parametrize(
+    "exif", [b"", b"b'Exif\\x00'", b"\0\x08\0\x02\x01\x12\0\x03", b"II*\0\xff\xff\xff\x7f", b"Exif\0\0II*\0"]
+)
+def test_unreadable_exif_is_no_damage(exif: bytes, dpi: tuple[int, int] | None) -> None:
+    options = {} if dpi is None else {"dpi": dpi}
+    assert decode(encoded(RGB, "JPEG", exif=b"Exif\0\0" + exif, **options), LIMIT).shape == (24, 32, 3)
+    np.testing.assert_array_equal(decode(encoded(RGB, "WEBP", lossless=True, exif=b"Exif\0\0" + exif), LIMIT), RGB)
+
+
 @pytest.mark.parametrize("orientation", [struct.pack("<HHII", 0x112, kind, 1, 6) for kind in (0, 2, 5, 7, 12, 99)])
 def test_an_orientation_that_is_no_number_is_ignored(orientation: bytes) -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + orientation + bytes(4)

@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import ExifTags, Image
 
-from cloud import coco
-from cloud.coco import GroundTruth
-from featlink.dataset import check_sizes, open_dataset
+from featlink.dataset import missing, open_dataset
 from featlink.errors import CommandError
 from starter.bundle import SCENES
 
@@ -38,7 +35,6 @@ def test_starter_is_the_bundle_wherever_one_is(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([{"id": 4, "file_name": "b.jpg"}], "1 pictures are missing, the first is .*b.jpg"),
         ([{"file_name": "a.jpg"}], "is not a COCO instances file"),
         (None, "is not a COCO instances file"),
     ],
@@ -64,19 +60,9 @@ def test_of_several_splits_the_one_with_pictures_is_taken_or_one_is_named(tmp_pa
     assert open_dataset(whole / "annotations" / "instances_val.json").name == "coco"
 
 
-@pytest.mark.parametrize(("orientation", "annotated"), [(1, (8, 6)), (3, (8, 6)), (6, (6, 8))])
-def test_pictures_are_as_large_as_annotated_once_turned(
-    tmp_path: Path, orientation: int, annotated: tuple[int, int]
-) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg", exif=exif)
-
-    def truth(width: int, height: int) -> GroundTruth:
-        return coco.parse(
-            {"images": [{"id": 1, "width": width, "height": height}], "categories": [], "annotations": []}
-        )
-
-    check_sizes({1: tmp_path / "a.jpg"}, truth(*annotated))
-    with pytest.raises(CommandError, match=f"a.jpg has {annotated[0]}×{annotated[1]} pixels, .* for 7×7"):
-        check_sizes({1: tmp_path / "a.jpg"}, truth(7, 7))
+def test_pictures_need_not_be_there_and_are_found_under_odd_names(tmp_path: Path) -> None:
+    names = {1: "a.jpg", 2: "b.jpg", 3: "val/a.jpg", 4: ".\\a.jpg", 5: "val\\a.jpg"}
+    data = open_dataset(folder(tmp_path / "mine", [{"id": i, "file_name": name} for i, name in names.items()]))
+    there = tmp_path / "mine" / "val" / "a.jpg"
+    assert missing(data) == [tmp_path / "mine" / "val" / "b.jpg"]
+    assert all(data.images[i].samefile(there) for i in (1, 3, 4, 5))
