@@ -19,6 +19,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from shared.detector.checkpoints import misfit
 from shared.detector.config import ModelConfig, Profile
 from shared.detector.detections import Detections
 from shared.detector.masks import PastedMasks
@@ -202,7 +203,10 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         raise ModelError(f"the weights are for {stated}, not {config.model}")
     classifier = checkpoint.state.get(_CLASSIFIER)
     if classifier is None or classifier.ndim != 2:
-        raise ModelError("the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor")
+        first = next(iter(checkpoint.state), "nothing")
+        raise ModelError(
+            f"the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor, but {first} and others"
+        )
     options: dict[str, int | float] = {"num_classes": len(classifier)}
     for name in ("min_size", "max_size"):
         size = getattr(config, name) or checkpoint.metadata.get(name)
@@ -218,13 +222,10 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
         # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
         _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
-    try:
-        missing, unexpected = network.load_state_dict(checkpoint.state, strict=False)
-    except RuntimeError as error:  # a shape differs; the first line says only that something does
-        raise ModelError(f"the weights do not fit {config.model}: {str(error).splitlines()[1].strip()}") from None
-    if missing or unexpected:
-        odd = (missing or unexpected)[0]
-        raise ModelError(f"the weights do not fit {config.model}: {'no' if missing else 'unexpected'} {odd}")
+    wanted = network.state_dict()
+    if reason := misfit(checkpoint.state, wanted):
+        raise ModelError(f"the weights do not fit {config.model}: {reason}")
+    network.load_state_dict(checkpoint.state)
     return network
 
 

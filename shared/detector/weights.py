@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_model_weights
 
+from shared.detector.checkpoints import HARMLESS, state_dict, unreadable
 from shared.detector.config import MODELS
 from shared.errors import ModelError
 
@@ -106,13 +107,14 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor], dict[str, str]]:
                 metadata = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("model", state) if isinstance(state, dict) else state
+            with torch.serialization.safe_globals(list(HARMLESS)):
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"cannot read weights {path}: {error.strerror or error}") from None
     except Exception:  # a damaged pickle makes torch.load raise anything; some of its texts advise to run the code
-        raise ModelError(f"cannot read weights {path}: damaged, or more than tensors in it") from None
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ModelError(f"cannot read weights {path}: {unreadable(path)}") from None
+    state = state_dict(state)
+    if state is None:
         raise ModelError(f"{path} does not hold a state dict of tensors")
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     return digest, tensors, metadata

@@ -16,7 +16,7 @@ from PIL import Image
 from featlink.client import Client
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.sweeps.engine import Engine, Outcome, Task
+from featlink.sweeps.engine import Engine, Failure, Outcome, Task
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.local import LocalEngine, build_local
 from shared.conditions.language import Condition, Domain, parse
@@ -57,9 +57,10 @@ def tasks(tiny: Path, images: int, wanted: tuple[int, ...] = tuple(range(len(CON
     return [Task(i, path, wanted) for i, path in list(open_dataset(tiny).images.items())[:images]]
 
 
-def numbers(outcomes: Iterator[Outcome]) -> Numbers:
+def numbers(outcomes: Iterator[Outcome | Failure]) -> Numbers:
     found: Numbers = {}
     for outcome in outcomes:
+        assert isinstance(outcome, Outcome), outcome
         result = outcome.result
         assert (result.image_id, outcome.index) not in found
         found[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
@@ -109,10 +110,25 @@ def test_the_same_of_some_conditions_alone(local: LocalEngine, expected: Numbers
     assert {index for _, index in found} == set(some)
 
 
-def test_what_fails_is_named(local: LocalEngine, tmp_path: Path) -> None:
+def test_what_fails_is_named_and_the_rest_goes_on(local: LocalEngine, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "7.png").write_bytes(b"no picture")
-    with pytest.raises(CommandError, match="image 7: not a JPEG"):
-        list(local.run([Task(7, tmp_path / "7.png", (0,))]))
+    good = replace(tasks(tiny, 1)[0], wanted=(0,))
+    work = [Task(7, tmp_path / "7.png", (0, 2)), Task(8, tmp_path / "none.png", (0,)), good]
+    odd, none, done = list(local.run(work))
+    assert odd == Failure(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
+    assert none == Failure(8, (0,), "cannot be read: No such file or directory")
+    assert isinstance(done, Outcome)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_codec_that_fails_ends_nothing_but_its_own_row(local: LocalEngine, tiny: Path, threads: int) -> None:
+    conditions = [parse(text) for text in ("vvenc(qp=40)", "quantize(bits=4)", "image: jpeg(quality=50)")]
+    engine = LocalEngine(local._model, conditions, fidelity=False, threads=threads)
+    engine._tools = replace(engine._tools, ffmpeg="/bin/false")
+    found = list(engine.run(tasks(tiny, 1, (0, 1, 2))))
+    [failure] = [one for one in found if isinstance(one, Failure)]
+    assert (failure.indices, failure.why.partition(":")[0]) == ((0,), "false failed")
+    assert {one.index for one in found if isinstance(one, Outcome)} == {1, 2}
 
 
 @pytest.mark.slow
@@ -121,7 +137,7 @@ def test_the_same_over_http(
 ) -> None:
     with deploy(**vars(config)) as services, Client(services.edge, services.edge) as client:
         first, second = tasks(tiny, 2)
-        engine: Engine = HttpEngine(client, CONDITIONS, True, first.picture.read_bytes())
+        engine: Engine = HttpEngine(client, CONDITIONS, True)
         resumed = replace(second, wanted=(5, 8))  # the clean image is stored already, and the cloud has not seen it
         found = numbers(engine.run([first, resumed]))
         assert found == {key: value for key, value in expected_of_two.items() if key in found}
@@ -143,7 +159,7 @@ def test_over_http_no_answer_depends_on_who_else_uses_the_deployment(
 
     [task] = tasks(tiny, 1, (3, 5, len(CONDITIONS) - 1))  # the last one reduces
     with deploy(**vars(config), cache_mb=1) as services, Shared(services.edge, services.edge) as client:
-        found = numbers(HttpEngine(client, CONDITIONS, True, task.picture.read_bytes()).run([task]))
+        found = numbers(HttpEngine(client, CONDITIONS, True).run([task]))
     assert found == {key: value for key, value in expected.items() if key in found}
     assert len(found) == 3
 
@@ -154,7 +170,7 @@ def test_over_http_a_deployment_that_computes_something_else_is_refused(
 ) -> None:
     [task] = tasks(tiny, 1, (1,))
     with deploy(**vars(config)) as services, Client(services.edge, services.edge) as client:
-        engine = HttpEngine(client, CONDITIONS, True, task.picture.read_bytes())
+        engine = HttpEngine(client, CONDITIONS, True)
         httpx.put(f"{services.channel}/v1/link", json={"loss": 0.3, "on_loss": "erase"}).raise_for_status()
         with pytest.raises(CommandError, match="link erases packets"):
             list(engine.run([task]))
@@ -163,7 +179,7 @@ def test_over_http_a_deployment_that_computes_something_else_is_refused(
         Client(services.edge, services.edge) as plain,
         pytest.raises(CommandError, match="does not send p6"),
     ):
-        HttpEngine(plain, CONDITIONS, True, task.picture.read_bytes())
+        HttpEngine(plain, CONDITIONS, True)
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +200,7 @@ def test_the_same_on_two_ray_workers_of_which_one_dies(
         assert found == expected_of_two
         again: Numbers = {}
         for count, outcome in enumerate(engine.run(tasks(tiny, 2, tuple(range(len(few)))))):
+            assert isinstance(outcome, Outcome)
             result = outcome.result
             assert (result.image_id, outcome.index) not in again
             again[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
