@@ -28,8 +28,7 @@ def encode(
         An elementary stream that any decoder of the standard reads.
 
     Raises:
-        CodecError: see :func:`channel.codecs.process.run`; or the bitstream is empty. FFmpeg gives VVenC a
-            buffer of one byte a luma sample, so noise at the lowest QPs fails.
+        CodecError: see :func:`channel.codecs.process.run`; or the bitstream is empty.
     """
     # One picture a second makes it an intra-only sequence, which has the shortest headers.
     source = [*_PIXELS, "-video_size", f"{size[1]}x{size[0]}", "-framerate", "1", "-i", "pipe:0"]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from channel.codecs import ffmpeg, yuv
 from channel.codecs.base import Codec, Shape, Tools
-from channel.codecs.process import Buffer, CodecError
+from channel.codecs.process import CodecError
 from shared.frames.bitstream import Samples
 
 
@@ -21,6 +21,8 @@ class VideoCodec(Codec):
     """
 
     strength: ClassVar[str | None] = "qp"
+    heights: ClassVar[tuple[int, ...]] = (1,)
+    """How many times as high as the picture's frame a coded one may be; the bitstream says which it is."""
 
     type: str
     qp: int
@@ -48,25 +50,28 @@ class VideoCodec(Codec):
             frame = yuv.from_plane(picture[0], self.bit_depth)
         else:
             frame = yuv.from_rgb(picture.astype(np.uint8, copy=False))
-        return self._encode_frame(frame.data.cast("B"), yuv.padded_size((height, width)), tools)
+        return self._encode_frame(frame, (height, width), tools)
 
     def decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
         """See the base class."""
         channels, *size = shape
         height, width = size
         decoded = self._decode_frame(bitstream, tools)
-        if len(decoded) != yuv.frame_bytes((height, width)):
+        times, rest = divmod(len(decoded), yuv.frame_bytes((height, width)))
+        if rest or times not in self.heights:
             raise CodecError(
                 f"the {self.type} decoder gave {len(decoded)} bytes, not {yuv.frame_bytes((height, width))}"
             )
-        frame = np.frombuffer(decoded, "<u2")
+        frame = yuv.shorter(np.frombuffer(decoded, "<u2"), (height, width), times)
         if channels == 1:
             return yuv.to_plane(frame, (height, width), self.bit_depth)[None]
         return yuv.to_rgb(frame, (height, width))
 
-    def _encode_frame(self, frame: Buffer, size: yuv.Size, tools: Tools) -> bytes:
+    def _encode_frame(self, frame: yuv.Frame, size: yuv.Size, tools: Tools) -> bytes:
+        """Code the frame of a picture of this size."""
         options = self.encoder_options(tools.threads)
-        return ffmpeg.encode(frame, size, options, self.container, tools.ffmpeg, tools.timeout_s)
+        data = frame.data.cast("B")
+        return ffmpeg.encode(data, yuv.padded_size(size), options, self.container, tools.ffmpeg, tools.timeout_s)
 
     def _decode_frame(self, bitstream: bytes, tools: Tools) -> bytes:
         return ffmpeg.decode(bitstream, self.container, tools.ffmpeg, tools.threads, tools.timeout_s)

@@ -8,9 +8,12 @@ from pydantic import Field
 
 from channel.codecs import vvcapps, yuv
 from channel.codecs.base import Tools
-from channel.codecs.process import Buffer
+from channel.codecs.process import CodecError
 from channel.codecs.video import VideoCodec
 from shared.conditions.registry import register
+
+_TOO_LITTLE_ROOM = "Error submitting video frame to the encoder"
+"""What FFmpeg says when the bitstream outgrows its buffer."""
 
 
 @register
@@ -23,6 +26,9 @@ class Vvenc(VideoCodec):
     """
 
     container: ClassVar[str] = "vvc"
+    heights: ClassVar[tuple[int, ...]] = (1, 2, 4)
+    """FFmpeg gives VVenC a buffer of one byte a luma sample. Noise at the lowest QPs needs more, and gets it with a
+    taller frame: the lines added are the last ones again, which costs next to nothing."""
 
     type: Literal["vvenc"] = "vvenc"
     qp: int = Field(
@@ -37,10 +43,19 @@ class Vvenc(VideoCodec):
         options = ["-qp", str(self.qp), "-preset", self.preset, "-qpa", "0", "-threads", str(threads)]
         return ["-c:v", "libvvenc", *options]
 
-    def _encode_frame(self, frame: Buffer, size: yuv.Size, tools: Tools) -> bytes:
-        if tools.vvencapp is None:
-            return super()._encode_frame(frame, size, tools)
-        return vvcapps.encode(frame, size, self.qp, self.preset, tools.vvencapp, tools.threads, tools.timeout_s)
+    def _encode_frame(self, frame: yuv.Frame, size: yuv.Size, tools: Tools) -> bytes:
+        if tools.vvencapp is not None:
+            data, padded = frame.data.cast("B"), yuv.padded_size(size)
+            return vvcapps.encode(data, padded, self.qp, self.preset, tools.vvencapp, tools.threads, tools.timeout_s)
+        height, width = yuv.padded_size(size)
+        *heights, most = self.heights
+        for times in heights:
+            try:
+                return super()._encode_frame(yuv.taller(frame, size, times), (times * height, width), tools)
+            except CodecError as error:
+                if _TOO_LITTLE_ROOM not in str(error):
+                    raise
+        return super()._encode_frame(yuv.taller(frame, size, most), (most * height, width), tools)
 
     def _decode_frame(self, bitstream: bytes, tools: Tools) -> bytes:
         if tools.vvdecapp is None:

@@ -53,6 +53,32 @@ def frame_bytes(size: Size) -> int:
     return height * width * 3
 
 
+def taller(frame: Frame, size: Size, times: int) -> Frame:
+    """A frame of so many times the height, its last lines repeated below.
+
+    Args:
+        frame: of a picture of this size.
+        size: (height, width) of the picture.
+        times: how often.
+    """
+    return np.concatenate(
+        [np.pad(p, ((0, (times - 1) * len(p)), (0, 0)), "edge").ravel() for p in _planes(frame, size)]
+    )
+
+
+def shorter(frame: Frame, size: Size, times: int) -> Frame:
+    """Undo :func:`taller`."""
+    height, width = padded_size(size)
+    return np.concatenate([p[: len(p) // times].ravel() for p in _planes(frame, (times * height, width))])
+
+
+def _planes(frame: Frame, size: Size) -> list[Frame]:
+    height, width = padded_size(size)
+    luma, chroma = np.split(frame, [height * width])
+    halves = np.split(chroma, 2)
+    return [luma.reshape(height, width), *(half.reshape(height // 2, width // 2) for half in halves)]
+
+
 def from_plane(plane: Samples, bit_depth: int) -> Frame:
     """Put a plane into luma, with constant chroma.
 

@@ -17,6 +17,7 @@ HARMLESS: tuple[Callable[..., Any], ...] = (argparse.Namespace, PosixPath)
 _NESTS = ("model", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Of DataParallel, of torch.compile, and of a module that holds the detector as its ``model``."""
+_UNCLEAR = "damaged, or more than tensors in it"
 _SHOWN = 3
 
 
@@ -49,12 +50,12 @@ def unreadable(path: Path) -> str:
         path: of a file that ``torch.load`` refused or failed on.
     """
     if not zipfile.is_zipfile(path):
-        return "damaged, or more than tensors in it"
+        return _UNCLEAR
     try:
         known = {f"{one.__module__}.{one.__qualname__}" for one in HARMLESS} | {"pathlib.PosixPath"}
         strange = [n for n in torch.serialization.get_unsafe_globals_in_checkpoint(path) if n not in known]
     except Exception:  # as torch.load: a damaged pickle makes it raise anything
-        return "damaged"
+        return _UNCLEAR
     if not strange:
         return "damaged"
     names = ", ".join(sorted(strange)[:_SHOWN]) + (" and others" if len(strange) > _SHOWN else "")
@@ -68,18 +69,18 @@ def misfit(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
         state: the weights.
         wanted: the network's own state dict.
     """
+    shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    if shapes:
+        have, want = (list(side[shapes[0]].shape) for side in (state, wanted))
+        more = f", and {len(shapes) - 1} more shapes differ" if len(shapes) > 1 else ""
+        return f"{shapes[0]} has shape {have}, the network's has {want}{more}{_cause(shapes[0])}"
     missing = [name for name in wanted if name not in state]
     unexpected = [name for name in state if name not in wanted]
-    if missing or unexpected:
-        odd = f"no {missing[0]}" if missing else f"unexpected {unexpected[0]}"
-        count = len(missing) + len(unexpected)
-        return odd + (f" and {count - 1} more names differ" if count > 1 else "") + _hint(state)
-    shapes = [name for name in wanted if state[name].shape != wanted[name].shape]
-    if not shapes:
+    if not missing and not unexpected:
         return None
-    have, want = (list(side[shapes[0]].shape) for side in (state, wanted))
-    more = f", and {len(shapes) - 1} more shapes differ" if len(shapes) > 1 else ""
-    return f"{shapes[0]} has shape {have}, the network's has {want}{more}{_cause(shapes[0])}"
+    odd = f"no {missing[0]}" if missing else f"unexpected {unexpected[0]}"
+    count = len(missing) + len(unexpected)
+    return odd + (f", and {count - 1} more names differ" if count > 1 else "") + _hint(state)
 
 
 def _is_nest(value: object) -> bool:
