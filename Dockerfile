@@ -1,9 +1,10 @@
-# Two images: `detector` runs the edge and the cloud, `channel` the channel, which needs none of the detector's packages.
+# Three images: `detector` runs the edge and the cloud; `channel` the channel, which needs none of the detector's packages;
+# `bench` is the command line for sweeps and reports, and shares the detector's layers.
 # Every dependency comes as a wheel, so no stage needs a compiler.
 
 FROM python:3.11-slim-bookworm AS service
 RUN useradd --uid 1000 --no-create-home featlink \
-    && install --directory --owner featlink --group featlink /cache /runs /weights
+    && install --directory --owner featlink --group featlink /cache /runs /state /weights
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # A pip that knows dependency groups.
@@ -12,13 +13,17 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -c /constraints.txt pip
 ENV FEATLINK_HOST=0.0.0.0 \
     FEATLINK_PORT=8000 \
-    FEATLINK_DATABASE_URL=sqlite:////runs/featlink-runs.sqlite \
+    FEATLINK_DATABASE_URL=/runs/featlink-runs.sqlite \
+    FEATLINK_FITTED=/weights/fitted \
+    HOME=/tmp \
     TORCH_HOME=/weights \
     NUMBA_CACHE_DIR=/cache/numba
 EXPOSE 8000
 # Until the start period is over, failures do not count: a service may be loading its model, or downloading it.
+# Plain HTTP, so that no proxy of the environment is asked.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=10m --retries=3 CMD ["python", "-c", \
-    "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['FEATLINK_PORT'] + '/readyz')"]
+    "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ['FEATLINK_PORT']), timeout=9); \
+     c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 # Numba stops at import if it finds no place for its cache; without the volume, a private one in /tmp will do.
 ENTRYPOINT ["sh", "-c", "mkdir -p \"$NUMBA_CACHE_DIR\" 2>/dev/null && test -w \"$NUMBA_CACHE_DIR\" \
     || export NUMBA_CACHE_DIR=$(mktemp -d); exec \"$@\"", "featlink"]
@@ -41,7 +46,7 @@ FROM service AS channel-dependencies
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     --mount=type=bind,source=pyproject.toml,target=/pyproject.toml \
-    pip install -c /constraints.txt --group /pyproject.toml:channel
+    pip install -c /constraints.txt --group /pyproject.toml:channel --group /pyproject.toml:telemetry
 
 
 FROM service AS detector-dependencies
@@ -53,7 +58,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     --mount=type=bind,source=pyproject.toml,target=/pyproject.toml \
-    pip install -c /constraints.txt --group /pyproject.toml:detector
+    pip install -c /constraints.txt --group /pyproject.toml:detector --group /pyproject.toml:telemetry
 
 
 FROM channel-dependencies AS channel
@@ -68,3 +73,20 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --no-deps --no-index /wheel/*.whl
 USER featlink
 CMD ["python", "-m", "edge"]
+
+
+FROM detector-dependencies AS bench-dependencies
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=constraints.txt,target=/constraints.txt \
+    --mount=type=bind,source=pyproject.toml,target=/pyproject.toml \
+    pip install -c /constraints.txt --group /pyproject.toml:bench
+
+
+FROM bench-dependencies AS bench
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    pip install --no-cache-dir --no-deps --no-index /wheel/*.whl
+USER featlink
+WORKDIR /work
+HEALTHCHECK NONE
+ENTRYPOINT ["featlink"]
+CMD ["--help"]

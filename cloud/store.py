@@ -117,8 +117,8 @@ class Store:
     """The database. Safe to share between threads.
 
     Args:
-        url: SQLAlchemy URL; ``sqlite:///runs.db`` is a file in the working directory, made if missing. Text without
-            ``://`` is the path of such a file.
+        url: SQLAlchemy URL; ``sqlite:///runs.db`` is a file in the working directory, made if missing. An
+            absolute path is that of such a file.
 
     Raises:
         StorageError: the URL makes no sense, or the database cannot be opened.
@@ -128,7 +128,7 @@ class Store:
         self._categories: dict[str, list[Category]] = {}  # by the data set's digest, as the sizes
         self._sizes: dict[str, dict[int, tuple[int, int]]] = {}  # of images, by the data set's digest
         try:
-            self._engine = create_engine(sqlite_url(Path(url)) if isinstance(url, str) and "://" not in url else url)
+            self._engine = create_engine(sqlite_url(Path(url)) if isinstance(url, str) and url.startswith("/") else url)
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"database URL: {error}") from None
         if self._engine.dialect.name == "sqlite":
