@@ -105,7 +105,7 @@ class Stack:
             CommandError: a service stopped, or the time ran out.
         """
         deadline = time.monotonic() + timeout_s
-        with httpx.Client(base_url=self.ports.edge_url, timeout=5) as client:
+        with httpx.Client(base_url=self.ports.edge_url, timeout=5, trust_env=False) as client:
             while time.monotonic() < deadline:
                 self.check()
                 with contextlib.suppress(httpx.TransportError):  # not listening yet

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from shared.conditions.language import validation_line
 from shared.detector.config import ModelConfig
 from shared.errors import ModelError
 
@@ -19,13 +19,25 @@ def checked_config(**given: Any) -> ModelConfig:
     Raises:
         ModelError: a value is not allowed, in one line.
     """
+    from shared.service.environment import slip, wrong_settings
     from shared.service.settings import ModelSettings
 
     try:
         config = ModelSettings(**given).config()
     except ValidationError as error:
-        raise ModelError(validation_line(error)) from None
+        raise ModelError(wrong_settings(error, given)) from None
+    if wrong := slip(os.environ, known_settings()):
+        raise ModelError(wrong)
     if config.weights in ("starter", "coco"):
         return config
     # Services and workers may run in another folder.
     return replace(config, weights=str(Path(config.weights).expanduser().resolve()))
+
+
+def known_settings() -> set[str]:
+    """Fields of every service's settings."""
+    from channel.settings import ChannelSettings
+    from cloud.settings import CloudSettings
+    from edge.settings import EdgeSettings
+
+    return {*EdgeSettings.model_fields, *ChannelSettings.model_fields, *CloudSettings.model_fields}

@@ -20,7 +20,12 @@ def home() -> Path:
     """The folder of fitted files: ``FEATLINK_FITTED``, else one in the user's data."""
     if named := os.environ.get(HOME):
         return Path(named)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "featlink"
+    if named := os.environ.get("XDG_DATA_HOME"):
+        return Path(named) / "featlink"
+    try:
+        return Path.home() / ".local" / "share" / "featlink"
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull) / "featlink"  # there is nothing, and nothing can be written
 
 
 def find(kind: str, weights: str) -> Path:

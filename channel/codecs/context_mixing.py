@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from shared.compiled import numba
 
 MODELS = 5
 """Contexts whose votes are mixed."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-import numba
 import numpy as np
 from pydantic import Field
 
 from channel.distortions.base import Distortion, Planes
+from shared.compiled import numba
 from shared.conditions.registry import register
 from shared.conditions.step import Kind
 from shared.frames.bitstream import Samples

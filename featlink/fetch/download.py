@@ -90,7 +90,7 @@ def _fetch_all(url: str, part: Path, progress: Progress, timeout_s: float) -> No
 def _fetch(url: str, part: Path, progress: Progress, timeout_s: float) -> None:
     have = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with httpx.stream("GET", url, headers=headers, timeout=timeout_s, follow_redirects=True) as response:
+    with _client(timeout_s) as client, client.stream("GET", url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing is left to send: the checksum decides
         if response.is_error:
@@ -105,6 +105,15 @@ def _fetch(url: str, part: Path, progress: Progress, timeout_s: float) -> None:
                 file.write(chunk)
                 have += len(chunk)
                 progress(have, total)
+
+
+def _client(timeout_s: float) -> httpx.Client:
+    """A client that goes by the proxies of the environment."""
+    try:
+        return httpx.Client(timeout=timeout_s, follow_redirects=True)
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CommandError(f"HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used: {reason}") from None
 
 
 def _verify(part: Path, checksum: Checksum) -> None:

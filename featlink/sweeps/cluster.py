@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +22,9 @@ if TYPE_CHECKING:  # an optional dependency, and a slow one
 
 _log = logging.getLogger(__name__)
 
+_HOST_PORT = re.compile(r"(?:ray://)?(?P<host>.+):(?P<port>\d+)")
+_REACH_S = 10
+"""Seconds that a cluster has to answer in."""
 _LOSSES = 3
 """Workers that one image may end before the sweep gives up on it."""
 _OBJECT_STORE = 256 << 20
@@ -182,10 +187,25 @@ class RayEngine:
         if cluster.address is None:
             cores = max(os.cpu_count() or 1, cluster.workers * max(1, threads))
             quiet |= {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        if cluster.address is not None:
+            _check_reachable(cluster.address)
         try:
             self._ray.init(address=cluster.address or "local", **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise CommandError(f"Ray: {str(error).splitlines()[0]}") from None
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            hint = "; set TMPDIR to a shorter path" if "AF_UNIX" in reason else ""
+            raise CommandError(f"Ray: {reason}{hint}") from None
+
+
+def _check_reachable(address: str) -> None:
+    """Find out in seconds whether a cluster answers; Ray itself tries for minutes."""
+    match = _HOST_PORT.fullmatch(address)
+    if match is None:  # such as "auto", which Ray resolves
+        return
+    try:
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), _REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise CommandError(f"Ray: nothing answers at {address}: {error}") from None
 
 
 def _import_ray() -> Any:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -90,7 +91,7 @@ def _download(official: WeightsEnum, path: Path) -> None:
     try:
         # weights_only: torch.hub would otherwise unpickle what it has just fetched.
         official.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:  # the last two: odd proxies
         reason = getattr(error, "reason", None) or error
         raise ModelError(
             f"cannot download {official.url} ({reason}); fetch it elsewhere and put it at {path}"

@@ -19,10 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from shared.compiled import numba
 from shared.frames.packing import TILES
 from shared.frames.pyramid import Array
 

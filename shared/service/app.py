@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from importlib.metadata import version
 from typing import TypeVar
@@ -15,9 +16,9 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 
-from shared.conditions.language import validation_line
 from shared.errors import FeatlinkError
 from shared.service import problems
+from shared.service.environment import slip, wrong_settings
 from shared.service.limits import BodyLimit
 from shared.service.observe import Metrics, Observe, configure_logging
 from shared.service.settings import ServiceSettings
@@ -110,7 +111,9 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
     try:
         settings = read_settings()
     except ValidationError as error:
-        raise SystemExit(f"{name}: wrong settings: {validation_line(error)}") from None
+        raise SystemExit(f"{name}: wrong settings: {wrong_settings(error)}") from None
+    if wrong := slip(os.environ, type(settings).model_fields):
+        raise SystemExit(f"{name}: wrong settings: {wrong}")
     configure_logging(name, settings.log_level)
     try:
         app = create_app(settings)

@@ -11,7 +11,7 @@ from shared.detector.config import ModelConfig, Profile
 class ServiceSettings(BaseSettings):
     """Settings of every service."""
 
-    model_config = SettingsConfigDict(env_prefix="FEATLINK_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FEATLINK_", env_ignore_empty=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -29,7 +29,7 @@ class ServiceSettings(BaseSettings):
 class ModelSettings(BaseSettings):
     """Which network; edge and cloud must agree on model and weights."""
 
-    model_config = SettingsConfigDict(env_prefix="FEATLINK_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FEATLINK_", env_ignore_empty=True, extra="ignore")
 
     model: str = Field("maskrcnn_resnet50_fpn", description="torchvision builder")
     weights: str = Field("starter", description="'starter' (bundled), 'coco' (official, downloaded), or a path")

@@ -185,7 +185,7 @@ def test_errors_are_one_line(arguments: tuple[str, ...], words: str) -> None:
         ("cloud", "DATABASE_URL", "sqlite:////no/such/folder/runs.sqlite", "cannot open database sqlite:////no/such"),
         ("cloud", "DATABASE_URL", "nonsense", "database URL: Could not parse"),
         ("channel", "CONDITION", "sharpen", "unknown step 'sharpen'"),
-        ("edge", "PORT", "abc", "port: Input should be a valid integer"),
+        ("edge", "PORT", "abc", "FEATLINK_PORT: Input should be a valid integer"),
     ],
 )
 def test_a_service_that_cannot_start_says_why_in_one_line(

@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 import torch
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from shared.detector.fast.prune import drop_dead_channels
 from shared.detector.fast.roi_align import FastRoIAlign
+from shared.detector.fast.vino import FrontEndManager, TorchScriptPythonDecoder, openvino
 from shared.detector.fast.winograd import winograd
 from shared.frames.buffers import BufferPool
 
@@ -64,7 +62,7 @@ class _OpenVinoModule:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still traces with torch.jit
             frontend = FrontEndManager().load_by_framework("pytorch")
-            # Calls the frontend itself: openvino.convert_model sends usage statistics.
+            # Calls the frontend itself: openvino.convert_model would send usage statistics, if it could.
             decoder = TorchScriptPythonDecoder(module, example_input=(example,))  # must outlive the conversion
             graph = frontend.convert(frontend.load(decoder))
         graph.reshape(openvino.PartialShape(list(shape)))

@@ -9,12 +9,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _filter_input, _setup_scales
+
+from shared.compiled import numba
 
 
 class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped

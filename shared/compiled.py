@@ -1,0 +1,28 @@
+"""Numba, with a place for what it compiles even where neither the installation nor the home folder can be written."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+
+import numba
+
+__all__ = ["numba"]
+
+
+def _ensure_cache() -> None:
+    """Give Numba a private temporary folder if it finds no other; it would refuse to compile at all."""
+    try:
+        numba.njit(cache=True)(_probe)
+    except RuntimeError:
+        folder = tempfile.mkdtemp(prefix="featlink-numba-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+
+
+def _probe() -> int:
+    return 0
+
+
+_ensure_cache()
