@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from channel.apply import Transmission, apply, with_reference
 from channel.archive import keep
+from channel.kept import Kept
 from channel.link import Link
 from channel.randomness import stream
 from channel.settings import ChannelSettings
@@ -23,6 +24,7 @@ from shared.frames.report import HEADER, read_header
 from shared.frames.wire import Frame
 from shared.service.app import create_service, serve
 from shared.service.limits import Worker
+from shared.service.notes import note
 from shared.service.transport import NextService, frame_response, read_frame
 
 _FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
@@ -39,7 +41,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     settings = settings or ChannelSettings()
     default = language.parse(settings.condition)
     registry.chain(default)
-    link = Link()
+    kept = Kept(settings.state, settings.link, default)
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
     worker = Worker(settings.max_requests)
@@ -56,6 +58,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         "channel",
         "Distorts, codes, loses and delays what crosses the link, and counts its bits.",
         settings,
+        advice="Set the link with PUT /v1/link; GET /v1/conditions has what it can do. Pictures go to the edge.",
         load=load,
         unready=cloud.unready,
         close=close,
@@ -65,7 +68,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         frame, _ = await read_frame(request, limits)
         report = read_header(request.headers.get(HEADER))
         if frame.meta.condition is None:
-            condition = language.from_fields({**default.model_dump(mode="json"), "domain": frame.meta.domain})
+            condition = language.from_fields({**kept.condition.model_dump(mode="json"), "domain": frame.meta.domain})
         else:
             condition = language.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
 
@@ -80,7 +83,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
     async def transmit(request: Request, run: str | None = None, fidelity: _Measure = True) -> dict[str, Any]:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
-        over = link  # another may be set meanwhile
+        over = kept.link  # another may be set meanwhile
         async with worker.admit():
             source, sent = await receive(request, fidelity, over)
             meta, report = sent.frame.meta, sent.report
@@ -91,20 +94,23 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                 await asyncio.sleep(transfer.ms / 1e3)
             params = {} if run is None else {"run": run}
             parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
-            return await cloud.send("/v1/detect", parts, params, report.header())
+            answer = await cloud.send("/v1/detect", parts, params, report.header())
+            condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
+            note(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
+            return {**answer, "condition": condition, "link": over.model_dump()}
 
     @app.post("/v1/distort", summary="Distort a frame and return it", openapi_extra=_FRAME_BODY)
     async def distort(request: Request, fidelity: _Measure = True) -> Response:
         """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
         async with worker.admit():
-            _, sent = await receive(request, fidelity, link)
+            _, sent = await receive(request, fidelity, kept.link)
             response = frame_response(sent.parts)
             response.headers.update(sent.report.header())
             return response
 
     @app.get("/v1/condition", summary="The default condition")
     async def get_condition() -> dict[str, Any]:
-        return _shown(default)
+        return _shown(kept.condition)
 
     @app.put("/v1/condition", summary="Set the default condition")
     async def put_condition(
@@ -114,11 +120,10 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         ],
     ) -> dict[str, Any]:
         """Used for frames that bring none, in the frame's own domain."""
-        nonlocal default
         new = language.parse(condition) if isinstance(condition, str) else language.from_fields(condition)
         registry.chain(new)
-        default = new
-        return _shown(default)
+        kept.set_condition(new)
+        return _shown(new)
 
     @app.get("/v1/conditions", summary="The catalogue of steps, with JSON schema")
     async def catalogue() -> dict[str, Any]:
@@ -127,14 +132,13 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
 
     @app.get("/v1/link", summary="The simulated link")
     async def get_link() -> Link:
-        return link
+        return kept.link
 
     @app.put("/v1/link", summary="Set the simulated link")
     async def put_link(new: Link) -> Link:
         """Applies to every frame from now on."""
-        nonlocal link
-        link = new
-        return link
+        kept.set_link(new)
+        return new
 
     return app
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from channel.codecs.base import Tools
+from channel.link import Link
 from shared.service.settings import ServiceSettings
 
 
@@ -16,10 +19,17 @@ class ChannelSettings(ServiceSettings):
     port: int = Field(8002, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     cloud_url: str = Field("http://127.0.0.1:8003", description="where the cloud listens")
     condition: str = Field("identity", description="the default condition's chain, text or JSON form")
+    link: Annotated[Link, NoDecode] = Field(Link(), description="the simulated link, JSON as of PUT /v1/link")
+    state: Path | None = Field(None, description="file that keeps a link and condition that were set over a restart")
     ffmpeg: str | None = Field(None, description="FFmpeg with libvvenc; default: the bundled one")
     vvencapp: str | None = Field(None, description="VVenC's own encoder, used instead of FFmpeg's")
     vvdecapp: str | None = Field(None, description="VVdeC's own decoder, used instead of FFmpeg's")
     keep_bitstreams: Path | None = Field(None, description="folder in which codecs' bitstreams are kept")
+
+    @field_validator("link", mode="before")
+    @classmethod
+    def _read_link(cls, given: object) -> object:
+        return Link.model_validate_json(given) if isinstance(given, str) else given
 
     def tools(self) -> Tools:
         """The codecs' programs; one may take as long as the whole answer."""

@@ -32,6 +32,7 @@ from shared.frames.report import HEADER, Report, read_header
 from shared.frames.wire import Frame
 from shared.service.app import create_service, serve
 from shared.service.limits import Worker
+from shared.service.notes import note
 from shared.service.problems import NotReadyError, problem
 from shared.service.transport import read_frame
 
@@ -92,6 +93,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         "cloud",
         "Runs the heads, keeps data sets and runs, and computes COCO metrics.",
         settings,
+        advice="Open a run with POST /v1/runs and read it at /v1/runs/ID/metrics. Pictures go to the edge.",
         load=load,
         unready=unready,
         close=close,
@@ -121,6 +123,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
             frame, received = await read_frame(request, limits)
             report = read_header(request.headers.get(HEADER))
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
+            note(run=run)
             if run is None:
                 return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
             image_id = _image_id(frame)
@@ -259,6 +262,7 @@ def _answer(
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The answer to a frame; ``names`` are the data set's, where it has some, by category id."""
+    note(domain=frame.meta.domain, image=frame.meta.image_id, bits=report.bits, detections=len(detections))
     labels = {detection["category_id"] for detection in detections}
     height, width = frame.meta.sizes.original
     return {

@@ -21,6 +21,7 @@ from shared.frames import wire
 from shared.frames.cache import PyramidCache
 from shared.service.app import create_service, serve
 from shared.service.limits import Worker
+from shared.service.notes import note
 from shared.service.problems import NotReadyError
 from shared.service.transport import NextService, frame_response
 from shared.timing import timed
@@ -72,6 +73,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         "edge",
         "Runs the backbone on a picture and sends p2–p6 (or the picture) over the link.",
         settings,
+        advice="POST a picture to /v1/infer: curl --data-binary @photo.jpg 'http://…/v1/infer?condition=quantize:bits=4'",
         load=load,
         unready=channel.unready,
         close=close,
@@ -116,6 +118,9 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             params = {"fidelity": str(fidelity).lower()} | ({} if run is None else {"run": run})
             answer = await channel.send("/v1/transmit", parts, params, report.header())
             answer["timings"]["total"] = (time.monotonic() - started) * 1e3
+            found = len(answer["detections"])
+            note(condition=answer.get("condition"), domain=prepared.frame.meta.domain, run=run, image=image_id)
+            note(bits=answer["bits"], detections=found)
             if render is None:
                 return answer
             png = await worker.run(lambda: draw(prepared.image, answer["detections"], answer["categories"]))

@@ -48,3 +48,5 @@ def infer(
         f"{len(answer['detections'])} detections, {answer['bits'] / 8000:,.1f} kB over the link, "
         f"{answer['bpp']:.2f} bpp, {answer['timings']['total']:.0f} ms"
     )
+    if "condition" in answer:
+        typer.echo(f"condition: {answer['condition']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +43,14 @@ def up(
     )
     ports = Ports(edge_port, channel_port, cloud_port)
     try:
-        with Stack(ports, service_settings(config, database, keep_bitstreams), _show) as stack:
+        with (
+            tempfile.TemporaryDirectory(prefix="featlink-") as folder,  # outlives the channel, which may be restarted
+            Stack(
+                ports,
+                service_settings(config, database, keep_bitstreams) | {"state": f"{folder}/channel.json"},
+                _show,
+            ) as stack,
+        ):
             stack.wait_ready()
             typer.echo(
                 f"ready: POST a picture to {ports.edge_url}/v1/infer (API: {ports.edge_url}/docs). Ctrl-C stops."

@@ -12,18 +12,22 @@ from typing import TypeVar
 
 import structlog
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 
 from shared.errors import FeatlinkError
-from shared.service import problems
+from shared.service import front, problems
 from shared.service.environment import slip, wrong_settings
 from shared.service.limits import BodyLimit
 from shared.service.observe import Metrics, Observe, configure_logging
+from shared.service.parameters import known_only
 from shared.service.settings import ServiceSettings
 
 log = structlog.get_logger()
+_LOOK_SECONDS = 0.5
+"""Between two looks whether the next service is ready."""
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -33,6 +37,7 @@ def create_service(
     summary: str,
     settings: ServiceSettings,
     *,
+    advice: str = "",
     load: Callable[[], Coroutine[None, None, None]],
     unready: Callable[[], Awaitable[str | None]],
     close: Callable[[], Awaitable[None]],
@@ -43,6 +48,7 @@ def create_service(
         name: ``edge``, ``channel`` or ``cloud``.
         summary: one line for the API's documentation.
         settings: the service's.
+        advice: what to do with it, for whoever opens ``/``.
         load: run once in the background at start, e.g. to load a model; until it is done the
             service is alive but not ready; its failure stops the service.
         unready: why the service, loaded, cannot serve (e.g. the next one is down), or None.
@@ -63,17 +69,35 @@ def create_service(
         gc.collect()
         gc.freeze()
 
+    async def announce(loaded: asyncio.Task[None]) -> None:
+        """Tell whoever watches the log when the service can be used."""
+        await asyncio.wait([loaded])
+        if loaded.cancelled() or loaded.exception() is not None:
+            return
+        while await unready():
+            await asyncio.sleep(_LOOK_SECONDS)
+        log.info("ready", **({"open": settings.address} if settings.address else {}))
+
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         nonlocal loading
         loading = asyncio.create_task(load_and_freeze())
         loading.add_done_callback(stop_on_failure)
+        announcing = asyncio.create_task(announce(loading))
         yield
+        announcing.cancel()
         with contextlib.suppress(FeatlinkError):
             await loading
         await close()
 
-    app = FastAPI(title=f"Featlink {name}", summary=summary, version=version("featlink"), lifespan=lifespan)
+    app = FastAPIOffline(  # whose /docs loads nothing from elsewhere
+        title=f"Featlink {name}",
+        summary=summary,
+        version=version("featlink"),
+        lifespan=lifespan,
+        redoc_url=None,
+        dependencies=[Depends(known_only)],
+    )
     metrics = Metrics()
     app.state.metrics = metrics
     app.state.failed = False
@@ -81,11 +105,14 @@ def create_service(
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(Observe, metrics=metrics)
     problems.install(app)
+    front.install(app, name, summary, advice)
 
+    @app.head("/livez", include_in_schema=False)
     @app.get("/livez", tags=["health"], summary="The process answers")
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["health"], summary="Model loaded and the next service ready")
     async def readyz() -> dict[str, str]:
         if loading is None or not loading.done():
@@ -96,6 +123,7 @@ def create_service(
             raise problems.NotReadyError(reason)
         return {"status": "ready"}
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
     async def metrics_text() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -27,7 +27,8 @@ def wrong_settings(error: ValidationError, given: Iterable[str] = ()) -> str:
     for item in error.errors():
         field = str(item["loc"][0]) if item["loc"] else ""
         name = field if field in given or not field else PREFIX + field.upper()
-        message = item["msg"].removeprefix("Value error, ")
+        within = ".".join(str(part) for part in item["loc"][1:])
+        message = (within and f"{within}: ") + item["msg"].removeprefix("Value error, ")
         if str(item["input"]).startswith("tcp://"):
             message += f" (Kubernetes sets it for a Service of that name; {PREFIX}* needs enableServiceLinks: false)"
         lines.append(f"{name}: {message}" if name else message)

@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.service import problems, tracing
+from shared.service import notes, problems, tracing
 
 log = structlog.get_logger()
 _QUIET = {"/livez", "/readyz", "/metrics"}
@@ -56,6 +56,7 @@ class Observe:
         headers = dict(scope["headers"])
         trace = tracing.enter(headers.get(b"traceparent", b"").decode("latin-1"))
         metrics, started, status = self._metrics, time.monotonic(), 0
+        noted = notes.begin()
 
         async def counted_receive() -> Message:
             message = await receive()
@@ -84,7 +85,13 @@ class Observe:
                 metrics.requests.labels(scope["method"], route, status).inc()
                 metrics.latency.labels(scope["method"], route).observe(seconds)
                 write = log.debug if scope["path"] in _QUIET else log.info
-                write("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1e3, 1))
+                line = {
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "ms": round(seconds * 1e3, 1),
+                }
+                write("request", **{**noted, **line})
 
 
 def configure_logging(service: str, level: str) -> None:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from shared.errors import FeatlinkError
+from shared.service.notes import note
 from shared.service.tracing import trace_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,6 +56,7 @@ def problem(status: int, title: str, detail: str, path: str = "") -> JSONRespons
         detail: what is wrong this time.
         path: of the request.
     """
+    note(reason=detail)
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "trace_id": trace_id()}
     if path:
         body["instance"] = path
@@ -76,6 +78,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RelayedProblem)
     async def _relayed(_: Request, error: RelayedProblem) -> JSONResponse:
+        note(reason=str(error))
         headers = {"retry-after": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
         return JSONResponse(error.body, error.status, headers, media_type=MEDIA_TYPE)
 

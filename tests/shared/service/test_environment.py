@@ -53,7 +53,7 @@ def test_the_command_line_names_what_was_given_there_as_it_was(monkeypatch: pyte
     monkeypatch.setenv("FEATLINK_MIN_SIZE", "")
     assert checked_config().min_size is None
     monkeypatch.setenv("FEATLINK_WEIGTHS", "coco")
-    with pytest.raises(ModelError, match="FEATLINK_WEIGTHS is no setting; did you mean FEATLINK_WEIGHTS"):
+    with pytest.raises(ModelError, match=r"FEATLINK_WEIGTHS is no setting; did you mean FEATLINK_WEIGHTS"):
         checked_config()
 
 

@@ -1,0 +1,86 @@
+"""The link and the default condition that were set, kept over a restart of the channel."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from channel.link import Link
+from shared.conditions import language, registry
+from shared.conditions.language import Condition
+from shared.errors import ConditionError, StorageError
+
+log = structlog.get_logger()
+
+
+class Kept:
+    """A link and a default condition, in a file if there is one.
+
+    What was set holds until the settings change: whoever changes those wants them to hold.
+
+    Args:
+        path: the file; None keeps nothing.
+        link: of the settings.
+        condition: of the settings.
+    """
+
+    def __init__(self, path: Path | None, link: Link, condition: Condition) -> None:
+        self._path = path
+        self._configured = _shown(link, condition)
+        self.link = link
+        self.condition = condition
+        if path is not None and path.exists():
+            self._recall(path)
+
+    def set_link(self, link: Link) -> None:
+        """Change the link.
+
+        Raises:
+            StorageError: it cannot be kept, and is not changed.
+        """
+        self._write(link, self.condition)
+        self.link = link
+
+    def set_condition(self, condition: Condition) -> None:
+        """Change the default condition.
+
+        Raises:
+            StorageError: it cannot be kept, and is not changed.
+        """
+        self._write(self.link, condition)
+        self.condition = condition
+
+    def _recall(self, path: Path) -> None:
+        try:
+            content = json.loads(path.read_bytes())
+            if content["configured"] != self._configured:
+                return
+            link = Link.model_validate(content["link"])
+            condition = language.from_fields(content["condition"])
+            registry.chain(condition)
+        except (OSError, ValueError, KeyError, TypeError, ValidationError, ConditionError) as error:
+            log.warning("kept link and condition are unreadable", path=str(path), reason=str(error).splitlines()[0])
+            return
+        self.link, self.condition = link, condition
+
+    def _write(self, link: Link, condition: Condition) -> None:
+        if self._path is None:
+            return
+        new = self._path.with_name(f".{self._path.name}.new")
+        try:
+            with new.open("w") as file:
+                json.dump({"configured": self._configured, **_shown(link, condition)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+        except OSError as error:
+            raise StorageError(f"cannot keep it in {self._path}: {error.strerror}") from None
+
+
+def _shown(link: Link, condition: Condition) -> dict[str, Any]:
+    return {"link": link.model_dump(mode="json"), "condition": condition.model_dump(mode="json")}
