@@ -23,10 +23,9 @@ EXPOSE 8000
 # Plain HTTP, so that no proxy of the environment is asked.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=10m --retries=3 CMD ["python", "-c", \
     "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ['FEATLINK_PORT']), timeout=9); \
-     c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
-# Numba stops at import if it finds no place for its cache; without the volume, a private one in /tmp will do.
-ENTRYPOINT ["sh", "-c", "mkdir -p \"$NUMBA_CACHE_DIR\" 2>/dev/null && test -w \"$NUMBA_CACHE_DIR\" \
-    || export NUMBA_CACHE_DIR=$(mktemp -d); exec \"$@\"", "featlink"]
+     c.request('GET', '/readyz', headers={'authorization': 'Bearer ' + os.environ.get('FEATLINK_SERVICE_TOKEN', '')}); \
+     raise SystemExit(c.getresponse().status != 200)"]
+# Without the volume at /cache, or where it is another user's, Featlink takes a private folder in /tmp.
 
 
 FROM service AS wheel

@@ -24,6 +24,7 @@ from shared.service.limits import BodyLimit
 from shared.service.observe import Metrics, Observe, configure_logging
 from shared.service.parameters import known_only
 from shared.service.settings import ServiceSettings
+from shared.service.spans import Spans, provider
 
 log = structlog.get_logger()
 _LOOK_SECONDS = 0.5
@@ -55,6 +56,7 @@ def create_service(
         close: run at shutdown, after the last answer.
     """
     loading: asyncio.Task[None] | None = None
+    tracer = provider(name, settings.otlp_endpoint) if settings.otlp_endpoint else None
 
     def stop_on_failure(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -89,6 +91,8 @@ def create_service(
         with contextlib.suppress(FeatlinkError):
             await loading
         await close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.shutdown)
 
     app = FastAPIOffline(  # whose /docs loads nothing from elsewhere
         title=f"Featlink {name}",
@@ -103,6 +107,8 @@ def create_service(
     app.state.failed = False
     app.state.stop = lambda: None  # serve() puts the server's own stop here
     app.add_middleware(BodyLimit, limit=settings.max_body)
+    if tracer is not None:
+        app.add_middleware(Spans, provider=tracer)
     app.add_middleware(Observe, metrics=metrics)
     problems.install(app)
     front.install(app, name, summary, advice)

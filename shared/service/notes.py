@@ -17,6 +17,11 @@ def begin() -> dict[str, Any]:
     return notes
 
 
+def noted() -> dict[str, Any]:
+    """The current request's notes; empty outside a request."""
+    return dict(_notes.get() or {})
+
+
 def note(**fields: Any) -> None:
     """Add to the current request's log line; None adds nothing. Outside a request, nothing happens."""
     notes = _notes.get()

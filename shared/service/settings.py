@@ -16,6 +16,7 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     address: str = Field("", description="where people reach the service, for its log to say")
+    otlp_endpoint: str = Field("", description="base URL of an OpenTelemetry collector that gets spans (OTLP, HTTP)")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     max_requests: int = Field(4, ge=1, description="requests in work or waiting; further ones get 503")
     max_body_mb: int = Field(256, ge=1, description="largest request body in MiB")

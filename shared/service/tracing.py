@@ -9,6 +9,8 @@ from contextvars import ContextVar
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _trace: ContextVar[tuple[str, str]] = ContextVar("trace", default=("", "01"))
 
+_span: ContextVar[str] = ContextVar("span", default="")
+
 
 def enter(traceparent: str | None) -> str:
     """Continue the caller's trace, or begin one.
@@ -22,7 +24,13 @@ def enter(traceparent: str | None) -> str:
     match = _TRACEPARENT.fullmatch(traceparent or "")
     trace = (match[1], match[2]) if match else (secrets.token_hex(16), "01")
     _trace.set(trace)
+    _span.set("")
     return trace[0]
+
+
+def within(span: str) -> None:
+    """Make a span, 16 hex digits, the parent of what the current request asks of others."""
+    _span.set(span)
 
 
 def trace_id() -> str:
@@ -33,4 +41,4 @@ def trace_id() -> str:
 def traceparent() -> str:
     """The header for a request made on behalf of the current one."""
     identity, flags = _trace.get()
-    return f"00-{identity or secrets.token_hex(16)}-{secrets.token_hex(8)}-{flags}"
+    return f"00-{identity or secrets.token_hex(16)}-{_span.get() or secrets.token_hex(8)}-{flags}"

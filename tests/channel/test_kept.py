@@ -45,7 +45,7 @@ def test_an_unreadable_file_is_passed_over(tmp_path: Path, content: bytes) -> No
 
 def test_what_cannot_be_kept_is_not_set(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "none" / "state.json", Link(), PLAIN)
-    with pytest.raises(StorageError, match="cannot keep it in .*No such file"):
+    with pytest.raises(StorageError, match=r"cannot keep it in .*No such file"):
         kept.set_link(SLOW)
     assert kept.link == Link()
 
