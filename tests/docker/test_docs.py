@@ -1,0 +1,94 @@
+"""docs/docker.md is a session: its blocks run as they are printed, one after another, in one shell.
+
+It takes an engine, minutes and gigabytes, so it runs where ``FEATLINK_TEST_DOCKER`` is set: to ``build``, or to
+``images`` where the images are there already.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from channel.settings import ChannelSettings
+from cloud.settings import CloudSettings
+from edge.settings import EdgeSettings
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "docker.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FIXED = {"host", "port", "database_url", "state", "channel_url", "cloud_url"}
+"""What a container's place in the chain decides, and a user of Compose does not."""
+OF_TLS = {"tls_cert", "tls_key", "tls_ca"}
+"""Files: a container would need them mounted, see docs/access.md."""
+PRELUDE = """
+set -euo pipefail
+docker() {
+    if [ "$1" = compose ] && ! command docker compose version > /dev/null 2>&1; then shift; command docker-compose "$@"
+    else command docker "$@"; fi
+}
+export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
+"""
+
+
+def blocks() -> list[str]:
+    return BLOCK.findall(PAGE.read_text())
+
+
+def compose() -> dict[str, dict[str, object]]:
+    services: dict[str, dict[str, object]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return services
+
+
+def test_every_setting_of_a_service_is_passed_on_to_it() -> None:
+    for name, settings in {"edge": EdgeSettings, "channel": ChannelSettings, "cloud": CloudSettings}.items():
+        passed = set(compose()[name]["environment"])  # type: ignore[call-overload]
+        wanted = {f"FEATLINK_{field.upper()}" for field in {*settings.model_fields} - FIXED - OF_TLS - {"address"}}
+        assert wanted <= passed, (name, wanted - passed)
+
+
+def test_an_image_is_built_once() -> None:
+    built = [service["image"] for service in compose().values() if "build" in service]
+    assert len(set(built)) == len(built)
+    assert {str(compose()[name]["image"]) for name in ("edge", "channel", "cloud", "bench")} <= set(map(str, built))
+
+
+def test_no_service_is_published_to_others_or_restarted_for_ever() -> None:
+    for name, service in compose().items():
+        for port in service.get("ports", ()):  # type: ignore[attr-defined]
+            assert str(port).startswith(("127.0.0.1:", "${FEATLINK_BIND:-127.0.0.1}:")), (name, port)
+        assert service.get("restart", "no") in ("no", "on-failure:5"), name
+
+
+def test_the_page_has_the_whole_session() -> None:
+    text = "\n".join(blocks())
+    for word in ("compose build", "compose up -d", "/v1/infer", "/v1/link", "/metrics", "kill -s KILL", "compose down"):
+        assert word in text
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_page_runs_as_it_is_printed(tmp_path: Path) -> None:
+    mode = os.environ.get("FEATLINK_TEST_DOCKER")
+    if not mode or shutil.which("docker") is None:
+        pytest.skip("FEATLINK_TEST_DOCKER is not set, or there is no Docker")
+    script = PRELUDE
+    for block in blocks():
+        lines = [line for line in block.splitlines() if mode == "build" or " build" not in line]
+        script += "\n".join(["\n", *lines, "\n"])
+    clone = tmp_path / "featlink"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    done = subprocess.run(
+        ["bash", "-x"], input=script, cwd=clone, capture_output=True, text=True, timeout=3600, check=False
+    )
+    (tmp_path / "session.txt").write_text(done.stdout + done.stderr)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+    assert "8 of 60 images" in done.stdout
+    assert '"done":16' in done.stdout
+    assert '"rate_mbps":20' in done.stdout
+    assert (clone / "out" / "bench" / "report.html").is_file()
