@@ -88,7 +88,7 @@ def test_the_page_runs_as_it_is_printed(tmp_path: Path) -> None:
     )
     (tmp_path / "session.txt").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
-    assert "8 of 60 images" in done.stdout
+    assert "8 of 64 images" in done.stdout
     assert '"done":16' in done.stdout
     assert '"rate_mbps":20' in done.stdout
     assert (clone / "out" / "bench" / "report.html").is_file()
