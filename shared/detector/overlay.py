@@ -69,6 +69,8 @@ def _box(canvas: Image, bbox: list[float], label: str, colour: tuple[int, int, i
     x, y, width, height = (round(side) for side in bbox)
     cv2.rectangle(canvas, (x, y), (x + width, y + height), colour, 1, cv2.LINE_AA)
     (text_width, text_height), base = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-    top = max(y, text_height + base)  # inside the picture also for a box at its upper edge
-    cv2.rectangle(canvas, (x, top - text_height - base), (x + text_width, top), colour, cv2.FILLED)
-    cv2.putText(canvas, label, (x, top - base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    # Inside the picture also for a box at its upper or right edge.
+    top = max(y, text_height + base)
+    left = max(0, min(x, canvas.shape[1] - text_width - 1))
+    cv2.rectangle(canvas, (left, top - text_height - base), (left + text_width, top), colour, cv2.FILLED)
+    cv2.putText(canvas, label, (left, top - base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)

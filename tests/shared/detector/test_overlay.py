@@ -75,3 +75,17 @@ def test_text_forms_of_masks_and_unnamed_categories_are_drawn() -> None:
     segmentation["counts"] = segmentation["counts"].decode()
     unnamed = {**detection(segmentation=segmentation), "category_id": 77}
     assert (drawn(unnamed) != GREY).any(axis=2).all()
+
+
+def test_a_label_at_the_right_edge_is_whole() -> None:
+    wide = np.full((60, 300, 3), 100, np.uint8)
+
+    def label(x: float) -> np.ndarray:
+        png = draw(wide, [detection(bbox=(x, 40, 5, 5))], {"1": "person"})
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
+            rows = np.asarray(picture)[:39]
+        columns = np.flatnonzero((rows != 100).any(axis=(0, 2)))
+        found: np.ndarray = rows[:, columns[0] : columns[-1] + 1]
+        return found
+
+    np.testing.assert_array_equal(label(290), label(20))
