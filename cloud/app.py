@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +59,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     """
     settings = settings or CloudSettings()
     limits = wire.Limits(frame_bytes=settings.max_body)
-    worker, evaluations = Worker(settings.max_requests), Worker(settings.max_requests)
+    worker, evaluations = (Worker(settings.max_requests, settings.max_waiting) for _ in range(2))
     store = Store(settings.database_url)
     model: SplitModel | None = None
     detector: Detector | None = None
@@ -90,6 +91,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         load=load,
         unready=unready,
         close=close,
+        small=("/v1/runs",),
     )
 
     @app.exception_handler(DBAPIError)
@@ -112,9 +114,11 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         stored.
         """
         network, find = loaded()
-        async with worker.admit():
+        report = read_header(request.headers.get(HEADER))
+        async with contextlib.AsyncExitStack() as held:
+            await held.enter_async_context(worker.enter())
             frame, received = await read_frame(request, limits)
-            report = read_header(request.headers.get(HEADER))
+            await held.enter_async_context(worker.place())
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
             if run is None:
                 return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
@@ -134,9 +138,10 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     @app.put("/v1/datasets/{name}", summary="Store a COCO ground truth", openapi_extra=_COCO_BODY)
     async def put_dataset(name: str, request: Request) -> dict[str, Any]:
         """The body is a COCO "instances" file. The same content again changes nothing."""
-        async with evaluations.admit():
+        async with evaluations.enter():
             data = await request.body()
-            return asdict(await evaluations.run(lambda: store.put_dataset(name, coco.parse(data))))
+            async with evaluations.place():
+                return asdict(await evaluations.run(lambda: store.put_dataset(name, coco.parse(data))))
 
     @app.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
     async def get_dataset(name: str) -> dict[str, Any]:

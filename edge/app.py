@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
@@ -34,6 +36,8 @@ _BODY = {
     }
 }
 
+_LOADING = "the model is still loading"
+
 _Domain = Annotated[Domain | None, Query(description="send features (default) or the image")]
 _Text = Annotated[
     str | None,
@@ -49,7 +53,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or EdgeSettings()
-    worker = Worker(settings.max_requests)
+    worker = Worker(settings.max_requests, settings.max_waiting)
     channel = NextService("channel", settings.channel_url, settings.timeout_s)
     pipeline: EdgePipeline | None = None
 
@@ -77,15 +81,24 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         close=close,
     )
 
-    async def prepare(
+    @contextlib.asynccontextmanager
+    async def admitted(
         request: Request, domain: Domain | None, condition: str | None, image_id: int | None
-    ) -> EdgeResult:
+    ) -> AsyncIterator[PictureRequest]:
+        """Take a picture in, then wait for a place to work on it."""
         if pipeline is None:
-            raise NotReadyError("the model is still loading")
+            raise NotReadyError(_LOADING)
         chosen = None if condition is None else language.parse(condition, domain)
         chosen_domain = domain or (chosen.domain if chosen else "feature")
-        picture = PictureRequest(await _picture(request), chosen_domain, chosen, image_id)
+        async with worker.enter():
+            data = await _picture(request)
+            async with worker.place():
+                yield PictureRequest(data, chosen_domain, chosen, image_id)
+
+    async def prepare(picture: PictureRequest) -> EdgeResult:
         run = pipeline
+        if run is None:
+            raise NotReadyError(_LOADING)
         return await worker.run(lambda: run(picture))
 
     @app.post(
@@ -102,8 +115,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     ) -> dict[str, Any] | Response:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
         started = time.monotonic()
-        async with worker.admit():
-            prepared = await prepare(request, domain, condition, image_id)
+        async with admitted(request, domain, condition, image_id) as picture:
+            prepared = await prepare(picture)
             parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
             report = prepared.report.with_timings(serialize=serialize_ms)
             params = {"fidelity": str(fidelity).lower()} | ({} if run is None else {"run": run})
@@ -117,8 +130,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     @app.post("/v1/features", summary="The frame a picture becomes", openapi_extra=_BODY)
     async def features(request: Request, domain: _Domain = None, image_id: _ImageId = None) -> Response:
         """Returns the frame that would be sent to the channel."""
-        async with worker.admit():
-            prepared = await prepare(request, domain, None, image_id)
+        async with admitted(request, domain, None, image_id) as picture:
+            prepared = await prepare(picture)
             return frame_response(await worker.run(lambda: wire.write(prepared.frame)))
 
     return app

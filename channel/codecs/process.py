@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from shared import cancelling
 from shared.errors import FeatlinkError
 
 Buffer = bytes | memoryview
@@ -38,6 +39,7 @@ def run(command: Sequence[str], data: Buffer, timeout_s: float, pass_fds: Sequen
         What it wrote on standard output.
 
     Raises:
+        AbandonedError: nobody wants the output any more; the program was killed.
         CodecError: it cannot be started, took longer, was killed or returned non-zero; the message
             carries the first and the last line of its standard error.
 
@@ -53,12 +55,17 @@ def run(command: Sequence[str], data: Buffer, timeout_s: float, pass_fds: Sequen
         )
     except OSError as error:
         raise CodecError(f"cannot start {name}: {error.strerror}") from error
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
     with process:
         try:
-            output, errors = process.communicate(cast(bytes, data), timeout=timeout_s)
+            with cancelling.current().stopping(kill):
+                output, errors = process.communicate(cast(bytes, data), timeout=timeout_s)
         except BaseException as error:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill()
             if isinstance(error, subprocess.TimeoutExpired):
                 raise CodecError(f"{name} took longer than {timeout_s:g} s and was stopped") from None
             raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from importlib.metadata import version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
@@ -18,11 +19,16 @@ from pydantic import ValidationError
 from shared.conditions.language import validation_line
 from shared.errors import FeatlinkError
 from shared.service import problems
-from shared.service.limits import BodyLimit
+from shared.service.connection import Connection
+from shared.service.deadlines import Deadline
+from shared.service.intake import BodyLimit
 from shared.service.observe import Metrics, Observe, configure_logging
 from shared.service.settings import ServiceSettings
 
 log = structlog.get_logger()
+
+GRACE_SECONDS = 60
+"""What a service that is told to stop gives its accepted requests; then it cancels them."""
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -35,6 +41,7 @@ def create_service(
     load: Callable[[], Coroutine[None, None, None]],
     unready: Callable[[], Awaitable[str | None]],
     close: Callable[[], Awaitable[None]],
+    small: Sequence[str] = (),
 ) -> FastAPI:
     """A FastAPI app with health, metrics, problems, limits and tracing.
 
@@ -46,6 +53,7 @@ def create_service(
             service is alive but not ready; its failure stops the service.
         unready: why the service, loaded, cannot serve (e.g. the next one is down), or None.
         close: run at shutdown, after the last answer.
+        small: paths whose bodies are short JSON.
     """
     loading: asyncio.Task[None] | None = None
 
@@ -77,7 +85,15 @@ def create_service(
     app.state.metrics = metrics
     app.state.failed = False
     app.state.stop = lambda: None  # serve() puts the server's own stop here
-    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(
+        BodyLimit,
+        limit=settings.max_body,
+        held=settings.max_held,
+        silence_s=settings.upload_silence_s,
+        grace_s=settings.upload_grace_s,
+        small=small,
+    )
+    app.add_middleware(Deadline, timeout_s=settings.timeout_s)
     app.add_middleware(Observe, metrics=metrics)
     problems.install(app)
 
@@ -102,6 +118,24 @@ def create_service(
     return app
 
 
+def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
+    """How uvicorn is to serve an app of :func:`create_service`.
+
+    Args:
+        app: the service.
+        options: further ones of ``uvicorn.Config``, such as ``host`` and ``port``.
+    """
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **options,
+    )
+
+
 def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable[[Settings], FastAPI]) -> None:
     """Run a service until it is told to stop; accepted requests are finished first.
 
@@ -117,20 +151,19 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
     except FeatlinkError as error:
         log.error("cannot start", reason=str(error))
         raise SystemExit(1) from None
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=60,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, host=settings.host, port=settings.port))
 
     def stop() -> None:
         server.should_exit = True
 
     app.state.stop = stop
-    server.run()
+    # uvicorn raises the signal that stopped it once more when it is done: a clean stop is no failure.
+    signal.signal(signal.SIGTERM, _leave)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
     if app.state.failed:
         raise SystemExit(1)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)

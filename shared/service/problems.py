@@ -17,10 +17,19 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class BusyError(FeatlinkError):
-    """Too many requests at once; the client may try again."""
+    """Too many requests at once; the client may try again.
+
+    Args:
+        detail: which bound is reached.
+        retry_after_s: when trying again has a chance.
+    """
 
     status = 503
     title = "Busy"
+
+    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class NotReadyError(FeatlinkError):
@@ -38,15 +47,16 @@ class UpstreamError(FeatlinkError):
 
 
 class RelayedProblem(Exception):
-    """A problem of the next service, passed on as it came."""
+    """A problem of the next service, passed on as it came, with its ``Retry-After``."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(self, status: int, body: dict[str, Any], retry_after: str | None = None) -> None:
         super().__init__(body.get("detail"))
         self.status = status
         self.body = body
+        self.retry_after = retry_after
 
 
-def problem(status: int, title: str, detail: str, path: str = "") -> JSONResponse:
+def problem(status: int, title: str, detail: str, path: str = "", retry_after_s: int = 1) -> JSONResponse:
     """A problem response.
 
     Args:
@@ -54,11 +64,12 @@ def problem(status: int, title: str, detail: str, path: str = "") -> JSONRespons
         title: short, the same for every problem of a kind.
         detail: what is wrong this time.
         path: of the request.
+        retry_after_s: of a 503.
     """
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "trace_id": trace_id()}
     if path:
         body["instance"] = path
-    headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    headers = {"retry-after": str(retry_after_s)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -72,11 +83,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(FeatlinkError)
     async def _featlink(request: Request, error: FeatlinkError) -> JSONResponse:
-        return problem(error.status, error.title, str(error), request.url.path)
+        retry_after_s = error.retry_after_s if isinstance(error, BusyError) else 1
+        return problem(error.status, error.title, str(error), request.url.path, retry_after_s)
 
     @app.exception_handler(RelayedProblem)
     async def _relayed(_: Request, error: RelayedProblem) -> JSONResponse:
-        headers = {"retry-after": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        headers = {"retry-after": error.retry_after or "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
         return JSONResponse(error.body, error.status, headers, media_type=MEDIA_TYPE)
 
     @app.exception_handler(RequestValidationError)

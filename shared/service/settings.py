@@ -16,14 +16,22 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    max_requests: int = Field(4, ge=1, description="requests in work or waiting; further ones get 503")
+    max_requests: int = Field(4, ge=1, description="requests in work at once")
+    max_waiting: int = Field(128, ge=0, description="requests that upload or wait for their turn; more get 503")
     max_body_mb: int = Field(256, ge=1, description="largest request body in MiB")
-    timeout_s: float = Field(300, gt=0, description="how long to wait for the next service's answer")
+    timeout_s: float = Field(300, gt=0, le=86400, description="how long a request may take until its answer begins")
+    upload_silence_s: float = Field(15, gt=0, description="longest pause of an upload")
+    upload_grace_s: float = Field(30, gt=0, description="time that an upload may be slower than 16 KiB/s")
 
     @property
     def max_body(self) -> int:
         """The body limit in bytes."""
         return self.max_body_mb << 20
+
+    @property
+    def max_held(self) -> int:
+        """Bytes of all bodies whose requests are not answered yet."""
+        return self.max_requests * self.max_body
 
 
 class ModelSettings(BaseSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.responses import StreamingResponse
 from shared.errors import FeatlinkError, FrameError
 from shared.frames import wire
 from shared.frames.buffers import BufferPool
+from shared.service import deadlines
 from shared.service.problems import MEDIA_TYPE, RelayedProblem, UpstreamError
 from shared.service.tracing import traceparent
 
@@ -69,12 +71,13 @@ class NextService:
     Args:
         name: for error messages.
         url: its base URL.
-        timeout_s: how long to wait for an answer.
+        timeout_s: how long to wait for an answer, unless the request that it is for ends sooner.
     """
 
     def __init__(self, name: str, url: str, timeout_s: float) -> None:
         self.name = name
         self.url = url
+        self._timeout = timeout_s
         # trust_env: the link to the next service never goes through a proxy meant for the internet.
         self._client = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5), trust_env=False)
 
@@ -90,10 +93,12 @@ class NextService:
             RelayedProblem: it answered with a problem.
             UpstreamError: it cannot be reached, timed out, or did not answer JSON.
         """
+        timeout = max(0.001, min(self._timeout, deadlines.remaining_s()))
         headers = {
             "content-type": wire.MEDIA_TYPE,
             "content-length": str(wire.nbytes(parts)),
             "traceparent": traceparent(),
+            deadlines.HEADER: str(math.ceil(timeout * 1e3)),
             **headers,
         }
         try:
@@ -107,7 +112,7 @@ class NextService:
         if not isinstance(body, dict) or not (is_problem or response.is_success):
             raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
         if is_problem:
-            raise RelayedProblem(response.status_code, body)
+            raise RelayedProblem(response.status_code, body, response.headers.get("retry-after"))
         return body
 
     async def unready(self) -> str | None:
