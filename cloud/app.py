@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
 
@@ -77,6 +77,10 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         detector = Detector(model, PyramidCache(settings.cache_mb << 20))
 
     async def unready() -> str | None:
+        try:
+            await asyncio.to_thread(store.check)
+        except StorageError as error:
+            return str(error)
         return None
 
     async def close() -> None:
@@ -148,9 +152,13 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         return asdict(await asyncio.to_thread(store.dataset, name))
 
     @app.get("/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth")
-    async def get_ground_truth(name: str) -> Response:
-        truth = await asyncio.to_thread(store.ground_truth, name)
-        return Response(coco.dump(truth), media_type="application/json")
+    async def get_ground_truth(name: str) -> StreamingResponse:
+        pieces = await asyncio.to_thread(store.ground_truth_json, name)
+        return StreamingResponse(pieces, media_type="application/json")
+
+    @app.delete("/v1/datasets/{name}", status_code=204, summary="Delete a data set that no run uses")
+    async def delete_dataset(name: str) -> None:
+        await asyncio.to_thread(store.delete_dataset, name)
 
     @app.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
     async def create_run(new: NewRun) -> dict[str, Any]:
@@ -187,7 +195,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     @app.get("/v1/runs/{run_id}/detections", summary="All detections of a run, in COCO's results format")
     async def detections(run_id: str) -> StreamingResponse:
         await asyncio.to_thread(store.run, run_id)
-        return StreamingResponse(_json_array(store, run_id), media_type="application/json")
+        return StreamingResponse(_json_array(store.detections(run_id)), media_type="application/json")
 
     @app.delete("/v1/runs/{run_id}", status_code=204, summary="Delete a run and its results")
     async def delete_run(run_id: str) -> None:
@@ -253,14 +261,13 @@ def _answer(model: SplitModel, frame: Frame, detections: list[Detection], report
     }
 
 
-def _json_array(store: Store, run_id: str) -> Iterator[bytes]:
-    yield b"["
-    separator = b""
-    for result in store.results(run_id):
-        for detection in result.detections:
-            yield separator + msgspec.json.encode(detection)
-            separator = b","
-    yield b"]"
+def _json_array(arrays: Iterator[bytes]) -> Iterator[bytes]:
+    """One JSON array of the elements of several, none of them empty."""
+    start = b"["
+    for array in arrays:
+        yield start + array[1:-1]
+        start = b","
+    yield b"]" if start == b"," else b"[]"
 
 
 def main() -> None:
