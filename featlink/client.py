@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from featlink import retrying
 from featlink.errors import CommandError
 from shared.frames import wire
 from shared.frames.wire import Frame
@@ -81,7 +82,7 @@ class Client:
     @staticmethod
     def _send(client: httpx.Client, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            response = client.request(method, path, **request)
+            response = retrying.request(client, method, path, **request)
         except httpx.HTTPError as error:
             raise CommandError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
         if response.is_error:
