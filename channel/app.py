@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, FastAPI, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from channel.apply import Transmission, apply, with_reference
 from channel.archive import keep
@@ -28,7 +28,9 @@ from shared.service.deadlines import remaining_s
 from shared.service.limits import Worker
 from shared.service.transport import NextService, frame_response, read_frame
 
-_FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_FRAME_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 _Measure = Annotated[bool, Query(description="measure PSNR, SSIM and rank correlation")]
 
@@ -46,7 +48,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
     worker = Worker(settings.max_requests, settings.max_waiting)
-    cloud = NextService("cloud", settings.cloud_url, settings.timeout_s)
+    cloud = NextService("cloud", settings.cloud_url, settings)
 
     async def load() -> None:
         await worker.run(lambda: warm(tools))
@@ -62,6 +64,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         load=load,
         unready=cloud.unready,
         close=close,
+        refusals=(409, 411, 502, 507),
         small=("/v1/condition", "/v1/link"),
     )
 
@@ -104,7 +107,13 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
             return await cloud.send("/v1/detect", parts, params, report.header())
 
-    @app.post("/v1/distort", summary="Distort a frame and return it", openapi_extra=_FRAME_BODY)
+    @app.post(
+        "/v1/distort",
+        summary="Distort a frame and return it",
+        openapi_extra=_FRAME_BODY,
+        response_class=StreamingResponse,
+        responses={200: {"content": _FRAME_BODY["requestBody"]["content"], "description": "The frame as it arrives"}},
+    )
     async def distort(request: Request, fidelity: _Measure = True) -> Response:
         """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
         async with admitted(request) as (source, before):

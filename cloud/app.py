@@ -28,6 +28,7 @@ from shared.frames import wire
 from shared.frames.cache import PyramidCache
 from shared.frames.report import HEADER, Report, read_header
 from shared.frames.wire import Frame
+from shared.service.access import ForbiddenError, role
 from shared.service.app import create_service, serve
 from shared.service.limits import Worker
 from shared.service.problems import NotReadyError, problem
@@ -36,7 +37,9 @@ from shared.service.transport import read_frame
 if TYPE_CHECKING:  # torch takes seconds to import
     from shared.detector.split import SplitModel
 
-_FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_FRAME_BODY = {
+    "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
 _COCO_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
@@ -95,6 +98,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         load=load,
         unready=unready,
         close=close,
+        refusals=(409, 411, 507),
         small=("/v1/runs",),
     )
 
@@ -118,6 +122,8 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         stored.
         """
         network, find = loaded()
+        if run is not None and role(request.scope) == "client":
+            raise ForbiddenError("results of a run come from the channel, with the services' token")
         report = read_header(request.headers.get(HEADER))
         async with contextlib.AsyncExitStack() as held:
             await held.enter_async_context(worker.enter())
@@ -151,7 +157,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     async def get_dataset(name: str) -> dict[str, Any]:
         return asdict(await asyncio.to_thread(store.dataset, name))
 
-    @app.get("/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth")
+    @app.get("/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth", response_class=JSONResponse)
     async def get_ground_truth(name: str) -> StreamingResponse:
         pieces = await asyncio.to_thread(store.ground_truth_json, name)
         return StreamingResponse(pieces, media_type="application/json")
@@ -192,7 +198,11 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         async with evaluations.admit():
             return await evaluations.run(lambda: run_metrics(store, run_id))
 
-    @app.get("/v1/runs/{run_id}/detections", summary="All detections of a run, in COCO's results format")
+    @app.get(
+        "/v1/runs/{run_id}/detections",
+        summary="All detections of a run, in COCO's results format",
+        response_class=JSONResponse,
+    )
     async def detections(run_id: str) -> StreamingResponse:
         await asyncio.to_thread(store.run, run_id)
         return StreamingResponse(_json_array(store.detections(run_id)), media_type="application/json")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 
 from edge.pipeline import EdgePipeline, EdgeResult
@@ -27,7 +27,8 @@ from shared.service.problems import NotReadyError
 from shared.service.transport import NextService, frame_response
 from shared.timing import timed
 
-_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_PICTURE = _CONTENT
 _FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
 _BODY = {
     "requestBody": {
@@ -54,7 +55,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     """
     settings = settings or EdgeSettings()
     worker = Worker(settings.max_requests, settings.max_waiting)
-    channel = NextService("channel", settings.channel_url, settings.timeout_s)
+    channel = NextService("channel", settings.channel_url, settings)
     pipeline: EdgePipeline | None = None
 
     def build_pipeline() -> EdgePipeline:
@@ -79,6 +80,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         load=load,
         unready=channel.unready,
         close=close,
+        refusals=(409, 415, 502, 507),
     )
 
     @contextlib.asynccontextmanager
@@ -102,7 +104,11 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         return await worker.run(lambda: run(picture))
 
     @app.post(
-        "/v1/infer", summary="Detect the objects in a picture, over the link", openapi_extra=_BODY, response_model=None
+        "/v1/infer",
+        summary="Detect the objects in a picture, over the link",
+        openapi_extra=_BODY,
+        response_model=None,
+        responses={200: {"content": {"image/png": _CONTENT}, "description": "The detections, or drawn in the picture"}},
     )
     async def infer(
         request: Request,
@@ -127,7 +133,13 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             png = await worker.run(lambda: draw(prepared.image, answer["detections"], answer["categories"]))
             return Response(png, media_type="image/png")
 
-    @app.post("/v1/features", summary="The frame a picture becomes", openapi_extra=_BODY)
+    @app.post(
+        "/v1/features",
+        summary="The frame a picture becomes",
+        openapi_extra=_BODY,
+        response_class=StreamingResponse,
+        responses={200: {"content": {wire.MEDIA_TYPE: _CONTENT}, "description": "A frame"}},
+    )
     async def features(request: Request, domain: _Domain = None, image_id: _ImageId = None) -> Response:
         """Returns the frame that would be sent to the channel."""
         async with admitted(request, domain, None, image_id) as picture:

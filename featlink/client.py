@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from featlink import retrying
+from featlink.credentials import authorization
 from featlink.errors import CommandError
 from shared.frames import wire
 from shared.frames.wire import Frame
@@ -27,8 +28,8 @@ class Client:
 
     def __init__(self, edge_url: str, cloud_url: str, timeout_s: float = 300) -> None:
         timeout = httpx.Timeout(timeout_s, connect=5)
-        self._edge = httpx.Client(base_url=edge_url, timeout=timeout)
-        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout)
+        self._edge = httpx.Client(base_url=edge_url, timeout=timeout, headers=authorization())
+        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout, headers=authorization())
 
     def __enter__(self) -> Client:
         return self

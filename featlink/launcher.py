@@ -19,6 +19,7 @@ from typing import IO
 
 import httpx
 
+from featlink.credentials import authorization
 from featlink.errors import CommandError
 
 LogLine = Callable[[str, str], None]
@@ -115,7 +116,7 @@ class Stack:
             CommandError: a service stopped, or the time ran out.
         """
         deadline = time.monotonic() + timeout_s
-        with httpx.Client(base_url=self.ports.edge_url, timeout=5) as client:
+        with httpx.Client(base_url=self.ports.edge_url, timeout=5, headers=authorization()) as client:
             while time.monotonic() < deadline:
                 self.check()
                 with contextlib.suppress(httpx.TransportError):  # not listening yet

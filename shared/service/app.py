@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import structlog
 import uvicorn
 from fastapi import FastAPI, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 
 from shared.conditions.language import validation_line
 from shared.errors import FeatlinkError
 from shared.service import problems
+from shared.service.access import Access, digest
 from shared.service.connection import Connection
 from shared.service.deadlines import Deadline
 from shared.service.intake import BodyLimit
@@ -27,6 +29,7 @@ from shared.service.settings import ServiceSettings
 
 log = structlog.get_logger()
 
+_ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 421, 422, 431, 500, 503, 504)
 GRACE_SECONDS = 60
 """What a service that is told to stop gives its accepted requests; then it cancels them."""
 
@@ -42,6 +45,7 @@ def create_service(
     unready: Callable[[], Awaitable[str | None]],
     close: Callable[[], Awaitable[None]],
     small: Sequence[str] = (),
+    refusals: Sequence[int] = (),
 ) -> FastAPI:
     """A FastAPI app with health, metrics, problems, limits and tracing.
 
@@ -54,6 +58,7 @@ def create_service(
         unready: why the service, loaded, cannot serve (e.g. the next one is down), or None.
         close: run at shutdown, after the last answer.
         small: paths whose bodies are short JSON.
+        refusals: statuses of problems, beside those of every service, for the API's documentation.
     """
     loading: asyncio.Task[None] | None = None
 
@@ -80,7 +85,13 @@ def create_service(
             await loading
         await close()
 
-    app = FastAPI(title=f"Featlink {name}", summary=summary, version=version("featlink"), lifespan=lifespan)
+    app = FastAPI(
+        title=f"Featlink {name}",
+        summary=summary,
+        version=version("featlink"),
+        lifespan=lifespan,
+        responses=problems.documented(*_ANY_REQUEST, *refusals),
+    )
     metrics = Metrics()
     app.state.metrics = metrics
     app.state.failed = False
@@ -94,6 +105,12 @@ def create_service(
         small=small,
     )
     app.add_middleware(Deadline, timeout_s=settings.timeout_s)
+    app.add_middleware(
+        Access,
+        clients=settings.client_tokens,
+        services=digest(settings.service_token.get_secret_value()) if settings.service_token else "",
+        hosts=settings.other_hosts,
+    )
     app.add_middleware(Observe, metrics=metrics)
     problems.install(app)
 
@@ -111,7 +128,7 @@ def create_service(
             raise problems.NotReadyError(reason)
         return {"status": "ready"}
 
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics_text() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -151,7 +168,8 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
     except FeatlinkError as error:
         log.error("cannot start", reason=str(error))
         raise SystemExit(1) from None
-    server = uvicorn.Server(server_config(app, host=settings.host, port=settings.port))
+    tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}
+    server = uvicorn.Server(server_config(app, host=settings.host, port=settings.port, **tls))
 
     def stop() -> None:
         server.should_exit = True

@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from shared.errors import FeatlinkError
 from shared.service.tracing import trace_id
@@ -78,6 +80,22 @@ def unexpected(path: str) -> JSONResponse:
     return problem(500, "Internal error", "the service met an unexpected error; its log says more", path)
 
 
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "trace_id", "instance")},
+        "status": {"type": "integer"},
+    },
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problems as FastAPI's ``responses`` has them, for the API's documentation."""
+    content = {MEDIA_TYPE: {"schema": _SCHEMA}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(set(statuses))}
+
+
 def install(app: FastAPI) -> None:
     """Answer every error that a caller can cause with a problem body."""
 
@@ -100,5 +118,17 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         title = HTTPStatus(error.status_code).phrase
         response = problem(error.status_code, title, str(error.detail), request.url.path)
-        response.headers.update(error.headers or {})  # Allow, at a 405
+        response.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # Starlette names those of the first route alone
+            response.headers["allow"] = ", ".join(sorted(_methods(app, request.scope)))
         return response
+
+
+def _methods(app: FastAPI, scope: Scope) -> set[str]:
+    """All methods that some route takes at a request's path."""
+    return {
+        method
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

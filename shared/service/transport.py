@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from shared.frames import wire
 from shared.frames.buffers import BufferPool
 from shared.service import deadlines
 from shared.service.problems import MEDIA_TYPE, RelayedProblem, UpstreamError
+from shared.service.settings import ServiceSettings
 from shared.service.tracing import traceparent
 
 _CHUNK = 1 << 20
@@ -71,15 +73,22 @@ class NextService:
     Args:
         name: for error messages.
         url: its base URL.
-        timeout_s: how long to wait for an answer, unless the request that it is for ends sooner.
+        settings: of the service that asks: how long it waits, its token, whom it trusts.
     """
 
-    def __init__(self, name: str, url: str, timeout_s: float) -> None:
+    def __init__(self, name: str, url: str, settings: ServiceSettings) -> None:
         self.name = name
         self.url = url
-        self._timeout = timeout_s
+        self._timeout = settings.timeout_s
+        token = settings.service_token
         # trust_env: the link to the next service never goes through a proxy meant for the internet.
-        self._client = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5), trust_env=False)
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(settings.timeout_s, connect=5),
+            trust_env=False,
+            headers={"authorization": f"Bearer {token.get_secret_value()}"} if token else None,
+            verify=ssl.create_default_context(cafile=settings.tls_ca) if url.startswith("https:") else True,
+        )
 
     async def send(
         self, path: str, parts: list[wire.Buffer], params: Mapping[str, str], headers: Mapping[str, str]
