@@ -139,6 +139,11 @@ class Stack:
                 if (code := process.poll()) is not None:
                     raise CommandError(self._why(name, code))
 
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services, by name."""
+        with self._lock:
+            return {name: process.pid for name, process in self._processes.items()}
+
     def stop(self) -> None:
         """Stop all, the edge first, so that accepted pictures can finish. Kills what does not stop."""
         self._stopping.set()
