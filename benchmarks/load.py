@@ -71,7 +71,12 @@ class Crowd:
                     continue
                 question = chance.choice(self.questions)
                 started = time.monotonic()
-                response = ask(client, question)
+                try:
+                    response = ask(client, question)
+                except httpx.HTTPError as error:
+                    with self._lock:
+                        self.statuses[type(error).__name__] += 1
+                    continue
                 with self._lock:
                     self.statuses[str(response.status_code)] += 1
                     if response.is_success:
