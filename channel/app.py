@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, FastAPI, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from channel.apply import Transmission, apply, with_reference
 from channel.archive import keep
 from channel.kept import Kept
-from channel.link import Link
+from channel.link import Link, LinkError
 from channel.randomness import stream
 from channel.settings import ChannelSettings
 from channel.warm import warm
@@ -20,14 +22,17 @@ from shared.conditions import language, registry
 from shared.conditions.language import Condition
 from shared.conditions.names import NAMED
 from shared.frames import wire
-from shared.frames.report import HEADER, read_header
+from shared.frames.report import HEADER, Report, read_header
 from shared.frames.wire import Frame
 from shared.service.app import create_service, serve
+from shared.service.deadlines import remaining_s
 from shared.service.limits import Worker
 from shared.service.notes import note
 from shared.service.transport import NextService, frame_response, read_frame
 
-_FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_FRAME_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 _Measure = Annotated[bool, Query(description="measure PSNR, SSIM and rank correlation")]
 
@@ -44,8 +49,8 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     kept = Kept(settings.state, settings.link, default)
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
-    worker = Worker(settings.max_requests)
-    cloud = NextService("cloud", settings.cloud_url, settings.timeout_s)
+    worker = Worker(settings.max_requests, settings.max_waiting)
+    cloud = NextService("cloud", settings.cloud_url, settings)
 
     async def load() -> None:
         await worker.run(lambda: warm(tools))
@@ -62,11 +67,20 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         load=load,
         unready=cloud.unready,
         close=close,
+        refusals=(409, 411, 502, 507),
+        small=("/v1/condition", "/v1/link"),
     )
 
-    async def receive(request: Request, fidelity: bool, over: Link) -> tuple[Frame, Transmission]:
-        frame, _ = await read_frame(request, limits)
+    @contextlib.asynccontextmanager
+    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Report]]:
+        """Take a frame in, then wait for a place to work on it."""
         report = read_header(request.headers.get(HEADER))
+        async with worker.enter():
+            frame, _ = await read_frame(request, limits)
+            async with worker.place():
+                yield frame, report
+
+    async def distorted(frame: Frame, report: Report, fidelity: bool, over: Link) -> Transmission:
         if frame.meta.condition is None:
             condition = language.from_fields({**kept.condition.model_dump(mode="json"), "domain": frame.meta.domain})
         else:
@@ -78,20 +92,20 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                 keep(sent, settings.keep_bitstreams)
             return sent
 
-        return frame, await worker.run(work)
+        return await worker.run(work)
 
     @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
     async def transmit(request: Request, run: str | None = None, fidelity: _Measure = True) -> dict[str, Any]:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
         over = kept.link  # another may be set meanwhile
-        async with worker.admit():
-            source, sent = await receive(request, fidelity, over)
+        async with admitted(request) as (source, before):
+            sent = await distorted(source, before, fidelity, over)
             meta, report = sent.frame.meta, sent.report
             transfer = over.transfer(report.bits or 0, stream(over.seed, "link", meta.image_id, meta.key))
             report = msgspec.structs.replace(report.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
             app.state.metrics.link_bits.labels(meta.domain).inc(transfer.bits)
             if over.wait:
-                await asyncio.sleep(transfer.ms / 1e3)
+                await _pass(transfer.ms / 1e3, settings.max_wait_s)
             params = {} if run is None else {"run": run}
             parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
             answer = await cloud.send("/v1/detect", parts, params, report.header())
@@ -99,11 +113,17 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             note(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
             return {**answer, "condition": condition, "link": over.model_dump()}
 
-    @app.post("/v1/distort", summary="Distort a frame and return it", openapi_extra=_FRAME_BODY)
+    @app.post(
+        "/v1/distort",
+        summary="Distort a frame and return it",
+        openapi_extra=_FRAME_BODY,
+        response_class=StreamingResponse,
+        responses={200: {"content": _FRAME_BODY["requestBody"]["content"], "description": "The frame as it arrives"}},
+    )
     async def distort(request: Request, fidelity: _Measure = True) -> Response:
         """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
-        async with worker.admit():
-            _, sent = await receive(request, fidelity, kept.link)
+        async with admitted(request) as (source, before):
+            sent = await distorted(source, before, fidelity, kept.link)
             response = frame_response(sent.parts)
             response.headers.update(sent.report.header())
             return response
@@ -141,6 +161,14 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         return new
 
     return app
+
+
+async def _pass(seconds: float, most: float) -> None:
+    """Let a transfer's time pass; at once refuse one that would hold its place for long."""
+    most = min(most, remaining_s())
+    if seconds > most:
+        raise LinkError(f"the link would take {seconds:.3g} s, and a request may wait for {most:.3g} s at most")
+    await asyncio.sleep(seconds)
 
 
 def _shown(condition: Condition) -> dict[str, Any]:

@@ -9,6 +9,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from channel.distortions.packet_loss import Concealment, PacketLoss
+from shared.errors import FeatlinkError
+
+_HOUR_MS = 3_600_000
+
+
+class LinkError(FeatlinkError):
+    """A frame that the link as it is set cannot carry in the time there is."""
+
+    status = 422
+    title = "Link too slow"
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,9 @@ class Link(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    rate_mbps: float | None = Field(None, gt=0, description="10^6 bits per second; null: unlimited")
-    rtt_ms: float = Field(0, ge=0, description="round-trip time")
-    jitter_ms: float = Field(0, ge=0, description="standard deviation of the one-way delay")
+    rate_mbps: float | None = Field(None, ge=1e-6, le=1e9, description="10^6 bits per second; null: unlimited")
+    rtt_ms: float = Field(0, ge=0, le=_HOUR_MS, description="round-trip time")
+    jitter_ms: float = Field(0, ge=0, le=_HOUR_MS, description="standard deviation of the one-way delay")
     loss: float = Field(0, ge=0, le=0.99, description="probability that a packet is lost")
     on_loss: Literal["retransmit", "erase"] = Field(
         "retransmit",

@@ -24,6 +24,7 @@ class ChannelSettings(ServiceSettings):
     ffmpeg: str | None = Field(None, description="FFmpeg with libvvenc; default: the bundled one")
     vvencapp: str | None = Field(None, description="VVenC's own encoder, used instead of FFmpeg's")
     vvdecapp: str | None = Field(None, description="VVdeC's own decoder, used instead of FFmpeg's")
+    max_wait_s: float = Field(60, gt=0, le=3600, description="longest time that a link with wait makes a request wait")
     keep_bitstreams: Path | None = Field(None, description="folder in which codecs' bitstreams are kept")
 
     @field_validator("link", mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import structlog
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
 
@@ -30,6 +31,7 @@ from shared.frames import wire
 from shared.frames.cache import PyramidCache
 from shared.frames.report import HEADER, Report, read_header
 from shared.frames.wire import Frame
+from shared.service.access import ForbiddenError, role
 from shared.service.app import create_service, serve
 from shared.service.limits import Worker
 from shared.service.notes import note
@@ -41,7 +43,9 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 log = structlog.get_logger()
 
-_FRAME_BODY = {"requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_FRAME_BODY = {
+    "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
 _COCO_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
@@ -64,7 +68,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     """
     settings = settings or CloudSettings()
     limits = wire.Limits(frame_bytes=settings.max_body)
-    worker, evaluations = Worker(settings.max_requests), Worker(settings.max_requests)
+    worker, evaluations = (Worker(settings.max_requests, settings.max_waiting) for _ in range(2))
     store = Store(settings.database_url)
     model: SplitModel | None = None
     detector: Detector | None = None
@@ -82,6 +86,10 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         detector = Detector(model, PyramidCache(settings.cache_mb << 20))
 
     async def unready() -> str | None:
+        try:
+            await asyncio.to_thread(store.check)
+        except StorageError as error:
+            return str(error)
         return None
 
     async def close() -> None:
@@ -97,6 +105,8 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         load=load,
         unready=unready,
         close=close,
+        refusals=(409, 411, 507),
+        small=("/v1/runs",),
     )
 
     @app.exception_handler(DBAPIError)
@@ -119,9 +129,13 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         stored.
         """
         network, find = loaded()
-        async with worker.admit():
+        if run is not None and role(request.scope) == "client":
+            raise ForbiddenError("results of a run come from the channel, with the services' token")
+        report = read_header(request.headers.get(HEADER))
+        async with contextlib.AsyncExitStack() as held:
+            await held.enter_async_context(worker.enter())
             frame, received = await read_frame(request, limits)
-            report = read_header(request.headers.get(HEADER))
+            await held.enter_async_context(worker.place())
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
             note(run=run)
             if run is None:
@@ -149,22 +163,27 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
         `repairs` says what had to be mended in it, e.g. ids written as 1.0.
         """
-        async with evaluations.admit():
+        async with evaluations.enter():
             data = await request.body()
-            truth, repairs = await evaluations.run(lambda: coco.read(data))
-            stored = await evaluations.run(lambda: store.put_dataset(name, truth))
-            if repairs:
-                log.warning("data set mended", dataset=name, repairs=repairs)
-            return {**asdict(stored), "repairs": repairs}
+            async with evaluations.place():
+                truth, repairs = await evaluations.run(lambda: coco.read(data))
+                stored = await evaluations.run(lambda: store.put_dataset(name, truth))
+        if repairs:
+            log.warning("data set mended", dataset=name, repairs=repairs)
+        return {**asdict(stored), "repairs": repairs}
 
     @app.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
     async def get_dataset(name: str) -> dict[str, Any]:
         return asdict(await asyncio.to_thread(store.dataset, name))
 
-    @app.get("/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth")
-    async def get_ground_truth(name: str) -> Response:
-        truth = await asyncio.to_thread(store.ground_truth, name)
-        return Response(coco.dump(truth), media_type="application/json")
+    @app.get("/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth", response_class=JSONResponse)
+    async def get_ground_truth(name: str) -> StreamingResponse:
+        pieces = await asyncio.to_thread(store.ground_truth_json, name)
+        return StreamingResponse(pieces, media_type="application/json")
+
+    @app.delete("/v1/datasets/{name}", status_code=204, summary="Delete a data set that no run uses")
+    async def delete_dataset(name: str) -> None:
+        await asyncio.to_thread(store.delete_dataset, name)
 
     @app.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
     async def create_run(new: NewRun) -> dict[str, Any]:
@@ -200,10 +219,14 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         async with evaluations.admit():
             return await evaluations.run(lambda: run_metrics(store, run_id))
 
-    @app.get("/v1/runs/{run_id}/detections", summary="All detections of a run, in COCO's results format")
+    @app.get(
+        "/v1/runs/{run_id}/detections",
+        summary="All detections of a run, in COCO's results format",
+        response_class=JSONResponse,
+    )
     async def detections(run_id: str) -> StreamingResponse:
         await asyncio.to_thread(store.run, run_id)
-        return StreamingResponse(_json_array(store, run_id), media_type="application/json")
+        return StreamingResponse(_json_array(store.detections(run_id)), media_type="application/json")
 
     @app.delete("/v1/runs/{run_id}", status_code=204, summary="Delete a run and its results")
     async def delete_run(run_id: str) -> None:
@@ -277,14 +300,13 @@ def _answer(
     }
 
 
-def _json_array(store: Store, run_id: str) -> Iterator[bytes]:
-    yield b"["
-    separator = b""
-    for result in store.results(run_id):
-        for detection in result.detections:
-            yield separator + msgspec.json.encode(detection)
-            separator = b","
-    yield b"]"
+def _json_array(arrays: Iterator[bytes]) -> Iterator[bytes]:
+    """One JSON array of the elements of several, none of them empty."""
+    start = b"["
+    for array in arrays:
+        yield start + array[1:-1]
+        start = b","
+    yield b"]" if start == b"," else b"[]"
 
 
 def main() -> None:

@@ -11,17 +11,19 @@ import json
 import re
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Row, create_engine, delete, event, func, insert, select, update
+import msgspec
+from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
-from cloud.coco import Category, Detection, GroundTruth
+from cloud.coco import Category, GroundTruth
+from cloud.records import Dataset, Result, Run
 from cloud.tables import (
     DATASETS,
     IMAGES,
@@ -30,82 +32,18 @@ from cloud.tables import (
     RUNS,
     begin_sqlite,
     configure_sqlite,
+    same_file,
     select_dataset,
     select_results,
     select_run,
 )
 from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
+__all__ = ["Dataset", "Result", "Run", "Store"]
+
+_PAGE = 64
+_PIECE = 1 << 18
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A stored data set, without its ground truth.
-
-    Attributes:
-        name: of the form ``[A-Za-z0-9._-]{1,64}``.
-        digest: SHA-256 of the canonical ground truth.
-        images: how many it has.
-        created: when this content was stored; UTC, ISO 8601.
-    """
-
-    name: str
-    digest: str
-    images: int
-    created: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run: a data set × a condition.
-
-    Attributes:
-        id: 32 hexadecimal digits.
-        dataset: name of the data set.
-        condition: the condition's text, as given.
-        domain: ``feature`` or ``image``.
-        model: architecture.
-        weights: identity of the weights.
-        name: a free note.
-        created: UTC, ISO 8601.
-        done: images with a result.
-        total: images of the data set.
-    """
-
-    id: str
-    dataset: str
-    condition: str
-    domain: str
-    model: str
-    weights: str
-    name: str
-    created: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Result:
-    """A run's result for one image; numbers come back exactly as given.
-
-    Attributes:
-        image_id: id in the data set.
-        detections: COCO results.
-        bits: what crossed the link.
-        fidelity: value by metric; None where it is not finite (the PSNR of an undistorted image).
-        timings: milliseconds by stage.
-        link_bits: the same with packets sent again; None where no link was simulated.
-        created: UTC, ISO 8601; set by the store.
-    """
-
-    image_id: int
-    detections: list[Detection]
-    bits: int
-    fidelity: Mapping[str, float | None]
-    timings: Mapping[str, float]
-    link_bits: int | None = None
-    created: str = ""
 
 
 def sqlite_url(path: Path) -> URL:
@@ -143,6 +81,20 @@ class Store:
             except DBAPIError as error:
                 shown = self._engine.url.render_as_string(hide_password=True)
                 raise StorageError(f"cannot open database {shown}: {error.orig}") from None
+        if self._engine.dialect.name == "sqlite" and (path := self._engine.url.database):
+            event.listen(self._engine, "begin", same_file(path), insert=True)
+
+    def check(self) -> None:
+        """Check that the database answers.
+
+        Raises:
+            StorageError: it does not, or its file was deleted or replaced.
+        """
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(select(1))
+        except DBAPIError as error:
+            raise StorageError(f"the database: {error.orig}") from None
 
     def _create_tables(self) -> None:
         with self._writer.begin() as connection:
@@ -187,6 +139,20 @@ class Store:
             connection.execute(insert(IMAGES), [{"dataset": name, "image_id": image.id} for image in truth.images])
         return dataset
 
+    def delete_dataset(self, name: str) -> None:
+        """Delete a data set.
+
+        Raises:
+            NotFoundError: there is none of this name.
+            ConflictError: runs use it.
+        """
+        with self._writer.begin() as connection:
+            if connection.scalar(select(func.count()).where(RUNS.c.dataset == name)):
+                raise ConflictError(f"runs use data set {name!r}; delete them first")
+            connection.execute(delete(IMAGES).where(IMAGES.c.dataset == name))
+            if not connection.execute(delete(DATASETS).where(DATASETS.c.name == name)).rowcount:
+                raise _no_dataset(name)
+
     def dataset(self, name: str) -> Dataset:
         """A data set.
 
@@ -211,11 +177,19 @@ class Store:
         Raises:
             NotFoundError: there is no data set of this name.
         """
+        return coco.load(b"".join(self.ground_truth_json(name)))
+
+    def ground_truth_json(self, name: str) -> Iterator[bytes]:
+        """A data set's ground truth as the bytes that its digest is of, in pieces; held are those of the database.
+
+        Raises:
+            NotFoundError: there is no data set of this name.
+        """
         with self._engine.connect() as connection:
             blob = connection.scalar(select(DATASETS.c.ground_truth).where(DATASETS.c.name == name))
         if blob is None:
             raise _no_dataset(name)
-        return coco.load(zlib.decompress(blob))
+        return _decompressed(blob)
 
     def image_size(self, dataset: str, image_id: int) -> tuple[int, int]:
         """Height and width in pixels of one of a data set's images.
@@ -364,18 +338,48 @@ class Store:
             NotFoundError: there is no such run.
         """
         self.run(run_id)
-        return self._results(run_id)
+        return (_result(row) for page in self._pages(run_id, select_results(run_id)) for row in page)
 
-    def _results(self, run_id: str) -> Iterator[Result]:
-        query = select_results(run_id).order_by(RESULTS.c.image_id).execution_options(yield_per=64)
-        with self._engine.connect() as connection:
-            yield from map(_result, connection.execute(query))
+    def detections(self, run_id: str) -> Iterator[bytes]:
+        """A run's detections by image id: the JSON arrays of some images at a time, as they are stored.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        self.run(run_id)
+        query = select(RESULTS.c.image_id, RESULTS.c.detections).where(RESULTS.c.run_id == run_id)
+        for page in self._pages(run_id, query):
+            arrays = (zlib.decompress(row.detections)[1:-1] for row in page)
+            if joined := b",".join(filter(None, arrays)):
+                yield b"[" + joined + b"]"
+
+    def _pages(self, run_id: str, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+        """Rows with results by image id, some at a time, without a connection between one page and the next.
+
+        Whoever reads slowly would keep it from everyone else.
+        """
+        query = query.order_by(RESULTS.c.image_id).limit(_PAGE)
+        last = -(2**63)
+        while True:
+            with self._engine.connect() as connection:
+                page = connection.execute(query.where(RESULTS.c.image_id > last)).all()
+            if not page:
+                return
+            yield page
+            last = page[-1].image_id
+
+
+def _decompressed(blob: bytes) -> Iterator[bytes]:
+    stream = zlib.decompressobj()
+    while not stream.eof:
+        yield stream.decompress(blob, _PIECE)
+        blob = stream.unconsumed_tail
 
 
 def _result(row: Row[Any]) -> Result:
     return Result(
         image_id=row.image_id,
-        detections=json.loads(zlib.decompress(row.detections)),
+        detections=msgspec.json.decode(zlib.decompress(row.detections)),
         bits=row.bits,
         fidelity=json.loads(row.fidelity),
         timings=json.loads(row.timings),

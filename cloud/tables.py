@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
@@ -19,6 +21,8 @@ from sqlalchemy import (
     func,
     select,
 )
+
+from shared.errors import StorageError
 
 _BLOB = LargeBinary(2**31 - 1)  # without a length, MySQL takes 64 kB
 
@@ -88,6 +92,34 @@ def configure_sqlite(connection: Any, record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def same_file(path: str) -> Callable[[Connection], None]:
+    """Make a check that a database is still the file it was when it was opened.
+
+    An open file outlives its name: what is written into it after that is lost when the process ends.
+
+    Args:
+        path: of the open database.
+
+    Returns:
+        To be called as a transaction begins; raises StorageError.
+    """
+
+    def identity() -> tuple[int, int] | None:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    opened = identity()
+
+    def check(_: Connection) -> None:
+        if identity() != opened:
+            raise StorageError(f"the database file {path} was deleted or replaced; restart the cloud")
+
+    return check
 
 
 def begin_sqlite(connection: Connection) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 
 from edge.pipeline import EdgePipeline, EdgeResult
@@ -26,7 +28,8 @@ from shared.service.problems import NotReadyError
 from shared.service.transport import NextService, frame_response
 from shared.timing import timed
 
-_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_PICTURE = _CONTENT
 _FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
 _BODY = {
     "requestBody": {
@@ -34,6 +37,8 @@ _BODY = {
         "content": {"image/jpeg": _PICTURE, "image/png": _PICTURE, "multipart/form-data": _FORM},
     }
 }
+
+_LOADING = "the model is still loading"
 
 _Domain = Annotated[Domain | None, Query(description="send features (default) or the image")]
 _Text = Annotated[
@@ -50,8 +55,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or EdgeSettings()
-    worker = Worker(settings.max_requests)
-    channel = NextService("channel", settings.channel_url, settings.timeout_s)
+    worker = Worker(settings.max_requests, settings.max_waiting)
+    channel = NextService("channel", settings.channel_url, settings)
     pipeline: EdgePipeline | None = None
 
     def build_pipeline() -> EdgePipeline:
@@ -77,17 +82,27 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         load=load,
         unready=channel.unready,
         close=close,
+        refusals=(409, 415, 502, 507),
     )
 
-    async def prepare(
+    @contextlib.asynccontextmanager
+    async def admitted(
         request: Request, domain: Domain | None, condition: str | None, image_id: int | None
-    ) -> EdgeResult:
+    ) -> AsyncIterator[PictureRequest]:
+        """Take a picture in, then wait for a place to work on it."""
         if pipeline is None:
-            raise NotReadyError("the model is still loading")
+            raise NotReadyError(_LOADING)
         chosen = None if condition is None else language.parse(condition, domain)
         chosen_domain = domain or (chosen.domain if chosen else "feature")
-        picture = PictureRequest(await _picture(request), chosen_domain, chosen, image_id)
+        async with worker.enter():
+            data = await _picture(request)
+            async with worker.place():
+                yield PictureRequest(data, chosen_domain, chosen, image_id)
+
+    async def prepare(picture: PictureRequest) -> EdgeResult:
         run = pipeline
+        if run is None:
+            raise NotReadyError(_LOADING)
         return await worker.run(lambda: run(picture))
 
     @app.get("/v1/model", summary="Which network runs here, and the names of its labels")
@@ -98,7 +113,11 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         return pipeline.model
 
     @app.post(
-        "/v1/infer", summary="Detect the objects in a picture, over the link", openapi_extra=_BODY, response_model=None
+        "/v1/infer",
+        summary="Detect the objects in a picture, over the link",
+        openapi_extra=_BODY,
+        response_model=None,
+        responses={200: {"content": {"image/png": _CONTENT}, "description": "The detections, or drawn in the picture"}},
     )
     async def infer(
         request: Request,
@@ -111,8 +130,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     ) -> dict[str, Any] | Response:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
         started = time.monotonic()
-        async with worker.admit():
-            prepared = await prepare(request, domain, condition, image_id)
+        async with admitted(request, domain, condition, image_id) as picture:
+            prepared = await prepare(picture)
             parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
             report = prepared.report.with_timings(serialize=serialize_ms)
             params = {"fidelity": str(fidelity).lower()} | ({} if run is None else {"run": run})
@@ -126,11 +145,17 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             png = await worker.run(lambda: draw(prepared.image, answer["detections"], answer["categories"]))
             return Response(png, media_type="image/png")
 
-    @app.post("/v1/features", summary="The frame a picture becomes", openapi_extra=_BODY)
+    @app.post(
+        "/v1/features",
+        summary="The frame a picture becomes",
+        openapi_extra=_BODY,
+        response_class=StreamingResponse,
+        responses={200: {"content": {wire.MEDIA_TYPE: _CONTENT}, "description": "A frame"}},
+    )
     async def features(request: Request, domain: _Domain = None, image_id: _ImageId = None) -> Response:
         """Returns the frame that would be sent to the channel."""
-        async with worker.admit():
-            prepared = await prepare(request, domain, None, image_id)
+        async with admitted(request, domain, None, image_id) as picture:
+            prepared = await prepare(picture)
             return frame_response(await worker.run(lambda: wire.write(prepared.frame)))
 
     return app

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from featlink import retrying
+from featlink.credentials import authorization
 from featlink.errors import CommandError, RefusalError
 from shared.frames import wire
 from shared.frames.wire import Frame
@@ -27,8 +29,8 @@ class Client:
     def __init__(self, edge_url: str, cloud_url: str, timeout_s: float = 300) -> None:
         timeout = httpx.Timeout(timeout_s, connect=5)
         # trust_env: a deployment is never reached by way of a proxy, which would get to see the pictures.
-        self._edge = httpx.Client(base_url=edge_url, timeout=timeout, trust_env=False)
-        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout, trust_env=False)
+        self._edge = httpx.Client(base_url=edge_url, timeout=timeout, headers=authorization(), trust_env=False)
+        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout, headers=authorization(), trust_env=False)
 
     def __enter__(self) -> Client:
         return self
@@ -86,7 +88,7 @@ class Client:
     @staticmethod
     def _send(client: httpx.Client, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            response = client.request(method, path, **request)
+            response = retrying.request(client, method, path, **request)
         except httpx.ConnectError as error:
             raise CommandError(f"{client.base_url}: {error}; if nothing runs there, `featlink up` starts it") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -19,6 +19,7 @@ from typing import IO
 
 import httpx
 
+from featlink.credentials import authorization
 from featlink.errors import CommandError
 
 LogLine = Callable[[str, str], None]
@@ -27,6 +28,9 @@ LogLine = Callable[[str, str], None]
 _PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 _STOP_SECONDS = 70
 """Seconds; a little more than services give their accepted requests to finish."""
+
+_RESTARTS, _WITHIN_SECONDS = 5, 600.0
+"""How often one service is started again in how long; more is no accident."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ def free_ports() -> Ports:
 class Stack:
     """Edge, channel and cloud as child processes; a context manager that starts and stops them.
 
+    Once they were ready, a service that dies is started again, up to 5 times in 10 minutes.
+
     Args:
         ports: where they listen.
         settings: further ``FEATLINK_*`` settings, without the prefix, for all three.
@@ -78,6 +84,11 @@ class Stack:
     _processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     _readers: dict[str, threading.Thread] = field(default_factory=dict)
     _last_line: dict[str, str] = field(default_factory=dict)
+    _restarts: dict[str, list[float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _watcher: threading.Thread | None = None
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _failure: str | None = None
 
     def __enter__(self) -> Stack:
         for name in ("edge", "channel", "cloud"):
@@ -105,30 +116,41 @@ class Stack:
             CommandError: a service stopped, or the time ran out.
         """
         deadline = time.monotonic() + timeout_s
-        with httpx.Client(base_url=self.ports.edge_url, timeout=5, trust_env=False) as client:
+        with httpx.Client(base_url=self.ports.edge_url, timeout=5, headers=authorization(), trust_env=False) as client:
             while time.monotonic() < deadline:
                 self.check()
                 with contextlib.suppress(httpx.TransportError):  # not listening yet
                     if client.get("/readyz").is_success:
+                        self._watch()
                         return
                 time.sleep(0.2)
         raise CommandError(f"the services were not ready within {timeout_s:.0f} s")
 
     def check(self) -> None:
-        """Check that all three run.
+        """Check that all three run, or are being started again.
 
         Raises:
-            CommandError: one has stopped.
+            CommandError: one has stopped for good.
         """
-        for name, process in self._processes.items():
-            if (code := process.poll()) is not None:
-                self._readers[name].join()
-                raise CommandError(f"the {name} stopped (exit code {code}): {_reason(self._last_line.get(name, ''))}")
+        if self._failure is not None:
+            raise CommandError(self._failure)
+        if self._watcher is None:
+            for name, process in self._processes.items():
+                if (code := process.poll()) is not None:
+                    raise CommandError(self._why(name, code))
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services, by name."""
+        with self._lock:
+            return {name: process.pid for name, process in self._processes.items()}
 
     def stop(self) -> None:
         """Stop all, the edge first, so that accepted pictures can finish. Kills what does not stop."""
+        self._stopping.set()
+        with self._lock:  # from here on nothing is started again
+            processes = dict(self._processes)
         for name in ("edge", "channel", "cloud"):
-            if (process := self._processes.get(name)) is None:
+            if (process := processes.get(name)) is None:
                 continue
             process.terminate()
             try:
@@ -136,9 +158,38 @@ class Stack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if self._watcher is not None:  # only now: Linux stops what a thread has started when that thread ends
+            self._watcher.join()
         for reader in self._readers.values():
             reader.join()
         self._processes.clear()
+
+    def _watch(self) -> None:
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._restart_what_dies, name="launcher", daemon=True)
+            self._watcher.start()
+
+    def _restart_what_dies(self) -> None:
+        while not self._stopping.wait(0.2) and self._failure is None:
+            with self._lock:
+                dead = {name: code for name, p in self._processes.items() if (code := p.poll()) is not None}
+                if self._stopping.is_set():
+                    break
+                for name, code in dead.items():
+                    why, now = self._why(name, code), time.monotonic()
+                    recent = [then for then in self._restarts.get(name, []) if now - then < _WITHIN_SECONDS]
+                    if len(recent) >= _RESTARTS:
+                        self._failure = f"{why}; it was started again {_RESTARTS} times"
+                        break
+                    self._restarts[name] = [*recent, now]
+                    self.log(name, f"{why}; starting it again")
+                    self._start(name)
+        self._stopping.wait()  # what this thread has started ends with it
+
+    def _why(self, name: str, code: int) -> str:
+        self._readers[name].join()
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return f"the {name} stopped ({how}): {_reason(self._last_line.get(name, ''))}"
 
     def _start(self, name: str) -> None:
         environment = {

@@ -11,6 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 from waiting import wait_until
 
+from shared.service.app import server_config
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -24,7 +26,7 @@ class Deployment:
 @contextlib.contextmanager
 def serve(app: FastAPI) -> Iterator[str]:
     """Serve an app on a free port, in a thread; yields its base URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    server = uvicorn.Server(server_config(app, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -110,7 +111,7 @@ def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_T
     with ThreadPoolExecutor(workers) as pool:
 
         def each(job: Callable[[int], T]) -> list[T]:
-            jobs = {index: pool.submit(job, index) for index in largest_first}
+            jobs = {index: pool.submit(copy_context().run, job, index) for index in largest_first}
             return [jobs[index].result() for index in range(len(pictures))]
 
         try:

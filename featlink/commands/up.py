@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -42,6 +43,7 @@ def up(
         model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
     )
     ports = Ports(edge_port, channel_port, cloud_port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the services in order, as Ctrl-C does
     try:
         with (
             tempfile.TemporaryDirectory(prefix="featlink-") as folder,  # outlives the channel, which may be restarted
@@ -68,7 +70,12 @@ def _show(service: str, line: str) -> None:
         fields = json.loads(line)
         event, when = fields.pop("event"), fields.pop("timestamp", "")
     except (ValueError, KeyError, AttributeError, TypeError):
-        typer.echo(f"{service:<8} {line}")
+        typer.echo(f"{service:<8} {_printable(line)}")
         return
     words = " ".join(f"{key}={value}" for key, value in fields.items() if key not in ("service", "level", "trace_id"))
-    typer.echo(f"{service:<8} {when[11:19]} {event} {words}")
+    typer.echo(_printable(f"{service:<8} {when[11:19]} {event} {words}"))
+
+
+def _printable(text: str) -> str:
+    """One line whatever a client has put into it: no line of a request's path passes for one of a service's."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

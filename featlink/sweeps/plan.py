@@ -115,6 +115,8 @@ def _from_file(path: Path) -> dict[str, str]:
         raise CommandError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
         raise CommandError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise CommandError(f"cannot read {path}: it is nested too deeply") from None
     if isinstance(content, list) and all(isinstance(entry, str) for entry in content):
         return {
             name or str(parse(one)): one for entry in content for name, one in (select(entry) or {"": entry}).items()

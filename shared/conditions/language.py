@@ -29,7 +29,13 @@ from shared.frames.pyramid import LEVELS
 Domain = Literal["feature", "image"]
 Scalar = bool | int | float | str
 
+MOST_TEXT = 8192
+"""Characters of a condition's text or JSON form."""
+
 _MAX_STEPS = 16
+_MAX_PARAMS = 32
+_LONGEST_LINE = 2000
+_LONGEST = 256  # characters of a name or a value
 _LARGEST = 1e30  # what a float32's arithmetic bears
 _NAME = r"[a-z][a-z0-9_]*"
 _STEP = re.compile(rf"(?P<type>{_NAME})\s*(?:\((?P<paren>[^()]*)\)|:(?P<colon>[^()]*))?")
@@ -51,8 +57,8 @@ class StepSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: str = Field(pattern=rf"^{_NAME}$")
-    params: dict[str, Scalar] = {}
+    type: str = Field(pattern=rf"^{_NAME}$", max_length=64)
+    params: dict[str, Scalar] = Field({}, max_length=_MAX_PARAMS)
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +78,8 @@ class StepSpec(BaseModel):
         for name, value in params.items():
             if name in ("type", "params"):
                 raise ValueError(f"a parameter cannot be called {name}")
+            if max(len(name), len(value) if isinstance(value, str) else 0) > _LONGEST:
+                raise ValueError(f"{name[:_LONGEST]!r} or its value has more than {_LONGEST} characters")
             if isinstance(value, int | float) and not abs(value) < 2**63:  # NaN too
                 raise ValueError(f"{name!r} is not a finite 64-bit number")
             match = _ARGUMENT.fullmatch(_arguments({name: value}))
@@ -168,6 +176,8 @@ def parse(text: str, domain: Domain | None = None) -> Condition:
     Raises:
         ConditionError: with one line that says what is wrong where.
     """
+    if len(text) > MOST_TEXT:
+        raise ConditionError(f"a condition of {len(text)} characters; {MOST_TEXT} are the most")
     text = text.strip()
     if not text:
         raise ConditionError("empty condition")
@@ -190,7 +200,10 @@ def from_fields(fields: object) -> Condition:
         ConditionError: with one line that says what is wrong where.
     """
     try:
-        return Condition.model_validate(fields)
+        condition = Condition.model_validate(fields)
+        if len(str(condition)) > MOST_TEXT:
+            raise ConditionError(f"a condition of more than {MOST_TEXT} characters")
+        return condition
     except ValidationError as error:
         raise ConditionError(validation_line(error)) from None
 
@@ -201,7 +214,8 @@ def validation_line(error: ValidationError) -> str:
         ": ".join(filter(None, [".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")]))
         for item in error.errors()
     )
-    return " ".join(text.split())  # a path holds the caller's names, line breaks included
+    line = " ".join(text.split())  # a path holds the caller's names, line breaks included
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
 def _fields(text: str) -> dict[str, object]:

@@ -23,6 +23,7 @@ from shared.detector.checkpoints import misfit
 from shared.detector.config import ModelConfig, Profile
 from shared.detector.detections import Detections
 from shared.detector.masks import PastedMasks
+from shared.detector.shrinking import normalized_and_resized
 from shared.detector.weights import Checkpoint, load_checkpoint
 from shared.errors import ImageError, ModelError
 from shared.frames.pyramid import LEVELS, Image, Pyramid, Sizes
@@ -113,7 +114,10 @@ class SplitModel:
         return self._transformed(torch.empty(3, height, width, device="meta"))[1]  # shapes alone: no memory, no time
 
     def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
-        return self._transformed(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255))
+        transform, sizes = self.network.transform, self.image_sizes(*image.shape[:2])
+        tensor = normalized_and_resized(transform, image, sizes.resized)
+        batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
+        return batch, sizes
 
     def _transformed(self, image: Tensor) -> tuple[Tensor, Sizes]:
         _, height, width = image.shape

@@ -6,6 +6,7 @@ not carry it, and the bits of a condition must not depend on how long something 
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import msgspec
@@ -44,7 +45,8 @@ class Report(msgspec.Struct, frozen=True):
 
     def header(self) -> dict[str, str]:
         """As an HTTP header."""
-        return {HEADER: msgspec.json.encode(self).decode()}
+        text = msgspec.json.encode(self).decode()
+        return {HEADER: text if text.isascii() else json.dumps(json.loads(text))}
 
 
 def read_header(value: str | None) -> Report:
@@ -53,6 +55,8 @@ def read_header(value: str | None) -> Report:
     Raises:
         ReportError: it is not a report.
     """
+    if value is not None and not value.isascii():
+        raise ReportError(f"{HEADER}: only ASCII can travel in a header")
     try:
         return msgspec.json.decode(value, type=Report) if value else Report()
     except (msgspec.DecodeError, RecursionError) as error:

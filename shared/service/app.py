@@ -6,21 +6,26 @@ import asyncio
 import contextlib
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from importlib.metadata import version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
 from fastapi import Depends, FastAPI, Response
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 
 from shared.errors import FeatlinkError
 from shared.service import front, problems
+from shared.service.access import Access, digest
+from shared.service.connection import Connection
+from shared.service.deadlines import Deadline
 from shared.service.environment import slip, wrong_settings
-from shared.service.limits import BodyLimit
+from shared.service.intake import BodyLimit
 from shared.service.observe import Metrics, Observe, configure_logging
 from shared.service.parameters import known_only
 from shared.service.settings import ServiceSettings
@@ -29,6 +34,10 @@ from shared.service.spans import Spans, provider
 log = structlog.get_logger()
 _LOOK_SECONDS = 0.5
 """Between two looks whether the next service is ready."""
+
+_ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 421, 422, 431, 500, 503, 504)
+GRACE_SECONDS = 60
+"""What a service that is told to stop gives its accepted requests; then it cancels them."""
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -42,6 +51,8 @@ def create_service(
     load: Callable[[], Coroutine[None, None, None]],
     unready: Callable[[], Awaitable[str | None]],
     close: Callable[[], Awaitable[None]],
+    small: Sequence[str] = (),
+    refusals: Sequence[int] = (),
 ) -> FastAPI:
     """A FastAPI app with health, metrics, problems, limits and tracing.
 
@@ -54,6 +65,8 @@ def create_service(
             service is alive but not ready; its failure stops the service.
         unready: why the service, loaded, cannot serve (e.g. the next one is down), or None.
         close: run at shutdown, after the last answer.
+        small: paths whose bodies are short JSON.
+        refusals: statuses of problems, beside those of every service, for the API's documentation.
     """
     loading: asyncio.Task[None] | None = None
     tracer = provider(name, settings.otlp_endpoint) if settings.otlp_endpoint else None
@@ -101,12 +114,27 @@ def create_service(
         lifespan=lifespan,
         redoc_url=None,
         dependencies=[Depends(known_only)],
+        responses=problems.documented(*_ANY_REQUEST, *refusals),
     )
     metrics = Metrics()
     app.state.metrics = metrics
     app.state.failed = False
     app.state.stop = lambda: None  # serve() puts the server's own stop here
-    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(
+        BodyLimit,
+        limit=settings.max_body,
+        held=settings.max_held,
+        silence_s=settings.upload_silence_s,
+        grace_s=settings.upload_grace_s,
+        small=small,
+    )
+    app.add_middleware(Deadline, timeout_s=settings.timeout_s)
+    app.add_middleware(
+        Access,
+        clients=settings.client_tokens,
+        services=digest(settings.service_token.get_secret_value()) if settings.service_token else "",
+        hosts=settings.other_hosts,
+    )
     if tracer is not None:
         app.add_middleware(Spans, provider=tracer)
     app.add_middleware(Observe, metrics=metrics)
@@ -130,11 +158,29 @@ def create_service(
         return {"status": "ready"}
 
     @app.head("/metrics", include_in_schema=False)
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics_text() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
+    """How uvicorn is to serve an app of :func:`create_service`.
+
+    Args:
+        app: the service.
+        options: further ones of ``uvicorn.Config``, such as ``host`` and ``port``.
+    """
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **options,
+    )
 
 
 def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable[[Settings], FastAPI]) -> None:
@@ -154,20 +200,20 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
     except FeatlinkError as error:
         log.error("cannot start", reason=str(error))
         raise SystemExit(1) from None
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=60,
-    )
-    server = uvicorn.Server(config)
+    tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}
+    server = uvicorn.Server(server_config(app, host=settings.host, port=settings.port, **tls))
 
     def stop() -> None:
         server.should_exit = True
 
     app.state.stop = stop
-    server.run()
+    # uvicorn raises the signal that stopped it once more when it is done: a clean stop is no failure.
+    signal.signal(signal.SIGTERM, _leave)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
     if app.state.failed:
         raise SystemExit(1)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)

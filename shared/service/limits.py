@@ -1,100 +1,103 @@
-"""Bounds on what a service takes in: requests at once, and bytes per body."""
+"""Bounds on the requests that a service has at once, and their order: first come, first served."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from typing import TypeVar
 
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from shared.service.problems import BusyError, problem
+from shared import cancelling
+from shared.service.problems import BusyError
 
 T = TypeVar("T")
-_DRAIN_SECONDS = 10.0
-_TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+_LONGEST_RETRY = 60.0
+"""Seconds; nobody is told to come back later than that."""
 
 
 class Worker:
-    """Runs CPU-bound work beside the event loop, one job at a time, with a bounded number waiting.
+    """Runs CPU-bound work beside the event loop, one job at a time, with a bounded number of requests.
 
     One job at a time because an inference already uses every core.
 
     Args:
-        limit: requests admitted at once, waiting ones included.
+        limit: requests in work at once: they hold what they work on in memory.
+        waiting: further ones that upload or wait for their turn.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, waiting: int = 0) -> None:
         self._limit = limit
-        self._admitted = 0
+        self._most = limit + waiting
+        self._inside = 0
+        self._places = asyncio.Semaphore(limit)  # its waiters are served in the order they came
+        self._seconds = 1.0  # that a place is held, a moving average
+        self._promised = 0.0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
     @contextlib.asynccontextmanager
-    async def admit(self) -> AsyncIterator[None]:
-        """Hold a place in the queue; enter before reading a large body.
+    async def enter(self) -> AsyncIterator[None]:
+        """Come in, to upload and to wait: enter before reading a large body.
 
         Raises:
-            BusyError: the queue is full.
+            BusyError: there are too many already.
         """
-        if self._admitted >= self._limit:
-            raise BusyError(f"{self._limit} requests are in work already; try again")
-        self._admitted += 1
+        if self._inside >= self._most:
+            raise BusyError(f"{self._inside} requests are in work or waiting already; try again", self._retry_after())
+        self._inside += 1
         try:
             yield
         finally:
-            self._admitted -= 1
+            self._inside -= 1
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place to work in: only once the body is there, so that no slow upload holds one."""
+        async with self._places:
+            started = time.monotonic()
+            try:
+                yield
+            finally:
+                self._seconds += (time.monotonic() - started - self._seconds) / 8
+
+    @contextlib.asynccontextmanager
+    async def admit(self) -> AsyncIterator[None]:
+        """:meth:`enter` and take a :meth:`place`.
+
+        Raises:
+            BusyError: there are too many already.
+        """
+        async with self.enter(), self.place():
+            yield
 
     async def run(self, job: Callable[[], T]) -> T:
-        """Run ``job`` when its turn comes."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, job)
+        """Run ``job`` when its turn comes.
+
+        If the caller is cancelled, a job that has not begun is dropped; one in work is told
+        (:mod:`shared.cancelling`) and not waited for.
+        """
+        token = cancelling.Token()
+
+        def work() -> T:
+            with cancelling.under(token):
+                token.check()
+                return job()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except asyncio.CancelledError:
+            token.cancel()
+            raise
 
     def close(self) -> None:
         """Wait for the job in work and stop."""
         self._pool.shutdown()
 
-
-class BodyLimit:
-    """ASGI middleware: refuses a body beyond ``limit`` bytes, by its declared or its streamed length.
-
-    Nothing of a refused body is kept, but it is read for a while, so that the client gets to see the answer.
-    """
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._limit:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
-            detail = f"body of {int(declared)} bytes, the limit is {self._limit}"
-            response = problem(_TOO_LARGE.value, _TOO_LARGE.phrase, detail, scope["path"])
-            response.headers["connection"] = "close"
-            await response(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                # of all errors, FastAPI lets only this one pass while it reads a JSON body
-                raise HTTPException(_TOO_LARGE, f"body exceeds the limit of {self._limit} bytes")
-            return message
-
-        await self._app(scope, counted, send)
-
-
-async def _drain(receive: Receive) -> None:
-    while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-        pass
+    def _retry_after(self) -> int:
+        """Seconds until a place should be free for whoever is refused now, after all who were refused before."""
+        now, pace = time.monotonic(), self._seconds / self._limit
+        self._promised = max(now + self._inside * pace, self._promised + pace)
+        self._promised = min(self._promised, now + _LONGEST_RETRY)
+        return max(1, math.ceil(self._promised - now))

@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from shared.errors import FeatlinkError
 from shared.service.notes import note
@@ -18,10 +20,19 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class BusyError(FeatlinkError):
-    """Too many requests at once; the client may try again."""
+    """Too many requests at once; the client may try again.
+
+    Args:
+        detail: which bound is reached.
+        retry_after_s: when trying again has a chance.
+    """
 
     status = 503
     title = "Busy"
+
+    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class NotReadyError(FeatlinkError):
@@ -39,15 +50,16 @@ class UpstreamError(FeatlinkError):
 
 
 class RelayedProblem(Exception):
-    """A problem of the next service, passed on as it came."""
+    """A problem of the next service, passed on as it came, with its ``Retry-After``."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(self, status: int, body: dict[str, Any], retry_after: str | None = None) -> None:
         super().__init__(body.get("detail"))
         self.status = status
         self.body = body
+        self.retry_after = retry_after
 
 
-def problem(status: int, title: str, detail: str, path: str = "") -> JSONResponse:
+def problem(status: int, title: str, detail: str, path: str = "", retry_after_s: int = 1) -> JSONResponse:
     """A problem response.
 
     Args:
@@ -55,12 +67,13 @@ def problem(status: int, title: str, detail: str, path: str = "") -> JSONRespons
         title: short, the same for every problem of a kind.
         detail: what is wrong this time.
         path: of the request.
+        retry_after_s: of a 503.
     """
     note(reason=detail)
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "trace_id": trace_id()}
     if path:
         body["instance"] = path
-    headers = {"retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    headers = {"retry-after": str(retry_after_s)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -69,17 +82,34 @@ def unexpected(path: str) -> JSONResponse:
     return problem(500, "Internal error", "the service met an unexpected error; its log says more", path)
 
 
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "trace_id", "instance")},
+        "status": {"type": "integer"},
+    },
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problems as FastAPI's ``responses`` has them, for the API's documentation."""
+    content = {MEDIA_TYPE: {"schema": _SCHEMA}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(set(statuses))}
+
+
 def install(app: FastAPI) -> None:
     """Answer every error that a caller can cause with a problem body."""
 
     @app.exception_handler(FeatlinkError)
     async def _featlink(request: Request, error: FeatlinkError) -> JSONResponse:
-        return problem(error.status, error.title, str(error), request.url.path)
+        retry_after_s = error.retry_after_s if isinstance(error, BusyError) else 1
+        return problem(error.status, error.title, str(error), request.url.path, retry_after_s)
 
     @app.exception_handler(RelayedProblem)
     async def _relayed(_: Request, error: RelayedProblem) -> JSONResponse:
         note(reason=str(error))
-        headers = {"retry-after": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        headers = {"retry-after": error.retry_after or "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
         return JSONResponse(error.body, error.status, headers, media_type=MEDIA_TYPE)
 
     @app.exception_handler(RequestValidationError)
@@ -91,5 +121,17 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         title = HTTPStatus(error.status_code).phrase
         response = problem(error.status_code, title, str(error.detail), request.url.path)
-        response.headers.update(error.headers or {})  # Allow, at a 405
+        response.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # Starlette names those of the first route alone
+            response.headers["allow"] = ", ".join(sorted(_methods(app, request.scope)))
         return response
+
+
+def _methods(app: FastAPI, scope: Scope) -> set[str]:
+    """All methods that some route takes at a request's path."""
+    return {
+        method
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

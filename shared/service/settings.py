@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.detector.config import ModelConfig, Profile
+from shared.service.access import is_loopback
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 class ServiceSettings(BaseSettings):
@@ -18,14 +26,55 @@ class ServiceSettings(BaseSettings):
     address: str = Field("", description="where people reach the service, for its log to say")
     otlp_endpoint: str = Field("", description="base URL of an OpenTelemetry collector that gets spans (OTLP, HTTP)")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    max_requests: int = Field(4, ge=1, description="requests in work or waiting; further ones get 503")
+    max_requests: int = Field(4, ge=1, description="requests in work at once")
+    max_waiting: int = Field(128, ge=0, description="requests that upload or wait for their turn; more get 503")
     max_body_mb: int = Field(256, ge=1, description="largest request body in MiB")
-    timeout_s: float = Field(300, gt=0, description="how long to wait for the next service's answer")
+    timeout_s: float = Field(300, gt=0, le=86400, description="how long a request may take until its answer begins")
+    access: Literal["auto", "open"] = Field(
+        "auto", description="'open': no token is asked for where none is set, whoever can reach the service"
+    )
+    tokens: str = Field(
+        "", pattern=r"^\s*([0-9a-f]{64}\s*(,\s*|$))*$", description="SHA-256 digests of clients' tokens, with commas"
+    )
+    service_token: SecretStr | None = Field(None, min_length=16, description="token that the services share")
+    hosts: str = Field("", description="further names the service answers to, with commas; * for any")
+    tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS")
+    tls_key: Path | None = Field(None, description="its private key (PEM)")
+    tls_ca: Path | None = Field(
+        None, description="certificates (PEM) to trust in the next service; default: public ones"
+    )
+    upload_silence_s: float = Field(15, gt=0, description="longest pause of an upload")
+    upload_grace_s: float = Field(30, gt=0, description="time that an upload may be slower than 16 KiB/s")
+
+    @model_validator(mode="after")
+    def _closed_to_strangers(self) -> Self:
+        if self.access == "auto" and not is_loopback(self.host) and not self.tokens.strip():
+            raise ValueError(
+                f"on {self.host}, set FEATLINK_TOKENS, or FEATLINK_ACCESS=open if whoever reaches it may use it"
+            )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("FEATLINK_TLS_CERT and FEATLINK_TLS_KEY go together")
+        return self
+
+    @property
+    def client_tokens(self) -> list[str]:
+        """Digests of clients' tokens."""
+        return _listed(self.tokens)
+
+    @property
+    def other_hosts(self) -> list[str]:
+        """Further names that the service answers to."""
+        return _listed(self.hosts)
 
     @property
     def max_body(self) -> int:
         """The body limit in bytes."""
         return self.max_body_mb << 20
+
+    @property
+    def max_held(self) -> int:
+        """Bytes of all bodies whose requests are not answered yet."""
+        return self.max_requests * self.max_body
 
 
 class ModelSettings(BaseSettings):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -12,7 +14,9 @@ from starlette.responses import StreamingResponse
 from shared.errors import FeatlinkError, FrameError
 from shared.frames import wire
 from shared.frames.buffers import BufferPool
+from shared.service import deadlines
 from shared.service.problems import MEDIA_TYPE, RelayedProblem, UpstreamError
+from shared.service.settings import ServiceSettings
 from shared.service.tracing import traceparent
 
 _CHUNK = 1 << 20
@@ -69,14 +73,22 @@ class NextService:
     Args:
         name: for error messages.
         url: its base URL.
-        timeout_s: how long to wait for an answer.
+        settings: of the service that asks: how long it waits, its token, whom it trusts.
     """
 
-    def __init__(self, name: str, url: str, timeout_s: float) -> None:
+    def __init__(self, name: str, url: str, settings: ServiceSettings) -> None:
         self.name = name
         self.url = url
+        self._timeout = settings.timeout_s
+        token = settings.service_token
         # trust_env: the link to the next service never goes through a proxy meant for the internet.
-        self._client = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5), trust_env=False)
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(settings.timeout_s, connect=5),
+            trust_env=False,
+            headers={"authorization": f"Bearer {token.get_secret_value()}"} if token else None,
+            verify=ssl.create_default_context(cafile=settings.tls_ca) if url.startswith("https:") else True,
+        )
 
     async def send(
         self, path: str, parts: list[wire.Buffer], params: Mapping[str, str], headers: Mapping[str, str]
@@ -90,10 +102,12 @@ class NextService:
             RelayedProblem: it answered with a problem.
             UpstreamError: it cannot be reached, timed out, or did not answer JSON.
         """
+        timeout = max(0.001, min(self._timeout, deadlines.remaining_s()))
         headers = {
             "content-type": wire.MEDIA_TYPE,
             "content-length": str(wire.nbytes(parts)),
             "traceparent": traceparent(),
+            deadlines.HEADER: str(math.ceil(timeout * 1e3)),
             **headers,
         }
         try:
@@ -107,7 +121,7 @@ class NextService:
         if not isinstance(body, dict) or not (is_problem or response.is_success):
             raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
         if is_problem:
-            raise RelayedProblem(response.status_code, body)
+            raise RelayedProblem(response.status_code, body, response.headers.get("retry-after"))
         return body
 
     async def unready(self) -> str | None:

@@ -118,3 +118,17 @@ def test_the_same_stream_gives_the_same_time() -> None:
 def test_impossible_links_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Link(**bad)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"rtt_ms": 172_800_000}, {"rtt_ms": 1e308}, {"jitter_ms": 1e308}, {"rate_mbps": 1e-300}, {"rate_mbps": 1e300}],
+)
+def test_times_beyond_all_links_are_refused(field: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Link(**field)
+
+
+def test_the_slowest_link_still_gives_a_finite_time() -> None:
+    slowest = Link(rate_mbps=1e-6, rtt_ms=3_600_000, jitter_ms=3_600_000, loss=0.99, mtu=64)
+    assert np.isfinite(slowest.transfer(10**9, rng()).ms)

@@ -21,7 +21,7 @@ import cloud
 from cloud import coco
 from cloud.coco import GroundTruth
 from cloud.store import Dataset, Result, Run, Store
-from shared.errors import ConflictError, DatasetError, NotFoundError
+from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 ROOT = Path(cloud.__file__).parents[1]
 IMAGES = 100
@@ -120,6 +120,53 @@ def test_a_data_set_is_replaced_only_while_no_run_uses_it(store: Store) -> None:
         store.put_dataset("val", ground_truth(5))
     store.delete_run(run.id)
     assert store.put_dataset("val", ground_truth(5)).images == 5
+
+
+def test_a_data_set_is_deleted_only_while_no_run_uses_it(store: Store, run: Run) -> None:
+    with pytest.raises(ConflictError, match="delete them first"):
+        store.delete_dataset(run.dataset)
+    truth = store.ground_truth(run.dataset)
+    store.delete_run(run.id)
+    store.delete_dataset(run.dataset)
+    with pytest.raises(NotFoundError):
+        store.dataset(run.dataset)
+    with pytest.raises(NotFoundError):
+        store.delete_dataset(run.dataset)
+    assert store.put_dataset(run.dataset, truth).images == len(truth.images)
+
+
+def test_the_ground_truth_comes_in_pieces_that_its_digest_is_of(store: Store) -> None:
+    image = {"id": 1, "width": 8, "height": 8}
+    categories = [{"id": number} for number in range(40_000)]
+    stored = store.put_dataset("long", coco.parse({"images": [image], "categories": categories, "annotations": []}))
+    pieces = list(store.ground_truth_json("long"))
+    assert len(pieces) > 1
+    assert coco.digest(b"".join(pieces)) == stored.digest
+    assert coco.load(b"".join(pieces)) == store.ground_truth("long")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_file_that_is_gone_is_noticed(store: Store, run: Run, tmp_path: Path, replaced: bool) -> None:
+    store.check()
+    store.add_result(run.id, result(3))
+    [path] = tmp_path.glob("*.db")
+    path.rename(tmp_path / "moved")
+    if replaced:
+        path.touch()
+    for use in (store.check, store.datasets, lambda: store.add_result(run.id, result(77))):
+        with pytest.raises(StorageError, match="was deleted or replaced"):
+            use()
+    path.unlink(missing_ok=True)
+    (tmp_path / "moved").rename(path)
+    assert store.add_result(run.id, result(77))[1]
+
+
+def test_readers_that_stall_keep_no_connection(store: Store, run: Run) -> None:
+    store.add_result(run.id, result(3))
+    stalled = [reader for _ in range(40) for reader in (store.results(run.id), store.detections(run.id))]
+    for reader in stalled:
+        next(reader)
+    assert store.run(run.id).done == 1
 
 
 def test_what_is_unknown(store: Store, run: Run) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from waiting import wait_until
 
-from featlink import results
+from featlink import launcher, results
 from featlink.errors import CommandError
 from featlink.launcher import Stack, free_ports
 
@@ -107,15 +108,39 @@ def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_when_one_dies_the_others_are_stopped(stack: Stack) -> None:
-    running = processes(stack)
-    [cloud] = [p for p in running if "cloud" in p.cmdline()]
-    cloud.kill()
-    cloud.wait(10)
-    with pytest.raises(CommandError, match="the cloud stopped"):
-        stack.check()
-    stack.stop()
-    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in running)
+def test_one_that_dies_is_started_again_but_not_for_ever(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_RESTARTS", 2)
+    logged: list[str] = []
+    settings = {"weights": str(weights), "profile": "exact", "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
+    ports = free_ports()
+    with Stack(ports, settings, lambda name, line: logged.append(f"{name} {line}")) as stack:
+        stack.wait_ready()
+        for times in range(1, 3):  # the channel starts fastest
+            [channel] = [p for p in processes(stack) if "channel" in p.cmdline()]
+            channel.kill()
+            channel.wait(10)
+            wait_until(lambda n=times: sum("starting it again" in line for line in logged) == n, "the restart")
+            wait_until_listening(f"{ports.channel_url}/livez")
+            stack.check()
+        [channel] = [p for p in processes(stack) if "channel" in p.cmdline()]
+        channel.kill()
+        with pytest.raises(CommandError, match=r"the channel stopped \(killed by signal 9\).* started again 2 times"):
+            wait_until(stack.check, "the launcher to give up")
+        others = processes(stack)
+        assert len(others) == 2
+    assert not any(p.is_running() for p in others)
+
+
+def wait_until_listening(url: str) -> None:
+    def answers() -> bool:
+        try:
+            return httpx.get(url, timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    wait_until(answers, f"{url} to answer", pause=0.1)
 
 
 @pytest.mark.slow
@@ -132,7 +157,8 @@ def test_demo_starts_services_and_ends_with_a_report(weights: Path, dataset: Pat
 
 
 @pytest.mark.slow
-def test_up_infer_and_interrupt(weights: Path, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_up_infer_and_interrupt(weights: Path, dataset: Path, tmp_path: Path, how: signal.Signals) -> None:
     ports = free_ports()
     command = [sys.executable, "-m", "featlink", "up", "--weights", str(weights), "--profile", "exact"]
     command += ["--min-size", "128", "--max-size", "224", "--database", str(tmp_path / "runs.sqlite")]
@@ -155,10 +181,13 @@ def test_up_infer_and_interrupt(weights: Path, dataset: Path, tmp_path: Path) ->
         wrong = featlink("infer", picture, "--edge", ports.edge_url, "--condition", "no_such")
         assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
         assert "no_such" in wrong.stderr
-        up.send_signal(signal.SIGINT)
+        forged = httpx.get(f"{ports.edge_url}/a%0Acloud    00:00:00 forged%1B[2J")
+        assert forged.status_code == 404
+        up.send_signal(how)
         rest = up.stdout.read()
         assert up.wait(60) == 0, rest
         assert "stopped" in rest
+        assert r"/a\ncloud    00:00:00 forged\x1b[2J" in rest
         assert not any(p.is_running() for p in services)
     finally:
         up.kill()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,10 @@ from tempfile import TemporaryFile
 
 import pytest
 
+from channel.codecs import process
 from channel.codecs.process import CodecError, run
+from shared import cancelling
+from shared.cancelling import AbandonedError
 
 Program = Callable[[str], str]
 
@@ -83,3 +88,28 @@ def _is_gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_program_works_in_a_folder_of_its_own(program: Program) -> None:
+    folder = run([program("pwd; echo left > behind")], b"", timeout_s=20).decode().strip()
+    assert not Path(folder).exists()
+    assert folder != str(Path.cwd())
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux only")
+def test_a_program_is_limited(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_MOST_FILE", 1 << 20)
+    with pytest.raises(CodecError):
+        run([program("sleep 0.2; exec head -c 9000000 /dev/zero > big")], b"", timeout_s=20)
+    limits = run([program("sleep 0.2; ulimit -f; ulimit -c; ulimit -t; ulimit -d")], b"", timeout_s=20).split()
+    assert limits[1:] == [b"0", str(20 * (os.cpu_count() or 1) + 1).encode(), str(8 << 20).encode()]
+
+
+def test_a_program_that_nobody_waits_for_is_killed(program: Program) -> None:
+    token = cancelling.Token()
+    started = time.monotonic()
+    with cancelling.under(token):
+        threading.Timer(0.3, token.cancel).start()
+        with pytest.raises(AbandonedError):
+            run([program("sleep 100")], b"", timeout_s=200)
+    assert time.monotonic() - started < 60

@@ -99,3 +99,11 @@ def test_conditions_that_cannot_run_are_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"clean.image": "image: quantize(bits=2)"}))
     with pytest.raises(CommandError, match="names both"):
         make_plan([str(tmp_path / "a.json")], [0])
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_file_nested_without_end_is_one_line(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"deep.{suffix}"
+    path.write_text("[" * 100_000)
+    with pytest.raises(CommandError, match="nested too deeply"):
+        make_plan([str(path)], [0])

@@ -230,3 +230,32 @@ def test_conditions_are_values() -> None:
     assert parse("quantize:bits=4") == parse("feature: quantize(bits=4)") != parse("image: quantize(bits=4)")
     with pytest.raises(ValueError, match="frozen"):
         parse("identity").seed = 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "|".join("a" * 10_000_000),
+        "a" * 10_000_000,
+        "x(" + ",".join(f"p{i}=1" for i in range(10_000)) + ")",
+        "{" * 1_000_000,
+        '{"steps": ' + "[" * 4000 + "]" * 4000 + "}",
+        f"x(a={'v' * 300})",
+        f"{'t' * 65}(a=1)",
+        "x(" + ", ".join(f"p{i}=1" for i in range(33)) + ")",
+    ],
+)
+def test_a_condition_is_short(text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConditionError) as refused:
+        parse(text)
+    assert len(str(refused.value)) < 9000
+    assert time.monotonic() - started < 2
+
+
+def test_a_condition_of_fields_is_as_short_as_one_of_text() -> None:
+    many = {f"p{i}": "v" * 100 for i in range(32)}
+    with pytest.raises(ConditionError, match="more than 8192 characters"):
+        from_fields({"steps": [{"type": "x", **many}] * 16})
+    with pytest.raises(ConditionError, match="steps"):
+        from_fields({"steps": [{"type": "x"}] * 1_000_000})

@@ -37,9 +37,10 @@ def _logging() -> Iterator[None]:
 def make_service() -> Callable[..., FastAPI]:
     """Make a service; by default it is ready at once and takes bodies of up to a mebibyte."""
 
-    def make(max_body_mb: int = 1, **hooks: Any) -> FastAPI:
-        settings = ServiceSettings(max_body_mb=max_body_mb)
-        return create_service("test", "A service.", settings, **(_HOOKS | hooks))
+    def make(max_body_mb: int = 1, **given: Any) -> FastAPI:
+        fields = {name: given.pop(name) for name in given.keys() & ServiceSettings.model_fields.keys()}
+        settings = ServiceSettings(max_body_mb=max_body_mb, **fields)
+        return create_service("test", "A service.", settings, **(_HOOKS | given))
 
     return make
 

@@ -1,113 +1,21 @@
-"""Bodies and queues are bounded."""
+"""Requests are bounded, in order, and cancelled when nobody waits for them."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
-from fastapi import Body, FastAPI, Request
+from fastapi import FastAPI
+from waiting import LONG
 
+from shared import cancelling
 from shared.service.limits import Worker
 from shared.service.problems import BusyError
-
-LIMIT = 1 << 20
-CHUNK = 1 << 16
-
-
-class Upload:
-    """A streamed body that counts the chunks it was asked for."""
-
-    def __init__(self, size: int, head: bytes = b"") -> None:
-        self.size = size
-        self.head = head
-        self.chunks = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self.head:
-            yield self.head
-        for start in range(0, self.size, CHUNK):
-            self.chunks += 1
-            yield bytes(min(CHUNK, self.size - start))
-
-
-@pytest.fixture
-def app(make_service: Callable[..., FastAPI]) -> FastAPI:
-    app = make_service()
-    app.state.asked = 0
-
-    @app.post("/raw")
-    async def raw(request: Request) -> int:
-        app.state.asked += 1
-        return len(await request.body())
-
-    @app.post("/json")
-    async def json(content: Annotated[Any, Body()]) -> None:
-        app.state.asked += 1
-
-    @app.post("/form")
-    async def form(request: Request) -> int:
-        async with request.form() as form:
-            return len(form)
-
-    return app
-
-
-def check(answer: httpx.Response, detail: str) -> None:
-    assert answer.status_code == 413
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["x-request-id"] == answer.json()["trace_id"]
-    assert answer.json()["detail"] == detail
-    assert "Too Large" in answer.json()["title"]
-
-
-def test_the_limit_itself_is_accepted(app: FastAPI, visit: Any) -> None:
-    async def scenario(client: httpx.AsyncClient) -> list[httpx.Response]:
-        return [await client.post("/raw", content=content) for content in (bytes(LIMIT), Upload(LIMIT), b"")]
-
-    assert [answer.json() for answer in visit(app, scenario)] == [LIMIT, LIMIT, 0]
-
-
-def test_a_declared_length_beyond_the_limit_is_refused_before_it_is_taken_in(app: FastAPI, visit: Any) -> None:
-    answer = visit(app, lambda client: client.post("/raw", content=bytes(LIMIT + 1)))
-    check(answer, f"body of {LIMIT + 1} bytes, the limit is {LIMIT}")
-    assert answer.headers["connection"] == "close"
-    assert app.state.asked == 0
-
-
-@pytest.mark.parametrize(
-    ("path", "content_type", "head"),
-    [
-        ("/raw", "image/jpeg", b""),
-        ("/json", "application/json", b""),
-        (
-            "/form",
-            "multipart/form-data; boundary=x",
-            b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n',
-        ),
-    ],
-)
-def test_a_streamed_body_is_refused_when_it_passes_the_limit(
-    app: FastAPI, visit: Any, path: str, content_type: str, head: bytes
-) -> None:
-    upload = Upload(100 * LIMIT, head)
-    answer = visit(app, lambda client: client.post(path, content=upload, headers={"content-type": content_type}))
-    check(answer, f"body exceeds the limit of {LIMIT} bytes")
-    assert upload.chunks <= LIMIT // CHUNK + 1, "the rest was not asked for"
-
-
-def test_a_declared_length_that_is_a_lie_does_not_help(app: FastAPI, visit: Any) -> None:
-    upload = Upload(100 * LIMIT)
-    answer = visit(app, lambda client: client.post("/raw", content=upload, headers={"content-length": "10"}))
-    check(answer, f"body exceeds the limit of {LIMIT} bytes")
-    assert upload.chunks <= LIMIT // CHUNK + 1
-
-
-# --- the worker -------------------------------------------------------------------------------------------------
 
 
 def test_beyond_its_queue_a_service_is_busy(make_service: Callable[..., FastAPI], visit: Any) -> None:
@@ -132,9 +40,9 @@ def test_beyond_its_queue_a_service_is_busy(make_service: Callable[..., FastAPI]
     assert [answer.status_code for answer in answers] == [200, 200, 503, 503, 503, 200, 200]
     for answer in answers[2:5]:
         assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.headers["retry-after"] == "1"
         assert answer.json()["title"] == "Busy"
-        assert answer.json()["detail"] == "2 requests are in work already; try again"
+        assert answer.json()["detail"] == "2 requests are in work or waiting already; try again"
+    assert [int(answer.headers["retry-after"]) for answer in answers[2:5]] == [1, 2, 2], "each after the one before"
 
 
 def test_jobs_run_one_at_a_time_in_order_beside_the_event_loop() -> None:
@@ -194,3 +102,58 @@ def test_closing_finishes_the_job_in_work() -> None:
         await job
 
     asyncio.run(main())
+
+
+def test_waiting_requests_get_their_places_in_the_order_they_came() -> None:
+    worker, served = Worker(1, waiting=8), []
+
+    async def main() -> None:
+        async def client(name: str, times: int) -> None:
+            for _ in range(times):
+                async with worker.admit():
+                    await asyncio.sleep(0.001)
+                    served.append(name)
+
+        async with asyncio.timeout(LONG):
+            await asyncio.gather(*(client(name, 5) for name in "abcdefgh"))
+
+    asyncio.run(main())
+    worker.close()
+    assert served == list("abcdefgh") * 5
+
+
+def test_a_slow_upload_holds_no_place() -> None:
+    worker = Worker(1, waiting=4)
+
+    async def main() -> str:
+        async with asyncio.timeout(LONG), worker.enter(), worker.admit():  # the first uploads, for as long as it likes
+            return await worker.run(lambda: "served")
+
+    assert asyncio.run(main()) == "served"
+    worker.close()
+
+
+def test_cancelled_work_that_waits_never_runs_and_work_in_progress_is_told() -> None:
+    worker, begun, ran = Worker(4), threading.Event(), []
+
+    def job() -> None:
+        stopped = threading.Event()
+        with cancelling.current().stopping(stopped.set):
+            begun.set()
+            assert stopped.wait(LONG)
+            ran.append("told")
+
+    async def main() -> None:
+        first = asyncio.create_task(worker.run(job))
+        second = asyncio.create_task(worker.run(lambda: ran.append("second")))
+        await asyncio.to_thread(begun.wait, LONG)
+        for task in (second, first):
+            task.cancel()
+        for task in (second, first):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await worker.run(lambda: ran.append("next"))
+
+    asyncio.run(main())
+    worker.close()
+    assert ran == ["told", "next"]

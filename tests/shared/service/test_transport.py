@@ -19,6 +19,7 @@ from shared.frames.pyramid import Sizes
 from shared.frames.wire import Frame, Meta, Tensor
 from shared.service import tracing
 from shared.service.problems import RelayedProblem, UpstreamError
+from shared.service.settings import ServiceSettings
 from shared.service.transport import NextService, frame_response, read_frame
 
 FRAME = Frame(
@@ -167,7 +168,7 @@ def upstream() -> Iterator[str]:
 
 def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> dict[str, Any]:
     async def main() -> dict[str, Any]:
-        service = NextService("cloud", url, timeout_s)
+        service = NextService("cloud", url, ServiceSettings(timeout_s=timeout_s))
         try:
             return await service.send(path, PARTS, {"run": "a b"}, headers)
         finally:
@@ -224,7 +225,7 @@ def test_a_service_that_cannot_be_reached_is_named(url: str) -> None:
 
 def test_the_next_service_says_whether_it_is_ready(upstream: str) -> None:
     async def ask(url: str) -> str | None:
-        service = NextService("cloud", url, 1)
+        service = NextService("cloud", url, ServiceSettings(timeout_s=1))
         try:
             return await service.unready()
         finally:

@@ -1,0 +1,81 @@
+"""Work in a thread that nobody waits for any more: how it learns of that, and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+from shared.errors import FeatlinkError
+
+
+class AbandonedError(FeatlinkError):
+    """Whoever wanted the result has gone, so it is not made."""
+
+    status = 503
+    title = "Abandoned"
+
+
+class Token:
+    """Told once that its work is not wanted any more; safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._stops: list[Callable[[], None]] = []
+
+    def cancel(self) -> None:
+        """Run what was to stop the work; further calls do nothing."""
+        with self._lock:
+            self._cancelled, stops, self._stops = True, self._stops, []
+        for stop in stops:
+            stop()
+
+    def check(self) -> None:
+        """Stop here if the work is not wanted any more.
+
+        Raises:
+            AbandonedError: it is not.
+        """
+        if self._cancelled:
+            raise AbandonedError("the request was given up")
+
+    @contextlib.contextmanager
+    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Inside, a cancellation calls ``stop``, in the thread that cancels: it must be quick and must not raise.
+
+        Raises:
+            AbandonedError: the work was cancelled before, or meanwhile.
+        """
+        with self._lock:
+            if not self._cancelled:
+                self._stops.append(stop)
+        self.check()
+        try:
+            yield
+        except Exception:
+            self.check()  # what was stopped fails for that reason alone
+            raise
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                self._stops.remove(stop)
+        self.check()
+
+
+_token: ContextVar[Token | None] = ContextVar("token", default=None)
+
+
+def current() -> Token:
+    """The token of the work that this thread does; one that nobody cancels if there is none."""
+    return _token.get() or Token()
+
+
+@contextlib.contextmanager
+def under(token: Token) -> Iterator[None]:
+    """Do work that ``token`` can cancel. A thread that helps with it needs a copy of the context."""
+    before = _token.set(token)
+    try:
+        yield
+    finally:
+        _token.reset(before)

@@ -1,0 +1,118 @@
+"""Who may ask: bearer tokens, names a service answers to, and no other site's pages."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Collection
+from typing import Literal
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.errors import FeatlinkError
+from shared.service.problems import problem
+
+
+class ForbiddenError(FeatlinkError):
+    """A request that its token gives no right to."""
+
+    status = 403
+    title = "Forbidden"
+
+
+Role = Literal["anyone", "client", "service"]
+"""``anyone`` where no token is asked for; else whose token came with the request."""
+
+_OPEN = {"/livez"}
+_ONE_LABEL = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def digest(token: str) -> str:
+    """A token as it is kept: its SHA-256 in hexadecimal."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def role(scope: Scope) -> Role:
+    """Whose request this is; see :data:`Role`."""
+    found: Role = scope.get("featlink.role", "anyone")
+    return found
+
+
+class Access:
+    """ASGI middleware that refuses requests without a right to an answer.
+
+    401 without a token, if there are any; 421 for a foreign ``Host``, which a page gets past the browser by pointing a
+    name of its own at this machine (DNS rebinding); 403 for an ``Origin`` other than that host.
+
+    Args:
+        app: what it guards.
+        clients: SHA-256 digests of clients' tokens, in hexadecimal.
+        services: of the token that the services share; "" for none.
+        hosts: further names, each with a dot, that the service answers to; ``*`` for any.
+    """
+
+    def __init__(self, app: ASGIApp, clients: Collection[str], services: str, hosts: Collection[str]) -> None:
+        self._app = app
+        self._clients = tuple(clients)
+        self._services = services
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host, origin = headers.get(b"host", ""), headers.get(b"origin")
+        found = self._role(headers.get(b"authorization", ""))
+        if host and not self._is_own(_name(host)):
+            detail = f"this service is not {_name(host)!r}; FEATLINK_HOSTS lists the names it answers to"
+            await problem(421, "Misdirected request", detail, scope["path"])(scope, receive, send)
+        elif origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            await problem(403, "Forbidden", "pages of other sites may not ask", scope["path"])(scope, receive, send)
+        elif found is None and scope["path"] not in _OPEN:
+            response = problem(401, "Unauthorized", "a valid bearer token is needed", scope["path"])
+            response.headers["www-authenticate"] = "Bearer"
+            await response(scope, receive, send)
+        else:
+            scope["featlink.role"] = found or "anyone"
+            await self._app(scope, receive, send)
+
+    def _role(self, authorization: str) -> Role | None:
+        if not (self._clients or self._services):
+            return "anyone"
+        scheme, _, token = authorization.partition(" ")
+        given = digest(token.strip())
+        # in constant time, and all of them, whichever it is
+        is_service = bool(self._services) and hmac.compare_digest(given, self._services)
+        is_client = sum(hmac.compare_digest(given, one) for one in self._clients) > 0
+        if scheme.lower() != "bearer":
+            return None
+        return "service" if is_service else "client" if is_client else None
+
+    def _is_own(self, name: str) -> bool:
+        """Addresses and names without a dot are nobody's to rebind."""
+        if "*" in self._hosts or name in self._hosts or _ONE_LABEL.fullmatch(name):
+            return True
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+        return True
+
+
+def _name(host: str) -> str:
+    """A ``Host`` header without its port."""
+    name = host if host.endswith("]") else re.sub(r":\d*$", "", host)
+    return name.lower().rstrip(".")

@@ -1,0 +1,126 @@
+"""Who gets an answer: tokens, hosts and origins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from pydantic import ValidationError
+
+from shared.service.access import digest, role
+from shared.service.settings import ServiceSettings
+
+CLIENT, OTHER, SERVICE = "client-token-0123456789", "another-token-0123456789", "service-token-0123456789"
+
+
+@pytest.fixture
+def guarded(make_service: Callable[..., FastAPI]) -> FastAPI:
+    return routed(make_service(tokens=f"{digest(CLIENT)}, {digest(OTHER)}", service_token=SERVICE))
+
+
+def routed(app: FastAPI) -> FastAPI:
+    @app.post("/role")
+    async def whose(request: Request) -> str:
+        await request.body()
+        return role(request.scope)
+
+    return app
+
+
+def asked(app: FastAPI, visit: Any, path: str = "/role", **headers: str) -> httpx.Response:
+    method = "POST" if path == "/role" else "GET"
+    answer: httpx.Response = visit(app, lambda client: client.request(method, path, headers=headers))
+    return answer
+
+
+@pytest.mark.parametrize(("token", "whose"), [(CLIENT, "client"), (OTHER, "client"), (SERVICE, "service")])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+def test_a_token_opens(guarded: FastAPI, visit: Any, token: str, whose: str, scheme: str) -> None:
+    assert asked(guarded, visit, authorization=f"{scheme} {token}").json() == whose
+
+
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {CLIENT}", f"Bearer {digest(CLIENT)}"])
+def test_without_one_only_liveness_answers(
+    guarded: FastAPI, visit: Any, given: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    headers = {} if given is None else {"authorization": given}
+    for path in ("/role", "/readyz", "/metrics", "/docs", "/openapi.json", "/nothing"):
+        refused = asked(guarded, visit, path, **headers)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.headers["content-type"] == "application/problem+json"
+    assert asked(guarded, visit, "/livez", **headers).status_code == 200
+    logged = capsys.readouterr().out
+    assert "401" in logged
+    assert CLIENT not in logged
+    assert digest(CLIENT) not in logged
+
+
+def test_where_no_token_is_set_anyone_may_ask(make_service: Callable[..., FastAPI], visit: Any) -> None:
+    assert asked(routed(make_service()), visit).json() == "anyone"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
+def test_beyond_this_machine_tokens_are_needed_unless_switched_off_by_name(host: str) -> None:
+    with pytest.raises(ValidationError, match="FEATLINK_TOKENS"):
+        ServiceSettings(host=host)
+    assert ServiceSettings(host=host, access="open").client_tokens == []
+    assert ServiceSettings(host=host, tokens=digest(CLIENT)).client_tokens == [digest(CLIENT)]
+
+
+@pytest.mark.parametrize("tokens", ["secret", "a" * 63, f"{'a' * 64};{'b' * 64}"])
+def test_tokens_are_set_as_digests(tokens: str) -> None:
+    with pytest.raises(ValidationError, match="tokens"):
+        ServiceSettings(tokens=tokens)
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert SERVICE not in repr(ServiceSettings(service_token=SERVICE))
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        *((host, True) for host in ("127.0.0.1:8001", "[::1]:8001", "localhost", "LOCALHOST:80", "edge:8000")),
+        *((host, True) for host in ("lent.example:8001", "Lent.Example.", "10.0.0.7")),
+        *(
+            (host, False)
+            for host in ("evil.example", "evil.example:8001", "localhost.evil.example", "a b", "127.0.0.1.e")
+        ),
+    ],
+)
+def test_only_own_names_are_answered(make_service: Callable[..., FastAPI], visit: Any, host: str, known: bool) -> None:
+    app = make_service(hosts="lent.example, other.example")
+    answer = asked(app, visit, "/livez", host=host)
+    assert answer.status_code == (200 if known else 421)
+    assert known or "FEATLINK_HOSTS" in answer.json()["detail"]
+
+
+def test_pages_of_other_sites_may_not_ask(make_service: Callable[..., FastAPI], visit: Any) -> None:
+    app = routed(make_service())
+    for origin in ("http://evil.example", "null", "http://service:81"):
+        refused = asked(app, visit, origin=origin)
+        assert refused.status_code == 403
+        assert not any(name.startswith("access-control") for name in refused.headers)
+    assert asked(app, visit, origin="http://service").json() == "anyone"
+
+
+def test_every_status_is_documented_and_allow_is_complete(make_service: Callable[..., FastAPI], visit: Any) -> None:
+    app = make_service(refusals=(415,))
+    app.get("/thing")(lambda: None)
+    app.delete("/thing")(lambda: None)
+
+    async def scenario(client: httpx.AsyncClient) -> tuple[httpx.Response, Any]:
+        return await client.put("/thing"), (await client.get("/openapi.json")).json()
+
+    wrong, document = visit(app, scenario)
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, GET")
+    responses = document["paths"]["/thing"]["get"]["responses"]
+    assert {"200", "401", "405", "415", "422", "503"} <= responses.keys()
+    assert list(responses["422"]["content"]) == ["application/problem+json"]
+    assert list(document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
+    assert "HTTPValidationError" not in json.dumps(document["paths"])
