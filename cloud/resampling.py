@@ -42,11 +42,12 @@ def pool(categories: Sequence[Sequence[Matches]], images: Sequence[int]) -> Pool
     """Order what :func:`cloud.matching.match` found.
 
     Args:
-        categories: of boxes or of masks.
+        categories: of boxes or of masks; those without objects, which AP leaves out, are left out.
         images: ids of the images that were matched, also those that have nothing.
     """
     ids = np.array(sorted(images), np.int64)
     where = {image: place for place, image in enumerate(ids.tolist())}
+    categories = [cells for cells in categories if any(cell.objects[0] for cell in cells)]  # the rest has no precision
     objects = np.zeros((len(categories), len(ids)), np.int32)
     image_parts, fates = [np.zeros(0, np.int32)], [np.zeros((0, len(IOUS)), np.uint8)]
     for k, cells in enumerate(categories):
