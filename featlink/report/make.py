@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from cloud.store import Store
 from featlink.dataset import Dataset, open_dataset
 from featlink.errors import CommandError
 from featlink.report.about import about
+from featlink.report.curve import Curve
 from featlink.report.gallery import Strip, chosen_images, chosen_pairs, overlays, plane_strips
 from featlink.report.page import Page, page
 from featlink.report.sweep import Sweep, condition_of, label
@@ -34,11 +36,13 @@ class ReportOptions:
         dataset: the data set's folder; None takes the manifest's.
         images: how many images the gallery shows; 0 for no gallery.
         planes: recompute what crossed the link, which needs the sweep's weights and some seconds.
+        others: curves of others, to stand beside ours.
     """
 
     dataset: Path | None = None
     images: int = 3
     planes: bool = True
+    others: Sequence[Curve] = ()
 
 
 def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
@@ -52,8 +56,8 @@ def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
         planes = [replay] if isinstance(replay, str) else _planes(sweep, replay, dataset, ids[:1])
     except (FeatlinkError, OSError, SQLAlchemyError) as error:
         reason = f"Left out: {str(error).splitlines()[0]}"
-        return page(sweep, [reason], [reason])
-    return page(sweep, gallery, planes)
+        return page(sweep, [reason], [reason], wanted.others)
+    return page(sweep, gallery, planes, wanted.others)
 
 
 def _dataset(sweep: Sweep, wanted: ReportOptions) -> Dataset:

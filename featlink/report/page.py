@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from featlink.report.about import about, manifest_table
 from featlink.report.agreement import agreement_table, by_table
 from featlink.report.condition_tables import equal_noise_table, other_table, paper_tables, size_table
+from featlink.report.curve import Curve
 from featlink.report.curves import curve_figures, paper_figure
+from featlink.report.feature_coding import coding_blocks
 from featlink.report.figure import Figure
 from featlink.report.gallery import THRESHOLD, Strip
 from featlink.report.latency import break_even_table, latency_figures, overlaps
@@ -23,6 +25,7 @@ _OVERLAP = (
     " Stages of this sweep overlapped: their times include waiting for one another, and are no basis for a decision. A "
     "sweep of a few images with --threads 1 or --engine http gives times that are."
 )
+_CODING = "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows."
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,19 @@ class Page:
     sections: Sequence[Section]
 
 
-def page(sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | str]) -> Page:
+def page(
+    sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | str], others: Sequence[Curve] = ()
+) -> Page:
     """Put a sweep's report together.
 
     Args:
         sweep: whose report.
         gallery: overlays, or why there are none.
         planes: packed planes, or why there are none.
+        others: curves of others, to stand beside ours.
     """
     what = about(sweep)
+    coding = coding_blocks(sweep, others)
     sections = [
         Section("paper", "The paper's tables", _paper_lead(sweep), _present(*_paper_blocks(sweep))),
         Section(
@@ -79,6 +86,7 @@ def page(sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | 
             "cost the same bits, or where the errors are equally large.",
             _present(*curve_figures(sweep), bd_table(sweep), equal_bits_table(sweep), equal_psnr_table(sweep)),
         ),
+        *([Section("coding", "Feature coding", _CODING, coding)] if coding else []),
         Section(
             "other",
             "Beyond the paper",
