@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ def _dataset(sweep: Sweep, wanted: ReportOptions) -> Dataset:
         raise CommandError("the manifest does not say where the pictures are; give the data set with --dataset")
     if wanted.dataset is None and not folder.is_dir():
         raise CommandError(f"there is no data set at {folder}; give it with --dataset")
-    return open_dataset(folder)
+    return open_dataset(folder, sweep.truth)
 
 
 def _store(sweep: Sweep) -> Store:
@@ -90,7 +89,7 @@ def _replay(sweep: Sweep, wanted: ReportOptions) -> Replay | str:
 def _gallery(sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], replay: Replay | str) -> list[Strip | str]:
     if not ids:
         return ["No pictures were asked for, or none of the data set was evaluated."]
-    names = _category_names(dataset)
+    names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
     images = [image for _, image in chosen_pairs(sweep)]
     blocks: list[Strip | str] = []
     for image_id in ids:
@@ -116,8 +115,3 @@ def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> l
     rows = [clean, *(feature for feature, _ in chosen_pairs(sweep))]
     found = {label(row): planes(replay.received(path, ids[0], condition_of(row))) for row in rows}
     return list(plane_strips(found, _LEVELS))
-
-
-def _category_names(dataset: Dataset) -> dict[str, str]:
-    categories = json.loads(dataset.annotations.read_bytes()).get("categories", [])
-    return {str(one["id"]): str(one.get("name", one["id"])) for one in categories}

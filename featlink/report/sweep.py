@@ -13,6 +13,7 @@ import numpy as np
 from cloud.matching import Floats
 from featlink import results, samples
 from featlink.bootstrap import Interval, interval
+from featlink.dataset import Truth
 from featlink.results import Row
 from featlink.samples import Samples
 from shared.conditions.language import Condition, parse
@@ -49,9 +50,9 @@ class Sweep:
         return samples.load(self.folder)
 
     @property
-    def truth(self) -> str:
+    def truth(self) -> Truth:
         """``annotations``, or ``clean``: the detections of clean features."""
-        return str(self.manifest.get("dataset", {}).get("truth", "annotations"))
+        return "clean" if self.manifest.get("dataset", {}).get("truth") == "clean" else "annotations"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -146,10 +147,11 @@ def condition_of(row: Row) -> Condition:
 def label(row: Row) -> str:
     """A row's distortions as short text: its condition without domain and seed, or ``clean``.
 
-    Example:
-        >>> from featlink.results import Row
-        >>> label(Row("x", "image: vvenc(qp=40) @ at=original, seed=2", "image", 1, {}, None, 8, 1, {}, {}, []))
-        'vvenc(qp=40) @ at=original'
+        Example:
+            >>> from featlink.dataset import Truth
+    from featlink.results import Row
+            >>> label(Row("x", "image: vvenc(qp=40) @ at=original, seed=2", "image", 1, {}, None, 8, 1, {}, {}, []))
+            'vvenc(qp=40) @ at=original'
     """
     if row.clean:
         return "clean"

@@ -18,6 +18,7 @@ from cloud.pooling import pool_each
 from cloud.resampling import pool
 from featlink import results, samples
 from featlink.bootstrap import interval
+from featlink.clean_truth import clean_truth
 from featlink.files import replace
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
@@ -27,7 +28,9 @@ from featlink.sweeps.records import Records
 _Numbers = Mapping[str, float | None]
 
 
-def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth) -> list[results.Row]:
+def write_figures(
+    folder: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth, clean: bool = False
+) -> list[results.Row]:
     """Evaluate what a sweep has, and write ``results.json``, ``results.csv``, ``samples.npz`` and ``detections/``.
 
     Only images that every condition has a result for are counted, so that all rows, also of a sweep that is half
@@ -38,6 +41,7 @@ def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: 
         records: its database.
         rows: its conditions.
         truth: the ground truth.
+        clean: take what clean features gave for the truth, whatever that says.
 
     Returns:
         One row per condition; none while no image is complete.
@@ -48,6 +52,8 @@ def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: 
     images = records.complete()
     runs = iter(records.runs)
     names = file_names([row.id for row in rows])
+    if clean:  # the first run is that of clean features
+        truth = clean_truth(truth, _collect(records, records.runs[0], images).detections)
     found: list[tuple[Entry, list[SeedResult]]] = []
     by_image: dict[str, list[RunSamples]] = {}
     for row in rows if images else ():
