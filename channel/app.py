@@ -91,7 +91,8 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                 await asyncio.sleep(transfer.ms / 1e3)
             params = {} if run is None else {"run": run}
             parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
-            return await cloud.send("/v1/detect", parts, params, report.header())
+            answer = await cloud.send("/v1/detect", parts, params, report.header())
+            return answer | ({"waited_ms": transfer.ms} if over.wait else {})
 
     @app.post("/v1/distort", summary="Distort a frame and return it", openapi_extra=_FRAME_BODY)
     async def distort(request: Request, fidelity: _Measure = True) -> Response:

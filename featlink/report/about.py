@@ -13,8 +13,8 @@ from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table
 
 _CLEAN = (
-    "No annotations were used: what clean features detect counts as the truth, so AP and retention say how much of that "
-    "answer survives, not how right it is."
+    "No annotations were used: what clean features detect counts as the truth, so AP and retention say how much of "
+    "that answer survives, not how right it is."
 )
 
 

@@ -10,6 +10,7 @@ from featlink.report.agreement import agreement_table, by_table
 from featlink.report.condition_tables import equal_noise_table, other_table, paper_tables, size_table
 from featlink.report.curve import Curve
 from featlink.report.curves import curve_figures, paper_figure
+from featlink.report.decision import decision_blocks
 from featlink.report.feature_coding import coding_blocks
 from featlink.report.figure import Figure
 from featlink.report.gallery import THRESHOLD, Strip
@@ -24,6 +25,10 @@ Block = Table | Figure | Strip | str
 _OVERLAP = (
     " Stages of this sweep overlapped: their times include waiting for one another, and are no basis for a decision. A "
     "sweep of a few images with --threads 1 or --engine http gives times that are."
+)
+_DECISION = (
+    "The fastest way to keep 95 % of the clean AP over some links, with both machines as measured. `featlink decide` "
+    "answers for other links, traces, machines, floors and deadlines."
 )
 _CODING = "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows."
 
@@ -76,7 +81,7 @@ def page(
         others: curves of others, to stand beside ours.
     """
     what = about(sweep)
-    coding = coding_blocks(sweep, others)
+    coding, decision = coding_blocks(sweep, others), decision_blocks(sweep)
     sections = [
         Section("paper", "The paper's tables", _paper_lead(sweep), _present(*_paper_blocks(sweep))),
         Section(
@@ -102,6 +107,7 @@ def page(
             + (_OVERLAP if overlaps(sweep) else ""),
             _present(*latency_figures(sweep), break_even_table(sweep) or "This sweep has no timings of both domains."),
         ),
+        *([Section("decision", "Which to send", _DECISION, decision)] if decision else []),
         Section(
             "gallery",
             "What is detected",
