@@ -84,10 +84,8 @@ class Decision:
         """The answer in words."""
         where, goal = _where(self.wish), _goal(self.wish)
         if self.best is None:
-            reason = (
-                "" if not self.options else f"; the most accurate, {_what(self.options[0])}, has {_ap(self.options[0])}"
-            )
-            return f"{where}, nothing in this sweep {goal}{reason}."
+            most = "".join(f"; the most accurate, {_what(one)}, has {_ap(one)}" for one in self.options[:1])
+            return f"{where}, nothing in this sweep {goal}{most}."
         best, rival = self.best, self.rival
         sure = "" if best.surely else ", though its interval does not rule out that it falls short"
         told = f"{where}, send {_what(best)}: {_figures(best, self.wish)}{sure}."
@@ -161,7 +159,8 @@ def _domain(option: Option) -> str:
 
 def _what(option: Option) -> str:
     name = option.candidate.name
-    return f"{'features' if _domain(option) == DOMAINS[0] else 'pixels'} {'as they are' if name == 'clean' else 'by ' + name}"
+    what = "features" if _domain(option) == DOMAINS[0] else "pixels"
+    return f"{what} {'as they are' if name == 'clean' else 'by ' + name}"
 
 
 def _ap(option: Option) -> str:

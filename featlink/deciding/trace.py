@@ -15,6 +15,8 @@ from featlink.errors import CommandError
 
 _MAHIMAHI_BITS = 8 * 1500
 """What each line of a Mahimahi trace delivers."""
+_ROUNDING = 1e-9
+"""Mbit, less than a bit: sums that are equal but for rounding are equal."""
 _MOST_LINES = 10_000_000
 
 
@@ -63,7 +65,7 @@ class Trace:
 
     def _until(self, megabits: Floats) -> Floats:
         """When so much has been delivered, within one round."""
-        place = np.clip(np.searchsorted(self.megabits, megabits, side="left"), 1, len(self.megabits) - 1)
+        place = np.clip(np.searchsorted(self.megabits, megabits - _ROUNDING, side="left"), 1, len(self.megabits) - 1)
         low, high = self.megabits[place - 1], self.megabits[place]
         share = np.where(high > low, (megabits - low) / np.where(high > low, high - low, 1), 1.0)
         until: Floats = self.seconds[place - 1] + share * (self.seconds[place] - self.seconds[place - 1])

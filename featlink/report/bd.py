@@ -97,23 +97,20 @@ def bd_interval(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> Interv
     Returns:
         None without draws, or where BD-rate is not defined in more than a tenth of them.
     """
-    count = len(next((curve.draws[0] for curve in (anchor, test) if curve.draws is not None), []))
-    if not count:
+    if anchor.draws is None and test.draws is None:
         return None
-    values = []
-    for a, b in zip(_drawn(anchor, count), _drawn(test, count), strict=True):
-        value = bd_rate(a, b, least).percent
-        values.append(np.nan if value is None else value)
-    return interval(values)
+    from featlink.report.bd_draws import bd_of_draws  # Numba is loaded where it is used
+
+    count = max(len(curve.draws[0]) for curve in (anchor, test) if curve.draws is not None)
+    if not count or not all(curve.points for curve in (anchor, test)):
+        return None
+    sides = [np.ascontiguousarray(one) for one in (*_drawn(anchor, count), *_drawn(test, count))]
+    return interval(bd_of_draws(*sides, least))
 
 
-def _drawn(curve: Curve, count: int) -> Sequence[Points]:
-    """A curve in each draw; one without draws is the same in all."""
-    if curve.draws is None:
-        return [curve.points] * count
-    bits, accuracy = curve.draws
-    return [_points(*drawn) for drawn in zip(bits, accuracy, strict=True)]
-
-
-def _points(bits: Floats, accuracy: Floats) -> Points:
-    return [(b, a) for b, a in zip(bits.tolist(), accuracy.tolist(), strict=True) if not np.isnan(a)]
+def _drawn(curve: Curve, count: int) -> tuple[Floats, Floats]:
+    """Bits and accuracy in each draw, (B, P) each; a curve without draws is the same in all."""
+    if curve.draws is not None:
+        return curve.draws
+    bits, accuracy = np.array(curve.points).T
+    return np.tile(bits, (count, 1)), np.tile(accuracy, (count, 1))
