@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloud.matching import Floats
+from featlink.costs import of_row
 from featlink.errors import CommandError
 from featlink.report.latency import CLOUD
 from featlink.report.sweep import Sweep, condition_of, label
@@ -33,6 +34,7 @@ class Candidate:
         cloud_ms: (N,) computing after it.
         hops_ms: (N,) between services, where the sweep went through them.
         bits: (N,) over the link.
+        multiply_adds: of edge and cloud, an image; None where the manifest does not say.
     """
 
     row: Row
@@ -43,6 +45,7 @@ class Candidate:
     cloud_ms: Floats
     hops_ms: Floats
     bits: Floats
+    multiply_adds: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -95,7 +98,8 @@ def _candidate(sweep: Sweep, row: Row, edge_from: Sweep | None, cloud_from: Swee
             ours *= float(theirs[0]) / max(float(ours.mean()), 1e-9)
     reduction, codec, strength = _parts(row)
     bits = np.mean([run.bits for run in runs], axis=0)
-    return Candidate(row, reduction, codec, strength, edge_ms, cloud_ms, hops_ms, bits)
+    counted = of_row(sweep.manifest.get("multiply_adds") or {}, row.id, row.domain)
+    return Candidate(row, reduction, codec, strength, edge_ms, cloud_ms, hops_ms, bits, counted)
 
 
 def _parts(row: Row) -> tuple[str, str, str]:

@@ -50,6 +50,8 @@ def _option(decision: Decision, one: Option) -> dict[str, Any]:
         "link_ms": one.link_ms,
         "cloud_ms": one.cloud_ms,
         "hops_ms": one.hops_ms,
+        "edge_multiply_adds": candidate.multiply_adds and candidate.multiply_adds[0],
+        "cloud_multiply_adds": candidate.multiply_adds and candidate.multiply_adds[1],
         "frames_per_second": _finite(one.frames_per_second),
         "good_enough": one.meets,
         "surely_good_enough": one.surely,

@@ -104,13 +104,14 @@ def bd_interval(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> Interv
     count = max(len(curve.draws[0]) for curve in (anchor, test) if curve.draws is not None)
     if not count or not all(curve.points for curve in (anchor, test)):
         return None
-    sides = [np.ascontiguousarray(one) for one in (*_drawn(anchor, count), *_drawn(test, count))]
-    return interval(bd_of_draws(*sides, least))
+    (bits_a, accuracy_a), (bits_t, accuracy_t) = _drawn(anchor, count), _drawn(test, count)
+    return interval(bd_of_draws(bits_a, accuracy_a, bits_t, accuracy_t, least))
 
 
 def _drawn(curve: Curve, count: int) -> tuple[Floats, Floats]:
     """Bits and accuracy in each draw, (B, P) each; a curve without draws is the same in all."""
     if curve.draws is not None:
-        return curve.draws
+        bits, accuracy = curve.draws
+        return np.ascontiguousarray(bits), np.ascontiguousarray(accuracy)
     bits, accuracy = np.array(curve.points).T
     return np.tile(bits, (count, 1)), np.tile(accuracy, (count, 1))

@@ -23,10 +23,12 @@ def decision_table(decision: Decision, most: int | None = None) -> Table:
         most: lines at most; None for all.
     """
     late, hops = decision.wish.deadline_ms is not None, any(one.hops_ms for one in decision.options)
+    counted = any(one.candidate.multiply_adds for one in decision.options)
     columns = [Column(title, number=False) for title in ("domain", "reduction", "codec", "strength")]
     columns += [Column("AP %"), Column("kept %"), *([Column("in time %")] if late else []), Column("kB")]
     columns += [Column(title, "ms an image") for title in ("all", "edge", "link", "cloud")]
     columns += [Column("hops", "ms an image")] if hops else []
+    columns += [Column(title, "10⁹ multiply-adds") for title in ("edge", "cloud")] if counted else []
     columns += [Column("frames/s"), Column("front", number=False), Column("verdict", number=False)]
     lines = []
     for one in decision.options[:most]:
@@ -37,6 +39,8 @@ def decision_table(decision: Decision, most: int | None = None) -> Table:
         cells += [kilobytes(candidate.row)]
         cells += [number(ms, 0) for ms in (one.latency_ms, one.edge_ms, one.link_ms, one.cloud_ms)]
         cells += [number(one.hops_ms, 0)] if hops else []
+        if counted:
+            cells += [number(each / 1e9, 1) for each in candidate.multiply_adds or ()] or [MISSING, MISSING]
         cells += [
             f"{one.frames_per_second:.3g}",
             "●" if candidate.row.id in decision.front else "",
