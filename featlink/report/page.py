@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from featlink.report.about import about, manifest_table
 from featlink.report.agreement import agreement_table, by_table
+from featlink.report.coding_times import coding_times_table, multiply_adds_table
 from featlink.report.condition_tables import equal_noise_table, other_table, paper_tables, size_table
 from featlink.report.curve import Curve
 from featlink.report.curves import curve_figures, paper_figure
@@ -105,7 +106,12 @@ def page(
             "Time",
             "Mean time of one image by stage, and the link rate from which sending features pays."
             + (_OVERLAP if overlaps(sweep) else ""),
-            _present(*latency_figures(sweep), break_even_table(sweep) or "This sweep has no timings of both domains."),
+            _present(
+                *latency_figures(sweep),
+                break_even_table(sweep) or "This sweep has no timings of both domains.",
+                coding_times_table(sweep),
+                multiply_adds_table(sweep),
+            ),
         ),
         *([Section("decision", "Which to send", _DECISION, decision)] if decision else []),
         Section(
