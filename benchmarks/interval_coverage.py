@@ -21,8 +21,9 @@ import featlink as fl
 from cloud import coco
 from cloud.coco_results import to_coco
 from cloud.matching import match
-from cloud.resampling import average_precision, draw_images, pool, resample
+from cloud.resampling import average_precision, draw_images, pool
 from featlink.bootstrap import DRAWS, interval
+from featlink.samples import draw_ap
 
 CONDITION = "quantize(bits=2)"
 NAMES = ("clean", "distorted")
@@ -65,14 +66,14 @@ def cover(args: argparse.Namespace) -> None:
             drawn[name] = []
             for part in sets:
                 detections = [one for image in part for one in found[image][name]]
-                drawn[name].append(resample(pool(getattr(match(truth, detections, part), kind), part), draws))
+                drawn[name].append(draw_ap(pool(getattr(match(truth, detections, part), kind), part), draws))
         values = {f"{kind} AP, {name}": (pooled[name], drawn[name]) for name in NAMES}
         change = [b - a for a, b in zip(drawn["clean"], drawn["distorted"], strict=True)]
         values[f"{kind} AP, distorted less clean"] = (pooled["distorted"] - pooled["clean"], change)  # type: ignore[operator]
         ratio = [b / a for a, b in zip(drawn["clean"], drawn["distorted"], strict=True)]
         values[f"{kind} retention"] = (pooled["distorted"] / pooled["clean"], ratio)  # type: ignore[operator]
         for title, (value, of_sets) in values.items():
-            ends = [found for one in of_sets if (found := interval(one))]
+            ends = [both for one in of_sets if (both := interval(one))]
             held = sum(low <= value <= high for low, high in ends)
             width = np.mean([high - low for low, high in ends])
             print(f"| {title} | {100 * value:.1f} | {100 * width:.1f} | {held} of {len(sets)} |", flush=True)

@@ -113,6 +113,21 @@ def draw_images(count: int, draws: int, seed: int = 0) -> Ints:
     return weights
 
 
+def halve_images(count: int, splits: int, seed: int = 0) -> Ints:
+    """Random halves of ``count`` images, as weights of 0 and 1.
+
+    Returns:
+        (2 · ``splits``, ``count``); rows 2i and 2i + 1 are the two halves of one split.
+
+    Example:
+        >>> halve_images(4, 1).sum(axis=0).tolist(), halve_images(5, 1).sum(axis=1).tolist()
+        ([1, 1, 1, 1], [2, 3])
+    """
+    rng = np.random.default_rng(seed)
+    first = np.array([rng.permutation(count) < count // 2 for _ in range(splits)], np.int64).reshape(splits, count)
+    return np.stack([first, 1 - first], axis=1).reshape(2 * splits, count)
+
+
 @numba.njit(cache=True, nogil=True)
 def _precision(
     starts: Ints,

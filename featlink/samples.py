@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cloud.matching import IOUS, Floats, Ints
-from cloud.resampling import Pool, draw_images, resample
-from featlink.bootstrap import DRAWS, LEAST_IMAGES
+from cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
+from featlink.bootstrap import DRAWS, LEAST_IMAGES, SPLITS, unbiased
 from featlink.errors import CommandError
 from featlink.files import replace
 
@@ -50,7 +50,7 @@ class Samples:
         images: (N,) ids, rising.
         draws: (B, N) how often each image is drawn; no draws where there are too few images.
         runs: by row id, one for each seed.
-        ap: by kind and row id, (B,): AP of each draw, median over seeds.
+        ap: by kind and row id, (B,): AP of each draw without the bias of few images, median over seeds.
     """
 
     images: Ints
@@ -76,9 +76,24 @@ def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draw
     ap: dict[str, dict[str, Floats]] = {}
     for row, of_seeds in runs.items():
         for kind in of_seeds[0].pools:
-            values = [resample(run.pools[kind], drawn) for run in of_seeds if kind in run.pools]
+            values = [draw_ap(run.pools[kind], drawn) for run in of_seeds if kind in run.pools]
             ap.setdefault(kind, {})[row] = np.median(values, axis=0)
     return Samples(ids, drawn, runs, ap)
+
+
+def draw_ap(found: Pool, draws: Ints, kept: npt.ArrayLike | None = None) -> Floats:
+    """AP of every draw, without the bias of few images (:func:`featlink.bootstrap.unbiased`).
+
+    Args:
+        found: how detections fare.
+        draws: (B, N) weights; without draws, nothing is computed.
+        kept: as in :func:`cloud.resampling.average_precision`.
+    """
+    if not len(draws):
+        return np.zeros(0)
+    count = draws.shape[1]
+    value = average_precision(found, np.ones(count, np.int64), kept)
+    return unbiased(resample(found, draws, kept), value, resample(found, halve_images(count, SPLITS), kept))
 
 
 def save(samples: Samples, folder: Path) -> None:

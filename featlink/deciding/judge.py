@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud.matching import Floats, Ints
-from cloud.resampling import average_precision, resample
+from cloud.resampling import average_precision
 from featlink.bootstrap import Interval, interval, undecided
 from featlink.deciding.candidates import Candidate
 from featlink.deciding.links import Route
 from featlink.deciding.wish import Wish
 from featlink.report.sweep import Sweep
+from featlink.samples import draw_ap
 
 TIMING_ERROR = 0.15
 """Times measured again, through services and a link that really waits, differ by up to this share: nearer than that,
@@ -164,7 +165,7 @@ def _on_time(sweep: Sweep, candidate: Candidate, wish: Wish, kept: np.ndarray, d
     pools = [run.pools[kind] for run in sweep.samples.runs[candidate.row.id]] if sweep.samples else []
     ones = np.ones(len(kept), np.int64)
     values = [average_precision(one, ones, kept) or 0.0 for one in pools]
-    return float(np.median(values)), np.median([resample(one, draws, kept) for one in pools], axis=0)
+    return float(np.median(values)), np.median([draw_ap(one, draws, kept) for one in pools], axis=0)
 
 
 def _least(sweep: Sweep, candidate: Candidate, wish: Wish) -> float:

@@ -36,8 +36,8 @@ def coding_times_table(sweep: Sweep) -> Table | None:
     columns += [Column(title, "the rest, ms") for title in ("edge", "cloud")]
     columns += [Column("pixels of like AP", number=False), Column("features are faster", number=False)]
     note = (
-        "Reduce and encode count for the edge, decode and restore for the cloud. Pixels of like AP: the cheapest row of "
-        "the image domain that is as accurate; features by a row are compared with it at their own AP or better."
+        "Reduce and encode count for the edge, decode and restore for the cloud. Pixels of like AP: the cheapest row "
+        "of the image domain that is at least as accurate."
     )
     return Table(
         "What coding takes, and when features pay against pixels that are as accurate", columns, lines, (note,)
