@@ -65,26 +65,39 @@ def evaluate(truth: GroundTruth, detections: Iterable[Detection], image_ids: Ite
     return score(match(truth, detections, image_ids))
 
 
-def score(matched: Matched) -> Metrics:
-    """The metrics of detections that are matched already."""
-    return Metrics(bbox=_scores(matched.bbox), segm=None if matched.segm is None else _scores(matched.segm))
+def score(matched: Matched, importance: Floats | None = None) -> Metrics:
+    """The metrics of detections that are matched already.
+
+    Args:
+        matched: by :func:`cloud.matching.match`.
+        importance: (T,) weights of the IoU thresholds in AP, APs, APm and APl; default: COCO's, all the same.
+    """
+    segm = None if matched.segm is None else _scores(matched.segm, importance)
+    return Metrics(bbox=_scores(matched.bbox, importance), segm=segm)
 
 
-def _scores(categories: Sequence[Sequence[Matches]]) -> Scores:
+def _scores(categories: Sequence[Sequence[Matches]], importance: Floats | None) -> Scores:
     curves = [_curves(cells) for cells in categories]
     precision = np.array([precision for precision, _ in curves]).reshape(-1, len(AREAS), len(IOUS), len(RECALLS))
     recall = np.array([recall for _, recall in curves]).reshape(-1, len(AREAS), len(_MAX_DETECTIONS), len(IOUS))
-    ap = [mean_existing(precision[:, area].transpose(1, 2, 0)) for area in range(len(AREAS))]
+    ap = [mean_existing(precision[:, area].transpose(1, 2, 0), importance) for area in range(len(AREAS))]
     ap_at = [mean_existing(precision[:, 0, threshold].T) for threshold in (0, 5)]
     ar_all = [mean_existing(recall[:, 0, most].T) for most in range(len(_MAX_DETECTIONS))]
     ar_sized = [mean_existing(recall[:, area, -1].T) for area in range(1, len(AREAS))]
     return dict(zip(METRICS, [ap[0], *ap_at, *ap[1:], *ar_all, *ar_sized], strict=True))
 
 
-def mean_existing(values: Floats) -> float | None:
-    """Mean of the entries that exist (are not -1); axes in pycocotools' order, so sums round the same."""
+def mean_existing(values: Floats, importance: Floats | None = None) -> float | None:
+    """Mean of the entries that exist (are not -1); axes in pycocotools' order, so sums round the same.
+
+    Args:
+        values: any shape, or with ``importance`` (T, R, K), where a category exists at all thresholds or at none.
+        importance: (T,) weights of the first axis.
+    """
     existing = values[values > -1]
-    return float(existing.mean()) if existing.size else None
+    if importance is None or not existing.size:
+        return float(existing.mean()) if existing.size else None
+    return float(np.average(existing.reshape(len(values), -1).mean(axis=1), weights=importance))
 
 
 def _curves(cells: Sequence[Matches]) -> tuple[Floats, Floats]:

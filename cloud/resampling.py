@@ -29,6 +29,7 @@ class Pool:
         image: (D,) int32, position in ``images``; by category, within one by falling score.
         fate: (D, T) uint8 by IoU threshold: 1 finds an object, 2 finds nothing, 0 does not count.
         objects: (K, N) int32, how many objects count.
+        importance: (T,) weights of the IoU thresholds in AP; None: COCO's, all the same.
     """
 
     images: Ints
@@ -36,14 +37,16 @@ class Pool:
     image: npt.NDArray[np.int32]
     fate: npt.NDArray[np.uint8]
     objects: npt.NDArray[np.int32]
+    importance: Floats | None = None
 
 
-def pool(categories: Sequence[Sequence[Matches]], images: Sequence[int]) -> Pool:
+def pool(categories: Sequence[Sequence[Matches]], images: Sequence[int], importance: Floats | None = None) -> Pool:
     """Order what :func:`cloud.matching.match` found.
 
     Args:
         categories: of boxes or of masks; those without objects, which AP leaves out, are left out.
         images: ids of the images that were matched, also those that have nothing.
+        importance: of the IoU thresholds.
     """
     ids = np.array(sorted(images), np.int64)
     where = {image: place for place, image in enumerate(ids.tolist())}
@@ -60,7 +63,8 @@ def pool(categories: Sequence[Sequence[Matches]], images: Sequence[int]) -> Pool
         image_parts.append(places[order].astype(np.int32))
         fates.append(fate.T[order].astype(np.uint8))
     starts = np.cumsum([len(part) for part in image_parts])
-    return Pool(ids, starts, np.concatenate(image_parts), np.ascontiguousarray(np.concatenate(fates)), objects)
+    fate = np.ascontiguousarray(np.concatenate(fates))
+    return Pool(ids, starts, np.concatenate(image_parts), fate, objects, importance)
 
 
 def average_precision(found: Pool, weights: npt.ArrayLike, kept: npt.ArrayLike | None = None) -> float | None:
@@ -72,13 +76,13 @@ def average_precision(found: Pool, weights: npt.ArrayLike, kept: npt.ArrayLike |
         kept: (N,) 1 where the image's detections count, 0 where they came to nothing; default: all do.
 
     Returns:
-        In 0..1; with weights of 1 the very number of :func:`cloud.evaluation.evaluate`. None without objects.
+        In 0..1; with weights of 1 the very number of :func:`cloud.evaluation.score`. None without objects.
     """
     of_objects = np.asarray(weights, np.int64)
     of_detections = of_objects if kept is None else of_objects * np.asarray(kept, np.int64)
     precision = np.empty((len(IOUS), len(RECALLS), len(found.objects)))
     _precision(found.starts, found.image, found.fate, found.objects, of_objects, of_detections, RECALLS, precision)
-    return mean_existing(precision)
+    return mean_existing(precision, found.importance)
 
 
 def resample(found: Pool, draws: Ints, kept: npt.ArrayLike | None = None) -> Floats:

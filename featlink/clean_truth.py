@@ -3,6 +3,10 @@
 Fischer et al., Evaluation of Video Coding for Machines without Ground Truth (2022, arXiv 2205.06519), found BD-rates
 within 0.7 points of those with annotations. What is measured is how much of the undistorted answer survives, not how
 right that answer is.
+
+Against annotations, even the clean run fails at high IoU, so these thresholds have little say in how much AP is kept;
+against itself it never fails, and they would have as much say as any other. So AP weighs thresholds here: in proportion
+to 1 − IoU, about as a detector's clean AP falls. docs/measurements.md has how near that comes.
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ from collections.abc import Iterable
 from pycocotools import mask as mask_api
 
 from cloud.coco import Annotation, Category, Detection, GroundTruth, Rle
+from cloud.matching import IOUS
 
+IMPORTANCE = 1 - IOUS
+"""Of the IoU thresholds in AP, APs, APm and APl."""
 THRESHOLD = 0.5
 """Detections with lower scores are no objects; as with real objects, finding them is then a false alarm."""
 

@@ -117,6 +117,9 @@ def save(samples: Samples, folder: Path) -> None:
                 found = run.pools[kind]
                 arrays[f"objects.{kind}"] = found.objects
                 arrays |= {f"{at}.{kind}.{name}": getattr(found, name) for name in ("starts", "image", "fate")}
+    pools = [found for of_seeds in samples.runs.values() for run in of_seeds for found in run.pools.values()]
+    if pools and pools[0].importance is not None:
+        arrays["importance"] = pools[0].importance
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stubs take names for its own options
@@ -175,7 +178,9 @@ def _pool(arrays: Mapping[str, npt.NDArray[Any]], at: str, objects: npt.NDArray[
     _check(starts.shape == (len(objects) + 1,) and starts[0] == 0 and starts[-1] == len(image), f"starts of {at}")
     _check((np.diff(starts) >= 0).all() and fate.shape == (len(image), len(IOUS)), f"detections of {at}")
     _check(not len(image) or (image.min() >= 0 and image.max() < len(images)), f"images of {at}")
-    return Pool(images, starts, image, np.ascontiguousarray(fate), np.ascontiguousarray(objects))
+    importance = arrays["importance"].astype(np.float64) if "importance" in arrays else None
+    _check(importance is None or (importance.shape == IOUS.shape and (importance > 0).all()), "weights of thresholds")
+    return Pool(images, starts, image, np.ascontiguousarray(fate), np.ascontiguousarray(objects), importance)
 
 
 def _check(right: object, what: str) -> None:

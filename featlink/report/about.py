@@ -14,7 +14,7 @@ from featlink.report.table import MISSING, Column, Table
 
 _CLEAN = (
     "No annotations were used: what clean features detect counts as the truth, so AP and retention say how much of "
-    "that answer survives, not how right it is."
+    "that answer survives, not how right it is. AP weighs IoU thresholds by 1 − IoU."
 )
 
 

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 
 from cloud.coco import Detection, GroundTruth
-from cloud.evaluation import score
-from cloud.matching import Matched, match
+from cloud.evaluation import Metrics, score
+from cloud.matching import Floats, Matched, match
 from cloud.pooling import pool_each
 from cloud.resampling import pool
 from featlink import results, samples
 from featlink.bootstrap import interval
-from featlink.clean_truth import clean_truth
+from featlink.clean_truth import IMPORTANCE, clean_truth
 from featlink.files import replace
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
@@ -54,6 +54,7 @@ def write_figures(
     names = file_names([row.id for row in rows])
     if clean:  # the first run is that of clean features
         truth = clean_truth(truth, _collect(records, records.runs[0], images).detections)
+    importance = IMPORTANCE if clean else None
     found: list[tuple[Entry, list[SeedResult]]] = []
     by_image: dict[str, list[RunSamples]] = {}
     for row in rows if images else ():
@@ -62,8 +63,9 @@ def write_figures(
             run = next(runs)
             collected = _collect(records, run, images)
             matched = match(truth, collected.detections, images)
-            of_seeds.append(_seed_result(seed, run, collected, matched, images, truth))
-            by_image.setdefault(row.id, []).append(_samples(collected, matched, images))
+            metrics = score(matched, importance)
+            of_seeds.append(_seed_result(seed, run, collected, metrics, images, truth))
+            by_image.setdefault(row.id, []).append(_samples(collected, matched, images, importance))
             suffix = f".seed{seed}" if len(row.seeds) > 1 else ""
             target = folder / "detections" / f"{names[row.id]}{suffix}.json"
             replace(target, msgspec.json.encode(collected.detections))
@@ -98,7 +100,7 @@ def _collect(records: Records, run: str, images: set[int]) -> _Pool:
     return pooled
 
 
-def _samples(collected: _Pool, matched: Matched, images: set[int]) -> RunSamples:
+def _samples(collected: _Pool, matched: Matched, images: set[int], importance: Floats | None) -> RunSamples:
     kinds = {"bbox": matched.bbox} | ({} if matched.segm is None else {"segm": matched.segm})
     stages = dict.fromkeys(stage for one in collected.timings for stage in one)
     nothing = float("nan")
@@ -106,14 +108,13 @@ def _samples(collected: _Pool, matched: Matched, images: set[int]) -> RunSamples
         stage: np.array([nothing if (ms := one.get(stage)) is None else ms for one in collected.timings])
         for stage in stages
     }
-    pools = {kind: pool(categories, sorted(images)) for kind, categories in kinds.items()}
+    pools = {kind: pool(categories, sorted(images), importance) for kind, categories in kinds.items()}
     return RunSamples(np.array(collected.bits, np.int64), timings, pools)
 
 
 def _seed_result(
-    seed: int, run: str, collected: _Pool, matched: Matched, images: set[int], truth: GroundTruth
+    seed: int, run: str, collected: _Pool, metrics: Metrics, images: set[int], truth: GroundTruth
 ) -> SeedResult:
-    metrics = score(matched)
     pixels = sum(image.width * image.height for image in truth.images if image.id in images)
     return SeedResult(
         seed=seed,
