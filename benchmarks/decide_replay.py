@@ -44,9 +44,8 @@ RATES = (0.5, 5.0, 50.0, 1000.0)
 RTT_MS = 20.0
 CONDITIONS = (
     *(f"image: jpeg(quality={quality}) @ at=original" for quality in (20, 80)),
-    *(f"image: vvenc(qp={qp}) @ at=original" for qp in (27, 37)),
+    "image: vvenc(qp=32) @ at=original",
     *(f"feature: pca(components=256) | vvenc(qp={qp}, bit_depth=10)" for qp in (16, 24)),
-    "feature: quantize(bits=4)",
 )
 
 Walls = dict[float, dict[str, dict[int, float]]]
@@ -55,7 +54,7 @@ Walls = dict[float, dict[str, dict[int, float]]]
 
 def measure(args: argparse.Namespace) -> Walls:
     """Make the sweep and time the replay."""
-    config = ModelConfig(threads=args.threads)
+    config = ModelConfig(threads=args.threads, min_size=args.min_size, max_size=args.max_size)
     options = Options(Path("starter"), config, CONDITIONS, args.out, fidelity=False, engine="http", limit=args.images)
     data = open_dataset(options.dataset)
     truth, rows = ground_truth(data), make_plan(options.conditions, options.seeds)
@@ -148,6 +147,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--patience", type=float, default=40)
+    parser.add_argument("--min-size", type=int, help="of the network input")
+    parser.add_argument("--max-size", type=int, help="the same")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ports", type=int, nargs=3, default=(8201, 8202, 8203))
     args = parser.parse_args()
