@@ -27,7 +27,7 @@ class Candidate:
 
     Attributes:
         row: its figures.
-        reduction: the chain's reduction, as text; empty without.
+        reduction: the chain's reduction, as text without its strength; empty without.
         codec: the rest of the chain, as text, without strengths; empty for what is sent as it is.
         strength: of the steps that have one, as text.
         edge_ms: (N,) computing before the link, by image.
@@ -107,14 +107,11 @@ def _parts(row: Row) -> tuple[str, str, str]:
     condition = condition_of(row)
     reduction, chain, strengths = [], [], []
     for text, step in zip(condition.steps, registry.chain(condition), strict=True):
-        if step.kind == "reduction":
-            reduction.append(str(text))
-            continue
         varied = step.strength
         if varied and getattr(step, varied) is not None:
             strengths.append(f"{varied}={getattr(step, varied):g}")
             text = StepSpec(type=text.type, params={k: v for k, v in text.params.items() if k != varied})
-        chain.append(str(text))
+        (reduction if step.kind == "reduction" else chain).append(str(text))
     options = str(condition.model_copy(update={"seed": 0, "steps": ()})).partition("@")[2].strip()
     return " | ".join(reduction), " @ ".join(filter(None, [" | ".join(chain), options])), ", ".join(strengths)
 

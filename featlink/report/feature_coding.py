@@ -27,9 +27,9 @@ DECODING = ("decompress", "restore")
 _STARTER = (
     "The bundled detector flatters feature coding. Its levels have an effective rank of 51 to 77 of 256 channels, so "
     "any linear reduction loses little; and its scenes are drawings, where photos cost pixels more bits. For numbers "
-    "of photos and the official weights: `featlink fetch coco-val2017 --out coco`, `featlink fit pca --weights coco "
-    "--dataset PHOTOS` with other photos, `featlink bench --dataset coco --weights coco --conditions fcm --out "
-    "out/fcm`, `featlink report out/fcm`."
+    "of photos and the official weights: `featlink fetch coco-val2017 --out coco`; `featlink fit pca --weights coco "
+    "--dataset PHOTOS` and `featlink fit bottleneck` alike, with other photos; `featlink bench --dataset coco "
+    "--weights coco --conditions fcm --out out/fcm`; `featlink report out/fcm`."
 )
 
 
