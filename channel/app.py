@@ -105,7 +105,8 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                 await _pass(transfer.ms / 1e3, settings.max_wait_s)
             params = {} if run is None else {"run": run}
             parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
-            return await cloud.send("/v1/detect", parts, params, report.header())
+            answer = await cloud.send("/v1/detect", parts, params, report.header())
+            return answer | ({"waited_ms": transfer.ms} if over.wait else {})
 
     @app.post(
         "/v1/distort",

@@ -7,15 +7,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from cloud import coco
 from cloud.coco import GroundTruth
 from edge.decode import size
 from featlink.errors import CommandError
 from shared.errors import ImageError
 from starter.bundle import SCENES
 
+Truth = Literal["annotations", "clean"]
+"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.clean_truth`)."""
+
 MAX_PIXELS = 1 << 28
 """Pixels of the largest picture."""
+
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -24,26 +32,38 @@ class Dataset:
 
     Attributes:
         name: its folder's name.
-        annotations: the ground truth file.
+        folder: where it is.
+        annotations: the ground truth file; None for a folder of pictures alone.
         images: image id to picture file, in the file's order.
     """
 
     name: str
-    annotations: Path
+    folder: Path
+    annotations: Path | None
     images: dict[int, Path]
 
+    def categories(self) -> dict[str, str]:
+        """Category id, as text, to name; none for pictures alone."""
+        if self.annotations is None:
+            return {}
+        found = json.loads(self.annotations.read_bytes()).get("categories", [])
+        return {str(one["id"]): str(one.get("name", one["id"])) for one in found}
 
-def open_dataset(path: str | Path) -> Dataset:
+
+def open_dataset(path: str | Path, truth: Truth = "annotations") -> Dataset:
     """Find a data set's ground truth and pictures.
 
     Args:
         path: a folder in COCO's layout with the pictures of one split, or one of its ``instances_<split>.json``;
             ``starter`` for the bundled scenes.
+        truth: with ``clean``, a folder of pictures alone will do; they get the ids 1, 2, … by file name.
 
     Raises:
         CommandError: not such a folder or file, or a picture is missing.
     """
     path = SCENES if Path(path) == Path("starter") else Path(path)
+    if truth == "clean" and path.is_dir() and not (path / "annotations").is_dir():
+        return _pictures_alone(path)
     annotations = path if path.suffix == ".json" else _only_split(path)
     pictures = _pictures(annotations)
     try:
@@ -55,7 +75,21 @@ def open_dataset(path: str | Path) -> Dataset:
         raise CommandError(f"{annotations} is not a COCO instances file") from None
     if missing := [picture for picture in images.values() if not picture.is_file()]:
         raise CommandError(f"{len(missing)} pictures are missing, the first is {missing[0]}")
-    return Dataset(annotations.resolve().parent.parent.name, annotations, images)
+    folder = annotations.resolve().parent.parent
+    return Dataset(folder.name, folder, annotations, images)
+
+
+def ground_truth(data: Dataset, truth: Truth = "annotations") -> GroundTruth:
+    """A data set's annotations; with ``clean``, its images alone, as what is right is not known before the clean run.
+
+    Raises:
+        CommandError: a picture cannot be read.
+        DatasetError: the annotations are not valid.
+    """
+    if data.annotations is not None:
+        read = coco.parse(data.annotations.read_bytes())
+        return GroundTruth(read.images, [], []) if truth == "clean" else read
+    return GroundTruth([coco.Image(image_id, *_size(path)) for image_id, path in data.images.items()], [], [])
 
 
 def check_sizes(images: Mapping[int, Path], truth: GroundTruth) -> None:
@@ -70,13 +104,25 @@ def check_sizes(images: Mapping[int, Path], truth: GroundTruth) -> None:
     """
     annotated = {image.id: (image.width, image.height) for image in truth.images}
     for image_id, path in images.items():
-        try:
-            width, height = size(path, MAX_PIXELS)
-        except ImageError as error:
-            raise CommandError(f"{path}: {error}") from None
+        width, height = _size(path)
         if (width, height) != annotated[image_id]:
             wanted = "×".join(map(str, annotated[image_id]))
             raise CommandError(f"{path} has {width}×{height} pixels, its annotations are for {wanted}")
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        return size(path, MAX_PIXELS)
+    except ImageError as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+def _pictures_alone(folder: Path) -> Dataset:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not files:
+        raise CommandError(f"{folder} has neither annotations nor pictures ({', '.join(_SUFFIXES)})")
+    folder = folder.resolve()
+    return Dataset(folder.name, folder, None, {number: folder / path.name for number, path in enumerate(files, 1)})
 
 
 def store_name(name: str) -> str:

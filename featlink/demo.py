@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,8 +50,7 @@ def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
         CommandError: one cannot be written.
     """
     data = open_dataset(dataset)
-    categories = json.loads(data.annotations.read_bytes()).get("categories", [])
-    words = {str(one["id"]): str(one.get("name", one["id"])) for one in categories}
+    words = data.categories()
     target = folder / "overlays"
     first, path = next(iter(data.images.items()))
     picture = decode(path.read_bytes(), MAX_PIXELS)

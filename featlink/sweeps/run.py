@@ -13,13 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cloud import coco
 from cloud.coco import GroundTruth
-from featlink import results
-from featlink.dataset import Dataset, check_sizes, open_dataset
+from featlink import costs, results
+from featlink.dataset import Dataset, check_sizes, ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.sweeps import manifest as manifests
-from featlink.sweeps.engine import Engine, Task
+from featlink.sweeps.engine import Engine, Identity, Task
 from featlink.sweeps.engines import open_engine
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.options import Options
@@ -54,8 +53,8 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
     Raises:
         FeatlinkError: it cannot begin or continue; what is stored is kept and evaluated.
     """
-    data = open_dataset(options.dataset)
-    truth = coco.parse(data.annotations.read_bytes())
+    data = open_dataset(options.dataset, options.truth)
+    truth = ground_truth(data, options.truth)
     rows = make_plan(options.conditions, options.seeds)
     planned = jobs(rows)
     images = _chosen(data, options)
@@ -64,7 +63,7 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
             check_sizes(images, truth)
             conditions = [job.condition for job in planned]
             engine = stack.enter_context(open_engine(options, conditions, next(iter(images.values()))))
-        manifest = manifests.describe(data, truth, options.config, engine.identity, rows, options.fidelity, options.how)
+        manifest = manifests.describe(data, truth, options, engine.identity, rows)
         manifest = manifests.begin(options.out, manifest)
         records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
         tasks = [Task(image_id, path, records.missing(image_id)) for image_id, path in images.items()]
@@ -75,6 +74,7 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
                 finish(options.out, records, rows, truth, manifest, console)
             raise
         manifest["finished"] = manifests.now() if why == "complete" else None
+        manifest["multiply_adds"] = _costs(options, records, truth, rows, engine.identity)
         return SweepResult(finish(options.out, records, rows, truth, manifest, console), why)
 
 
@@ -87,9 +87,26 @@ def finish(
         CommandError: something cannot be written.
     """
     with console.status("evaluating"):
-        found = write_figures(out, records, rows, truth)
+        clean = manifest["dataset"].get("truth") == "clean"
+        found = write_figures(out, records, rows, truth, clean)
     manifests.write(out, {**manifest, "images": len(records.complete())})
     return found
+
+
+def _costs(
+    options: Options, records: Records, truth: GroundTruth, rows: Sequence[Entry], identity: Identity
+) -> dict[str, Any] | None:
+    """Multiply-adds of the images that are complete; None while none is, or where the weights are on the edge only."""
+    done = records.complete()
+    sizes = [(image.height, image.width) for image in truth.images if image.id in done]
+    if not sizes:
+        return None
+    detections = sum(len(one.detections) for one in records.store.results(records.runs[0]) if one.image_id in done)
+    try:
+        padded = costs.padded_sizes(options.config, sizes)
+        return costs.multiply_adds(options.config, padded, detections / len(done), rows, identity.weights)
+    except FeatlinkError:
+        return None
 
 
 @contextlib.contextmanager
