@@ -34,7 +34,7 @@ from cloud.coco import parse as parse_truth
 from cloud.coco_results import to_coco
 from cloud.evaluation import evaluate
 from featlink.dataset import open_dataset
-from featlink.results import load
+from featlink.report.sweep import open_sweep
 from shared.detector.config import ModelConfig
 from shared.detector.detections import Detections
 from shared.detector.split import SplitModel, build
@@ -192,56 +192,20 @@ def report_channels(args: argparse.Namespace) -> None:
 
 
 def report_conditions(args: argparse.Namespace) -> None:
-    """A sweep's AP in each row, with the change from the clean one and its 95 % bootstrap interval over scenes.
-
-    Of conditions with several seeds, the first seed's.
-    """
+    """A sweep's AP in each row, with the change from clean features and its 95 % bootstrap interval over scenes."""
     if args.sweep is None:
         raise SystemExit("conditions: --sweep FOLDER is needed")
-    data = open_dataset(Path("starter"))
-    truth = json.loads(data.annotations.read_bytes())
-    rows = load(args.sweep)
-    images = list(data.images)[: rows[0].images]
-    print(f"{len(images)} scenes; change: from the clean one, and its 95 % interval\n")
+    sweep = open_sweep(args.sweep)
+    clean = sweep.by_id["clean.feature"]
+    print(f"{clean.images} scenes; change: from clean features, and its 95 % interval\n")
     print("| condition | segm AP | bbox AP | change of segm AP | change of bbox AP |\n|---|---|---|---|---|")
-    clean: dict[str, np.ndarray] = {}
-    for row in rows:
-        several = f".seed{row.seeds[0].seed}" if len(row.seeds) > 1 else ""
-        found = json.loads((args.sweep / "detections" / f"{row.id}{several}.json").read_bytes())
-        replicas = {kind: resampled(truth, found, images, kind) for kind in KINDS}
-        clean = clean or replicas
-        cells = []
-        for kind, values in replicas.items():
-            change = values - clean[kind] if values is not clean[kind] else values
-            low, high = np.percentile(change[1:], [2.5, 97.5])
-            cells.append(f"{change[0]:+.3f} ({low:+.3f} to {high:+.3f})")
-        cells = [row.id, *(f"{values[0]:.3f}" for values in replicas.values()), *cells]
+    for row in sweep.rows:
+        cells = [row.id, *(f"{sweep.ap(row, kind):.3f}" for kind in KINDS)]
+        for kind in KINDS:
+            low, high = sweep.difference_interval(row, clean, kind) or (math.nan, math.nan)
+            change = (sweep.ap(row, kind) or math.nan) - (sweep.ap(clean, kind) or math.nan)
+            cells.append(f"{change:+.3f} ({low:+.3f} to {high:+.3f})")
         print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def resampled(
-    truth: dict[str, Any], results: list[Any], images: list[int], kind: str, replicas: int = 200
-) -> np.ndarray:
-    """AP on the scenes, then on ``replicas`` draws of as many scenes with replacement, the same draws in every call."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = truth
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(results), kind)
-        evaluation.params.imgIds = images
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluation.params.maxDets = [100]
-        evaluation.evaluate()
-        cells = np.array(evaluation.evalImgs, dtype=object).reshape(-1, len(images))
-        rng = np.random.default_rng(0)
-        draws = [np.arange(len(images)), *rng.integers(0, len(images), (replicas, len(images)))]
-        values = []
-        for draw in draws:
-            evaluation.evalImgs = list(cells[:, draw].ravel())
-            evaluation.accumulate()
-            precision = evaluation.eval["precision"]
-            values.append(precision[precision > -1].mean())
-    return np.array(values)
 
 
 def main() -> None:

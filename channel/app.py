@@ -111,7 +111,8 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             answer = await cloud.send("/v1/detect", parts, params, report.header())
             condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
             note(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
-            return {**answer, "condition": condition, "link": over.model_dump()}
+            named = {"condition": condition, "link": over.model_dump()}
+            return answer | named | ({"waited_ms": transfer.ms} if over.wait else {})
 
     @app.post(
         "/v1/distort",

@@ -46,11 +46,13 @@ class EdgeResult:
         image: the decoded picture, uint8 RGB (H, W, 3).
         report: with the timings ``decode`` and ``backbone``; the latter is what the pyramid once took, also where it
             was kept from an earlier request.
+        reused_ms: of that, what this request did not take.
     """
 
     frame: Frame
     image: Image
     report: Report
+    reused_ms: float = 0
 
 
 class EdgePipeline:
@@ -89,12 +91,12 @@ class EdgePipeline:
         key = xxhash.xxh3_128_hexdigest(request.data)
         image, decode_ms = timed(lambda: decode(request.data, self._max_pixels))
         if request.domain == "feature":
-            kept = self._pyramid(key, image)
+            kept, reused_ms = self._pyramid(key, image)
             pyramid, timings = kept.pyramid, {"decode": decode_ms, "backbone": kept.backbone_ms}
             sizes = pyramid.sizes
             tensors = feature_tensors(pyramid)[: None if self._send_p6 else -1]
         else:
-            sizes, timings = self._model.image_sizes(*image.shape[:2]), {"decode": decode_ms}
+            sizes, timings, reused_ms = self._model.image_sizes(*image.shape[:2]), {"decode": decode_ms}, 0.0
             tensors = image_tensors(image)
         meta = Meta(
             domain=request.domain,
@@ -105,13 +107,15 @@ class EdgePipeline:
             key=key,
             condition=None if request.condition is None else request.condition.model_dump(mode="json"),
         )
-        return EdgeResult(Frame(meta, tensors), image, Report(timings))
+        return EdgeResult(Frame(meta, tensors), image, Report(timings), reused_ms)
 
-    def _pyramid(self, key: str, image: Image) -> CacheEntry:
-        if (kept := self._cache.get(key)) is None:
-            kept = CacheEntry(*timed(lambda: self._model.pyramid(image)))
-            self._cache.put(key, kept)
-        return kept
+    def _pyramid(self, key: str, image: Image) -> tuple[CacheEntry, float]:
+        """The picture's pyramid, and the backbone's time if that was saved."""
+        if (kept := self._cache.get(key)) is not None:
+            return kept, kept.backbone_ms
+        kept = CacheEntry(*timed(lambda: self._model.pyramid(image)))
+        self._cache.put(key, kept)
+        return kept, 0.0
 
 
 def feature_tensors(pyramid: Pyramid) -> tuple[Tensor, ...]:

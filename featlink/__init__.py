@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from channel.distortions.base import Distortion as Distortion
     from channel.distortions.base import Planes as Planes
     from channel.randomness import stream as stream
+    from featlink.api.deciding import decide as decide
     from featlink.api.delivery import Delivery as Delivery
     from featlink.api.evaluation import compare as compare
     from featlink.api.evaluation import evaluate as evaluate
@@ -53,6 +54,7 @@ _HOMES = {
     "channel.codecs.process": ("CodecError",),
     "channel.distortions.base": ("Distortion", "Planes"),
     "channel.randomness": ("stream",),
+    "featlink.api.deciding": ("decide",),
     "featlink.api.delivery": ("Delivery",),
     "featlink.api.evaluation": ("compare", "evaluate"),
     "featlink.api.model": ("Model", "load"),

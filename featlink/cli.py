@@ -11,6 +11,7 @@ import typer
 
 from featlink.commands.bench import bench
 from featlink.commands.conditions import conditions
+from featlink.commands.decide import decide
 from featlink.commands.decode import decode
 from featlink.commands.demo import demo
 from featlink.commands.fetch import app as fetch
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, infer, bench, merge, report, decode, conditions, steps, scenes):
+for command in (demo, up, infer, bench, merge, report, decide, decode, conditions, steps, scenes):
     app.command()(command)
 app.add_typer(fetch, name="fetch")
 app.add_typer(fit, name="fit")

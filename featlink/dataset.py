@@ -6,12 +6,23 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from cloud import coco
+from cloud.coco import GroundTruth
+from edge.decode import read_header
 from featlink.errors import CommandError
+from shared.errors import ImageError
 from starter.bundle import SCENES
+
+Truth = Literal["annotations", "clean"]
+"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.clean_truth`)."""
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest picture."""
+
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -20,26 +31,38 @@ class Dataset:
 
     Attributes:
         name: its folder's name.
-        annotations: the ground truth file.
+        folder: where it is.
+        annotations: the ground truth file; None for a folder of pictures alone.
         images: image id to picture file, in the file's order.
     """
 
     name: str
-    annotations: Path
+    folder: Path
+    annotations: Path | None
     images: dict[int, Path]
 
+    def categories(self) -> dict[str, str]:
+        """Category id, as text, to name; none for pictures alone."""
+        if self.annotations is None:
+            return {}
+        found = json.loads(self.annotations.read_bytes()).get("categories", [])
+        return {str(one["id"]): str(one.get("name", one["id"])) for one in found}
 
-def open_dataset(path: str | Path) -> Dataset:
+
+def open_dataset(path: str | Path, truth: Truth = "annotations") -> Dataset:
     """Find a data set's ground truth and pictures.
 
     Args:
         path: a folder in COCO's layout with the pictures of one split, or one of its ``instances_<split>.json``;
             ``starter`` for the bundled scenes.
+        truth: with ``clean``, a folder of pictures alone will do; they get the ids 1, 2, … by file name.
 
     Raises:
         CommandError: not such a folder or file. Whether the pictures are there is not looked at.
     """
     path = SCENES if Path(path) == Path("starter") else Path(path)
+    if truth == "clean" and path.is_dir() and not (path / "annotations").is_dir():
+        return _pictures_alone(path)
     annotations = path if path.suffix == ".json" else _only_split(path)
     pictures = _pictures(annotations)
     try:
@@ -51,12 +74,46 @@ def open_dataset(path: str | Path) -> Dataset:
         raise CommandError(
             f"{annotations} is not a COCO instances file: images with integer ids and file names"
         ) from None
-    return Dataset(annotations.resolve().parent.parent.name, annotations, images)
+    folder = annotations.resolve().parent.parent
+    return Dataset(folder.name, folder, annotations, images)
 
 
 def missing(data: Dataset) -> list[Path]:
     """The pictures that are not there."""
     return [picture for picture in data.images.values() if not picture.is_file()]
+
+
+def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTruth, str]:
+    """A data set's annotations; with ``clean``, its images alone, as what is right is not known before the clean run.
+
+    Returns:
+        The ground truth, and what had to be mended in its file (:func:`cloud.coco.read`).
+
+    Raises:
+        CommandError: a picture cannot be read.
+        DatasetError: the annotations are not valid.
+    """
+    if data.annotations is not None:
+        read, repairs = coco.read(data.annotations.read_bytes())
+        return (GroundTruth(read.images, [], []) if truth == "clean" else read), repairs
+    return GroundTruth([coco.Image(image_id, *_size(path)) for image_id, path in data.images.items()], [], []), ""
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        return read_header(path.read_bytes(), MAX_PIXELS).size
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    except ImageError as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+def _pictures_alone(folder: Path) -> Dataset:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not files:
+        raise CommandError(f"{folder} has neither annotations nor pictures ({', '.join(_SUFFIXES)})")
+    folder = folder.resolve()
+    return Dataset(folder.name, folder, None, {number: folder / path.name for number, path in enumerate(files, 1)})
 
 
 def store_name(name: str) -> str:

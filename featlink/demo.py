@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,8 +50,7 @@ def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
         CommandError: one cannot be written.
     """
     data = open_dataset(dataset)
-    categories = json.loads(data.annotations.read_bytes()).get("categories", [])
-    words = {str(one["id"]): str(one.get("name", one["id"])) for one in categories}
+    words = data.categories()
     target = folder / "overlays"
     names = file_names([row.id for row in rows])
     with contextlib.closing(Store(sqlite_url((folder / DATABASE).resolve()))) as store:

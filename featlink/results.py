@@ -54,6 +54,8 @@ class Row(msgspec.Struct, frozen=True):
         images: how many were evaluated.
         bbox, segm, bits_per_image, bpp, fidelity, timings: as in :class:`SeedResult`.
         seeds: one entry per seed; a condition without random distortions has one.
+        intervals: ``bbox`` and ``segm``: the 95 % bootstrap interval over images of AP, as low and high
+            (:mod:`featlink.bootstrap`); None where there are too few images or objects.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Row(msgspec.Struct, frozen=True):
     fidelity: dict[str, float | None]
     timings: dict[str, float | None]
     seeds: list[SeedResult]
+    intervals: dict[str, tuple[float, float] | None] = {}
 
     @property
     def clean(self) -> bool:
@@ -124,6 +127,9 @@ def flat(row: Row) -> dict[str, Any]:
     line: dict[str, Any] = {"id": row.id, "condition": row.condition, "domain": row.domain, "images": row.images}
     for kind, scores in (("bbox", row.bbox), ("segm", row.segm)):
         line.update({f"{kind}_{name}": value for name, value in (scores or {}).items()})
+        if kind in row.intervals:
+            low, high = row.intervals[kind] or (None, None)
+            line.update({f"{kind}_AP_low": low, f"{kind}_AP_high": high})
     line.update({"bits_per_image": row.bits_per_image, "bpp": row.bpp, **row.fidelity})
     line.update({f"{stage}_ms": value for stage, value in row.timings.items()})
     return line

@@ -53,6 +53,16 @@ class Reduction(Step, ABC):
             p2..p5, float32 (256, H, W) each; p6 follows from p5.
         """
 
+    def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
+        """What reducing and what restoring cost, in multiply-adds; None where that is not known.
+
+        Args:
+            shapes: (C, H, W) of p2..p5.
+            weights: identity of the network's weights.
+        """
+        del shapes, weights
+        return None
+
     def chosen(
         self, planes: Mapping[str, Array], bits: int
     ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:

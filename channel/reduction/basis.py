@@ -62,6 +62,17 @@ class Basis:
             for name, level in levels.items()
         }
 
+    def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], components: int) -> int:
+        """Of the matrix products of :meth:`analyse`, and as many of :meth:`synthesise`.
+
+        Args:
+            shapes: (C, H, W) of p2..p5.
+            components: K.
+        """
+        height, width = shapes["p5"][1:]
+        channels = sum(self.forward[name].size * shapes[name][1] * shapes[name][2] for name in SIDES)
+        return int(channels + self.cell.size * 4 * height * width + len(self.group) * components * height * width)
+
     def centred(self, name: str, level: Array) -> Array:
         """One level's mapped channels around zero, by the level's worth."""
         return (mapped(self.forward[name], level) - self.mean[name][:, None, None]) * np.float32(self.worth[name])

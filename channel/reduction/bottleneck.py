@@ -50,6 +50,17 @@ class Bottleneck(Reduction):
         basis = learned.basis
         return basis.synthesise(refined(learned.layers, planes[LATENT], basis.deviation, self.step))
 
+    def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float]:
+        """Those of the matrix products and of the networks, which work at p5's positions."""
+        learned = _learned(weights)
+        products = learned.basis.multiply_adds(shapes, len(learned.basis.deviation))
+        positions = shapes["p5"][1] * shapes["p5"][2]
+        sender, receiver = (
+            positions * sum(x.size for name, x in learned.layers.items() if name.startswith(part) and x.ndim == 4)
+            for part in ("gains.", "refine.")
+        )
+        return float(products + sender), float(products + receiver)
+
     def chosen(
         self, planes: Mapping[str, Array], bits: int
     ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]]:

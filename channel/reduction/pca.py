@@ -52,6 +52,11 @@ class Pca(Reduction):
         """See the base class."""
         return _basis(weights).synthesise(planes[LATENT])
 
+    def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
+        """Those of the matrix products; both ways cost the same."""
+        one_way = float(_basis(weights).multiply_adds(shapes, self.components))
+        return one_way, one_way
+
     def chosen(
         self, planes: Mapping[str, Array], bits: int
     ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:

@@ -70,6 +70,8 @@ def _ground_truth(given: str | Path | Mapping[str, object]) -> GroundTruth:
         return coco.parse(given)
     path = Path(given)
     file = path if path.suffix == ".json" else open_dataset(path).annotations
+    if file is None:
+        raise FeatlinkError(f"{path} has no annotations")
     try:
         data = file.read_bytes()
     except OSError as error:

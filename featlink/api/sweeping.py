@@ -13,6 +13,7 @@ from shared.conditions.step import Step
 from shared.errors import FeatlinkError
 
 if TYPE_CHECKING:
+    from featlink.dataset import Truth
     from featlink.sweeps.options import EngineName, Options
 
 
@@ -24,6 +25,7 @@ def sweep(
     weights: str | Path = "starter",
     seeds: Sequence[int] = (0, 1, 2),
     fidelity: bool = True,
+    truth: Truth = "annotations",
     out: str | Path | None = None,
     engine: EngineName = "local",
     edge: str | None = None,
@@ -42,6 +44,8 @@ def sweep(
         weights: as for :func:`featlink.load`.
         seeds: of conditions with random steps; figures are medians over them.
         fidelity: measure it.
+        truth: what counts as right: ``annotations``, or ``clean``, what the undistorted run detects; then ``dataset``
+            can be any folder of pictures.
         out: folder for everything the sweep makes; the same call continues there. Default: kept nowhere.
         engine: what computes: this process, running services, or a Ray cluster. Steps defined in a notebook are known
             to this process only.
@@ -61,10 +65,13 @@ def sweep(
         KeyboardInterrupt: it was stopped; the same call with the same ``out`` continues.
     """
     from featlink.api.model import model_config
+    from featlink.dataset import Truth
     from featlink.sweeps.options import EngineName, Options, read_seeds
 
     if engine not in get_args(EngineName):
         raise FeatlinkError(f"an engine is one of {', '.join(get_args(EngineName))}, not {engine!r}")
+    if truth not in get_args(Truth):
+        raise FeatlinkError(f"a truth is one of {', '.join(get_args(Truth))}, not {truth!r}")
     if limit is not None and limit < 1:
         raise FeatlinkError(f"limit is a number of images from 1 on, not {limit}")
     given = [conditions] if isinstance(conditions, str | Condition | Step) else conditions
@@ -78,6 +85,7 @@ def sweep(
             fidelity=fidelity,
             engine=engine,
             limit=limit,
+            truth=truth,
             edge=edge,
             workers=workers,
             ray_address=ray_address,

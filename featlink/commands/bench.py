@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from featlink.dataset import Truth
 from featlink.model_options import (
     DatasetOption,
     LimitOption,
@@ -46,6 +47,12 @@ def bench(
         str, typer.Option(help="Seeds of random distortions; the report has medians over them.")
     ] = "0,1,2",
     fidelity: Annotated[bool, typer.Option(help="Measure PSNR, SSIM and rank correlation.")] = True,
+    truth: Annotated[
+        Truth,
+        typer.Option(
+            help="What counts as right: annotations; or clean, what the undistorted run detects, in any pictures."
+        ),
+    ] = "annotations",
     time_budget: Annotated[
         str | None, typer.Option(help="Stop after this time, e.g. 30m.", show_default="never")
     ] = None,
@@ -78,6 +85,7 @@ def bench(
         limit=limit,
         shard=read_shard(shard),
         time_budget=None if time_budget is None else read_time(time_budget),
+        truth=truth,
         edge=edge,
         workers=workers,
         ray_address=ray_address,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from featlink.report.table import Column, Table, fidelity, kilobytes, percent
+from featlink.report.table import Column, Table, fidelity, kilobytes, percent, with_interval
 from featlink.report.terminal import show
 from featlink.results import Row
 from featlink.sweeps.failures import lines
@@ -25,7 +25,7 @@ def show_rows(rows: Sequence[Row], out: Path) -> None:
         typer.echo("no image is complete under all conditions yet")
         return
     show(rows_table(rows))
-    typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, manifest.json")
+    typer.echo(f"\nwritten: {out}/results.json, results.csv, samples.npz, detections/, manifest.json")
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
@@ -34,8 +34,8 @@ def rows_table(rows: Sequence[Row]) -> Table:
     lines = [
         [
             row.id,
-            percent(row.bbox["AP"]),
-            percent((row.segm or {}).get("AP")),
+            with_interval(percent(row.bbox["AP"]), row.intervals.get("bbox")),
+            with_interval(percent((row.segm or {}).get("AP")), row.intervals.get("segm")),
             kilobytes(row),
             fidelity(row, "psnr_f", 1),
             fidelity(row, "psnr_i", 1),

@@ -19,6 +19,13 @@ def report(
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file, too, in Markdown.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="The data set, if its folder has moved.")] = None,
+    curve: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Others' curve: a CSV file with columns bpp and AP; repeatable."),
+    ] = None,
+    rates: Annotated[
+        Path | None, typer.Option(help="Write bpp, AP, encode and decode time of every point to this CSV file.")
+    ] = None,
     images: Annotated[int, typer.Option(min=0, help="How many images the gallery shows.")] = 3,
     planes: Annotated[bool, typer.Option(help="Show what crossed the link. This loads the model.")] = True,
 ) -> None:
@@ -29,25 +36,33 @@ def report(
     from featlink.report.condition_tables import summary_table
     from featlink.report.html import render
     from featlink.report.make import ReportOptions, make_page
+    from featlink.report.others import read_curves
     from featlink.report.page import to_markdown
+    from featlink.report.rate_csv import rate_csv
     from featlink.report.sweep import open_sweep
     from featlink.report.terminal import say, show
 
+    others = read_curves(curve or [])
     if len(folders) != (2 if compare else 1):
         raise CommandError("give one folder, or two with --compare")
+    if compare and (others or rates):
+        raise CommandError("--curve and --rates are for one sweep, not for --compare")
     sweeps = [open_sweep(folder) for folder in folders]
     if compare:
         table, page = compare_summary(*sweeps), compare_page(*sweeps)
     else:
         table = summary_table(sweeps[0])
         with Console(stderr=True).status("making pictures"):
-            page = make_page(sweeps[0], ReportOptions(dataset, images, planes))
+            page = make_page(sweeps[0], ReportOptions(dataset, images, planes, others))
     target = out or folders[-1] / ("compare.html" if compare else "report.html")
     replace(target, render(page).encode())
     if markdown is not None:
         replace(markdown, to_markdown(page).encode())
+    if rates is not None:
+        replace(rates, rate_csv(sweeps[0]).encode())
     show(table)
     typer.echo()
     for line in (page.statement, *page.findings):
         say(line)
-    typer.echo(f"\nwritten: {target}" + (f", {markdown}" if markdown else ""))
+    written = [target, *(path for path in (markdown, rates) if path is not None)]
+    typer.echo(f"\nwritten: {', '.join(map(str, written))}")

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featlink.dataset import Truth
 from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table
+
+_CLEAN = (
+    "No annotations were used: what clean features detect counts as the truth, so AP and retention say how much of "
+    "that answer survives, not how right it is. AP weighs IoU thresholds by 1 − IoU."
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class About:
         images: how many were evaluated, of how many.
         date: when the sweep was finished; empty while it is not.
         command: that made it, as it would be typed; empty where the manifest does not say.
+        truth: what counted as right.
     """
 
     model: str
@@ -41,10 +48,15 @@ class About:
     images: str
     date: str
     command: str
+    truth: Truth
 
     @property
     def statement(self) -> str:
-        """Which model's numbers these are, in a sentence or two."""
+        """Which model's numbers these are, and what counted as right, in some sentences."""
+        return self._whose if self.truth == "annotations" else f"{self._whose} {_CLEAN}"
+
+    @property
+    def _whose(self) -> str:
         if self.weights == "coco":
             return "Numbers of torchvision's official COCO weights."
         name = Path(self.weights).name or "unnamed weights"
@@ -80,6 +92,7 @@ def about(sweep: Sweep) -> About:
         folder=Path(flat["dataset.folder"]) if "dataset.folder" in flat else None,
         images=f"{done:,}" if total in (None, done) else f"{done:,} of {total:,}",
         date=str(flat.get("finished", "")),
+        truth=sweep.truth,
         command=shlex.join(["featlink", *sweep.manifest["command"][1:]]) if "command" in sweep.manifest else "",
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from featlink.bootstrap import Interval, interval
 from featlink.report.about import about
-from featlink.report.condition_tables import FIDELITY
+from featlink.report.condition_tables import FIDELITY, ap_cell
 from featlink.report.page import Page, Section
 from featlink.report.sweep import Sweep
-from featlink.report.table import MISSING, Column, Table, number, percent, signed
+from featlink.report.table import MISSING, Column, Table, number, percent, signed, with_interval
 from featlink.results import Row
 
 
@@ -82,7 +85,8 @@ def _line(a: Sweep, b: Sweep, one: Row, other: Row, kinds: list[str]) -> list[st
     cells = [a.names[one.id], one.domain]
     for kind in kinds:
         first, second = a.ap(one, kind), b.ap(other, kind)
-        cells += [percent(first), percent(second), signed(_less(second, first, 100), 2)]
+        less = with_interval(signed(_less(second, first, 100), 2), _less_interval(a, b, one, other, kind))
+        cells += [ap_cell(a, one, kind), ap_cell(b, other, kind), less]
     cells += [number(one.bits_per_image / 8000, 2), number(other.bits_per_image / 8000, 2), _more_bits(one, other)]
     for name, _, digits in FIDELITY:
         cells.append(signed(_less(other.fidelity.get(name), one.fidelity.get(name)), digits))
@@ -91,6 +95,15 @@ def _line(a: Sweep, b: Sweep, one: Row, other: Row, kinds: list[str]) -> list[st
 
 def _less(one: float | None, other: float | None, unit: float = 1) -> float | None:
     return None if one is None or other is None else unit * (one - other)
+
+
+def _less_interval(a: Sweep, b: Sweep, one: Row, other: Row, kind: str) -> Interval | None:
+    """Paired, where both sweeps are of the same images."""
+    if a.samples is None or b.samples is None or not np.array_equal(a.samples.images, b.samples.images):
+        return None
+    first, second = a.draws(one, kind), b.draws(other, kind)
+    paired = first is not None and second is not None and np.array_equal(a.samples.draws, b.samples.draws)
+    return interval(second - first) if paired else None  # type: ignore[operator]  # both are there
 
 
 def _more_bits(one: Row, other: Row) -> str:

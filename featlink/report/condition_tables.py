@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterable
 from featlink.paper import TABLES, PaperRow, paper_rows
 from featlink.report.latency import overlaps, stages
 from featlink.report.sweep import Sweep, condition_of, label
-from featlink.report.table import MISSING, Column, Table, fidelity, kilobytes, number, percent, signed
+from featlink.report.table import (
+    MISSING,
+    Column,
+    Table,
+    between,
+    fidelity,
+    kilobytes,
+    number,
+    percent,
+    signed,
+    with_interval,
+)
 from featlink.results import Row
 from shared.conditions import registry
 
@@ -78,7 +89,8 @@ def size_table(sweep: Sweep) -> Table:
     columns += [Column(size, "retention %") for size in _SIZES]
     rows = []
     for row in sweep.rows:
-        cells = [sweep.names[row.id], row.domain, *(percent(sweep.ap(row, metric=size)) for size in _SIZES)]
+        cells = [sweep.names[row.id], row.domain, ap_cell(sweep, row)]
+        cells += [percent(sweep.ap(row, metric=size)) for size in _SIZES[1:]]
         rows.append([*cells, *(percent(sweep.retention(row, metric=size)) for size in _SIZES)])
     caption = "AP and retention by size of objects: small below 32², medium below 96², large from 96² pixels"
     return Table(caption, columns, rows)
@@ -87,20 +99,33 @@ def size_table(sweep: Sweep) -> Table:
 def summary_table(sweep: Sweep) -> Table:
     """Every row in a few columns, for a terminal; milliseconds only where no stages overlapped."""
     timed = not overlaps(sweep)
-    titles = ("AP", "kept", "kB", *(("ms",) if timed else ()), "PSNR", "paper")
+    sure = any(sweep.interval(row) for row in sweep.rows)
+    titles = ("AP", "kept", "kB", *(("95 %",) if sure else ()), *(("ms",) if timed else ()), "PSNR", "paper")
     rows = []
     for row in sweep.rows:
         paper = paper_rows().get(row.id)
         cells = [sweep.names[row.id], row.domain, percent(sweep.ap(row)), percent(sweep.retention(row)), kilobytes(row)]
+        if sure:
+            cells.append(between(sweep.interval(row)))
         if timed:
             cells.append(number(sum(ms for _, ms in stages(row)), 0))
         psnr = fidelity(row, "psnr_f" if row.domain == "feature" else "psnr_i", 2)
         rows.append([*cells, psnr, percent(None if paper is None else paper.retention)])
     note = (
         f"AP ({sweep.kind}) in %; kept: % of the clean AP of the domain, and what the paper has of it; kB an image; "
+        f"{'95 %: interval of AP over images; ' if sure else ''}"
         f"{'ms: time of all stages; ' if timed else ''}PSNR in dB: [F] of features, [I] of images."
     )
     return Table("Results", [*_names(), *map(Column, titles)], rows, (note,))
+
+
+def ap_cell(sweep: Sweep, row: Row, kind: str | None = None) -> str:
+    """A row's AP in percent, with its interval where there is one."""
+    return with_interval(percent(sweep.ap(row, kind)), sweep.interval(row, kind))
+
+
+def _kept_cell(sweep: Sweep, row: Row, kind: str) -> str:
+    return with_interval(percent(sweep.retention(row, kind)), sweep.retention_interval(row, kind))
 
 
 def _names() -> list[Column]:
@@ -121,8 +146,8 @@ def _paper_line(sweep: Sweep, paper: PaperRow) -> list[str]:
     if row is None:
         return _absent(sweep, paper)
     kept = sweep.retention(row)
-    cells = [_parameters(row), row.domain, *(percent(sweep.ap(row, kind)) for kind in sweep.kinds), f"{paper.map:.1f}"]
-    cells += [*(percent(sweep.retention(row, kind)) for kind in sweep.kinds), percent(paper.retention)]
+    cells = [_parameters(row), row.domain, *(ap_cell(sweep, row, kind) for kind in sweep.kinds), f"{paper.map:.1f}"]
+    cells += [*(_kept_cell(sweep, row, kind) for kind in sweep.kinds), percent(paper.retention)]
     cells.append(signed(None if kept is None else 100 * (kept - paper.retention)))
     for name, _, digits in FIDELITY:
         cells += [fidelity(row, name, digits), number(paper.fidelity.get(name), digits)]
@@ -157,8 +182,8 @@ def _plain(
     columns += [Column("kB/image"), Column("bpp")]
     lines = []
     for row in rows:
-        cells = [name(row), row.domain, *(percent(sweep.ap(row, kind)) for kind in sweep.kinds)]
-        cells += [percent(sweep.retention(row, kind)) for kind in sweep.kinds]
+        cells = [name(row), row.domain, *(ap_cell(sweep, row, kind) for kind in sweep.kinds)]
+        cells += [_kept_cell(sweep, row, kind) for kind in sweep.kinds]
         cells += [fidelity(row, metric, digits) for metric, _, digits in metrics]
         lines.append([*cells, kilobytes(row), number(row.bpp, 2)])
     return Table(caption, columns, lines)

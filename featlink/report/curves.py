@@ -8,11 +8,11 @@ from itertools import cycle
 from typing import Any
 
 from featlink.paper import TABLES, paper_rows
+from featlink.report.bd import bits_vary
 from featlink.report.families import families
-from featlink.report.figure import NAMES, SYMBOLS, Figure, axis, colour
-from featlink.report.rates import bits_vary
+from featlink.report.figure import NAMES, SYMBOLS, Figure, axis, colour, error_bars
 from featlink.report.sweep import DOMAINS, Sweep, label
-from featlink.report.table import kilobytes, percent
+from featlink.report.table import kilobytes, percent, with_interval
 from featlink.results import Row
 from shared.conditions import registry
 
@@ -116,9 +116,11 @@ def _points(sweep: Sweep, rows: Sequence[Row], x: Callable[[Row], float | None])
         "y": [100 * ap for _, ap, _ in points],
         "text": [
             f"{NAMES[row.domain]}: {label(row)}<br>{kilobytes(row)} kB, keeps {percent(sweep.retention(row))} %"
-            for _, _, row in points
+            f"<br>AP {with_interval(percent(ap), sweep.interval(row))}"
+            for _, ap, row in points
         ],
-        "hovertemplate": "%{text}<br>AP %{y:.1f} at %{x:.4g}<extra></extra>",
+        "hovertemplate": "%{text} at %{x:.4g}<extra></extra>",
+        **error_bars([(ap, sweep.interval(row)) for _, ap, row in points]),
     }
 
 

@@ -39,3 +39,22 @@ class Figure:
 def axis(title: str, **options: Any) -> dict[str, Any]:
     """An axis with a title."""
     return {"title": {"text": title}, "automargin": True, **options}
+
+
+def error_bars(points: Sequence[tuple[float, tuple[float, float] | None]], axis: str = "y") -> dict[str, Any]:
+    """Intervals of points as a trace's error bars, in percent; nothing where no point has one.
+
+    Args:
+        points: value and interval of each, shares of 1.
+        axis: ``x`` or ``y``.
+
+    Example:
+        >>> error_bars([(0.5, (0.25, 0.75)), (0.5, None)])["error_y"]["arrayminus"]
+        [25.0, 0.0]
+    """
+    if not any(found for _, found in points):
+        return {}
+    above = [0.0 if found is None else 100 * (found[1] - value) for value, found in points]
+    below = [0.0 if found is None else 100 * (value - found[0]) for value, found in points]
+    ends = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    return {f"error_{axis}": {**ends, "thickness": 1, "width": 2}}

@@ -22,9 +22,9 @@ _NAMES = {
     "decompress": "decode",
     "encode": "masks to RLE",
 }
-_MEASURING = {"fidelity", "total"}
-"""Stages that a deployment does not have."""
-_CLOUD = {"decompress", "restore", "heads", "encode"}
+_MEASURING = {"fidelity", "total", "hops"}
+"""Stages that a deployment does not have: edge and channel are one machine there."""
+CLOUD = {"decompress", "restore", "heads", "encode"}
 _SPEEDS = ((0.25, "4× slower cloud"), (1.0, "as measured"), (4.0, "4× faster cloud"))
 
 
@@ -96,7 +96,7 @@ def cost(row: Row, cloud_speed: float = 1.0) -> Cost:
     ms = 0.0
     for name, time in stages(row):
         if name != "transfer":
-            ms += time / cloud_speed if name in _CLOUD else time
+            ms += time / cloud_speed if name in CLOUD else time
     return Cost(ms, row.bits_per_image)
 
 

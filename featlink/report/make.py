@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from cloud.store import Store, sqlite_url
 from featlink.dataset import Dataset, open_dataset
 from featlink.errors import CommandError
 from featlink.report.about import about
+from featlink.report.curve import Curve
 from featlink.report.gallery import Strip, chosen_images, chosen_pairs, overlays, plane_strips
 from featlink.report.page import Page, page
 from featlink.report.sweep import Sweep, condition_of, label
@@ -34,11 +35,13 @@ class ReportOptions:
         dataset: the data set's folder; None takes the manifest's.
         images: how many images the gallery shows; 0 for no gallery.
         planes: recompute what crossed the link, which needs the sweep's weights and some seconds.
+        others: curves of others, to stand beside ours.
     """
 
     dataset: Path | None = None
     images: int = 3
     planes: bool = True
+    others: Sequence[Curve] = ()
 
 
 def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
@@ -52,8 +55,8 @@ def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
         planes = [replay] if isinstance(replay, str) else _planes(sweep, replay, dataset, ids[:1])
     except (FeatlinkError, OSError, SQLAlchemyError) as error:
         reason = f"Left out: {str(error).splitlines()[0]}"
-        return page(sweep, [reason], [reason])
-    return page(sweep, gallery, planes)
+        return page(sweep, [reason], [reason], wanted.others)
+    return page(sweep, gallery, planes, wanted.others)
 
 
 def _dataset(sweep: Sweep, wanted: ReportOptions) -> Dataset:
@@ -62,7 +65,7 @@ def _dataset(sweep: Sweep, wanted: ReportOptions) -> Dataset:
         raise CommandError("the manifest does not say where the pictures are; give the data set with --dataset")
     if wanted.dataset is None and not folder.is_dir():
         raise CommandError(f"there is no data set at {folder}; give it with --dataset")
-    return open_dataset(folder)
+    return open_dataset(folder, sweep.truth)
 
 
 def _store(sweep: Sweep) -> Store:
@@ -86,7 +89,7 @@ def _replay(sweep: Sweep, wanted: ReportOptions) -> Replay | str:
 def _gallery(sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], replay: Replay | str) -> list[Strip | str]:
     if not ids:
         return ["No pictures were asked for, or none of the data set was evaluated."]
-    names = _category_names(dataset)
+    names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
     images = [image for _, image in chosen_pairs(sweep)]
     blocks: list[Strip | str] = []
     for image_id in ids:
@@ -112,8 +115,3 @@ def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> l
     rows = [clean, *(feature for feature, _ in chosen_pairs(sweep))]
     found = {label(row): planes(replay.received(path, ids[0], condition_of(row))) for row in rows}
     return list(plane_strips(found, _LEVELS))
-
-
-def _category_names(dataset: Dataset) -> dict[str, str]:
-    categories = json.loads(dataset.annotations.read_bytes()).get("categories", [])
-    return {str(one["id"]): str(one.get("name", one["id"])) for one in categories}

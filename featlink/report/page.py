@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from featlink.report.about import about, manifest_table
 from featlink.report.agreement import agreement_table, by_table
+from featlink.report.coding_times import coding_times_table, multiply_adds_table
 from featlink.report.condition_tables import equal_noise_table, other_table, paper_tables, size_table
+from featlink.report.curve import Curve
 from featlink.report.curves import curve_figures, paper_figure
+from featlink.report.decision import decision_blocks
+from featlink.report.feature_coding import coding_blocks
 from featlink.report.figure import Figure
 from featlink.report.gallery import THRESHOLD, Strip
 from featlink.report.latency import break_even_table, latency_figures, overlaps
@@ -23,6 +27,11 @@ _OVERLAP = (
     " Stages of this sweep overlapped: their times include waiting for one another, and are no basis for a decision. A "
     "sweep of a few images with --threads 1 or --engine http gives times that are."
 )
+_DECISION = (
+    "The fastest way to keep 95 % of the clean AP over some links, with both machines as measured. `featlink decide` "
+    "answers for other links, traces, machines, floors and deadlines."
+)
+_CODING = "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows."
 
 
 @dataclass(frozen=True)
@@ -61,15 +70,19 @@ class Page:
     sections: Sequence[Section]
 
 
-def page(sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | str]) -> Page:
+def page(
+    sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | str], others: Sequence[Curve] = ()
+) -> Page:
     """Put a sweep's report together.
 
     Args:
         sweep: whose report.
         gallery: overlays, or why there are none.
         planes: packed planes, or why there are none.
+        others: curves of others, to stand beside ours.
     """
     what = about(sweep)
+    coding, decision = coding_blocks(sweep, others), decision_blocks(sweep)
     sections = [
         Section("paper", "The paper's tables", _paper_lead(sweep), _present(*_paper_blocks(sweep))),
         Section(
@@ -79,6 +92,7 @@ def page(sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | 
             "cost the same bits, or where the errors are equally large.",
             _present(*curve_figures(sweep), bd_table(sweep), equal_bits_table(sweep), equal_psnr_table(sweep)),
         ),
+        *([Section("coding", "Feature coding", _CODING, coding)] if coding else []),
         Section(
             "other",
             "Beyond the paper",
@@ -92,8 +106,14 @@ def page(sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | 
             "Time",
             "Mean time of one image by stage, and the link rate from which sending features pays."
             + (_OVERLAP if overlaps(sweep) else ""),
-            _present(*latency_figures(sweep), break_even_table(sweep) or "This sweep has no timings of both domains."),
+            _present(
+                *latency_figures(sweep),
+                break_even_table(sweep) or "This sweep has no timings of both domains.",
+                coding_times_table(sweep),
+                multiply_adds_table(sweep),
+            ),
         ),
+        *([Section("decision", "Which to send", _DECISION, decision)] if decision else []),
         Section(
             "gallery",
             "What is detected",

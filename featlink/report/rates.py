@@ -3,96 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
+from cloud.matching import Floats
+from featlink.bootstrap import Interval, interval
+from featlink.report.bd import LEAST_POINTS, bd_interval, bd_rate, bits_vary
+from featlink.report.curve import Curve, Points, family_curve
 from featlink.report.families import Family, families, pair_name, pairs
 from featlink.report.sweep import Sweep
-from featlink.report.table import MISSING, Column, Table, number, percent, signed
+from featlink.report.table import MISSING, Column, Table, number, percent, signed, with_interval
 from featlink.results import Row
 
-LEAST_POINTS = 3
-"""Points a curve needs. VCEG-M33 uses four; the paper's tables have three."""
-
 _MOST = 0.5
-_SAME_BITS = 1.02  # two conditions of the same bits differ by some bytes of header
-
-Points = Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class BdRate:
-    """Bjøntegaard delta rate, if it is defined.
-
-    Attributes:
-        percent: average difference of rate at equal accuracy; -50 is half the bits. None if not defined.
-        reason: why it is not defined.
-        points: how many points of the anchor's and of the test's curve were used.
-        overlap: share of both curves' range of accuracy that both have.
-    """
-
-    percent: float | None
-    reason: str
-    points: tuple[int, int]
-    overlap: float = 0.0
-
-
-def bd_rate(anchor: Points, test: Points) -> BdRate:
-    """Bjøntegaard delta rate by piecewise cubic (PCHIP) interpolation, with the ``bjontegaard`` package.
-
-    A curve is its Pareto front: a point that costs more bits than another for no more accuracy is left out, since
-    rate must be a function of accuracy.
-
-    Args:
-        anchor: (bits, accuracy) points of the reference.
-        test: of what is compared with it.
-
-    Example:
-        >>> bd_rate([(100, 1), (200, 2), (400, 3)], [(50, 1), (100, 2), (200, 3)])
-        BdRate(percent=-50.0, reason='', points=(3, 3), overlap=1.0)
-        >>> bd_rate([(100, 1), (200, 2), (400, 3)], [(50, 4), (100, 5), (200, 6)]).reason
-        'the curves share no accuracy'
-    """
-    fronts = [_front(anchor), _front(test)]
-    counts = (len(fronts[0]), len(fronts[1]))
-    if not all(bits_vary([bits for bits, _ in points]) for points in (anchor, test)):
-        return BdRate(None, "bits do not change with the strength", counts)
-    if min(counts) < LEAST_POINTS:
-        return BdRate(
-            None, f"{counts[0]} and {counts[1]} points on the Pareto fronts, {LEAST_POINTS} are needed", counts
-        )
-    (rate_a, accuracy_a), (rate_t, accuracy_t) = (np.array(front).T for front in fronts)
-    low, high = max(accuracy_a[0], accuracy_t[0]), min(accuracy_a[-1], accuracy_t[-1])
-    if low >= high:
-        return BdRate(None, "the curves share no accuracy", counts)
-    import bjontegaard  # loads matplotlib
-
-    value = bjontegaard.bd_rate(
-        rate_a, accuracy_a, rate_t, accuracy_t, method="pchip", require_matching_points=False, min_overlap=0
-    )
-    span = max(accuracy_a[-1], accuracy_t[-1]) - min(accuracy_a[0], accuracy_t[0])
-    return BdRate(float(value), "", counts, float((high - low) / span))
-
-
-def bits_vary(bits: Sequence[float]) -> bool:
-    """Whether bits change by more than headers do.
-
-    Example:
-        >>> bits_vary([8_000_100, 8_000_180]), bits_vary([8_000_000, 4_000_000]), bits_vary([])
-        (False, True, False)
-    """
-    return bool(bits) and max(bits) > _SAME_BITS * min(bits)
-
-
-def _front(points: Points) -> list[tuple[float, float]]:
-    """By rising bits, only points more accurate than all cheaper ones."""
-    front: list[tuple[float, float]] = []
-    for bits, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or accuracy > front[-1][1]:
-            front.append((bits, accuracy))
-    return front
 
 
 def at_equal(feature: Points, image: Points) -> list[tuple[float, float, float]]:
@@ -126,14 +50,25 @@ def rate_pairs(sweep: Sweep) -> list[tuple[Family, Family]]:
 
 def bd_findings(sweep: Sweep) -> list[str]:
     """BD-rates in words: one sentence per family whose curves share most of their accuracies."""
-    ap, found = _ap(sweep), []
+    found = []
     for feature, image in rate_pairs(sweep):
-        result = bd_rate(_points(image, _bits, ap), _points(feature, _bits, ap))
+        anchor, test = (family_curve(sweep, one) for one in (image, feature))
+        result = bd_rate(anchor.points, test.points)
         if result.percent is not None and result.overlap >= _MOST:
             bits = f"{abs(result.percent):,.0f} % {'more' if result.percent > 0 else 'fewer'} bits"
             few = "" if min(result.points) > LEAST_POINTS else f", of {LEAST_POINTS} points: indicative"
-            found.append(f"{pair_name(feature, image)}: at equal AP, features need {bits} (BD-rate{few}).")
+            ends = bd_interval(anchor, test)
+            sure = "" if ends is None else f", 95 % interval {signed(ends[0], 0)} to {signed(ends[1], 0)} %"
+            found.append(f"{pair_name(feature, image)}: at equal AP, features need {bits} (BD-rate{sure}{few}).")
     return found
+
+
+def bd_cell(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> str:
+    """BD-rate with its interval, or why there is none."""
+    result = bd_rate(anchor.points, test.points, least)
+    if result.percent is None:
+        return f"not defined: {result.reason}"
+    return with_interval(f"{signed(result.percent)} %", bd_interval(anchor, test, least), 1)
 
 
 def bd_table(sweep: Sweep) -> Table | None:
@@ -141,9 +76,9 @@ def bd_table(sweep: Sweep) -> Table | None:
     rows = []
     for feature, image in rate_pairs(sweep):
         for kind in sweep.kinds:
-            ap = _ap(sweep, kind)
-            result = bd_rate(_points(image, _bits, ap), _points(feature, _bits, ap))
-            told = f"{signed(result.percent)} %" if result.percent is not None else f"not defined: {result.reason}"
+            anchor, test = (family_curve(sweep, one, kind) for one in (image, feature))
+            result = bd_rate(anchor.points, test.points)
+            told = bd_cell(anchor, test)
             overlap = percent(result.overlap, 0) if result.percent is not None else MISSING
             rows.append([pair_name(feature, image), kind, told, f"{result.points[0]} / {result.points[1]}", overlap])
     if not rows:
@@ -152,7 +87,8 @@ def bd_table(sweep: Sweep) -> Table | None:
     notes = (
         "Average difference of bits at equal AP; −50 % means that features need half the image's bits. PCHIP through "
         f"the Pareto front of each curve, at least {LEAST_POINTS} points; VCEG-M33 uses four, so values of three are "
-        "indicative. Overlap: share of the range of AP that both curves cover.",
+        "indicative. In brackets, the 95 % bootstrap interval over images. Overlap: share of the range of AP that both "
+        "curves cover.",
     )
     caption = "BD-rate (Bjøntegaard): features against the image at equal AP"
     return Table(caption, [*columns, Column("points image / features"), Column("overlap %")], rows, notes)
@@ -163,8 +99,11 @@ def equal_bits_table(sweep: Sweep) -> Table | None:
     rows = []
     for pair in rate_pairs(sweep):
         if all(bits_vary([row.bits_per_image for row in family.rows]) for family in pair):
-            at = at_equal(*(_points(one, lambda row: math.log10(row.bits_per_image), _ap(sweep)) for one in pair))
-            rows += [[pair_name(*pair), number(10**x / 8000, 1), *_difference(f, i)] for x, f, i in at]
+            at = at_equal(*(_points(one, _log_bits, _ap(sweep)) for one in pair))
+            rows += [
+                [pair_name(*pair), number(10**x / 8000, 1), *_difference(sweep, pair, _log_bits, x, f, i)]
+                for x, f, i in at
+            ]
     caption = "AP at equal bits, linear in log bits between the measured strengths"
     return _equal_table(sweep, caption, "kB per image", rows)
 
@@ -173,8 +112,8 @@ def equal_psnr_table(sweep: Sweep) -> Table | None:
     """AP of both domains where the heads get pyramids of the same PSNR[F]; None where no two curves share one."""
     rows = []
     for pair in pairs(families(sweep.rows)):
-        at = at_equal(*(_points(one, lambda row: row.fidelity.get("psnr_f"), _ap(sweep)) for one in pair))
-        rows += [[pair_name(*pair), number(x, 1), *_difference(f, i)] for x, f, i in at]
+        at = at_equal(*(_points(one, _psnr, _ap(sweep)) for one in pair))
+        rows += [[pair_name(*pair), number(x, 1), *_difference(sweep, pair, _psnr, x, f, i)] for x, f, i in at]
     caption = "AP at equal PSNR[F] of what the heads get, linear between the measured strengths"
     return _equal_table(sweep, caption, "PSNR[F] dB", rows)
 
@@ -187,16 +126,42 @@ def _equal_table(sweep: Sweep, caption: str, position: str, rows: list[list[str]
     return Table(caption, columns, rows, ("The ends and the middle of the stretch that both domains' curves cover.",))
 
 
-def _difference(feature: float, image: float) -> list[str]:
-    return [percent(feature), percent(image), signed(100 * (feature - image))]
+_Position = Callable[[Row], float | None]
+
+
+def _log_bits(row: Row) -> float:
+    return math.log10(row.bits_per_image)
+
+
+def _psnr(row: Row) -> float | None:
+    return row.fidelity.get("psnr_f")
+
+
+def _difference(
+    sweep: Sweep, pair: tuple[Family, Family], position: _Position, at: float, feature: float, image: float
+) -> list[str]:
+    """Both curves' AP at a position and their difference, with intervals that hold the position fixed."""
+    drawn = [_drawn_at(sweep, family, position, at) for family in pair]
+    ends: list[Interval | None] = [None if one is None else interval(one) for one in drawn]
+    f, i = drawn
+    ends.append(None if f is None or i is None else interval(f - i))
+    texts = [percent(feature), percent(image), signed(100 * (feature - image))]
+    return [with_interval(text, found) for text, found in zip(texts, ends, strict=True)]
+
+
+def _drawn_at(sweep: Sweep, family: Family, position: _Position, at: float) -> Floats | None:
+    """AP in each bootstrap draw, linear between a curve's points; None without draws."""
+    places = [(x, row) for row in family.rows if (x := position(row)) is not None and sweep.ap(row) is not None]
+    places.sort(key=lambda place: place[0])
+    drawn = [sweep.draws(row) for _, row in places]
+    if any(one is None or not len(one) for one in drawn):
+        return None
+    shares = [np.interp(at, [x for x, _ in places], unit) for unit in np.eye(len(places))]
+    return np.stack(drawn, axis=1) @ np.array(shares)  # type: ignore[arg-type]  # none is None
 
 
 def _curves(pair: tuple[Family, Family]) -> bool:
     return all(len(family.rows) > 1 for family in pair)
-
-
-def _bits(row: Row) -> float | None:
-    return row.bits_per_image
 
 
 def _ap(sweep: Sweep, kind: str | None = None) -> Callable[[Row], float | None]:

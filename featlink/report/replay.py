@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,12 @@ class Replay:
 
     Args:
         pipeline: of the sweep's own model.
+        categories: category id, as text, to name.
     """
 
-    def __init__(self, pipeline: EdgePipeline) -> None:
+    def __init__(self, pipeline: EdgePipeline, categories: Mapping[str, str]) -> None:
         self._pipeline = pipeline
+        self.categories = categories
 
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         """What the cloud gets of an image of the data set."""
@@ -63,7 +65,8 @@ def open_replay(what: About) -> Replay:
     model = build(config, heads=False)
     if what.identity and not what.identity.startswith(model.weights):
         raise CommandError(f"{what.weights} now holds other weights: {model.weights}, not {what.identity[:16]}")
-    return Replay(EdgePipeline(model, PyramidCache(_CACHE_BYTES), _MAX_PIXELS))
+    names = {str(number): name for number, name in enumerate(model.categories)}
+    return Replay(EdgePipeline(model, PyramidCache(_CACHE_BYTES), _MAX_PIXELS), names)
 
 
 def pixels(frame: Frame) -> Image:

@@ -8,8 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from featlink import results
+import numpy as np
+
+from cloud.matching import Floats
+from featlink import results, samples
+from featlink.bootstrap import Interval, interval
+from featlink.dataset import Truth
 from featlink.results import Row
+from featlink.samples import Samples
 from shared.conditions.language import Condition, parse
 
 DOMAINS = ("feature", "image")
@@ -33,6 +39,20 @@ class Sweep:
     def kind(self) -> str:
         """Which AP the report leads with: ``segm``, as the paper, or ``bbox`` of a box-only model."""
         return "segm" if self.rows and all(row.segm is not None for row in self.rows) else "bbox"
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        """The sweep by image; None where its folder does not have it.
+
+        Raises:
+            CommandError: it is damaged.
+        """
+        return samples.load(self.folder)
+
+    @property
+    def truth(self) -> Truth:
+        """``annotations``, or ``clean``: the detections of clean features."""
+        return "clean" if self.manifest.get("dataset", {}).get("truth") == "clean" else "annotations"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -73,6 +93,33 @@ class Sweep:
         ap = self.ap(row, kind, metric)
         return None if ap is None or not reference else ap / reference
 
+    def interval(self, row: Row, kind: str | None = None) -> Interval | None:
+        """A row's 95 % interval of AP over images; None where there is none."""
+        return row.intervals.get(kind or self.kind)
+
+    def draws(self, row: Row, kind: str | None = None) -> Floats | None:
+        """A row's AP in each bootstrap draw; None where the folder does not have them."""
+        return None if self.samples is None else self.samples.ap.get(kind or self.kind, {}).get(row.id)
+
+    def bits_draws(self, row: Row) -> Floats | None:
+        """A row's bits an image in each bootstrap draw; None where the folder does not have them."""
+        return self.samples.mean_bits(row.id) if self.samples is not None and row.id in self.samples.runs else None
+
+    def retention_interval(self, row: Row, kind: str | None = None) -> Interval | None:
+        """The interval of :meth:`retention`, paired; None where there is none."""
+        clean = self.clean(row.domain)
+        drawn, reference = self.draws(row, kind), None if clean is None else self.draws(clean, kind)
+        if drawn is None or reference is None or row.clean:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kept = drawn / reference
+        return interval(np.where(np.isfinite(kept), kept, np.nan))
+
+    def difference_interval(self, row: Row, other: Row, kind: str | None = None) -> Interval | None:
+        """The interval of a row's AP less another's on the same images; None where there is none."""
+        one, two = self.draws(row, kind), self.draws(other, kind)
+        return None if one is None or two is None else interval(one - two)
+
     def twins(self) -> list[tuple[Row, Row]]:
         """Pairs of a feature and an image row under the same distortions (options may differ); not the clean ones."""
         by_chain: dict[str, dict[str, Row]] = {domain: {} for domain in DOMAINS}
@@ -100,10 +147,11 @@ def condition_of(row: Row) -> Condition:
 def label(row: Row) -> str:
     """A row's distortions as short text: its condition without domain and seed, or ``clean``.
 
-    Example:
-        >>> from featlink.results import Row
-        >>> label(Row("x", "image: vvenc(qp=40) @ at=original, seed=2", "image", 1, {}, None, 8, 1, {}, {}, []))
-        'vvenc(qp=40) @ at=original'
+        Example:
+            >>> from featlink.dataset import Truth
+    from featlink.results import Row
+            >>> label(Row("x", "image: vvenc(qp=40) @ at=original, seed=2", "image", 1, {}, None, 8, 1, {}, {}, []))
+            'vvenc(qp=40) @ at=original'
     """
     if row.clean:
         return "clean"

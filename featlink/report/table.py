@@ -72,6 +72,34 @@ def percent(value: float | None, digits: int = 1) -> str:
     return MISSING if value is None else f"{100 * value:.{digits}f}"
 
 
+def between(found: tuple[float, float] | None, digits: int = 1) -> str:
+    """An interval of a share of 1, in percent.
+
+    Example:
+        >>> between((0.4034, 0.512)), between(None)
+        ('40.3–51.2', '–')
+    """
+    return MISSING if found is None else f"{percent(found[0], digits)}–{percent(found[1], digits)}"
+
+
+def with_interval(text: str, found: tuple[float, float] | None, unit: float = 100) -> str:
+    """A figure with its 95 % interval, where there is one.
+
+    Args:
+        text: the figure.
+        found: its interval.
+        unit: what the interval's numbers are multiplied by.
+
+    Example:
+        >>> with_interval("40.3", (0.38, 0.4251)), with_interval("+2.0", (-1, 4), 1), with_interval("40.3", None)
+        ('40.3 (38.0 to 42.5)', '+2.0 (−1.0 to 4.0)', '40.3')
+    """
+    if found is None:
+        return text
+    low, high = (number(unit * end, 1) for end in found)
+    return f"{text} ({low} to {high})"
+
+
 def number(value: float | None, digits: int) -> str:
     """A number, thousands apart.
 

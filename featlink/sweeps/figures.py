@@ -9,21 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from cloud.coco import Detection, GroundTruth
-from cloud.evaluation import evaluate
+from cloud.evaluation import Metrics, score
+from cloud.matching import Floats, Matched, match
 from cloud.pooling import pool_each
-from featlink import results
+from cloud.resampling import pool
+from featlink import results, samples
+from featlink.bootstrap import interval
+from featlink.clean_truth import IMPORTANCE, clean_truth
 from featlink.files import replace
 from featlink.results import SeedResult
+from featlink.samples import RunSamples, Samples, sample
 from featlink.sweeps.plan import Entry
 from featlink.sweeps.records import Records
 
 _Numbers = Mapping[str, float | None]
 
 
-def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth) -> list[results.Row]:
-    """Evaluate what a sweep has, and write ``results.json``, ``results.csv`` and ``detections/``.
+def write_figures(
+    folder: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth, clean: bool = False
+) -> list[results.Row]:
+    """Evaluate what a sweep has, and write ``results.json``, ``results.csv``, ``samples.npz`` and ``detections/``.
 
     Only images that every condition has a result for are counted, so that all rows, also of a sweep that is half
     done, are of the same images.
@@ -33,6 +41,7 @@ def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: 
         records: its database.
         rows: its conditions.
         truth: the ground truth.
+        clean: take what clean features gave for the truth, whatever that says.
 
     Returns:
         One row per condition; none while no image is complete.
@@ -43,20 +52,31 @@ def write_figures(folder: Path, records: Records, rows: Sequence[Entry], truth: 
     images = records.complete()
     runs = iter(records.runs)
     names = file_names([row.id for row in rows])
-    found = []
+    if clean:  # the first run is that of clean features
+        truth = clean_truth(truth, _collect(records, records.runs[0], images).detections)
+    importance = IMPORTANCE if clean else None
+    found: list[tuple[Entry, list[SeedResult]]] = []
+    by_image: dict[str, list[RunSamples]] = {}
     for row in rows if images else ():
-        of_seeds = []
+        of_seeds: list[SeedResult] = []
         for seed in row.seeds:
             run = next(runs)
             collected = _collect(records, run, images)
-            of_seeds.append(_seed_result(seed, run, collected, images, truth))
+            matched = match(truth, collected.detections, images)
+            metrics = score(matched, importance)
+            of_seeds.append(_seed_result(seed, run, collected, metrics, images, truth))
+            by_image.setdefault(row.id, []).append(_samples(collected, matched, images, importance))
             suffix = f".seed{seed}" if len(row.seeds) > 1 else ""
             target = folder / "detections" / f"{names[row.id]}{suffix}.json"
             replace(target, msgspec.json.encode(collected.detections))
-        found.append(_row(row, of_seeds, len(images)))
-    if found:
-        results.save(found, folder)
-    return found
+        found.append((row, of_seeds))
+    if not found:
+        return []
+    sampled = sample(sorted(images), by_image)
+    samples.save(sampled, folder)
+    made = [_row(row, of_seeds, sampled) for row, of_seeds in found]
+    results.save(made, folder)
+    return made
 
 
 @dataclass
@@ -80,8 +100,21 @@ def _collect(records: Records, run: str, images: set[int]) -> _Pool:
     return pooled
 
 
-def _seed_result(seed: int, run: str, collected: _Pool, images: set[int], truth: GroundTruth) -> SeedResult:
-    metrics = evaluate(truth, collected.detections, images)
+def _samples(collected: _Pool, matched: Matched, images: set[int], importance: Floats | None) -> RunSamples:
+    kinds = {"bbox": matched.bbox} | ({} if matched.segm is None else {"segm": matched.segm})
+    stages = dict.fromkeys(stage for one in collected.timings for stage in one)
+    nothing = float("nan")
+    timings = {
+        stage: np.array([nothing if (ms := one.get(stage)) is None else ms for one in collected.timings])
+        for stage in stages
+    }
+    pools = {kind: pool(categories, sorted(images), importance) for kind, categories in kinds.items()}
+    return RunSamples(np.array(collected.bits, np.int64), timings, pools)
+
+
+def _seed_result(
+    seed: int, run: str, collected: _Pool, metrics: Metrics, images: set[int], truth: GroundTruth
+) -> SeedResult:
     pixels = sum(image.width * image.height for image in truth.images if image.id in images)
     return SeedResult(
         seed=seed,
@@ -95,13 +128,13 @@ def _seed_result(seed: int, run: str, collected: _Pool, images: set[int], truth:
     )
 
 
-def _row(row: Entry, seeds: list[SeedResult], images: int) -> results.Row:
+def _row(row: Entry, seeds: list[SeedResult], sampled: Samples) -> results.Row:
     segm = [one.segm for one in seeds if one.segm is not None]
     return results.Row(
         id=row.id,
         condition=str(row.condition),
         domain=row.condition.domain,
-        images=images,
+        images=len(sampled.images),
         bbox=pool_each([one.bbox for one in seeds], statistics.median),
         segm=pool_each(segm, statistics.median) if segm else None,
         bits_per_image=statistics.median(one.bits_per_image for one in seeds),
@@ -109,6 +142,7 @@ def _row(row: Entry, seeds: list[SeedResult], images: int) -> results.Row:
         fidelity=pool_each([one.fidelity for one in seeds], statistics.median),
         timings=pool_each([one.timings for one in seeds], statistics.median),
         seeds=seeds,
+        intervals={kind: interval(by_row[row.id]) for kind, by_row in sampled.ap.items() if row.id in by_row},
     )
 
 

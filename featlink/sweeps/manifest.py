@@ -20,12 +20,12 @@ from featlink.errors import CommandError
 from featlink.files import replace
 from featlink.results import MANIFEST, load_manifest
 from featlink.sweeps.engine import Identity
+from featlink.sweeps.options import Options
 from featlink.sweeps.plan import Entry
 from shared.conditions.language import parse
-from shared.detector.config import ModelConfig
 
 _LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pycocotools")
-_SAME = ("dataset.digest", "model", "conditions", "fidelity")
+_SAME = ("dataset.digest", "dataset.truth", "model", "conditions", "fidelity")
 """What must stay the same in one folder. The engine, its threads, the limit and the shard may change."""
 _BY_CALL = ("featlink", "command", "engine", "versions", "machine")
 """What may differ from call to call; the manifest keeps each."""
@@ -36,23 +36,20 @@ _FREE = ("model.weights", "model.threads")
 def describe(
     dataset: Dataset,
     truth: GroundTruth,
-    config: ModelConfig,
+    options: Options,
     identity: Identity,
     rows: Sequence[Entry],
-    fidelity: bool,
-    how: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A sweep's manifest as it starts.
 
     Args:
         dataset: what is evaluated.
         truth: its ground truth.
-        config: the network.
+        options: the sweep as asked for.
         identity: the network as the engine has it.
         rows: the conditions.
-        fidelity: whether it is measured.
-        how: what may change from call to call: engine, workers, limit, shard.
     """
+    config = options.config
     model = {name: value for name, value in vars(config).items() if name not in ("model", "weights")}
     return {
         "featlink": version("featlink") if _installed("featlink") else "not installed",
@@ -61,14 +58,15 @@ def describe(
         "command": sys.argv,
         "dataset": {
             "name": dataset.name,
-            "folder": str(dataset.annotations.parent.parent.resolve()),
+            "folder": str(dataset.folder),
             "digest": dataset_digest(dataset, truth),
             "images": len(dataset.images),
-        },
+        }
+        | ({"truth": "clean"} if options.truth == "clean" else {}),
         "model": {"name": identity.model, "weights": config.weights, "identity": identity.weights, **model},
         "conditions": {row.id: {"text": str(row.condition), "seeds": list(row.seeds)} for row in rows},
-        "fidelity": fidelity,
-        "engine": dict(how),
+        "fidelity": options.fidelity,
+        "engine": dict(options.how),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in _LIBRARIES if _installed(name)},
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from featlink.dataset import Truth
 from featlink.errors import CommandError
 from shared.detector.config import ModelConfig
 
@@ -30,6 +31,7 @@ class Options:
         limit: only so many images, the first ones; None for all.
         shard: (i, n): only every n-th of those, from the i-th on, counted from 0.
         time_budget: seconds after which to stop; None for no end.
+        truth: what counts as right: the annotations, or what the clean run detects.
         edge: ``http``: URL of a running deployment's edge; None starts one.
         keep_bitstreams: ``http``: folder in which services that are started here keep codecs' bitstreams.
         workers: ``ray``: how many.
@@ -46,6 +48,7 @@ class Options:
     limit: int | None = None
     shard: tuple[int, int] = (0, 1)
     time_budget: float | None = None
+    truth: Truth = "annotations"
     edge: str | None = None
     keep_bitstreams: Path | None = None
     workers: int = 2

@@ -13,16 +13,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cloud import coco
 from cloud.categories import Labels, match
 from cloud.coco import GroundTruth
-from featlink import results
+from featlink import costs, results
 from featlink.checks import Checked, check_pictures, turned_notice
-from featlink.dataset import Dataset, open_dataset
+from featlink.dataset import Dataset, ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.contents import save_contents
-from featlink.sweeps.engine import Engine, Failure, Outcome, Task
+from featlink.sweeps.engine import Engine, Failure, Identity, Outcome, Task
 from featlink.sweeps.engines import open_engine
 from featlink.sweeps.failures import ENTRY, Failures
 from featlink.sweeps.figures import write_figures
@@ -62,9 +61,9 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
     Raises:
         FeatlinkError: it cannot begin or continue; what is stored is kept and evaluated.
     """
-    data = open_dataset(options.dataset)
-    truth, repairs = coco.read(data.annotations.read_bytes())
-    if repairs:
+    data = open_dataset(options.dataset, options.truth)
+    truth, repairs = ground_truth(data, options.truth)
+    if repairs and data.annotations is not None:
         console.print(f"{data.annotations.name} was mended: {repairs}", style="yellow")
     rows = make_plan(options.conditions, options.seeds)
     planned = jobs(rows)
@@ -76,7 +75,7 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
         labels = match(truth.categories, engine.identity.categories)
         if notice := labels.missed(truth):
             console.print(notice, style="yellow")
-        manifest = manifests.describe(data, truth, options.config, engine.identity, rows, options.fidelity, options.how)
+        manifest = manifests.describe(data, truth, options, engine.identity, rows)
         manifest["dataset"] |= {"repairs": repairs, "categories": notice or ""}
         manifest = manifests.begin(options.out, manifest)
         records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
@@ -99,6 +98,7 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
             raise
         failed = failures.entries()
         manifest |= {"finished": manifests.now() if why == "complete" and not failed else None, ENTRY: failed}
+        manifest["multiply_adds"] = _costs(options, records, truth, rows, engine.identity)
         found = finish(options.out, records, rows, truth, manifest, console)
         return SweepResult(found, why, failed, len(planned))
 
@@ -112,9 +112,26 @@ def finish(
         CommandError: something cannot be written.
     """
     with console.status("evaluating"):
-        found = write_figures(out, records, rows, truth)
+        clean = manifest["dataset"].get("truth") == "clean"
+        found = write_figures(out, records, rows, truth, clean)
     manifests.write(out, {**manifest, "images": len(records.complete())})
     return found
+
+
+def _costs(
+    options: Options, records: Records, truth: GroundTruth, rows: Sequence[Entry], identity: Identity
+) -> dict[str, Any] | None:
+    """Multiply-adds of the images that are complete; None while none is, or where the weights are on the edge only."""
+    done = records.complete()
+    sizes = [(image.height, image.width) for image in truth.images if image.id in done]
+    if not sizes:
+        return None
+    detections = sum(len(one.detections) for one in records.store.results(records.runs[0]) if one.image_id in done)
+    try:
+        padded = costs.padded_sizes(options.config, sizes)
+        return costs.multiply_adds(options.config, padded, detections / len(done), rows, identity.weights)
+    except FeatlinkError:
+        return None
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ NAMES = [
     "Step",
     "Tools",
     "compare",
+    "decide",
     "draw",
     "evaluate",
     "load",

@@ -52,7 +52,9 @@ def test_what_is_not_defined_says_why() -> None:
 
 
 values = st.floats(0.01, 1)
-points = st.lists(st.tuples(st.floats(0, 100), values), min_size=2, max_size=6, unique_by=lambda point: point[0])
+points = st.lists(
+    st.tuples(st.integers(0, 1000).map(float), values), min_size=2, max_size=6, unique_by=lambda point: point[0]
+)
 
 
 @given(points, points)

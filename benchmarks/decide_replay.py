@@ -1,0 +1,159 @@
+"""Whether `featlink decide` is right: every choice sent again through the services over a link that really waits.
+
+    python -m benchmarks.decide_replay --out replay --images 8
+
+One deployment, without caches. Each image goes through each condition once without a link, which makes the sweep that
+is decided on, and right after that over each link, timed at the client. So both see the same load of the machine. What
+would take over `--patience` seconds on the link is not sent over it.
+docs/measurements.md has the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from featlink.client import Client
+from featlink.dataset import ground_truth, open_dataset
+from featlink.deciding.answer import Decision, decide
+from featlink.deciding.judge import Option
+from featlink.deciding.wish import make_wish
+from featlink.launcher import Ports, Stack
+from featlink.report.sweep import Sweep, open_sweep
+from featlink.service_settings import service_settings
+from featlink.sweeps import manifest as manifests
+from featlink.sweeps.engine import Outcome
+from featlink.sweeps.http import HttpEngine
+from featlink.sweeps.options import Options
+from featlink.sweeps.plan import jobs, make_plan
+from featlink.sweeps.records import Records
+from featlink.sweeps.run import finish, locked
+from shared.detector.config import ModelConfig
+
+RATES = (0.5, 5.0, 50.0, 1000.0)
+RTT_MS = 20.0
+CONDITIONS = (
+    *(f"image: jpeg(quality={quality}) @ at=original" for quality in (20, 80)),
+    "image: vvenc(qp=32) @ at=original",
+    *(f"feature: pca(components=256) | vvenc(qp={qp}, bit_depth=10)" for qp in (16, 24)),
+)
+
+Walls = dict[float, dict[str, dict[int, float]]]
+"""Rate, row, image: milliseconds at the client."""
+
+
+def measure(args: argparse.Namespace) -> Walls:
+    """Make the sweep and time the replay."""
+    config = ModelConfig(threads=args.threads, min_size=args.min_size, max_size=args.max_size)
+    options = Options(Path("starter"), config, CONDITIONS, args.out, fidelity=False, engine="http", limit=args.images)
+    data = open_dataset(options.dataset)
+    truth, rows = ground_truth(data), make_plan(options.conditions, options.seeds)
+    planned, images = jobs(rows), dict(list(data.images.items())[: args.images])
+    ports = Ports(*args.ports)
+    walls: Walls = {rate: defaultdict(dict) for rate in RATES}
+    with tempfile.TemporaryDirectory() as folder, locked(args.out), (args.out / "services.log").open("w") as log:
+        settings = service_settings(config, Path(folder) / "runs.sqlite") | {"cache_mb": "0"}
+        with (
+            Stack(ports, settings, lambda name, line: print(name, line, file=log)) as stack,
+            Client(ports.edge_url, ports.edge_url) as client,
+        ):
+            stack.wait_ready()
+            engine = HttpEngine(
+                client, [job.condition for job in planned], False, next(iter(images.values())).read_bytes()
+            )
+            manifest = manifests.begin(args.out, manifests.describe(data, truth, options, engine.identity, rows))
+            with Records(args.out, data.name, truth, engine.identity, planned) as records:
+                for image_id, path in track(images.items(), "image"):
+                    for index, job in enumerate(planned):
+                        picture = path.read_bytes()
+                        _set_link(ports, {})
+                        result = engine._result(picture, job.condition, image_id)
+                        records.add(Outcome(index, result))
+                        for rate in random.sample(RATES, len(RATES)):
+                            if result.bits / rate / 1e6 > args.patience:
+                                continue
+                            _set_link(ports, {"rate_mbps": rate, "rtt_ms": RTT_MS, "wait": True})
+                            begun = time.monotonic()
+                            engine._infer(picture, job.condition, image_id)
+                            walls[rate][job.row][image_id] = 1e3 * (time.monotonic() - begun)
+                    (args.out / "walls.json").write_text(json.dumps(walls))
+                manifest["finished"] = manifests.now()
+                finish(args.out, records, rows, truth, manifest, Console(quiet=True))
+    return walls
+
+
+def _set_link(ports: Ports, link: dict[str, object]) -> None:
+    httpx.put(f"{ports.channel_url}/v1/link", json=link, timeout=30).raise_for_status()
+
+
+def predicted(sweep: Sweep, option: Option, decision: Decision, images: list[int]) -> float:
+    """Mean latency of some images, in ms."""
+    samples = sweep.samples
+    if samples is None:
+        raise SystemExit("the sweep has no samples")
+    places = np.searchsorted(samples.images, images)
+    one = option.candidate
+    link = decision.wish.route.expected_ms(one.bits[places])
+    return float(np.mean(one.edge_ms[places] + one.cloud_ms[places] + one.hops_ms[places] + link))
+
+
+def compare(args: argparse.Namespace, walls: Walls) -> None:
+    """Print both, and whether the same wins."""
+    sweep, errors = open_sweep(args.out), []
+    print("| Mbit/s | sent | predicted, ms | replayed, ms | off by | images | |\n|--:|---|--:|--:|--:|--:|---|")
+    verdicts = []
+    for rate in RATES:
+        decision = decide(sweep, make_wish(rate=rate, rtt=RTT_MS), crossings=False)
+        replayed: dict[str, float] = {}
+        for option in decision.options:
+            row = option.candidate.row
+            found = walls[rate].get(row.id, {})
+            if not found:
+                print(f"| {rate:g} | {row.domain}: {option.candidate.name} | {option.latency_ms:,.0f} | – | – | 0 | |")
+                continue
+            ours, theirs = predicted(sweep, option, decision, sorted(found)), float(np.mean(list(found.values())))
+            replayed[row.id] = theirs
+            errors.append(ours / theirs - 1)
+            note = "best" if option is decision.best else "too close to call" if row.id in decision.rivals else ""
+            print(
+                f"| {rate:g} | {row.domain}: {option.candidate.name} | {ours:,.0f} | {theirs:,.0f} | "
+                f"{100 * errors[-1]:+.1f} % | {len(found)} | {note} |"
+            )
+        enough = {one.candidate.row.id for one in decision.options if one.meets}
+        winner = min(enough & replayed.keys(), key=lambda name: replayed[name], default=None)
+        best = None if decision.best is None else decision.best.candidate.row.id
+        same = "the same" if winner == best else "too close to call" if winner in decision.rivals else "ANOTHER"
+        verdicts.append(f"{rate:g} Mbit/s: decided {best}; replayed {winner}: {same}. {decision.sentence}")
+    print("\n" + "\n".join(verdicts))
+    spread = np.abs(errors)
+    print(
+        f"\n{len(errors)} latencies, off by {100 * spread.mean():.1f} % on average, at most {100 * spread.max():.1f} %"
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--patience", type=float, default=40)
+    parser.add_argument("--min-size", type=int, help="of the network input")
+    parser.add_argument("--max-size", type=int, help="the same")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--ports", type=int, nargs=3, default=(8201, 8202, 8203))
+    args = parser.parse_args()
+    compare(args, measure(args))
+
+
+if __name__ == "__main__":
+    main()

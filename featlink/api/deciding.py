@@ -1,0 +1,70 @@
+"""Which to send, from a sweep's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def decide(
+    out: str | Path,
+    *,
+    rate: float | None = None,
+    trace: str | Path | None = None,
+    rtt: float = 0,
+    jitter: float = 0,
+    loss: float = 0,
+    edge_speed: float = 1,
+    cloud_speed: float = 1,
+    edge_from: str | Path | None = None,
+    cloud_from: str | Path | None = None,
+    floor: float | None = None,
+    keep: float | None = None,
+    deadline: float | None = None,
+    kind: str | None = None,
+) -> dict[str, Any]:
+    """Say which of a sweep's conditions to send over a link, and how sure that is.
+
+    Args:
+        out: a finished sweep's folder.
+        rate: of the link, in 10⁶ bits per second.
+        trace: its rate over time instead: a CSV file of ``seconds`` and ``mbps``, or a Mahimahi trace.
+        rtt: round trip in ms.
+        jitter: standard deviation of the one-way delay in ms.
+        loss: share of packets, 0 to 0.99, that are lost and sent again.
+        edge_speed: the edge is so many times as fast as what was measured.
+        cloud_speed: the same of the cloud.
+        edge_from: a sweep of the same conditions on the edge's own machine, whose times count there.
+        cloud_from: the same of the cloud.
+        floor: least AP in percent.
+        keep: least share of the domain's clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
+        deadline: ms; an image whose answer comes later counts as not detected.
+        kind: ``segm`` or ``bbox``; default: ``segm`` where there are masks.
+
+    Returns:
+        What :func:`featlink.deciding.plain.plain` makes of it: ``sentence``, ``call``, ``best``, ``options``,
+        ``stretches``. ``pandas.DataFrame(found["options"])`` is a table of the options.
+
+    Raises:
+        FeatlinkError: the folder, the link or the goal cannot be used.
+    """
+    from featlink.deciding.answer import decide as answer
+    from featlink.deciding.plain import plain
+    from featlink.deciding.wish import make_wish
+    from featlink.report.sweep import open_sweep
+
+    wish = make_wish(
+        rate=rate,
+        trace=None if trace is None else Path(trace),
+        rtt=rtt,
+        jitter=jitter,
+        loss=loss,
+        edge_speed=edge_speed,
+        cloud_speed=cloud_speed,
+        floor=floor,
+        keep=keep,
+        deadline=deadline,
+        kind=kind,
+    )
+    edge, cloud = (None if folder is None else open_sweep(Path(folder)) for folder in (edge_from, cloud_from))
+    return plain(answer(open_sweep(Path(out)), wish, edge, cloud))

@@ -1,0 +1,169 @@
+"""Multiply-adds of the network's halves and of reductions: a cost that is the same on every machine.
+
+Of the dense architecture, as ``torch.utils.flop_counter`` counts its convolutions and matrix products; a fast profile
+needs fewer, where Winograd's algorithm or zero channels save some. Two floating-point operations are one multiply-add.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from channel.reduction.base import Reduction
+from featlink.sweeps.plan import Entry
+from shared.conditions import registry
+from shared.detector.config import ModelConfig
+
+_STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
+_CHANNELS = 256
+_DIVISIBLE = 32
+_SIDE = 256
+"""Of the input that convolutions are counted on; they are proportional to its area."""
+_PROPOSALS, _MIN_SIZE, _MAX_SIZE = 1000, 800, 1333
+"""torchvision's."""
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Multiply-adds.
+
+    Attributes:
+        backbone: of a pixel of the padded network input.
+        rpn: of the same.
+        proposal: of the box head, for each.
+        detection: of the mask head, for each; 0 for a box-only model.
+    """
+
+    backbone: float
+    rpn: float
+    proposal: float
+    detection: float
+
+
+@cache
+def network_cost(model: str) -> NetworkCost:
+    """Count an architecture's multiply-adds, without weights and without computing.
+
+    Args:
+        model: a name of :data:`shared.detector.config.MODELS`.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from torchvision.models import get_model
+
+    with torch.device("meta"), torch.inference_mode():
+        network: Any = get_model(model, weights=None, weights_backbone=None).eval()
+
+        def count(*jobs: Any) -> float:
+            with FlopCounterMode(display=False) as counter:
+                for job in jobs:
+                    job()
+            return float(counter.get_total_flops()) / 2
+
+        picture = torch.empty(1, 3, _SIDE, _SIDE)
+        features = list(network.backbone(picture).values())
+        heads = network.roi_heads
+        regions = torch.empty(1, _CHANNELS, 7, 7)
+        detection = 0.0
+        if heads.mask_head is not None:
+            masks = torch.empty(1, _CHANNELS, 14, 14)
+            detection = count(lambda: heads.mask_predictor(heads.mask_head(masks)))
+        return NetworkCost(
+            count(lambda: network.backbone(picture)) / _SIDE**2,
+            count(lambda: network.rpn.head(features)) / _SIDE**2,
+            count(lambda: heads.box_predictor(heads.box_head(regions))),
+            detection,
+        )
+
+
+def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The network inputs' heights and widths.
+
+    Args:
+        config: the network; sizes it does not name are those that its weights name.
+        sizes: heights and widths of the pictures.
+
+    Raises:
+        ModelError: the weights cannot be had.
+    """
+    shorter, longer = config.min_size, config.max_size
+    if shorter is None or longer is None:
+        from shared.detector.weights import load_checkpoint
+
+        stated = load_checkpoint(config.weights, config.model).metadata
+        shorter = int(shorter or stated.get("min_size") or _MIN_SIZE)
+        longer = int(longer or stated.get("max_size") or _MAX_SIZE)
+    padded = []
+    for height, width in sizes:
+        scale = min(shorter / min(height, width), longer / max(height, width))
+        padded.append((_padded(height * scale), _padded(width * scale)))
+    return padded
+
+
+def multiply_adds(
+    config: ModelConfig, padded: list[tuple[int, int]], detections: float, rows: Iterable[Entry], weights: str
+) -> dict[str, Any]:
+    """What an image costs on average.
+
+    Args:
+        config: the network.
+        padded: heights and widths of the network inputs.
+        detections: an image, on average.
+        rows: the sweep's conditions.
+        weights: identity of the network's weights.
+
+    Returns:
+        ``backbone``, ``heads``, and ``reductions``: row id to what reducing and what restoring cost; None where a
+        reduction does not say.
+    """
+    cost = network_cost(config.model)
+    area = sum(height * width for height, width in padded) / len(padded)
+    heads = cost.rpn * area + cost.proposal * (config.proposals or _PROPOSALS) + cost.detection * detections
+    reductions: dict[str, tuple[float, float] | None] = {}
+    for row in rows:
+        for step in registry.chain(row.condition):
+            if isinstance(step, Reduction):
+                costs = [step.multiply_adds(_levels(size), weights) for size in sorted(set(padded))]
+                counts = [padded.count(size) for size in sorted(set(padded))]
+                reductions[row.id] = _mean(costs, counts)
+    return {"backbone": cost.backbone * area, "heads": heads, "reductions": reductions}
+
+
+def of_row(found: Mapping[str, Any], row: str, domain: str) -> tuple[float, float] | None:
+    """Multiply-adds of edge and cloud in one condition.
+
+    Args:
+        found: what :func:`multiply_adds` returned, or a manifest's copy of it.
+        row: the condition's id.
+        domain: its domain.
+
+    Returns:
+        None where it is not known.
+    """
+    if not found:
+        return None
+    if domain == "image":
+        return 0.0, found["backbone"] + found["heads"]
+    if row not in found["reductions"]:
+        return found["backbone"], found["heads"]
+    more = found["reductions"][row]
+    return None if more is None else (found["backbone"] + more[0], found["heads"] + more[1])
+
+
+def _levels(size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+    return {name: (_CHANNELS, size[0] // stride, size[1] // stride) for name, stride in _STRIDES.items()}
+
+
+def _mean(costs: list[tuple[float, float] | None], counts: list[int]) -> tuple[float, float] | None:
+    known = [(cost, count) for cost, count in zip(costs, counts, strict=True) if cost is not None]
+    if len(known) < len(costs):
+        return None
+    edge, cloud = (sum(cost[i] * count for cost, count in known) / sum(counts) for i in range(2))
+    return edge, cloud
+
+
+def _padded(length: float) -> int:
+    return _DIVISIBLE * math.ceil(math.floor(length) / _DIVISIBLE)

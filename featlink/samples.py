@@ -1,0 +1,188 @@
+"""``samples.npz``: what each image of a sweep contributes, so that figures can be taken anew on a draw of images.
+
+It holds bits and times by image, how every detection fares, and AP in each bootstrap draw. Plain arrays: nothing in it
+is executed, and every index is checked before it is followed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cloud.matching import IOUS, Floats, Ints
+from cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
+from featlink.bootstrap import DRAWS, LEAST_IMAGES, SPLITS, unbiased
+from featlink.errors import CommandError
+from featlink.files import replace
+
+SAMPLES = "samples.npz"
+KINDS = ("segm", "bbox")
+
+
+@dataclass(frozen=True, eq=False)
+class RunSamples:
+    """One condition under one seed.
+
+    Attributes:
+        bits: (N,) that crossed the link.
+        timings: stage to (N,) milliseconds; NaN where an image lacks the stage.
+        pools: ``bbox``, and ``segm`` of a model with masks: how its detections fare.
+    """
+
+    bits: Ints
+    timings: Mapping[str, Floats]
+    pools: Mapping[str, Pool]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """A sweep by image.
+
+    Attributes:
+        images: (N,) ids, rising.
+        draws: (B, N) how often each image is drawn; no draws where there are too few images.
+        runs: by row id, one for each seed.
+        ap: by kind and row id, (B,): AP of each draw without the bias of few images, median over seeds.
+    """
+
+    images: Ints
+    draws: Ints
+    runs: Mapping[str, Sequence[RunSamples]]
+    ap: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
+
+    def mean_bits(self, row: str) -> Floats:
+        """Bits an image in each draw, (B,), median over seeds."""
+        return np.median([self.draws @ run.bits / len(self.images) for run in self.runs[row]], axis=0)
+
+
+def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draws: int = DRAWS) -> Samples:
+    """Draw images and take AP in every draw.
+
+    Args:
+        images: ids.
+        runs: by row id.
+        draws: how many.
+    """
+    ids = np.array(sorted(images), np.int64)
+    drawn = draw_images(len(ids), draws if len(ids) >= LEAST_IMAGES else 0)
+    ap: dict[str, dict[str, Floats]] = {}
+    for row, of_seeds in runs.items():
+        for kind in of_seeds[0].pools:
+            values = [draw_ap(run.pools[kind], drawn) for run in of_seeds if kind in run.pools]
+            ap.setdefault(kind, {})[row] = np.median(values, axis=0)
+    return Samples(ids, drawn, runs, ap)
+
+
+def draw_ap(found: Pool, draws: Ints, kept: npt.ArrayLike | None = None) -> Floats:
+    """AP of every draw, without the bias of few images (:func:`featlink.bootstrap.unbiased`).
+
+    Args:
+        found: how detections fare.
+        draws: (B, N) weights; without draws, nothing is computed.
+        kept: as in :func:`cloud.resampling.average_precision`.
+    """
+    if not len(draws):
+        return np.zeros(0)
+    count = draws.shape[1]
+    value = average_precision(found, np.ones(count, np.int64), kept)
+    return unbiased(resample(found, draws, kept), value, resample(found, halve_images(count, SPLITS), kept))
+
+
+def save(samples: Samples, folder: Path) -> None:
+    """Write ``samples.npz``.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {"images": samples.images, "draws": samples.draws.astype(np.uint16)}
+    index = []
+    for number, (row, of_seeds) in enumerate(samples.runs.items()):
+        kinds = [kind for kind in KINDS if all(kind in run.pools for run in of_seeds)]
+        index.append({"id": row, "kinds": kinds, "stages": [list(run.timings) for run in of_seeds]})
+        for kind in kinds:
+            arrays[f"{number}.{kind}"] = samples.ap[kind][row]
+        for seed, run in enumerate(of_seeds):
+            at = f"{number}.{seed}"
+            arrays[f"{at}.bits"] = run.bits
+            arrays[f"{at}.timings"] = np.array(list(run.timings.values())).reshape(-1, len(samples.images))
+            for kind in kinds:
+                found = run.pools[kind]
+                arrays[f"objects.{kind}"] = found.objects
+                arrays |= {f"{at}.{kind}.{name}": getattr(found, name) for name in ("starts", "image", "fate")}
+    pools = [found for of_seeds in samples.runs.values() for run in of_seeds for found in run.pools.values()]
+    if pools and pools[0].importance is not None:
+        arrays["importance"] = pools[0].importance
+    arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stubs take names for its own options
+    replace(folder / SAMPLES, buffer.getvalue())
+
+
+def load(folder: Path) -> Samples | None:
+    """Read what :func:`save` wrote; None where there is no such file, as in sweeps of earlier versions.
+
+    Raises:
+        CommandError: it is damaged or no such file.
+    """
+    path = folder / SAMPLES
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return _read({name: file[name] for name in file.files})
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
+        raise CommandError(f"{path} is not a sweep's samples: {error}; `featlink bench` makes it anew") from None
+
+
+def _read(arrays: Mapping[str, npt.NDArray[Any]]) -> Samples:
+    images, draws = arrays["images"].astype(np.int64), arrays["draws"].astype(np.int64)
+    count = len(images)
+    _check(draws.ndim == 2 and draws.shape[1] == count and (draws.sum(axis=1) == count).all(), "draws")
+    runs: dict[str, list[RunSamples]] = {}
+    ap: dict[str, dict[str, Floats]] = {}
+    for number, entry in enumerate(json.loads(arrays["index"].tobytes())):
+        for kind in entry["kinds"]:
+            values = arrays[f"{number}.{kind}"].astype(np.float64)
+            _check(values.shape == (len(draws),), f"AP of {entry['id']}")
+            ap.setdefault(kind, {})[entry["id"]] = values
+        runs[entry["id"]] = [
+            _run(arrays, f"{number}.{seed}", stages, entry["kinds"], images)
+            for seed, stages in enumerate(entry["stages"])
+        ]
+    return Samples(images, draws, runs, ap)
+
+
+def _run(
+    arrays: Mapping[str, npt.NDArray[Any]], at: str, stages: list[str], kinds: list[str], images: Ints
+) -> RunSamples:
+    bits, timings = arrays[f"{at}.bits"].astype(np.int64), arrays[f"{at}.timings"].astype(np.float64)
+    _check(bits.shape == images.shape, f"bits of {at}")
+    _check(timings.shape == (len(stages), len(images)), f"times of {at}")
+    pools = {kind: _pool(arrays, f"{at}.{kind}", arrays[f"objects.{kind}"], images) for kind in kinds}
+    return RunSamples(bits, dict(zip(stages, timings, strict=True)), pools)
+
+
+def _pool(arrays: Mapping[str, npt.NDArray[Any]], at: str, objects: npt.NDArray[Any], images: Ints) -> Pool:
+    starts = arrays[f"{at}.starts"].astype(np.int64)
+    image, fate = arrays[f"{at}.image"].astype(np.int32), arrays[f"{at}.fate"].astype(np.uint8)
+    objects = objects.astype(np.int32)
+    _check(objects.ndim == 2 and objects.shape[1] == len(images), f"objects of {at}")
+    _check(starts.shape == (len(objects) + 1,) and starts[0] == 0 and starts[-1] == len(image), f"starts of {at}")
+    _check((np.diff(starts) >= 0).all() and fate.shape == (len(image), len(IOUS)), f"detections of {at}")
+    _check(not len(image) or (image.min() >= 0 and image.max() < len(images)), f"images of {at}")
+    importance = arrays["importance"].astype(np.float64) if "importance" in arrays else None
+    _check(importance is None or (importance.shape == IOUS.shape and (importance > 0).all()), "weights of thresholds")
+    return Pool(images, starts, image, np.ascontiguousarray(fate), np.ascontiguousarray(objects), importance)
+
+
+def _check(right: object, what: str) -> None:
+    if not right:
+        raise ValueError(f"{what} do not fit")
