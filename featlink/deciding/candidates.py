@@ -105,7 +105,9 @@ def _candidate(sweep: Sweep, row: Row, edge_from: Sweep | None, cloud_from: Swee
 def _parts(row: Row) -> tuple[str, str, str]:
     """A row's reduction, the rest of its chain without strengths but with options, and the strengths."""
     condition = condition_of(row)
-    reduction, chain, strengths = [], [], []
+    reduction: list[str] = []
+    chain: list[str] = []
+    strengths: list[str] = []
     for text, step in zip(condition.steps, registry.chain(condition), strict=True):
         varied = step.strength
         if varied and getattr(step, varied) is not None:
