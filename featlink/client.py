@@ -87,13 +87,19 @@ class Client:
         except httpx.HTTPError as error:
             raise CommandError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
         if response.is_error:
-            try:
-                problem: dict[str, Any] = response.json()
-            except ValueError:
-                problem = {}
-            what = problem.get("title", f"{client.base_url} answered {response.status_code}")
-            raise CommandError(f"{what}: {problem.get('detail', response.reason_phrase)}")
+            raise CommandError(refusal(response))
         return response
+
+
+def refusal(response: httpx.Response) -> str:
+    """What an answer of 4xx or 5xx says, in one line: its problem's title and detail, or its status."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    problem: dict[str, Any] = body if isinstance(body, dict) else {}
+    what = problem.get("title", f"{response.url} answered {response.status_code}")
+    return f"{what}: {problem.get('detail', response.reason_phrase)}"
 
 
 def _given(params: dict[str, str | int | bool | None]) -> dict[str, str | int | bool]:
