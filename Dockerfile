@@ -89,3 +89,18 @@ WORKDIR /work
 HEALTHCHECK NONE
 ENTRYPOINT ["featlink"]
 CMD ["--help"]
+
+
+FROM channel-dependencies AS page-dependencies
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=constraints.txt,target=/constraints.txt \
+    --mount=type=bind,source=pyproject.toml,target=/pyproject.toml \
+    pip install -c /constraints.txt --group /pyproject.toml:page
+
+
+FROM page-dependencies AS page
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    pip install --no-cache-dir --no-deps --no-index /wheel/*.whl
+USER featlink
+WORKDIR /tmp
+CMD ["python", "-m", "featlink.page"]

@@ -57,7 +57,7 @@ def measure(args: argparse.Namespace) -> Walls:
     config = ModelConfig(threads=args.threads, min_size=args.min_size, max_size=args.max_size)
     options = Options(Path("starter"), config, CONDITIONS, args.out, fidelity=False, engine="http", limit=args.images)
     data = open_dataset(options.dataset)
-    truth, rows = ground_truth(data), make_plan(options.conditions, options.seeds)
+    truth, rows = ground_truth(data)[0], make_plan(options.conditions, options.seeds)
     planned, images = jobs(rows), dict(list(data.images.items())[: args.images])
     ports = Ports(*args.ports)
     walls: Walls = {rate: defaultdict(dict) for rate in RATES}

@@ -14,9 +14,10 @@ from fastapi.responses import Response, StreamingResponse
 from channel.apply import Transmission, apply, with_reference
 from channel.archive import keep
 from channel.kept import Kept
-from channel.link import Link, LinkError
+from channel.link import Link, LinkError, parse_link
 from channel.randomness import stream
 from channel.settings import ChannelSettings
+from channel.shown import received
 from channel.warm import warm
 from shared.conditions import language, registry
 from shared.conditions.language import Condition
@@ -35,6 +36,18 @@ _FRAME_BODY: dict[str, Any] = {
 }
 
 _Measure = Annotated[bool, Query(description="measure PSNR, SSIM and rank correlation")]
+_LinkText = Annotated[
+    str | None,
+    Query(description="JSON form of a link, for this frame; default: the channel's", max_length=2048),
+]
+_Names = Annotated[
+    str,
+    Query(
+        description="answer these too as they were received, as PNG: `image`, or packed levels",
+        pattern=r"^((image|p[2-6])(,(image|p[2-6]))*)?$",
+        examples=["image", "p2,p5"],
+    ),
+]
 
 
 def create_app(settings: ChannelSettings | None = None) -> FastAPI:
@@ -95,9 +108,15 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         return await worker.run(work)
 
     @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
-    async def transmit(request: Request, run: str | None = None, fidelity: _Measure = True) -> dict[str, Any]:
+    async def transmit(
+        request: Request,
+        run: str | None = None,
+        fidelity: _Measure = True,
+        link_text: Annotated[_LinkText, Query(alias="link")] = None,
+        shown: Annotated[_Names, Query(alias="received")] = "",
+    ) -> dict[str, Any]:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
-        over = kept.link  # another may be set meanwhile
+        over = kept.link if link_text is None else parse_link(link_text)  # another default may be set meanwhile
         async with admitted(request) as (source, before):
             sent = await distorted(source, before, fidelity, over)
             meta, report = sent.frame.meta, sent.report
@@ -108,7 +127,15 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                 await _pass(transfer.ms / 1e3, settings.max_wait_s)
             params = {} if run is None else {"run": run}
             parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
-            answer = await cloud.send("/v1/detect", parts, params, report.header())
+            answering = cloud.send("/v1/detect", parts, params, report.header())
+            if shown:
+                names = shown.split(",")
+                pictures, answer = await asyncio.gather(
+                    worker.run(lambda: received(source, sent.frame, names)), answering
+                )
+                answer |= {"received": pictures}
+            else:
+                answer = await answering
             condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
             note(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
             named = {"condition": condition, "link": over.model_dump()}

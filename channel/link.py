@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from channel.distortions.packet_loss import Concealment, PacketLoss
-from shared.errors import FeatlinkError
+from shared.conditions.language import validation_line
+from shared.errors import FeatlinkError, InvalidLinkError
 
 _HOUR_MS = 3_600_000
 
@@ -39,10 +40,14 @@ class Link(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    rate_mbps: float | None = Field(None, ge=1e-6, le=1e9, description="10^6 bits per second; null: unlimited")
-    rtt_ms: float = Field(0, ge=0, le=_HOUR_MS, description="round-trip time")
-    jitter_ms: float = Field(0, ge=0, le=_HOUR_MS, description="standard deviation of the one-way delay")
-    loss: float = Field(0, ge=0, le=0.99, description="probability that a packet is lost")
+    rate_mbps: float | None = Field(
+        None, ge=1e-6, le=1e9, description="10^6 bits per second; null: unlimited", examples=[20, 0.1, 1000]
+    )
+    rtt_ms: float = Field(0, ge=0, le=_HOUR_MS, description="round-trip time, ms", examples=[40, 0, 400])
+    jitter_ms: float = Field(
+        0, ge=0, le=_HOUR_MS, description="standard deviation of the one-way delay, ms", examples=[5, 0, 100]
+    )
+    loss: float = Field(0, ge=0, le=0.99, description="probability that a packet is lost", examples=[0.01, 0, 0.5])
     on_loss: Literal["retransmit", "erase"] = Field(
         "retransmit",
         description="lost packets are sent again until they arrive (time, no damage), or not (damage, concealed)",
@@ -84,3 +89,19 @@ class Link(BaseModel):
 
     def _lost(self, packets: int, rng: np.random.Generator) -> int:
         return int(rng.binomial(packets, self.loss)) if self.on_loss == "retransmit" else 0
+
+
+def parse_link(text: str) -> Link:
+    """Read a link's JSON form.
+
+    Raises:
+        InvalidLinkError: with one line that says what is wrong where.
+
+    Example:
+        >>> parse_link('{"rtt_ms": 40}').rtt_ms
+        40.0
+    """
+    try:
+        return Link.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidLinkError(validation_line(error)) from None

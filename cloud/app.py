@@ -78,6 +78,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
         network = build(settings.config())
         warm(network)
+        app.state.metrics.describe(model=network.name, weights=network.weights, profile=settings.profile)
         return network
 
     async def load() -> None:

@@ -64,6 +64,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
 
         model = build(settings.config(), heads=False)
         warm(model, settings.send_p6)
+        app.state.metrics.describe(model=model.name, weights=model.weights, profile=settings.profile)
         return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)
 
     async def load() -> None:
@@ -126,6 +127,18 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         run: Annotated[str | None, Query(description="collect the detections in this run")] = None,
         image_id: _ImageId = None,
         fidelity: Annotated[bool, Query(description="measure fidelity in the channel")] = True,
+        link: Annotated[
+            str | None,
+            Query(
+                description="JSON form of the simulated link; default: the channel's",
+                examples=['{"rate_mbps": 20, "rtt_ms": 40}'],
+                max_length=2048,
+            ),
+        ] = None,
+        received: Annotated[
+            str | None,
+            Query(description="answer these as they were received, as PNG: `image`, or packed levels: `p2,p5`"),
+        ] = None,
         render: Annotated[Literal["png"] | None, Query(description="answer the picture with the detections")] = None,
     ) -> dict[str, Any] | Response:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
@@ -134,7 +147,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             prepared = await prepare(picture)
             parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
             report = prepared.report.with_timings(serialize=serialize_ms)
-            params = {"fidelity": str(fidelity).lower()} | ({} if run is None else {"run": run})
+            optional = {"run": run, "link": link, "received": received}
+            params = {"fidelity": str(fidelity).lower()} | {k: v for k, v in optional.items() if v is not None}
             answer = await channel.send("/v1/transmit", parts, params, report.header())
             total_ms = (time.monotonic() - started) * 1e3
             waited_ms = answer.pop("waited_ms", 0.0)

@@ -18,6 +18,7 @@ from featlink.commands.fetch import app as fetch
 from featlink.commands.fit import app as fit
 from featlink.commands.infer import infer
 from featlink.commands.merge import merge
+from featlink.commands.page import page
 from featlink.commands.report import report
 from featlink.commands.scenes import scenes
 from featlink.commands.steps import steps
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, infer, bench, merge, report, decide, decode, conditions, steps, scenes):
+for command in (demo, up, page, infer, bench, merge, report, decide, decode, conditions, steps, scenes):
     app.command()(command)
 app.add_typer(fetch, name="fetch")
 app.add_typer(fit, name="fit")

@@ -94,13 +94,24 @@ class Client:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CommandError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
         if response.is_error:
-            try:
-                problem: dict[str, Any] = response.json()
-            except ValueError:
-                problem = {}
-            what = str(problem.get("title", f"{client.base_url} answered {response.status_code}"))
-            raise RefusalError(f"{what}: {problem.get('detail', response.reason_phrase)}", response.status_code, what)
+            title = str(_problem(response).get("title", response.status_code))
+            raise RefusalError(refusal(response), response.status_code, title)
         return response
+
+
+def refusal(response: httpx.Response) -> str:
+    """What an answer of 4xx or 5xx says, in one line: its problem's title and detail, or its status."""
+    problem = _problem(response)
+    what = problem.get("title", f"{response.url} answered {response.status_code}")
+    return f"{what}: {problem.get('detail', response.reason_phrase)}"
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _given(params: dict[str, str | int | bool | None]) -> dict[str, str | int | bool]:

@@ -1,4 +1,4 @@
-"""The three services as local processes: started together, watched, stopped together."""
+"""The three services, and the live page, as local processes: started together, watched, stopped together."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from featlink.errors import CommandError
 LogLine = Callable[[str, str], None]
 """Called with a service's name and a line of its log."""
 
+_MODULES = {"page": "featlink.page"}
 _PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 _STOP_SECONDS = 70
 """Seconds; a little more than services give their accepted requests to finish."""
@@ -35,11 +36,12 @@ _RESTARTS, _WITHIN_SECONDS = 5, 600.0
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen on 127.0.0.1."""
+    """Where the services listen on 127.0.0.1; the page only if it has a port."""
 
     edge: int = 8001
     channel: int = 8002
     cloud: int = 8003
+    page: int | None = None
 
     @property
     def edge_url(self) -> str:
@@ -55,6 +57,31 @@ class Ports:
     def cloud_url(self) -> str:
         """Base URL of the cloud."""
         return f"http://127.0.0.1:{self.cloud}"
+
+    @property
+    def page_url(self) -> str:
+        """Address of the page."""
+        return f"http://127.0.0.1:{self.page}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What listens, in the order in which it is stopped: nothing is asked that has stopped already."""
+        return (*(() if self.page is None else ("page",)), "edge", "channel", "cloud")
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def free_or(port: int) -> int:
+    """This port if it is free, else another."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return free_port()
+    return port
 
 
 def free_ports() -> Ports:
@@ -91,10 +118,10 @@ class Stack:
     _failure: str | None = None
 
     def __enter__(self) -> Stack:
-        for name in ("edge", "channel", "cloud"):
+        for name in self.ports.names:
             _check_free(name, getattr(self.ports, name))
         try:
-            for name in ("cloud", "channel", "edge"):  # the last to start needs the others
+            for name in reversed(self.ports.names):  # the last to start needs the others
                 self._start(name)
         except BaseException:
             self.stop()
@@ -149,7 +176,7 @@ class Stack:
         self._stopping.set()
         with self._lock:  # from here on nothing is started again
             processes = dict(self._processes)
-        for name in ("edge", "channel", "cloud"):
+        for name in self.ports.names:
             if (process := processes.get(name)) is None:
                 continue
             process.terminate()
@@ -199,11 +226,12 @@ class Stack:
             **{f"FEATLINK_{key.upper()}": value for key, value in self.settings.items()},
             "FEATLINK_HOST": "127.0.0.1",
             "FEATLINK_PORT": str(getattr(self.ports, name)),
+            "FEATLINK_EDGE_URL": self.ports.edge_url,
             "FEATLINK_CHANNEL_URL": self.ports.channel_url,
             "FEATLINK_CLOUD_URL": self.ports.cloud_url,
         }
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", name],  # -P: a file of the caller's folder is no module
+            [sys.executable, "-P", "-m", _MODULES.get(name, name)],  # -P: a file of the caller's folder is no module
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -24,6 +24,12 @@ class ConditionError(FeatlinkError):
     title = "Invalid condition"
 
 
+class InvalidLinkError(FeatlinkError):
+    """A simulated link that cannot be parsed or is out of its bounds."""
+
+    title = "Invalid link"
+
+
 class ImageError(FeatlinkError):
     """Bytes that are not an image this service can decode within its limits."""
 

@@ -32,7 +32,9 @@ class BitError(Distortion):
     strength: ClassVar[str | None] = "ber"
 
     type: Literal["bit_error"] = "bit_error"
-    ber: float = Field(ge=0, le=1, description="bit error rate: probability that a bit is flipped")
+    ber: float = Field(
+        ge=0, le=1, description="bit error rate: probability that a bit is flipped", examples=[1e-5, 1e-4, 1e-2]
+    )
 
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Flip each bit with probability ``self.ber``."""

@@ -30,7 +30,9 @@ class Clip(Distortion):
     strength: ClassVar[str | None] = "sigmas"
 
     type: Literal["clip"] = "clip"
-    sigmas: float = Field(gt=0, le=1000, description="standard deviations from the mean that are kept")
+    sigmas: float = Field(
+        gt=0, le=1000, description="standard deviations from the mean that are kept", examples=[3, 1, 10]
+    )
 
     @property
     def keeps_depth(self) -> bool:

@@ -24,7 +24,9 @@ class GaussianNoise(Distortion):
     strength: ClassVar[str | None] = "sigma"
 
     type: Literal["gaussian_noise"] = "gaussian_noise"
-    sigma: float = Field(ge=0, le=255, description="standard deviation of the noise, in units of 0..255")
+    sigma: float = Field(
+        ge=0, le=255, description="standard deviation of the noise, in units of 0..255", examples=[5, 1, 50]
+    )
 
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Add noise to every sample, in the order of (C, H, W)."""

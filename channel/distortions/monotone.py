@@ -24,7 +24,9 @@ class Monotone(Distortion):
     strength: ClassVar[str | None] = "gamma"
 
     type: Literal["monotone"] = "monotone"
-    gamma: float = Field(gt=0, description="exponent of the samples scaled to 0..1; 1 changes nothing")
+    gamma: float = Field(
+        gt=0, description="exponent of the samples scaled to 0..1; 1 changes nothing", examples=[1.5, 0.2, 5]
+    )
 
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Map every sample."""

@@ -35,7 +35,7 @@ class PacketLoss(Distortion):
     strength: ClassVar[str | None] = "rate"
 
     type: Literal["packet_loss"] = "packet_loss"
-    rate: float = Field(ge=0, le=1, description="mean share of packets that are lost")
+    rate: float = Field(ge=0, le=1, description="mean share of packets that are lost", examples=[0.02, 0.001, 0.5])
     burst: float = Field(
         default=1,
         ge=1,

@@ -25,7 +25,7 @@ class Quantize(Distortion):
     changes_bits: ClassVar[bool] = True
 
     type: Literal["quantize"] = "quantize"
-    bits: int = Field(ge=1, le=16, description="bits per sample")
+    bits: int = Field(ge=1, le=16, description="bits per sample", examples=[4, 1, 8])
 
     @property
     def keeps_depth(self) -> bool:

@@ -24,7 +24,7 @@ class RankShuffle(Distortion):
     random: ClassVar[bool] = True
 
     type: Literal["rank_shuffle"] = "rank_shuffle"
-    span: int = Field(ge=1, description="ranks in a window, in samples; 1 changes nothing")
+    span: int = Field(ge=1, description="ranks in a window, in samples; 1 changes nothing", examples=[1000, 2, 1000000])
 
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Shuffle the ranks of a level's (C, H, W) samples."""

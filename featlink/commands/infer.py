@@ -12,6 +12,7 @@ import typer
 from featlink.errors import CommandError
 from featlink.files import replace
 from shared.conditions.language import Domain
+from shared.frames.pyramid import LEVELS
 
 
 def infer(
@@ -21,22 +22,41 @@ def infer(
     ] = None,
     domain: Annotated[Domain | None, typer.Option(help="What crosses the link.", show_default="feature")] = None,
     out: Annotated[Path | None, typer.Option(help="Save the picture with its detections drawn in (PNG).")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Save clean, received and their difference side by side (PNG).")
+    ] = None,
+    planes: Annotated[
+        Path | None, typer.Option(help="Save the planes of p2 to p6 before and after the link (PNG).")
+    ] = None,
+    link: Annotated[
+        str | None,
+        typer.Option(help='Simulated link, e.g. \'{"rate_mbps": 20, "rtt_ms": 40}\'; default: the channel\'s own.'),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
     edge: Annotated[str, typer.Option(help="Base URL of the edge.")] = "http://127.0.0.1:8001",
 ) -> None:
     """Send a picture to a running edge and show what the cloud detects."""
+    from edge.decode import decode
     from featlink.client import Client
+    from featlink.views.compare import compared, domain_of, planes_sheet
 
     if not picture.is_file():
         raise CommandError(f"there is no file {picture}")
     data = picture.read_bytes()
     with Client(edge, edge) as client:
-        answer = client.infer(data, condition=condition, domain=domain)
+        wanted = _received(domain_of(condition, domain), compare, planes)
+        answer = client.infer(data, condition=condition, domain=domain, link=link, received=wanted)
+        if compare is not None:
+            crossed = domain_of(condition, domain)
+            clean = client.infer(data, condition="identity", domain=crossed, link="{}", fidelity=False)
+            replace(compare, compared(decode(data, sys.maxsize), clean, answer))
+        if planes is not None:
+            replace(planes, planes_sheet(client, data, answer))
+    answer.pop("received", None)
     if out is not None:
-        from edge.decode import decode
         from shared.detector.overlay import draw
 
-        replace(out, draw(decode(data, max_pixels=sys.maxsize), answer["detections"], answer["categories"]))
+        replace(out, draw(decode(data, sys.maxsize), answer["detections"], answer["categories"]))
     if as_json:
         typer.echo(json.dumps(answer))
         return
@@ -50,3 +70,10 @@ def infer(
     )
     if "condition" in answer:
         typer.echo(f"condition: {answer['condition']}")
+
+
+def _received(domain: Domain, compare: Path | None, planes: Path | None) -> str | None:
+    """What the answer is to bring back for the pictures."""
+    if domain == "image":
+        return None if compare is None else "image"
+    return None if planes is None else ",".join(LEVELS)

@@ -1,4 +1,4 @@
-"""``featlink up``: the three services on this machine."""
+"""``featlink up``: the three services and the live page on this machine."""
 
 from __future__ import annotations
 
@@ -32,17 +32,22 @@ def up(
     edge_port: Annotated[int, typer.Option(help="Port of the edge.")] = 8001,
     channel_port: Annotated[int, typer.Option(help="Port of the channel.")] = 8002,
     cloud_port: Annotated[int, typer.Option(help="Port of the cloud.")] = 8003,
+    page_port: Annotated[
+        int | None, typer.Option(help="Port of the live page.", show_default="8000, or a free one")
+    ] = None,
+    with_page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the live page.")] = True,
     database: Annotated[Path, typer.Option(help="SQLite file that keeps the runs.")] = Path("featlink-runs.sqlite"),
     keep_bitstreams: BitstreamsOption = None,
 ) -> None:
-    """Start edge, channel and cloud on this machine and show their logs. Ctrl-C stops them."""
-    from featlink.launcher import Ports, Stack
+    """Start edge, channel, cloud and the live page on this machine and show their logs. Ctrl-C stops them."""
+    from featlink.launcher import Ports, Stack, free_or
     from featlink.service_settings import service_settings
 
     config = network_config(
         model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
     )
-    ports = Ports(edge_port, channel_port, cloud_port)
+    page = (page_port or free_or(8000)) if with_page else None
+    ports = Ports(edge_port, channel_port, cloud_port, page)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the services in order, as Ctrl-C does
     try:
         with (
@@ -54,6 +59,8 @@ def up(
             ) as stack,
         ):
             stack.wait_ready()
+            if page is not None:
+                typer.echo(f"page: {ports.page_url}")
             typer.echo(
                 f"ready: POST a picture to {ports.edge_url}/v1/infer (API: {ports.edge_url}/docs). Ctrl-C stops."
             )

@@ -112,6 +112,7 @@ def _points(sweep: Sweep, rows: Sequence[Row], x: Callable[[Row], float | None])
     if not points:
         return {}
     return {
+        "customdata": [row.id for _, _, row in points],
         "x": [position for position, _, _ in points],
         "y": [100 * ap for _, ap, _ in points],
         "text": [

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from channel.apply import apply
 from edge.pipeline import EdgePipeline, Request
@@ -20,9 +16,9 @@ from shared.conditions.language import Condition
 from shared.detector.config import ModelConfig, Profile
 from shared.detector.split import build
 from shared.frames.cache import PyramidCache
-from shared.frames.packing import level_range, quantize, tile
 from shared.frames.pyramid import Image
 from shared.frames.report import Report
+from shared.frames.shown import pixels
 from shared.frames.wire import Frame
 
 _CACHE_BYTES = 1 << 28
@@ -67,26 +63,3 @@ def open_replay(what: About) -> Replay:
         raise CommandError(f"{what.weights} now holds other weights: {model.weights}, not {what.identity[:16]}")
     names = {str(number): name for number, name in enumerate(model.categories)}
     return Replay(EdgePipeline(model, PyramidCache(_CACHE_BYTES), _MAX_PIXELS), names)
-
-
-def pixels(frame: Frame) -> Image:
-    """The picture in an image frame, uint8 RGB (H, W, 3), at the size it was sent."""
-    tensor = frame.tensor("image")
-    return np.ascontiguousarray(_eight_bits(tensor.data, tensor.bits or 8).transpose(1, 2, 0))
-
-
-def planes(frame: Frame) -> dict[str, npt.NDArray[np.uint8]]:
-    """The levels of a feature frame as 8-bit planes of 16×16 tiles, by name."""
-    found = {}
-    for tensor in frame.tensors:
-        samples: npt.NDArray[Any] = tensor.data
-        bits = tensor.bits or 8
-        if tensor.bits is None:  # clean features are sent as floats
-            levels = tensor.data.astype(np.float32, copy=False)
-            samples = quantize(levels, level_range(levels), bits)
-        found[tensor.name] = tile(_eight_bits(samples, bits))
-    return found
-
-
-def _eight_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
-    return np.rint(samples * (255 / ((1 << bits) - 1))).astype(np.uint8)

@@ -117,6 +117,7 @@ def create_service(
         responses=problems.documented(*_ANY_REQUEST, *refusals),
     )
     metrics = Metrics()
+    metrics.describe(version=app.version, max_requests=settings.max_requests)
     app.state.metrics = metrics
     app.state.failed = False
     app.state.stop = lambda: None  # serve() puts the server's own stop here

@@ -6,7 +6,7 @@ import logging
 import time
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.service import notes, problems, tracing
@@ -35,6 +35,13 @@ class Metrics:
         self.link_bits = Counter(
             "featlink_link_bits", "Bits that crossed the simulated link.", ("domain",), registry=self.registry
         )
+        self._info = Info("featlink_service", "What runs here.", registry=self.registry)
+        self._facts: dict[str, str] = {}
+
+    def describe(self, **facts: object) -> None:
+        """Say more of what runs here, as labels of ``featlink_service_info``."""
+        self._facts |= {name: str(value) for name, value in facts.items()}
+        self._info.info(self._facts)
 
 
 class Observe:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from featlink.cli import app
 
-COMMANDS = ("demo", "up", "infer", "bench", "merge", "report", "conditions", "steps", "scenes", "fetch")
+COMMANDS = ("demo", "up", "page", "infer", "bench", "merge", "report", "conditions", "steps", "scenes", "fetch")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])

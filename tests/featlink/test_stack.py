@@ -19,7 +19,7 @@ from waiting import wait_until
 
 from featlink import launcher, results
 from featlink.errors import CommandError
-from featlink.launcher import Stack, free_ports
+from featlink.launcher import Stack, free_port, free_ports
 
 
 def featlink(*arguments: str, timeout: float = 600, **settings: int) -> subprocess.CompletedProcess[str]:
@@ -64,6 +64,13 @@ def stack(weights: Path, tmp_path: Path) -> Iterator[Stack]:
         yield running
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
 def processes(stack: Stack) -> list[psutil.Process]:
     ports = {stack.ports.edge, stack.ports.channel, stack.ports.cloud}
     children = psutil.Process().children()
@@ -90,6 +97,7 @@ def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
 def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) -> None:
     ports = free_ports()
     numbers = {"--edge-port": ports.edge, "--channel-port": ports.channel, "--cloud-port": ports.cloud}
+    numbers["--page-port"] = free_port()
     options = [str(word) for pair in numbers.items() for word in pair]
     command = [sys.executable, "-m", "featlink", "up", "--weights", str(weights), "--profile", "exact", *options]
     launcher = subprocess.Popen(
@@ -99,7 +107,7 @@ def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) ->
     try:
         next(line for line in launcher.stdout if line.startswith("ready"))
         services = psutil.Process(launcher.pid).children()
-        assert len(services) == 3
+        assert len(services) == 4  # the page too
     finally:
         launcher.kill()
         launcher.wait()
@@ -164,12 +172,16 @@ def test_up_infer_and_interrupt(weights: Path, dataset: Path, tmp_path: Path, ho
     command += ["--min-size", "128", "--max-size", "224", "--database", str(tmp_path / "runs.sqlite")]
     for name in ("edge", "channel", "cloud"):
         command += [f"--{name}-port", str(getattr(ports, name))]
+    page = free_port()
+    command += ["--page-port", str(page)]
     up = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert up.stdout is not None
     try:
         assert any(line.startswith("ready:") for line in iter(up.stdout.readline, ""))
         services = psutil.Process(up.pid).children()
-        assert len(services) == 3
+        assert len(services) == 4  # the page too
+        wait_until(lambda: answers(f"http://127.0.0.1:{page}/livez"), "the page to answer", pause=0.1)
+        assert "Featlink playground" in httpx.get(f"http://127.0.0.1:{page}/", timeout=60).text
         overlay = tmp_path / "overlay.png"
         picture = str(dataset / "val" / "1.png")
         done = featlink(

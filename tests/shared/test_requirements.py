@@ -82,6 +82,21 @@ found, report = Detector(model, PyramidCache(1 << 26))(sent.frame, sent.report)
 draw(sent.image, found, {str(label): name for label, name in enumerate(model.categories)}, 0)
 """
 
+PAGE = """
+from pathlib import Path
+from featlink.page.app import create_app
+from featlink.page.explore import sweeps
+from featlink.page.pictures import decoded, scenes, thumbnail
+from featlink.views.compare import compared
+
+paths = [getattr(route, "path", "") for route in create_app().routes]
+assert "/pictures/{key}" in paths, paths
+picture = decoded(thumbnail(scenes()[0]))
+nothing = {"detections": [], "categories": {}}
+assert compared(picture, nothing, nothing).startswith(b"\\x89PNG")
+assert sweeps.names(Path("gone")) == []
+"""
+
 LOADED = "\nimport sys; print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
 
 
@@ -91,6 +106,7 @@ LOADED = "\nimport sys; print('LOADED', *sorted({name.partition('.')[0] for name
     [
         ("channel", CHANNEL, {"torch", "torchvision", "openvino", "plotly", "sqlalchemy", "pycocotools", "PIL"}),
         ("detector", DETECTOR, {"plotly", "typer", "jinja2", "bjontegaard", "ray"}),
+        ("page", PAGE, {"torch", "torchvision", "openvino", "typer", "bjontegaard", "ray"}),
     ],
 )
 def test_a_part_runs_on_its_group_alone(group: str, program: str, never: set[str]) -> None:
@@ -135,7 +151,7 @@ def test_groups_hold_dependencies_only() -> None:
     project = pyproject()["project"]["dependencies"]
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.partition("==")[0] for line in pins if not line.startswith("#")}
-    for group in ("channel", "detector"):
+    for group in ("channel", "detector", "page"):
         assert names(members(group)) <= names(map(Requirement, project))
     assert names(map(Requirement, project)) <= pinned
 

@@ -15,9 +15,10 @@ from featlink.errors import CommandError
 from featlink.report.about import about
 from featlink.report.gallery import Strip
 from featlink.report.make import ReportOptions, make_page
-from featlink.report.replay import Replay, open_replay, pixels, planes
+from featlink.report.replay import Replay, open_replay
 from featlink.report.sweep import Sweep
 from shared.conditions.language import parse
+from shared.frames.shown import pixels, planes
 
 
 @pytest.fixture(scope="module")

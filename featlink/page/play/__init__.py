@@ -1,0 +1,1 @@
+"""The playground: one picture, one condition, and what arrives."""

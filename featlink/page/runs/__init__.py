@@ -1,0 +1,1 @@
+"""Runs: what a sweep or a client is collecting at the cloud."""

@@ -1,0 +1,1 @@
+"""What a person looks at: detections compared on their picture, and features as planes."""

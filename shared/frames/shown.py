@@ -1,0 +1,63 @@
+"""What a frame carries, made visible: a picture as it is, features as the planes of 16×16 tiles that are coded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import FrameError
+from shared.frames.packing import level_range, quantize, tile
+from shared.frames.pyramid import Array, Image
+from shared.frames.wire import IMAGE, Frame, Tensor
+
+Plane = npt.NDArray[np.uint8]
+"""Grey, shape (rows·H, columns·W)."""
+
+_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+def pixels(frame: Frame) -> Image:
+    """The picture in an image frame, uint8 RGB (H, W, 3), at the size it was sent."""
+    tensor = frame.tensor(IMAGE)
+    return np.ascontiguousarray(eight_bits(tensor.data, tensor.bits or 8).transpose(1, 2, 0))
+
+
+def plane(tensor: Tensor, clean: Array | None = None) -> Plane:
+    """One level as an 8-bit plane of tiles.
+
+    Args:
+        tensor: samples of any depth, or floats.
+        clean: what floats are shown in the range of, clipped to it; default: their own.
+
+    Raises:
+        FrameError: floats that are not finite.
+    """
+    if tensor.bits is not None:
+        return tile(eight_bits(tensor.data, tensor.bits))
+    level = np.asarray(tensor.data, np.float32)
+    try:
+        ranges = level_range(level if clean is None else clean)
+    except ValueError as error:
+        raise FrameError(f"{tensor.name}: {error}") from None
+    return tile(quantize(level if clean is None else level.clip(*ranges[0]), ranges, 8))
+
+
+def planes(frame: Frame) -> dict[str, Plane]:
+    """The levels of a feature frame as 8-bit planes of 16×16 tiles, by name."""
+    return {tensor.name: plane(tensor) for tensor in frame.tensors}
+
+
+def eight_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
+    """Samples of ``bits`` bits scaled to 0..255."""
+    if bits == 8:
+        return samples.astype(np.uint8, copy=False)
+    return np.rint(samples * (255 / ((1 << bits) - 1))).astype(np.uint8)
+
+
+def png(picture: npt.NDArray[np.uint8]) -> bytes:
+    """Lossless and quick: a PNG file's bytes of RGB (H, W, 3) or grey (H, W)."""
+    stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    return bytes(cv2.imencode(".png", stored, _FAST)[1])

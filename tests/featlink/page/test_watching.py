@@ -1,0 +1,81 @@
+"""Runs, explorer and health in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featlink.client import Client
+from featlink.dataset import open_dataset
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_runs_progress_moves_while_a_client_feeds_it(tab: Any, site: Any) -> None:
+    data = open_dataset(Path("starter"))
+    with Client(site.services.edge, site.services.cloud) as client:
+        client.put_dataset("starter", data.annotations)
+        runs = [client.create_run("starter", f"image: jpeg(quality={q})", "image", name=f"q{q}") for q in (20, 60)]
+        tab.goto("/runs")
+        bar = tab.locator(f'[data-run="{runs[0]}"]')
+        bar.wait_for()
+        assert bar.get_attribute("aria-valuenow") == "0"
+        for count, (image_id, picture) in enumerate(list(data.images.items())[:2], 1):
+            for run, quality in zip(runs, (20, 60), strict=True):
+                sent = {"condition": f"image: jpeg(quality={quality})", "image_id": image_id, "run": run}
+                client.infer(picture.read_bytes(), **sent)
+            tab.wait_for_selector(f'[data-run="{runs[0]}"][aria-valuenow="{count}"]', state="attached")
+        row = tab.locator("tr", has=bar)
+        row.locator("td").nth(6).filter(has_text=".").wait_for()  # its AP so far
+        for run in runs:
+            tab.locator("tr", has=tab.locator(f'[data-run="{run}"]')).get_by_role("checkbox").click()
+        compared = tab.locator(".compare tr", has=tab.get_by_role("rowheader", name="kB per image"))
+        small, large = (float(compared.locator("td").nth(i).inner_text()) for i in (0, 1))
+        metrics = [client.metrics(run) for run in runs]
+        assert small == pytest.approx(metrics[0]["bits_per_image"] / 8000, abs=0.1)
+        assert small < large
+        detections = tab.request.get(f"/runs/{runs[0]}/detections.json").json()
+        assert {one["image_id"] for one in detections} <= set(list(data.images)[:2])
+        table = tab.request.get(f"/runs.csv?ids={','.join(runs)}").text().splitlines()
+        assert len(table) == 3
+        assert table[0].startswith("id,")
+
+
+def test_a_point_of_a_curve_shows_its_pictures(tab: Any) -> None:
+    tab.goto("/explore?sweep=first")
+    tab.wait_for_selector(".plot[data-figure=ap-bits] .main-svg")
+    shown = tab.get_attribute("[data-row]", "data-row")
+    points = tab.locator(".plot[data-figure=ap-bits] .points path.point")
+    points.first.wait_for()
+    for i in range(points.count()):
+        box = points.nth(i).bounding_box()
+        tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        tab.wait_for_timeout(50)
+        if tab.get_attribute("[data-row]", "data-row") != shown:
+            break
+    tab.wait_for_function("[...document.querySelectorAll('.behind img')].every(i => i.complete && i.naturalWidth)")
+    assert tab.get_attribute("[data-row]", "data-row") != shown
+    assert tab.locator(".behind img").count() == 2
+    assert "row=" in tab.url
+
+
+def test_the_link_decides_what_to_send(tab: Any) -> None:
+    tab.goto("/explore")
+    answer = tab.locator(".answer")
+    answer.get_by_text("Send").wait_for()
+    before = answer.inner_text()
+    tab.get_by_role("slider", name="link (Mbit/s)").focus()
+    for _ in range(3):
+        tab.keyboard.press("PageDown")
+    tab.wait_for_function("before => document.querySelector('.answer').innerText !== before", arg=before)
+
+
+def test_health_tells_of_each_service(tab: Any, site: Any) -> None:
+    tab.goto("/health")
+    for name in ("edge", "channel", "cloud"):
+        tab.locator(".service", has=tab.get_by_role("heading", name=name)).locator(".state.ready").wait_for()
+    weights = tab.locator(".service dd", has_text="9c612ca0b10d4e2c")
+    assert weights.count() == 2
+    assert tab.get_by_label("Condition", exact=True).input_value() == "feature: identity"
