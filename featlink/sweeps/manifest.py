@@ -74,14 +74,25 @@ def describe(
 
 
 def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Write a manifest, unless the folder has that of another sweep.
+    """Write a manifest that goes on from what the folder has: see :func:`continued`.
+
+    Raises:
+        CommandError: the folder holds another sweep, or the manifest cannot be written.
+    """
+    manifest = continued(folder, manifest)
+    write(folder, manifest)
+    return manifest
+
+
+def continued(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest to write, unless the folder has that of another sweep.
 
     Returns:
         The manifest, with the creation date of the sweep that is continued; ``before`` lists what differed in
         earlier calls, e.g. the versions of libraries.
 
     Raises:
-        CommandError: the folder holds another sweep; the message names the first difference. Or it cannot be written.
+        CommandError: the folder holds another sweep; the message names the first difference.
     """
     if (folder / MANIFEST).exists():
         earlier = load_manifest(folder)
@@ -91,7 +102,6 @@ def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
             before.append({"until": manifest["created"], **changed})
         manifest = {**manifest, "created": earlier.get("created", manifest["created"]), "before": before}
         manifest["failed"] = earlier.get("failed", [])
-    write(folder, manifest)
     return manifest
 
 

@@ -77,9 +77,10 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
             console.print(notice, style="yellow")
         manifest = manifests.describe(data, truth, options, engine.identity, rows)
         manifest["dataset"] |= {"repairs": repairs, "categories": notice or ""}
-        manifest = manifests.begin(options.out, manifest)
+        manifest = manifests.continued(options.out, manifest)
         records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
         save_contents(options.out, checked.digests, records.evaluated())
+        manifests.write(options.out, manifest)
         failures = Failures([job.name for job in planned], data.images)
         failures.recall(manifest)
         tasks = []
