@@ -36,7 +36,7 @@ def pca(
     from featlink.files import replace
     from shared.fitted import home
 
-    pictures = list(open_dataset(dataset).images.values())[:scenes]
+    pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
     config = network_config(model=model, weights=weights, min_size=min_size, max_size=max_size, threads=threads)
     console = Console()
 
@@ -79,7 +79,7 @@ def bottleneck(
     from featlink.files import replace
     from shared.fitted import find, home
 
-    pictures = list(open_dataset(dataset).images.values())[:scenes]
+    pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
     config = network_config(model=model, weights=weights, min_size=min_size, max_size=max_size, threads=threads)
     console = Console()
 

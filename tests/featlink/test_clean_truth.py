@@ -64,7 +64,8 @@ def test_pictures_alone_are_a_data_set(tiny: Path, tmp_path: Path) -> None:
         3: "5.png",
         4: "9.png",
     }
-    truth = ground_truth(data, "clean")
+    truth, repairs = ground_truth(data, "clean")
+    assert repairs == ""
     assert [(image.id, image.width, image.height) for image in truth.images] == [(i, 64, 48) for i in (1, 2, 3, 4)]
     assert data.categories() == {}
     (tmp_path / "empty").mkdir()
