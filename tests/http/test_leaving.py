@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 import urllib.parse
@@ -42,7 +43,12 @@ def test_a_client_that_leaves_frees_the_whole_chain(services: Deployment) -> Non
 
 def test_an_encoder_does_not_run_for_nobody(services: Deployment) -> None:
     def encoders() -> list[psutil.Process]:
-        return [p for p in psutil.Process().children(recursive=True) if "ffmpeg" in p.name()]
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                if "ffmpeg" in process.name():
+                    found.append(process)
+        return found
 
     data, slow = picture(1600, 1200), {"condition": "image: vvenc(qp=10, preset=slower) @ at=original"}
     host, port = services.edge.removeprefix("http://").split(":")

@@ -72,10 +72,15 @@ class Site:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
+def playwright() -> Any:
+    found = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
     if CHROMIUM is None:
         pytest.skip("needs Chromium on the PATH")
+    return found
+
+
+@pytest.fixture(scope="module")  # while it is open, no other test in this process can run an event loop
+def browser(playwright: Any) -> Iterator[Any]:
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -90,8 +95,8 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def site(browser: Any, sweeps: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    del browser  # without one, nothing needs to start
+def site(playwright: Any, sweeps: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    del playwright  # without a browser, nothing needs to start
     ports = free_ports()
     page_port = free_ports().edge
     urls = {"EDGE_URL": ports.edge_url, "CHANNEL_URL": ports.channel_url, "CLOUD_URL": ports.cloud_url}
