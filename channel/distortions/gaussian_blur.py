@@ -34,7 +34,13 @@ class GaussianBlur(Distortion):
 
     type: Literal["gaussian_blur"] = "gaussian_blur"
     sigma: float = Field(gt=0, description="standard deviation of the Gaussian, in samples", examples=[1.5, 0.5, 5])
-    window: int = Field(default=21, ge=1, le=101, description="side of the square window, in samples; odd")
+    window: int = Field(
+        default=21,
+        ge=1,
+        le=101,
+        description="side of the square window, in samples; odd",
+        json_schema_extra={"not": {"multipleOf": 2}},
+    )
 
     @field_validator("window")
     @classmethod

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 Value = bool | int | float | str | None
 
+_INSIDE = 1000
+"""Of a range, this part lies between a bound that is not allowed itself and the slider's end."""
 _DECADES = 2
 """A range over more powers of ten than these is travelled by powers of ten."""
 
@@ -25,6 +27,7 @@ class Control:
         default: what the service takes if nothing is given; :attr:`required` if that is an error.
         required: whether there is no default.
         low, high: the slider's ends.
+        step: between values that are allowed, which begin at ``low``; 0 where every one is.
         integer: whole numbers only.
         logarithmic: the slider moves by powers of ten.
         choices: of a ``choice``.
@@ -39,6 +42,7 @@ class Control:
     required: bool = False
     low: float = 0
     high: float = 1
+    step: float = 0
     integer: bool = False
     logarithmic: bool = False
     choices: tuple[Value, ...] = ()
@@ -116,6 +120,9 @@ def control(name: str, field: Mapping[str, Any], definitions: Mapping[str, Any],
         >>> one = control("bits", {"type": "integer", "minimum": 1, "maximum": 16, "examples": [4]}, {}, True)
         >>> one.start, one.low, one.high, one.integer
         (4, 1.0, 16.0, True)
+        >>> odd = control("side", {"type": "integer", "minimum": 2, "maximum": 9, "not": {"multipleOf": 2}}, {})
+        >>> odd.low, odd.high, odd.step
+        (3.0, 9.0, 2.0)
     """
     field = _resolved(field, definitions)
     optional = False
@@ -136,24 +143,38 @@ def control(name: str, field: Mapping[str, Any], definitions: Mapping[str, Any],
     if field.get("type") == "boolean":
         return Control(name, text, "switch", bool(start), **common)
     numbers = [one for one in (*examples, default) if isinstance(one, int | float) and not isinstance(one, bool)]
-    low, high = _ends(field, numbers)
     integer = field.get("type") == "integer"
+    low, high, step = _stepped(field, *_ends(field, numbers))
     if required and start is None:
         start = round((low + high) / 2) if integer else (low + high) / 2
     logarithmic = low > 0 and math.log10(high / low) > _DECADES
-    return Control(name, text, "number", start, low=low, high=high, integer=integer, logarithmic=logarithmic, **common)
+    scale: dict[str, Any] = {"low": low, "high": high, "step": step, "logarithmic": logarithmic}
+    return Control(name, text, "number", start, integer=integer, **scale, **common)
 
 
 def _ends(field: Mapping[str, Any], numbers: list[float]) -> tuple[float, float]:
     """A slider's ends: those of the examples where there are several, else the bounds, else around the numbers."""
-    least = field.get("minimum", field.get("exclusiveMinimum"))
-    most = field.get("maximum", field.get("exclusiveMaximum"))
     if len(field.get("examples", [])) > 1:
         return min(numbers), max(numbers)
-    if least is not None and most is not None:
-        return float(least), float(most)
     largest = max((abs(one) for one in numbers), default=1) or 1
-    return (float(least) if least is not None else 0.0), (float(most) if most is not None else 10.0 * largest)
+    low = float(field.get("minimum", field.get("exclusiveMinimum", 0)))
+    high = float(field.get("maximum", field.get("exclusiveMaximum", 10 * largest)))
+    inside = 1 if field.get("type") == "integer" else (high - low) / _INSIDE
+    return (
+        low + inside if "exclusiveMinimum" in field else low,
+        high - inside if "exclusiveMaximum" in field else high,
+    )
+
+
+def _stepped(field: Mapping[str, Any], low: float, high: float) -> tuple[float, float, float]:
+    """The ends moved inwards to multiples or odd numbers where only these are allowed, and the step between them."""
+    first = 0.0
+    step = float(field.get("multipleOf", 0))
+    if field.get("not") == {"multipleOf": 2}:
+        first, step = 1.0, 2.0
+    if not step:
+        return low, high, 0.0
+    return first + math.ceil((low - first) / step) * step, first + math.floor((high - first) / step) * step, step
 
 
 def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def _number(control: Control, value: Value, commit: Commit) -> None:
         commit(scale.value(float(e.args)))
 
     name = words(control.name)
-    number = ui.number(name, value=shown, on_change=typed, step=1 if control.integer else "any")  # type: ignore[arg-type]
+    arrows: Any = control.step or (1 if control.integer else "any")
+    number = ui.number(name, value=shown, on_change=typed, step=arrows, min=control.low if control.step else None)
     number.props("dense outlined hide-bottom-space debounce=400").classes("number")
     if control.optional:
         number.props('clearable placeholder="none" stack-label')
@@ -116,7 +117,7 @@ class Scale:
             self.step = 0.01
         else:
             self.low, self.high = ends
-            self.step = 1.0 if control.integer else _round((self.high - self.low) / _STEPS)
+            self.step = control.step or (1.0 if control.integer else _round((self.high - self.low) / _STEPS))
 
     def place(self, value: float | None) -> float:
         """The slider's place of a value; one beyond the ends stands at the end."""
@@ -128,8 +129,12 @@ class Scale:
 
     def value(self, place: float) -> float:
         """The value of a place, rounded as the control allows."""
-        value = float(f"{10**place:.2g}") if self._control.logarithmic else place
-        return self.clean(min(max(value, self._control.low), self._control.high))
+        control = self._control
+        value = float(f"{10**place:.2g}") if control.logarithmic else place
+        value = min(max(value, control.low), control.high)
+        if control.step:
+            value = control.low + round((value - control.low) / control.step) * control.step
+        return self.clean(value)
 
     def clean(self, value: float) -> float:
         """Whole where the control wants it, without the noise of binary fractions."""

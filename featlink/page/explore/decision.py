@@ -1,91 +1,116 @@
-"""Which to send over a link: the fastest way to a wanted accuracy, in each domain."""
+"""The panel "Which should I send?": what ``featlink decide`` answers, with sliders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import inf
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from html import escape
+from typing import Any
 
-from featlink.report.latency import cost
+from nicegui import ui
+
+from featlink.deciding.answer import decide
+from featlink.deciding.plain import plain
+from featlink.deciding.wish import DEFAULT_KEEP, make_wish
+from featlink.page.catalogue import Control, Value
+from featlink.page.fields import field
+from featlink.page.latest import Latest
+from featlink.page.play.waterfall import html as waterfall
 from featlink.report.sweep import DOMAINS, Sweep, label
-from featlink.results import Row
+from shared.errors import FeatlinkError
+
+_NAMES = {"feature": "features", "image": "pixels"}
+_SPEED = "how many times as fast as the machine of the sweep"
+ASKED = {
+    "link (Mbit/s)": Control("rate", "the link's rate", "number", 20.0, low=0.1, high=10_000, logarithmic=True),
+    "round trip (ms)": Control("rtt", "half of it is on the way to the cloud", "number", 20.0, low=0, high=400),
+    "edge speed ×": Control("edge_speed", _SPEED, "number", 1.0, low=0.1, high=10, logarithmic=True),
+    "cloud speed ×": Control("cloud_speed", _SPEED, "number", 1.0, low=0.1, high=100, logarithmic=True),
+    "keep of AP (%)": Control(
+        "keep", "share of the domain's clean AP that must be kept", "number", 100 * DEFAULT_KEEP, low=10, high=100
+    ),
+}
+"""Arguments of :func:`featlink.deciding.wish.make_wish` by the labels of their sliders."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A link and two machines.
+def answer(sweep: Sweep, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The decision, without the rates at which it changes, which take long to find.
 
-    Attributes:
-        mbps: 10⁶ bits a second.
-        rtt_ms: round-trip time; a picture pays half of it, on its way to the cloud.
-        edge, cloud: how many times as fast as the machine that was measured.
-        keep: share of the clean AP that must be kept, 0..1.
+    Args:
+        sweep: a finished sweep.
+        asked: arguments of :func:`featlink.deciding.wish.make_wish`.
+
+    Returns:
+        What :func:`featlink.deciding.plain.plain` makes of it.
+
+    Raises:
+        CommandError: the sweep has no samples or no times, or something asked for is out of its range.
     """
-
-    mbps: float = 20.0
-    rtt_ms: float = 20.0
-    edge: float = 1.0
-    cloud: float = 1.0
-    keep: float = 0.9
+    return plain(decide(sweep, make_wish(**asked), crossings=False))
 
 
-@dataclass(frozen=True)
-class Way:
-    """A condition over a link.
-
-    Attributes:
-        row: the condition.
-        edge_ms, link_ms, cloud_ms: where its time goes.
-    """
-
-    row: Row
-    edge_ms: float
-    link_ms: float
-    cloud_ms: float
-
-    @property
-    def ms(self) -> float:
-        """Time of one picture."""
-        return self.edge_ms + self.link_ms + self.cloud_ms
-
-
-def way(row: Row, setting: Setting) -> Way:
-    """A row's time under a setting."""
-    edge = cost(row, inf).ms
-    cloud = cost(row).ms - edge
-    link = row.bits_per_image / setting.mbps / 1e3 + setting.rtt_ms / 2
-    return Way(row, edge / setting.edge, link, cloud / setting.cloud)
-
-
-def fastest(sweep: Sweep, setting: Setting) -> dict[str, Way]:
-    """Of each domain that has one, the fastest condition that keeps enough of the clean AP."""
-    found: dict[str, Way] = {}
-    for domain in DOMAINS:
-        ways = [way(row, setting) for row in _good(sweep, domain, setting.keep)]
-        if ways:
-            found[domain] = min(ways, key=lambda one: one.ms)
+def leading(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The best option of each domain, the best first."""
+    found: dict[str, dict[str, Any]] = {}
+    for option in told["options"]:
+        found.setdefault(option["domain"], option)
     return found
 
 
-def _good(sweep: Sweep, domain: str, keep: float) -> Iterable[Row]:
-    for row in sweep.rows:
-        kept = sweep.retention(row)
-        if row.domain == domain and row.timings and kept is not None and kept >= keep:
-            yield row
+def headline(told: Mapping[str, Any]) -> str:
+    """The call and its margin, in a few words."""
+    if told["call"] not in DOMAINS:
+        return "Nothing keeps so much" if told["call"] == "nothing" else "Too close to call"
+    best, *others = leading(told).values()
+    text = f"Send {_NAMES[best['domain']]}"
+    if not others or not others[0]["good_enough"]:
+        return text
+    saved = others[0]["ms"] - best["ms"]
+    return f"{text}: {saved:,.0f} ms ({100 * saved / others[0]['ms']:.0f} %) sooner than {_NAMES[others[0]['domain']]}"
 
 
-def sentence(found: dict[str, Way]) -> str:
-    """The winner and its margin, in words."""
-    names = {"feature": "features", "image": "pixels"}
-    if not found:
-        return "No condition of this sweep keeps so much of the clean AP."
-    if len(found) == 1:
-        [(domain, one)] = found.items()
-        return f"Send {names[domain]}, {label(one.row)}: the other domain keeps too little at every condition."
-    (winner, first), (_, second) = sorted(found.items(), key=lambda item: item[1].ms)
-    saved = second.ms - first.ms
-    return (
-        f"Send {names[winner]}, {label(first.row)}: {first.ms:,.0f} ms a picture, {saved:,.0f} ms "
-        f"({100 * saved / second.ms:.0f} %) less than {names['image' if winner == 'feature' else 'feature']}, "
-        f"{label(second.row)}."
-    )
+class Panel:
+    """The answer for one sweep, given again whenever a slider has moved.
+
+    Args:
+        sweep: a finished sweep.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._asked: dict[str, Any] = {control.name: control.start for control in ASKED.values()}
+        self._latest = Latest(self._tell)
+
+    def build(self) -> None:
+        """Make the elements and ask for the first answer."""
+        ui.html("<h2>Which should I send?</h2>", sanitize=False)
+        self._answer = ui.html("", sanitize=False).props('role="status"').classes("answer")
+        for words, control in ASKED.items():
+            field(replace(control, name=words), control.start, partial(self._set, control.name))
+        self._times = ui.html("", sanitize=False)
+        self._latest.ask(dict(self._asked))
+
+    def _set(self, name: str, value: Value) -> None:
+        self._asked[name] = value
+        self._latest.ask(dict(self._asked))
+
+    async def _tell(self, asked: Mapping[str, Any]) -> None:
+        try:
+            told = await asyncio.to_thread(answer, self._sweep, asked)
+        except FeatlinkError as error:
+            self._answer.content, self._times.content = f"<p>{escape(str(error))}</p>", ""
+            return
+        overlapped = "<p>Stages of this sweep overlapped: its times include waiting.</p>" if told["overlapped"] else ""
+        self._answer.content = f"<p><b>{headline(told)}</b></p><p>{escape(told['sentence'])}</p>{overlapped}"
+        self._times.content = waterfall({self._title(one): _stages(one) for one in leading(told).values()})
+
+    def _title(self, option: Mapping[str, Any]) -> str:
+        name = f"{_NAMES[option['domain']].capitalize()}, {label(self._sweep.by_id[option['id']])}"
+        return name if option["good_enough"] else f"{name}, which keeps too little"
+
+
+def _stages(option: Mapping[str, Any]) -> dict[str, float]:
+    stages = {"edge": "edge_ms", "transfer": "link_ms", "hops": "hops_ms", "cloud": "cloud_ms"}
+    return {stage: option[key] for stage, key in stages.items()}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
 from html import escape
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -14,32 +12,15 @@ from nicegui import events, ui
 from starlette.requests import Request
 
 from featlink.page import layout
-from featlink.page.catalogue import Control, Value
 from featlink.page.context import Context
 from featlink.page.explore import sweeps
-from featlink.page.explore.decision import Setting, fastest, sentence
+from featlink.page.explore.decision import Panel
 from featlink.page.explore.plots import plotly
-from featlink.page.fields import field
-from featlink.page.play.waterfall import html as waterfall
 from featlink.report.curves import curve_figures
 from featlink.report.figure import Figure
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.report.table import percent
 from shared.errors import FeatlinkError
-
-_LINK = (
-    Control("mbps", "the link's rate", "number", 20.0, low=0.1, high=10_000, logarithmic=True),
-    Control("rtt_ms", "round-trip time", "number", 20.0, low=0, high=400),
-    Control(
-        "edge", "how many times as fast as measured the edge is", "number", 1.0, low=0.1, high=10, logarithmic=True
-    ),
-    Control(
-        "cloud", "how many times as fast as measured the cloud is", "number", 1.0, low=0.1, high=100, logarithmic=True
-    ),
-    Control("keep", "share of the clean AP that must be kept", "number", 0.9, low=0.1, high=1),
-)
-_WORDS = {"mbps": "link (Mbit/s)", "rtt_ms": "round trip (ms)", "edge": "edge speed ×", "cloud": "cloud speed ×"}
-_WORDS |= {"keep": "keep of clean AP"}
 
 
 def add_page(context: Context) -> None:
@@ -65,7 +46,6 @@ class Explorer:
         self._query = dict(query)
         self._sweep: Sweep | None = None
         self._images: dict[int, Path] = {}
-        self._setting = Setting()
 
     def build(self) -> None:
         """Make the elements and load the sweep that the address names, or the newest."""
@@ -122,7 +102,9 @@ class Explorer:
                     "<p class='quiet'>This sweep has no curve: no distortion in more than one strength.</p>",
                     sanitize=False,
                 )
-        self._build_decision()
+        self._decide.clear()
+        with self._decide:
+            Panel(self._sweep).build()
         await self._point(self._query.get("row") or self._first())
 
     def _first(self) -> str:
@@ -211,44 +193,6 @@ class Explorer:
         with ui.element("figure"):
             ui.html(f"<b>{title}</b>", tag="figcaption", sanitize=False)
             ui.element("img").props(f'src="/pictures/{key}" alt="{title} detections"')
-
-    def _build_decision(self) -> None:
-        self._decide.clear()
-        with self._decide:
-            ui.html("<h2>Which should I send?</h2>", sanitize=False)
-            self._answer = ui.html("", sanitize=False).props('role="status"').classes("answer")
-            for control in _LINK:
-                named = replace(control, name=_WORDS[control.name])
-                field(named, control.start, partial(self._set, control.name))
-            self._ways = ui.html("", sanitize=False)
-            ui.html(
-                "<p class='quiet'>Of each domain, the fastest condition of this sweep that keeps enough of the clean "
-                "AP. Time = edge + bits / rate + half a round trip + cloud, from the sweep's mean times.</p>",
-                sanitize=False,
-            )
-        self._decide_now()
-
-    def _set(self, name: str, value: Value) -> None:
-        if value is not None:
-            self._setting = replace(self._setting, **{name: float(value)})
-            self._decide_now()
-
-    def _decide_now(self) -> None:
-        if self._sweep is None:
-            return
-        found = fastest(self._sweep, self._setting)
-        self._answer.content = f"<p>{escape(sentence(found))}</p>"
-        names = {"feature": "Features", "image": "Pixels"}
-        self._ways.content = waterfall(
-            {
-                f"{names[domain]}, {label(one.row)}": {
-                    "edge": one.edge_ms,
-                    "transfer": one.link_ms,
-                    "cloud": one.cloud_ms,
-                }
-                for domain, one in found.items()
-            }
-        )
 
     def _fail(self, why: str) -> None:
         self._told.content = f"<p class='banner error'>{escape(why)}</p>"

@@ -8,7 +8,7 @@ from html import escape
 
 PLACES = {
     "edge": ("edge", "decode", "backbone", "reduce", "serialize", "distort", "compress"),
-    "link": ("transfer",),
+    "link": ("transfer", "hops"),
     "cloud": ("cloud", "decompress", "restore", "heads", "encode"),
 }
 """Stages in the order of a picture's way; the channel does the sender's coding and the receiver's decoding."""
@@ -16,6 +16,7 @@ PLACES = {
 _WORDS = {
     "edge": "computing",
     "cloud": "computing",
+    "hops": "between services",
     "decode": "read the picture",
     "serialize": "serialise",
     "distort": "map and distort",

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from deployment import Deployment
+from drawn_sweep import Made, make_drawn
 from synthetic_sweep import make_dataset, make_sweep
 from waiting import wait_until, wait_until_ready
 
@@ -90,6 +91,11 @@ def browser(playwright: Any) -> Iterator[Any]:
 @pytest.fixture(scope="package")
 def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweeps")
+    rows = {
+        "small": Made("feature: vvenc(qp=30)", 0.59, 40, 300, 120),
+        "large": Made("image: jpeg(quality=80)", 0.59, 400),
+    }
+    make_drawn(folder / "decide", rows)
     make_sweep(folder / "first", make_dataset(tmp_path_factory.mktemp("data") / "tiny"))
     return folder
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+import pytest
 from pydantic import Field
 
 from channel.link import Link
-from featlink.page.catalogue import controls, step_forms
+from featlink.page.catalogue import control, controls, step_forms
 from featlink.page.fields import Scale
 from shared.conditions import registry
 from shared.conditions.language import Condition, StepSpec
@@ -28,13 +30,31 @@ def test_sliders_stay_within_what_a_step_allows() -> None:
     for form in step_forms(registry.schema()).values():
         step = registry.steps()[form.type]
         given = {one.name: one.start for one in form.controls if one.required}
-        for control in (one for one in form.controls if one.kind == "number" and one.low > 0):
-            scale = Scale(control)
-            for place in (scale.low, (scale.low + scale.high) / 2, scale.high):
+        for each in (one for one in form.controls if one.kind == "number"):
+            scale = Scale(each)
+            for place in (scale.low, scale.low + scale.step, (scale.low + scale.high) / 2, scale.high):
                 value = scale.value(place)
-                assert control.low * 0.99 <= value <= control.high * 1.01
-                if control.name not in ("window", "burst"):  # odd; not below what independent losses have
-                    step(**{**given, control.name: value})
+                assert each.low * 0.99 <= value <= each.high * 1.01
+                if each.name != "burst":  # not below what independent losses have
+                    step(**{**given, each.name: value})
+
+
+@pytest.mark.parametrize(
+    ("schema", "allowed"),
+    [
+        ({"type": "integer", "minimum": 2, "maximum": 10, "not": {"multipleOf": 2}}, [3, 5, 7, 9]),
+        ({"type": "integer", "minimum": 1, "maximum": 40, "multipleOf": 16}, [16, 32]),
+        ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 4}, [1, 2, 3]),
+        ({"type": "number", "minimum": 0.1, "maximum": 1, "multipleOf": 0.25}, [0.25, 0.5, 0.75, 1]),
+    ],
+)
+def test_a_slider_stops_at_every_value_that_is_allowed_and_at_no_other(
+    schema: dict[str, Any], allowed: list[float]
+) -> None:
+    scale = Scale(control("side", schema, {}))
+    stops = np.arange(scale.low, scale.high + scale.step / 2, scale.step)
+    assert [scale.value(stop) for stop in stops] == allowed
+    assert {scale.value(stop) for stop in np.linspace(scale.low, scale.high, 57)} == set(allowed)
 
 
 def test_a_new_step_appears_by_itself() -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn_sweep import Made, make_drawn
 from synthetic_sweep import make_dataset, make_sweep
 
+import featlink
 from featlink.errors import CommandError
 from featlink.page.explore import sweeps
-from featlink.page.explore.decision import Setting, fastest, sentence, way
+from featlink.page.explore.decision import ASKED, answer, headline, leading
 from featlink.page.explore.plots import plotly
 from featlink.page.health import read_metrics, throughput
 from featlink.page.play.waterfall import bars, html
@@ -94,24 +96,30 @@ def test_throughput_is_of_inference_alone() -> None:
     assert throughput(deque([before])) == (0.0, None)
 
 
-def test_the_fastest_way_depends_on_the_link(sweep: Sweep) -> None:
-    for keep in (0.0, 0.5):
-        slow, fast = (fastest(sweep, Setting(mbps=mbps, keep=keep)) for mbps in (0.1, 10_000))
-        for found, mbps in ((slow, 0.1), (fast, 10_000)):
-            for domain, best in found.items():
-                rows = [one for one in sweep.rows if one.domain == domain and (sweep.retention(one) or 0) >= keep]
-                assert best.ms == min(way(one, Setting(mbps=mbps)).ms for one in rows)
-        assert slow["image"].link_ms > fast["image"].link_ms
-    assert fastest(sweep, Setting(keep=2.0)) == {}
-    assert "No condition" in sentence({})
+def test_the_panel_answers_as_the_library_does(tmp_path: Path) -> None:
+    rows = {"small": Made("feature: vvenc(qp=30)", 0.59, 40), "large": Made("image: jpeg(quality=80)", 0.59, 100)}
+    sweep = make_drawn(tmp_path / "drawn", rows)
+    asked = {"rate": 10.0, "rtt": 40.0, "edge_speed": 2.0, "cloud_speed": 4.0, "keep": 50.0}
+    assert set(asked) == {control.name for control in ASKED.values()}
+    told, whole = answer(sweep, asked), featlink.decide(sweep.folder, **asked)
+    assert {**whole, "stretches": []} == told
+    firsts = leading(told)
+    assert set(firsts) == {"feature", "image"}
+    assert next(iter(firsts.values()))["id"] == told["best"]
+    for domain, first in firsts.items():
+        assert first == next(one for one in whole["options"] if one["domain"] == domain)
 
 
-def test_a_ways_time_is_that_of_the_stages(sweep: Sweep) -> None:
-    clean = sweep.by_id["clean.image"]
-    one = way(clean, Setting(mbps=10, rtt_ms=40, edge=2, cloud=4))
-    assert one.edge_ms == pytest.approx((5 + 3 + 20) / 2)
-    assert one.link_ms == pytest.approx(20 + clean.bits_per_image / 10_000)
-    assert one.cloud_ms == pytest.approx((430 + 10) / 4)
+def test_the_panels_headline() -> None:
+    def option(domain: str, ms: float, good: bool = True) -> dict[str, Any]:
+        return {"domain": domain, "ms": ms, "good_enough": good}
+
+    two = [option("image", 600), option("image", 700), option("feature", 800)]
+    assert headline({"call": "image", "options": two}) == "Send pixels: 200 ms (25 %) sooner than features"
+    short = [option("image", 600), option("feature", 800, good=False)]
+    assert headline({"call": "image", "options": short}) == "Send pixels"
+    assert headline({"call": "nothing", "options": short}) == "Nothing keeps so much"
+    assert headline({"call": "too close to call", "options": two}) == "Too close to call"
 
 
 def test_sweeps_are_found_and_no_other_folder_is_read(sweep: Sweep) -> None:
