@@ -174,7 +174,8 @@ def _stepped(field: Mapping[str, Any], low: float, high: float) -> tuple[float, 
         first, step = 1.0, 2.0
     if not step:
         return low, high, 0.0
-    return first + math.ceil((low - first) / step) * step, first + math.floor((high - first) / step) * step, step
+    least, most = (round((end - first) / step, 9) for end in (low, high))  # 0.3 / 0.1 is a little less than 3
+    return first + math.ceil(least) * step, first + math.floor(most) * step, step
 
 
 def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

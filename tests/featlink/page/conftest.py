@@ -93,7 +93,7 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweeps")
     rows = {
         "small": Made("feature: vvenc(qp=30)", 0.59, 40, 300, 120),
-        "large": Made("image: jpeg(quality=80)", 0.59, 400),
+        "large": Made("image: jpeg(quality=80)", 0.59, 100, 10, 200),
     }
     make_drawn(folder / "decide", rows)
     make_sweep(folder / "first", make_dataset(tmp_path_factory.mktemp("data") / "tiny"))

@@ -46,6 +46,7 @@ def test_sliders_stay_within_what_a_step_allows() -> None:
         ({"type": "integer", "minimum": 1, "maximum": 40, "multipleOf": 16}, [16, 32]),
         ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 4}, [1, 2, 3]),
         ({"type": "number", "minimum": 0.1, "maximum": 1, "multipleOf": 0.25}, [0.25, 0.5, 0.75, 1]),
+        ({"type": "number", "minimum": 0.1, "maximum": 0.3, "multipleOf": 0.1}, [0.1, 0.2, 0.3]),
     ],
 )
 def test_a_slider_stops_at_every_value_that_is_allowed_and_at_no_other(
