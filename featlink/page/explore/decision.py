@@ -89,7 +89,7 @@ class Panel:
         self._answer = ui.html("", sanitize=False).props('role="status"').classes("answer")
         for words, control in ASKED.items():
             field(replace(control, name=words), control.start, partial(self._set, control.name))
-        self._times = ui.html("", sanitize=False)
+        self._times = ui.html("", sanitize=False).classes("times")
         self._latest.ask(dict(self._asked))
 
     def _set(self, name: str, value: Value) -> None:
