@@ -72,6 +72,22 @@ def test_the_page_has_the_whole_session() -> None:
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 
 
+def test_the_session_builds_what_up_starts_and_makes_what_up_mounts() -> None:
+    text = "\n".join(blocks())
+    built = set(text.partition("compose build ")[2].partition("\n")[0].split())
+    started = {name: service for name, service in compose().items() if "profiles" not in service}
+    assert built == {name for name, service in started.items() if "build" in service}
+    folders = {
+        str(volume).partition(":-./")[2].partition("}")[0]
+        for service in started.values()
+        for volume in service.get("volumes", ())  # type: ignore[attr-defined]
+        if ":-./" in str(volume)
+    }
+    assert folders
+    for folder in folders:  # one that Docker makes is root's, and the bench's user cannot write there
+        assert f"mkdir -p {folder}" in text.partition("compose up")[0]
+
+
 @pytest.mark.slow
 def test_the_page_runs_as_it_is_printed(tmp_path: Path) -> None:
     mode = os.environ.get("FEATLINK_TEST_DOCKER")
