@@ -73,14 +73,14 @@ def test_a_point_of_a_curve_shows_its_pictures(tab: Any) -> None:
 def test_the_link_decides_what_to_send(tab: Any) -> None:
     tab.goto("/explore?sweep=decide")
     answer = tab.locator(".answer")
-    answer.get_by_text("Send pixels").wait_for()
+    answer.locator("b", has_text="Send pixels").wait_for()
     tab.locator(".side .waterfall").nth(1).wait_for()
     tab.get_by_label("link (Mbit/s)").first.fill("1")
-    answer.get_by_text("Send features").wait_for()
+    answer.locator("b", has_text="Send features").wait_for()
     rate = tab.get_by_role("slider", name="link (Mbit/s)")
     rate.focus()
     rate.press("End")
-    answer.get_by_text("Send pixels").wait_for()
+    answer.locator("b", has_text="Send pixels").wait_for()
     tab.goto("/explore?sweep=first")  # has no samples to draw from
     answer.get_by_text("run the same").wait_for()
 
