@@ -21,7 +21,8 @@ SPLITS = 50
 _BIAS = 1 / (2 ** (2 / 3) - 1)
 LEAST_IMAGES = 8
 """With fewer, an interval would say more about the method than about the figure."""
-_LEVEL = 0.95
+_TAIL = 2.5
+"""Percent on each side of a 95 % interval."""
 _LEAST_DEFINED = 0.9
 
 Interval = tuple[float, float]
@@ -45,8 +46,7 @@ def interval(values: npt.ArrayLike) -> Interval | None:
     defined = drawn[~np.isnan(drawn)]
     if not len(defined) or len(defined) < _LEAST_DEFINED * len(drawn):
         return None
-    tail = 50 * (1 - _LEVEL)
-    low, high = np.percentile(defined, [tail, 100 - tail])
+    low, high = np.percentile(defined, [_TAIL, 100 - _TAIL])
     return float(low), float(high)
 
 

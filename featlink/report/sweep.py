@@ -147,11 +147,10 @@ def condition_of(row: Row) -> Condition:
 def label(row: Row) -> str:
     """A row's distortions as short text: its condition without domain and seed, or ``clean``.
 
-        Example:
-            >>> from featlink.dataset import Truth
-    from featlink.results import Row
-            >>> label(Row("x", "image: vvenc(qp=40) @ at=original, seed=2", "image", 1, {}, None, 8, 1, {}, {}, []))
-            'vvenc(qp=40) @ at=original'
+    Example:
+        >>> from featlink.results import Row
+        >>> label(Row("x", "image: vvenc(qp=40) @ at=original, seed=2", "image", 1, {}, None, 8, 1, {}, {}, []))
+        'vvenc(qp=40) @ at=original'
     """
     if row.clean:
         return "clean"
