@@ -85,7 +85,7 @@ FROM bench-dependencies AS bench
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --no-deps --no-index /wheel/*.whl
 USER featlink
-WORKDIR /work
+WORKDIR /sweeps
 HEALTHCHECK NONE
 ENTRYPOINT ["featlink"]
 CMD ["--help"]
