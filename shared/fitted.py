@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from shared.errors import ConditionError, ModelError
+
+T = TypeVar("T")
 
 HOME = "FEATLINK_FITTED"
 """Environment variable that names the folder."""
@@ -50,6 +54,30 @@ def find(kind: str, weights: str) -> Path:
             f"{kind} is not fitted to weights {weights}: run `featlink fit {kind}`, which writes {own}"
         )
     return path
+
+
+def load(kind: str, weights: str, reader: Callable[[Path], T]) -> T:
+    """What a step needs, read once until its file is another.
+
+    Args:
+        kind: as for :func:`find`.
+        weights: as for :func:`find`.
+        reader: of the file.
+
+    Raises:
+        ConditionError: there is no such file.
+        ModelError: as the reader does.
+    """
+    path = find(kind, weights)
+    facts = path.stat()
+    found: T = _load(reader, path, facts.st_mtime_ns, facts.st_size)
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _load(reader: Callable[[Path], Any], path: Path, changed: int, size: int) -> Any:
+    del changed, size
+    return reader(path)
 
 
 def encode(form: str, arrays: Mapping[str, np.ndarray], weights: str, architecture: str) -> bytes:

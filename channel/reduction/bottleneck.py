@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,7 +15,7 @@ from channel.reduction.networks import gains, refined
 from channel.reduction.rounding import multiples
 from shared.conditions.registry import register
 from shared.errors import ModelError
-from shared.fitted import find
+from shared.fitted import load
 from shared.frames.pyramid import Array
 from shared.frames.wire import LATENT
 
@@ -70,16 +68,9 @@ class Bottleneck(Reduction):
 
 
 def _learned(weights: str) -> Learned:
-    path = find("bottleneck", weights)
-    facts = path.stat()
-    learned = _read(path, facts.st_mtime_ns, facts.st_size)
+    learned = load("bottleneck", weights, read)
     if learned.basis.weights != weights:
-        raise ModelError(f"{path} is fitted to weights {learned.basis.weights}, not {weights}")
+        raise ModelError(
+            f"bottleneck is fitted to weights {learned.basis.weights}, not {weights}: run `featlink fit bottleneck`"
+        )
     return learned
-
-
-@functools.lru_cache(maxsize=2)
-def _read(path: Path, changed: int, size: int) -> Learned:
-    """Once, until the file is another."""
-    del changed, size
-    return read(path)

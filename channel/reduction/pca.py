@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,7 +14,7 @@ from channel.reduction.basis import Basis, read
 from channel.reduction.rounding import multiples
 from shared.conditions.registry import register
 from shared.errors import ConditionError, ModelError
-from shared.fitted import find
+from shared.fitted import load
 from shared.frames.pyramid import Array
 from shared.frames.wire import LATENT
 
@@ -68,16 +66,7 @@ class Pca(Reduction):
 
 
 def _basis(weights: str) -> Basis:
-    path = find("pca", weights)
-    facts = path.stat()
-    basis = _read(path, facts.st_mtime_ns, facts.st_size)
+    basis = load("pca", weights, read)
     if basis.weights != weights:
-        raise ModelError(f"{path} is fitted to weights {basis.weights}, not {weights}: run `featlink fit pca`")
+        raise ModelError(f"pca is fitted to weights {basis.weights}, not {weights}: run `featlink fit pca`")
     return basis
-
-
-@functools.lru_cache(maxsize=2)
-def _read(path: Path, changed: int, size: int) -> Basis:
-    """Once, until the file is another."""
-    del changed, size
-    return read(path)

@@ -158,6 +158,7 @@ class Training:
         start = self.untrained
         state = {
             "round": self.round,
+            "deviation": self.networks.deviation,
             "networks": self.networks.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "untrained": None if start is None else [start.distance, start.size],
@@ -169,6 +170,8 @@ class Training:
     def _load(self) -> None:
         try:
             state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+            if not torch.equal(state["deviation"], self.networks.deviation):
+                raise ValueError("it has another basis")
             self.networks.load_state_dict(state["networks"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.round = int(state["round"])
