@@ -7,11 +7,14 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
+from channel.reduction import learned
 from channel.reduction.basis import Basis
+from channel.reduction.bottleneck import Bottleneck
 from channel.reduction.pca import Pca
 from featlink.costs import multiply_adds, network_cost, of_row, padded_sizes
 from featlink.sweeps.plan import make_plan
 from shared.detector.config import ModelConfig
+from starter.bundle import DATA
 
 
 def by_hand(network: torch.nn.Module, picture: torch.Tensor) -> float:
@@ -73,6 +76,17 @@ def test_reductions_count_their_products() -> None:
     )
     levels = sum(kept[name] * 256 * h * w for name, (_, h, w) in shapes.items())
     assert basis.multiply_adds(shapes, 7) == levels + width * 10 * 8 * 12 + 40 * 7 * 4 * 6
+
+
+def test_the_learned_reduction_adds_its_networks_at_every_position() -> None:
+    identity = _starter_identity()
+    shapes = {name: (256, 320 // s, 448 // s) for name, s in (("p2", 4), ("p3", 8), ("p4", 16), ("p5", 32))}
+    layers = learned.read(DATA / "bottleneck.safetensors").layers
+    linear = Pca(components=1024).multiply_adds(shapes, identity)
+    both = Bottleneck().multiply_adds(shapes, identity)
+    for part, network, alone in zip(both, ("gains.", "refine."), linear, strict=True):
+        weights = sum(w.size for name, w in layers.items() if name.startswith(network) and name.endswith("weight"))
+        assert part - alone == weights * 10 * 14
 
 
 def test_an_image_costs_the_sum_and_reductions_come_on_top() -> None:
