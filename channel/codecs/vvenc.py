@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -59,5 +60,6 @@ class Vvenc(VideoCodec):
 
     def _decode_frame(self, bitstream: bytes, tools: Tools) -> bytes:
         if tools.vvdecapp is None:
-            return super()._decode_frame(bitstream, tools)
+            # With more threads, FFmpeg's decoder of VVC now and then gives other samples of the same bitstream.
+            return super()._decode_frame(bitstream, replace(tools, threads=1))
         return vvcapps.decode(bitstream, tools.vvdecapp, tools.threads, tools.timeout_s)

@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-exec FFMPEG -v error -threads ${threads:-0} -i $input -frames:v $frames -f rawvideo $output
+exec FFMPEG -v error -threads 1 -i $input -frames:v $frames -f rawvideo $output
 """
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from channel.codecs import yuv
 from channel.codecs.base import Tools
 from channel.codecs.coding import code
+from channel.codecs.ffmpeg import bundled
 from channel.codecs.process import CodecError
 from channel.codecs.vvenc import Vvenc
 
@@ -33,6 +37,15 @@ def test_noise_of_three_colours_is_coded_at_the_lowest_qp() -> None:
 def test_an_encoder_that_fails_otherwise_is_asked_once() -> None:
     with pytest.raises(CodecError, match=r"^false failed"):
         code(PLANE, Vvenc(qp=0), Tools(threads=1, ffmpeg="/bin/false"))
+
+
+def test_ffmpeg_decodes_on_one_thread(program: Callable[[str], str], tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    ffmpeg = program(f'echo "$@" >> {log}\nexec {bundled()} "$@"')
+    code(PLANE, Vvenc(qp=30), Tools(threads=4, ffmpeg=ffmpeg))
+    encoding, decoding = log.read_text().splitlines()
+    assert "-threads 4" in encoding
+    assert "-threads 1" in decoding
 
 
 @pytest.mark.parametrize("size", [(40, 56), (33, 35), (7, 5)])
