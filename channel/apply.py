@@ -25,7 +25,7 @@ from shared.frames.packing import TILES, dequantize, level_range, quantize
 from shared.frames.pyramid import Array, p6_from_p5
 from shared.frames.report import Report
 from shared.frames.wire import Frame, Meta, Tensor
-from shared.metrics.fidelity import Fidelity, compare_images, compare_pyramids
+from shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
 from shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -66,6 +66,7 @@ def apply(
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
     erasure_seed: int = 0,
+    compare: Compare = compare_pyramids,
 ) -> Transmission:
     """Send a frame through a condition.
 
@@ -78,6 +79,7 @@ def apply(
         erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
             name it, as it belongs to the link.
         erasure_seed: of that; the condition's is for its own steps.
+        compare: what measures a pyramid's fidelity.
 
     Returns:
         The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
@@ -108,7 +110,7 @@ def apply(
         measured = None
         if fidelity:
             try:
-                measured, fidelity_ms = timed(lambda: _fidelity(references, out))
+                measured, fidelity_ms = timed(lambda: _fidelity(references, out, compare))
             except ValueError as error:
                 raise FrameError(str(error)) from None
             report = report.with_timings(fidelity=fidelity_ms)
@@ -255,13 +257,13 @@ def _clipped(values: Array, ranges: npt.NDArray[np.float32]) -> Array:
     return np.clip(values, ranges[:, 0, None, None], ranges[:, 1, None, None])
 
 
-def _fidelity(references: Mapping[str, Array], out: Frame) -> Fidelity:
+def _fidelity(references: Mapping[str, Array], out: Frame, compare: Compare) -> Fidelity:
     received = {tensor.name: _floats(tensor) for tensor in out.tensors}
     if "image" in references:
         return compare_images(references["image"], received["image"])
     if "p6" in references and "p6" not in received:  # as the cloud rebuilds it
         received["p6"] = p6_from_p5(received["p5"])
-    return compare_pyramids(references, received)
+    return compare(references, received)
 
 
 def _floats(tensor: Tensor) -> Array:

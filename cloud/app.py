@@ -78,7 +78,8 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
         network = build(settings.config())
         warm(network)
-        app.state.metrics.describe(model=network.name, weights=network.weights, profile=settings.profile)
+        facts = {"profile": settings.profile, "device": str(network.device)}
+        app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
         return network
 
     async def load() -> None:

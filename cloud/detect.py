@@ -17,6 +17,7 @@ from shared.frames.cache import CacheEntry, PyramidCache
 from shared.frames.pyramid import Pyramid
 from shared.frames.report import Report
 from shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor
+from shared.metrics.fidelity import Compare, compare_pyramids
 from shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -44,6 +45,15 @@ def detect(model: SplitModel, frame: Frame, report: Report) -> tuple[Detections,
     return detections, pyramid, report.with_timings(heads=backbone_ms + heads_ms)
 
 
+def comparison(model: SplitModel) -> Compare:
+    """What measures a pyramid's fidelity: on a GPU, if the network is on one."""
+    if model.device.type == "cpu":
+        return compare_pyramids
+    from shared.metrics.on_device import DeviceFidelity
+
+    return DeviceFidelity(model.gateway)
+
+
 class Detector:
     """Frame → COCO results, with the fidelity that only the cloud can measure: [F] of a distorted image.
 
@@ -59,6 +69,7 @@ class Detector:
     def __init__(self, model: SplitModel, cache: PyramidCache) -> None:
         self._model = model
         self._cache = cache
+        self._compare = comparison(model)
 
     def __call__(self, frame: Frame, report: Report) -> tuple[list[Detection], Report]:
         """Detect and measure; see :func:`detect`.
@@ -72,7 +83,7 @@ class Detector:
         clean, clean_ms = timed(lambda: self._clean_pyramid(frame))
         if clean is not None:
             report = report.with_timings(fidelity=report.timings.get("fidelity", 0) + clean_ms)
-        report = image_fidelity.measure(frame, pyramid, report, clean)
+        report = image_fidelity.measure(frame, pyramid, report, clean, self._compare)
         results, encode_ms = timed(lambda: to_coco(detections, frame.meta.image_id))
         return results, report.with_timings(encode=encode_ms)
 

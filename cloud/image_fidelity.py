@@ -12,14 +12,16 @@ import msgspec
 from shared.frames.pyramid import Pyramid
 from shared.frames.report import Report
 from shared.frames.wire import Frame
-from shared.metrics.fidelity import compare_pyramids
+from shared.metrics.fidelity import Compare, compare_pyramids
 from shared.timing import timed
 
 UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
 """[F] of an image that nothing has changed; its PSNR is infinite."""
 
 
-def measure(frame: Frame, pyramid: Pyramid, report: Report, clean: Pyramid | None) -> Report:
+def measure(
+    frame: Frame, pyramid: Pyramid, report: Report, clean: Pyramid | None, compare: Compare = compare_pyramids
+) -> Report:
     """Complete a report with an image's [F]: ``psnr_f``, ``ssim_f``, ``spearman_f``, and the time that took.
 
     Args:
@@ -27,6 +29,7 @@ def measure(frame: Frame, pyramid: Pyramid, report: Report, clean: Pyramid | Non
         pyramid: what the detections were made from.
         report: to complete.
         clean: pyramid of the undistorted image; None to measure nothing.
+        compare: what measures.
 
     Returns:
         The report as it is for a frame of features.
@@ -37,20 +40,15 @@ def measure(frame: Frame, pyramid: Pyramid, report: Report, clean: Pyramid | Non
         return _with_fidelity(report, UNCHANGED)
     if clean is None:
         return report
-    measured, fidelity_ms = timed(lambda: compare(clean, pyramid))
+    found, fidelity_ms = timed(lambda: compare(clean.levels, pyramid.levels))
+    psnr = found.psnr if math.isfinite(found.psnr) else None
+    measured = {"psnr_f": psnr, "ssim_f": found.ssim, "spearman_f": found.spearman}
     return _with_fidelity(report, measured).with_timings(fidelity=report.timings.get("fidelity", 0) + fidelity_ms)
 
 
 def untouched(frame: Frame) -> bool:
     """Whether an image's frame has its pixels as they were: not mapped to samples by a condition or a lossy link."""
     return frame.tensor("image").bits is None
-
-
-def compare(clean: Pyramid, distorted: Pyramid) -> dict[str, float | None]:
-    """[F] as reported: PSNR (None where it is infinite), SSIM and rank correlation, in the clean one's range."""
-    found = compare_pyramids(clean.levels, distorted.levels)
-    psnr = found.psnr if math.isfinite(found.psnr) else None
-    return {"psnr_f": psnr, "ssim_f": found.ssim, "spearman_f": found.spearman}
 
 
 def _with_fidelity(report: Report, measured: dict[str, float | None]) -> Report:

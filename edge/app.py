@@ -64,7 +64,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
 
         model = build(settings.config(), heads=False)
         warm(model, settings.send_p6)
-        app.state.metrics.describe(model=model.name, weights=model.weights, profile=settings.profile)
+        facts = {"profile": settings.profile, "device": str(model.device)}
+        app.state.metrics.describe(model=model.name, weights=model.weights, **facts)
         return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)
 
     async def load() -> None:

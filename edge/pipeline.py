@@ -73,12 +73,13 @@ class EdgePipeline:
 
     @property
     def model(self) -> dict[str, Any]:
-        """Which network it is: architecture, identity of the weights, numerics, and the name of each label."""
+        """Which network it is: architecture, identity of the weights, numerics, device, and the name of each label."""
         model = self._model
         return {
             "model": model.name,
             "weights": model.weights,
             "profile": model.profile,
+            "device": model.device.type,
             "categories": list(model.categories),
         }
 

@@ -48,6 +48,14 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(help="CPU threads of one inference; 0 takes all.", envvar="FEATLINK_THREADS", show_default="0"),
 ]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the network runs: 'auto' (a CUDA GPU where there is one), 'cpu', 'cuda', 'cuda:1'.",
+        envvar="FEATLINK_DEVICE",
+        show_default="auto",
+    ),
+]
 
 
 def network_config(**given: Any) -> ModelConfig:

@@ -99,6 +99,7 @@ def load(
     proposals: int | None = None,
     max_detections: int | None = None,
     threads: int = 0,
+    device: str = "auto",
 ) -> Model:
     """Load a detector.
 
@@ -113,9 +114,11 @@ def load(
         proposals: regions the RPN passes on; default 1000.
         max_detections: per image; default 100.
         threads: CPU threads of one inference; 0 leaves torch's default.
+        device: ``auto``, a CUDA GPU where there is one; ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        ModelError: the weights cannot be had or do not fit, or an argument is out of its range.
+        ModelError: the weights cannot be had or do not fit, an argument is out of its range, or there is no such
+            device.
     """
     config = model_config(
         weights=weights,
@@ -127,6 +130,7 @@ def load(
         proposals=proposals,
         max_detections=max_detections,
         threads=threads,
+        device=device,
     )
     from shared.detector.split import build  # torch takes seconds to import: after the arguments are checked
 

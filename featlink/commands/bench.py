@@ -11,6 +11,7 @@ import typer
 from featlink.dataset import Truth
 from featlink.model_options import (
     DatasetOption,
+    DeviceOption,
     LimitOption,
     ModelOption,
     ProfileOption,
@@ -41,6 +42,7 @@ def bench(
     min_size: SizeOption = None,
     max_size: SizeOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
     limit: LimitOption = None,
     shard: Annotated[str, typer.Option(help="i/n takes every n-th image, from the i-th (0 to n - 1) on.")] = "0/1",
     seeds: Annotated[
@@ -75,7 +77,13 @@ def bench(
     options = Options(
         dataset=dataset,
         config=network_config(
-            model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
+            model=model,
+            weights=weights,
+            profile=profile,
+            min_size=min_size,
+            max_size=max_size,
+            threads=threads,
+            device=device,
         ),
         conditions=tuple(conditions or ["paper"]),
         out=out,

@@ -11,6 +11,7 @@ from featlink.errors import CommandError
 from featlink.model_options import (
     BitstreamsOption,
     DatasetOption,
+    DeviceOption,
     LimitOption,
     ModelOption,
     ProfileOption,
@@ -29,6 +30,7 @@ def demo(
     min_size: SizeOption = None,
     max_size: SizeOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
     limit: LimitOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results; give it again to continue.")] = Path("out/demo"),
     edge: Annotated[
@@ -55,7 +57,13 @@ def demo(
     options = Options(
         dataset=dataset,
         config=network_config(
-            model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
+            model=model,
+            weights=weights,
+            profile=profile,
+            min_size=min_size,
+            max_size=max_size,
+            threads=threads,
+            device=device,
         ),
         conditions=CONDITIONS,
         out=out,

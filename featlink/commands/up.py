@@ -13,6 +13,7 @@ import typer
 
 from featlink.model_options import (
     BitstreamsOption,
+    DeviceOption,
     ModelOption,
     ProfileOption,
     SizeOption,
@@ -29,6 +30,7 @@ def up(
     min_size: SizeOption = None,
     max_size: SizeOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
     edge_port: Annotated[int, typer.Option(help="Port of the edge.")] = 8001,
     channel_port: Annotated[int, typer.Option(help="Port of the channel.")] = 8002,
     cloud_port: Annotated[int, typer.Option(help="Port of the cloud.")] = 8003,
@@ -44,7 +46,13 @@ def up(
     from featlink.service_settings import service_settings
 
     config = network_config(
-        model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
+        model=model,
+        weights=weights,
+        profile=profile,
+        min_size=min_size,
+        max_size=max_size,
+        threads=threads,
+        device=device,
     )
     page = (page_port or free_or(8000)) if with_page else None
     ports = Ports(edge_port, channel_port, cloud_port, page)

@@ -47,7 +47,7 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
         ModelError: the weights cannot be had, or the pictures say nothing of them.
         ImageError: a file is not a picture.
     """
-    metric = gram(build(replace(config, profile="exact")).network)
+    metric = gram(build(replace(config, profile="exact", device="cpu")).network)
     model = build(config, heads=False)
 
     def pyramids(paths: Iterable[Path]) -> Iterable[dict[str, Array]]:

@@ -54,7 +54,7 @@ class Teacher(nn.Module):
 
     def __init__(self, config: ModelConfig, basis: Basis) -> None:
         super().__init__()
-        network: Any = build(ModelConfig(**{**vars(config), "profile": "exact"})).network
+        network: Any = build(ModelConfig(**{**vars(config), "profile": "exact", "device": "cpu"})).network
         drop_dead_channels(network)
         self.rpn, self.heads = network.rpn.head, network.roi_heads
         self.requires_grad_(False)

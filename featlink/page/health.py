@@ -23,7 +23,7 @@ from shared.errors import FeatlinkError
 _EVERY_S = 2.0
 _WINDOW_S = 30.0
 
-_FACTS = ("version", "model", "weights", "profile")
+_FACTS = ("version", "model", "weights", "profile", "device")
 _PATHS = ("/v1/infer", "/v1/features", "/v1/transmit", "/v1/distort", "/v1/detect")
 
 

@@ -27,6 +27,7 @@ class About:
         weights: ``coco``, ``starter`` or the file's path, as given to the sweep.
         identity: first digits of the weights' SHA-256.
         profile: numerics, ``fast`` or ``exact``.
+        device: what the network ran on, ``cpu`` or ``cuda``.
         min_size: of the network input, where the sweep was given one.
         max_size: the same.
         dataset: the data set's name.
@@ -41,6 +42,7 @@ class About:
     weights: str
     identity: str
     profile: str
+    device: str
     min_size: int | None
     max_size: int | None
     dataset: str
@@ -71,7 +73,8 @@ class About:
         """The headline as (what, value)."""
         name = Path(self.weights).name
         weights = f"{name} ({self.identity[:16]})" if self.identity else name
-        model = f"{self.model}, {self.profile}" if self.profile else self.model
+        on = "" if self.device in ("", "cpu") else f" on {self.device}"
+        model = f"{self.model}, {self.profile}{on}" if self.profile else self.model
         date = self.date[:16].replace("T", " ") + " UTC" if self.date else "not finished"
         facts = [("Model", model), ("Weights", weights), ("Data set", self.dataset), ("Images", self.images)]
         return [(what, value) for what, value in [*facts, ("Date", date), ("Command", self.command)] if value]
@@ -86,6 +89,7 @@ def about(sweep: Sweep) -> About:
         weights=str(flat.get("model.weights", "")),
         identity=str(flat.get("model.identity", "")),
         profile=str(flat.get("model.profile", "")),
+        device=str(flat.get("model.device", "")),
         min_size=flat.get("model.min_size"),
         max_size=flat.get("model.max_size"),
         dataset=str(flat.get("dataset.name", "")),

@@ -18,6 +18,7 @@ from shared.detector.config import ModelConfig
 from shared.errors import FeatlinkError
 
 if TYPE_CHECKING:  # an optional dependency, and a slow one
+    from featlink.sweeps.gpu import GpuEngine
     from featlink.sweeps.local import LocalEngine
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class _Worker:
 
     def __init__(self, config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> None:
         self._arguments = config, conditions, fidelity
-        self._engine: LocalEngine | None = None
+        self._engine: LocalEngine | GpuEngine | None = None
 
     def open(self) -> Identity:
         """Load the model. The constructor does not, because Ray wraps its errors."""
@@ -59,7 +60,7 @@ class _Worker:
         """See :meth:`featlink.sweeps.local.LocalEngine.image`."""
         yield from self._load().image(image_id, data, wanted)
 
-    def _load(self) -> LocalEngine:
+    def _load(self) -> LocalEngine | GpuEngine:
         from featlink.sweeps.local import build_local
 
         if self._engine is None:

@@ -75,11 +75,13 @@ class Identity:
         model: architecture.
         weights: identity of its weights.
         categories: name of each label, background first; empty if they are not known.
+        device: what the network runs on, ``cpu`` or ``cuda``.
     """
 
     model: str
     weights: str
     categories: tuple[str, ...] = ()
+    device: str = "cpu"
 
 
 class Engine(Protocol):

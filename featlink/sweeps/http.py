@@ -45,7 +45,7 @@ class HttpEngine:
             raise CommandError(
                 "the edge does not send p6, as the other engines do; start it with FEATLINK_SEND_P6=true"
             )
-        self._identity = Identity(frame.meta.model, frame.meta.weights, _categories(client))
+        self._identity = Identity(frame.meta.model, frame.meta.weights, *_told(client))
 
     @property
     def identity(self) -> Identity:
@@ -92,8 +92,10 @@ def _example() -> bytes:
     return file.getvalue()
 
 
-def _categories(client: Client) -> tuple[str, ...]:
+def _told(client: Client) -> tuple[tuple[str, ...], str]:
+    """The labels' names and the device."""
     try:
-        return tuple(map(str, client.model()["categories"]))
+        model = client.model()
     except RefusalError:  # an edge of an earlier version does not tell
-        return ()
+        return (), "cpu"
+    return tuple(map(str, model["categories"])), str(model.get("device", "cpu"))

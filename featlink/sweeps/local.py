@@ -8,34 +8,25 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import cv2
+import torch
 
-from channel.apply import Transmission, apply
+from channel.apply import Transmission
 from channel.codecs.base import Tools
-from cloud import image_fidelity
-from cloud.coco_results import to_coco
-from cloud.detect import detect
-from cloud.store import Result
-from edge.pipeline import EdgePipeline, EdgeResult, Request
-from featlink.dataset import MAX_PIXELS
 from featlink.errors import CommandError
 from featlink.sweeps.ahead import work_ahead, work_behind
-from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome, Task, read_picture
-from shared.conditions.language import Condition, Domain
-from shared.conditions.registry import chain
+from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
+from featlink.sweeps.gpu import GpuEngine
+from featlink.sweeps.stages import Prepared, Stages
+from shared.conditions.language import Condition
 from shared.detector.config import ModelConfig
-from shared.detector.detections import Detections
 from shared.detector.split import SplitModel, build
 from shared.errors import FeatlinkError
-from shared.frames.cache import PyramidCache
-from shared.frames.pyramid import Pyramid
-from shared.frames.report import Report
-from shared.timing import timed
 
 _DEPTH = 2
 
 
 class LocalEngine:
-    """Runs the services' own code without HTTP.
+    """Runs the services' own code without HTTP, the network on the CPU.
 
     Distorting, coding and measuring features goes on in other threads while this one runs the network; codecs, which
     are slow and mostly single-threaded, in one of their own; and what follows the network in another. With one thread
@@ -49,17 +40,13 @@ class LocalEngine:
     """
 
     def __init__(self, model: SplitModel, conditions: Sequence[Condition], fidelity: bool, threads: int) -> None:
-        self._model = model
-        self._conditions = conditions
-        self._fidelity = fidelity
-        self._tools = Tools(threads=threads)
+        self._stages = Stages(model, conditions, fidelity, Tools(threads=threads))
         self._depth = _DEPTH if threads > 1 else 0
-        self._pipeline = EdgePipeline(model, PyramidCache(0), MAX_PIXELS)
 
     @property
     def identity(self) -> Identity:
         """Which network it runs."""
-        return Identity(self._model.name, self._model.weights, tuple(self._model.categories))
+        return self._stages.identity
 
     def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
@@ -87,75 +74,47 @@ class LocalEngine:
             raise CommandError(f"image {image_id}: {error}") from None
 
     def _image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome | Failure]:
-        needed = {self._conditions[index].domain for index in wanted}
-        prepared: dict[Domain, EdgeResult] = {}
-        clean: Pyramid | None = None
-        try:
-            for domain in needed:
-                prepared[domain] = self._pipeline(Request(data, domain, image_id=image_id))
-            if "image" in needed and self._fidelity:
-                clean = self._clean(prepared.get("feature") or self._pipeline(Request(data, image_id=image_id)))
-        except OF_ONE_IMAGE as error:
-            yield Failure(image_id, tuple(wanted), str(error))
+        prepared = self._stages.prepare(image_id, data, wanted)
+        if isinstance(prepared, Failure):
+            yield prepared
             return
-        coded = [index for index in wanted if self._is_coded(index)]
         lanes = [
-            [functools.partial(self._send, prepared[self._conditions[index].domain], index, image_id) for index in lane]
-            for lane in (coded, [index for index in wanted if index not in coded])
+            [functools.partial(self._send, prepared, index) for index in lane] for lane in self._stages.coded(wanted)
         ]
         # Closed here, not when it is collected: an error's traceback may keep it, and its waiting threads, to the end.
         with contextlib.closing(work_ahead(lanes, self._depth)) as received:
-            yield from work_behind(self._detected(received, image_id, clean), self._depth)
+            yield from work_behind(self._detected(received, prepared), self._depth)
+
+    def _send(self, prepared: Prepared, index: int) -> tuple[int, Transmission | Failure]:
+        return index, self._stages.send(prepared, index)
 
     def _detected(
-        self, received: Iterator[tuple[int, Transmission] | Failure], image_id: int, clean: Pyramid | None
+        self, received: Iterator[tuple[int, Transmission | Failure]], prepared: Prepared
     ) -> Iterator[Callable[[], Outcome | Failure]]:
         """Runs the network on each frame; yields what is left to do for it."""
-        for one in received:
-            if isinstance(one, Failure):
-                yield functools.partial(_told, one)
-                continue
-            index, sent = one
-            detections, pyramid, report = detect(self._model, sent.frame, sent.report)
-            measure = functools.partial(image_fidelity.measure, sent.frame, pyramid, report, clean)
-            yield functools.partial(_finish, index, image_id, detections, measure)
-            del one, sent, pyramid, detections, measure  # their memory is wanted while the next is waited for
-
-    def _send(self, prepared: EdgeResult, index: int, image_id: int) -> tuple[int, Transmission] | Failure:
-        condition = self._conditions[index]
-        try:
-            return index, apply(prepared.frame, condition, prepared.report, self._fidelity, self._tools)
-        except OF_ONE_IMAGE as error:
-            return Failure(image_id, (index,), str(error))
-        except FeatlinkError as error:
-            raise CommandError(f"'{condition}': {error}") from None
-
-    def _is_coded(self, index: int) -> bool:
-        return any(step.kind == "codec" for step in chain(self._conditions[index]))
-
-    @staticmethod
-    def _clean(prepared: EdgeResult) -> Pyramid:
-        levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
-        return Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
+        for index, sent in received:
+            if isinstance(sent, Failure):
+                yield functools.partial(_told, sent)
+            else:
+                yield self._stages.detect(prepared, index, sent)
+            del sent  # its memory is wanted while the next is waited for
 
 
 def _told(failure: Failure) -> Failure:
     return failure
 
 
-def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Report]) -> Outcome:
-    report = measure()
-    results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
-    report = report.with_timings(encode=encode_ms)
-    return Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
-
-
-def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> LocalEngine:
+def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> LocalEngine | GpuEngine:
     """Load the model and make the engine; ``config.threads`` bounds all of its threads, 0 takes every core.
 
     Raises:
         ModelError: the weights cannot be had.
     """
     threads = config.threads or os.cpu_count() or 1
+    model = build(config)
+    if model.device.type != "cpu":
+        torch.set_num_threads(1)  # the engine itself takes a thread a core
+        cv2.setNumThreads(1)
+        return GpuEngine(model, conditions, fidelity, threads)
     cv2.setNumThreads(threads)
-    return LocalEngine(build(config), conditions, fidelity, threads)
+    return LocalEngine(model, conditions, fidelity, threads)

@@ -63,7 +63,8 @@ def describe(
             "images": len(dataset.images),
         }
         | ({"truth": "clean"} if options.truth == "clean" else {}),
-        "model": {"name": identity.model, "weights": config.weights, "identity": identity.weights, **model},
+        "model": {"name": identity.model, "weights": config.weights, "identity": identity.weights, **model}
+        | {"device": identity.device},
         "conditions": {row.id: {"text": str(row.condition), "seeds": list(row.seeds)} for row in rows},
         "fidelity": options.fidelity,
         "engine": dict(options.how),
@@ -151,7 +152,7 @@ def now() -> str:
 
 
 def _fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    flat = _flat(manifest)
+    flat = {"model.device": "cpu", **_flat(manifest)}  # older folders do not say
     return {
         key: value
         for key, value in flat.items()

@@ -25,6 +25,7 @@ class ModelConfig:
         proposals: regions the RPN passes on; torchvision's 1000 by default.
         max_detections: per image; torchvision's 100 by default.
         threads: CPU threads of one inference; 0 leaves torch's default.
+        device: ``auto`` (a CUDA GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
     """
 
     model: str = "maskrcnn_resnet50_fpn"
@@ -36,3 +37,4 @@ class ModelConfig:
     proposals: int | None = None
     max_detections: int | None = None
     threads: int = 0
+    device: str = "auto"

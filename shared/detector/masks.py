@@ -43,7 +43,7 @@ class PastedMasks(PartialMasks):
         top, bottom = (min(max(y, 0), height) for y in (y1, y2 + 1))
         moved = torch.tensor([x1 - left, y1 - top, x2 - left, y2 - top])
         pasted = paste_mask_in_image(self._masks[index], moved, max(bottom - top, 0), max(right - left, 0))
-        return MaskPart(pasted.numpy(), top, left, self._size)
+        return MaskPart(pasted.cpu().numpy(), top, left, self._size)
 
     @overload
     def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...

@@ -22,6 +22,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from shared.detector.checkpoints import misfit
 from shared.detector.config import ModelConfig, Profile
 from shared.detector.detections import Detections
+from shared.detector.device import Gateway, PoolOfEach, resolve
 from shared.detector.masks import PastedMasks
 from shared.detector.shrinking import normalized_and_resized
 from shared.detector.weights import Checkpoint, load_checkpoint
@@ -44,16 +45,29 @@ class SplitModel:
         weights: identity of its weights.
         profile: the numerics it was prepared for.
         categories: name of each label, background first.
+        device: where the network is. On a GPU, several threads may use the model at a time.
     """
 
     def __init__(
-        self, network: GeneralizedRCNN, name: str, weights: str, profile: Profile, categories: Sequence[str]
+        self,
+        network: GeneralizedRCNN,
+        name: str,
+        weights: str,
+        profile: Profile,
+        categories: Sequence[str],
+        device: torch.device,
     ) -> None:
         self.network = network
         self.name = name
         self.weights = weights
         self.profile = profile
         self.categories = categories
+        self.gateway = Gateway(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.gateway.device
 
     @torch.inference_mode()
     def pyramid(self, image: Image) -> Pyramid:
@@ -68,8 +82,9 @@ class SplitModel:
         Raises:
             ImageError: the picture is too narrow for the network's input.
         """
-        batch, sizes = self._prepare(image)
-        return Pyramid(self._levels(batch), sizes)
+        sizes = self.image_sizes(*image.shape[:2])
+        with self.gateway.entered():
+            return Pyramid(self._levels(self._prepare(image, sizes)), sizes)
 
     @torch.inference_mode()
     def detect(self, pyramid: Pyramid) -> Detections:
@@ -78,11 +93,11 @@ class SplitModel:
         Args:
             pyramid: levels (256, H, W) float32; not written to.
         """
-        features = OrderedDict(
-            (key, torch.from_numpy(np.ascontiguousarray(pyramid.levels[level]))[None])
-            for key, level in zip(_KEYS, LEVELS, strict=True)
-        )
-        return self._heads(features, pyramid.sizes)
+        with self.gateway.entered():
+            features = OrderedDict(
+                (key, self.gateway.bring(pyramid.levels[level])[None]) for key, level in zip(_KEYS, LEVELS, strict=True)
+            )
+            return self._heads(features, pyramid.sizes)
 
     @torch.inference_mode()
     def detect_image(self, image: Image) -> Detections:
@@ -91,8 +106,9 @@ class SplitModel:
         Args:
             image: uint8 RGB (H, W, 3).
         """
-        batch, sizes = self._prepare(image)
-        return self._heads(self.network.backbone(batch), sizes)
+        sizes = self.image_sizes(*image.shape[:2])
+        with self.gateway.entered():
+            return self._heads(self.network.backbone(self._prepare(image, sizes)), sizes)
 
     @torch.inference_mode()
     def pyramid_of_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Pyramid:
@@ -102,7 +118,8 @@ class SplitModel:
             pixels: float32 RGB (3, h, w) in 0..255, (h, w) = ``sizes.resized``; before normalisation.
             sizes: the image's sizes.
         """
-        return Pyramid(self._levels(self._from_input(pixels, sizes)), sizes)
+        with self.gateway.entered():
+            return Pyramid(self._levels(self._from_input(pixels)), sizes)
 
     @torch.inference_mode()
     def image_sizes(self, height: int, width: int) -> Sizes:
@@ -113,11 +130,15 @@ class SplitModel:
         """
         return self._transformed(torch.empty(3, height, width, device="meta"))[1]  # shapes alone: no memory, no time
 
-    def _prepare(self, image: Image) -> tuple[Tensor, Sizes]:
-        transform, sizes = self.network.transform, self.image_sizes(*image.shape[:2])
-        tensor = normalized_and_resized(transform, image, sizes.resized)
+    def _prepare(self, image: Image, sizes: Sizes) -> Tensor:
+        transform = self.network.transform
+        if self.device.type == "cpu":
+            tensor = normalized_and_resized(transform, image, sizes.resized)
+        else:  # as torchvision would there, whose rounding is another; only to_tensor's division is the CPU's
+            unit = torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255)
+            tensor = transform.resize(transform.normalize(unit.to(self.device)))[0]
         batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
-        return batch, sizes
+        return batch
 
     def _transformed(self, image: Tensor) -> tuple[Tensor, Sizes]:
         _, height, width = image.shape
@@ -137,35 +158,33 @@ class SplitModel:
                 f"resized to {transform.max_size} pixels of length, less than one pixel of its width is left"
             )
 
-    def _from_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> Tensor:
+    def _from_input(self, pixels: npt.NDArray[np.float32]) -> Tensor:
         transform = self.network.transform
-        tensor = transform.normalize(torch.from_numpy(pixels).div(255))
+        tensor = transform.normalize(torch.from_numpy(pixels).div(255).to(self.device))
         batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
         return batch
 
     def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         features = self.network.backbone(batch)
-        return {level: features[key][0].contiguous().numpy() for key, level in zip(_KEYS, LEVELS, strict=True)}
+        return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, LEVELS, strict=True)}
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
-        if self.profile == "fast":  # RPN and RoIAlign would each bring the levels into this layout
+        if (
+            self.profile == "fast" and self.device.type == "cpu"
+        ):  # RPN and RoIAlign would each bring the levels into this layout
             features = {key: x.contiguous(memory_format=torch.channels_last) for key, x in features.items()}
-        # torchvision's pooler keeps the scales of the first image it saw; the split may not depend on order.
-        for pool in (network.roi_heads.box_roi_pool, network.roi_heads.mask_roi_pool):
-            if pool is not None:
-                pool.scales = None
         # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
-        images = ImageList(torch.empty(1).expand(1, 3, *sizes.padded), [sizes.resized])
+        images = ImageList(torch.empty(1, device=self.device).expand(1, 3, *sizes.padded), [sizes.resized])
         proposals, _ = network.rpn(images, features)
         results, _ = network.roi_heads(features, proposals, [sizes.resized])
         [result] = results
         boxes = resize_boxes(result["boxes"], sizes.resized, sizes.original)
         masks = result.get("masks")
         return Detections(
-            boxes.numpy(),
-            result["scores"].numpy(),
-            result["labels"].numpy(),
+            boxes.cpu().numpy(),
+            result["scores"].cpu().numpy(),
+            result["labels"].cpu().numpy(),
             None if masks is None else PastedMasks(masks, boxes, sizes.original),
             self.categories,
         )
@@ -179,19 +198,27 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
         heads: False drops everything behind the backbone, which the edge never runs.
 
     Raises:
-        ModelError: the weights cannot be had, or do not fit the architecture.
+        ModelError: the weights cannot be had, or do not fit the architecture; or there is no such device.
     """
+    device = resolve(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     checkpoint = load_checkpoint(config.weights, config.model)
     network = _network(config, checkpoint).eval()
     if not heads:
         network.rpn = network.roi_heads = None
-    if config.profile == "fast":
+    else:
+        roi_heads = network.roi_heads
+        roi_heads.box_roi_pool = PoolOfEach(roi_heads.box_roi_pool)
+        roi_heads.mask_roi_pool = roi_heads.mask_roi_pool and PoolOfEach(roi_heads.mask_roi_pool)
+    if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
+        network.to(device)
+    elif config.profile == "fast":
         from shared.detector.fast.accelerate import accelerate  # OpenVINO and Numba are loaded where they are used
 
         accelerate(network, torch.get_num_threads())
-    return SplitModel(network, config.model, checkpoint.identity, config.profile, _categories(config.model, checkpoint))
+    categories = _categories(config.model, checkpoint)
+    return SplitModel(network, config.model, checkpoint.identity, config.profile, categories, device)
 
 
 def _categories(model: str, checkpoint: Checkpoint) -> list[str]:

@@ -8,7 +8,7 @@ uniform-error theory (58.92 dB at 8 bits), as in the paper's Table 4.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -36,6 +36,10 @@ class Fidelity:
     ssim: float
     spearman: float | None = None
     levels: Mapping[str, Fidelity] = field(default_factory=dict)
+
+
+Compare = Callable[[Mapping[str, Array], Mapping[str, Array]], Fidelity]
+"""What :func:`compare_pyramids` is, wherever it computes."""
 
 
 def psnr(mse: float) -> float:
@@ -101,7 +105,12 @@ def unit(level: Array) -> tuple[float, float]:
         (-1.0, 51.0)
     """
     low, high = level_range(level)[0].tolist()
-    return low, PEAK / (high - low) if high > low else 1.0
+    return low, scale_of(low, high)
+
+
+def scale_of(low: float, high: float) -> float:
+    """Units of 0..255 per unit of the features, of a level that spans from ``low`` to ``high``: see :func:`unit`."""
+    return PEAK / (high - low) if high > low else 1.0
 
 
 def compare_pyramids(reference: Mapping[str, Array], distorted: Mapping[str, Array]) -> Fidelity:

@@ -31,15 +31,16 @@ Plane = npt.NDArray[np.integer[Any] | np.floating[Any]]
 WINDOW = 11
 SIGMA = 1.5
 PEAK = 255.0
-_C1 = (0.01 * PEAK) ** 2
-_C2 = (0.03 * PEAK) ** 2
+C1 = (0.01 * PEAK) ** 2
+C2 = (0.03 * PEAK) ** 2
+"""The constants that keep quotients of small means and variances away from 0 / 0."""
 _HALO = WINDOW // 2
 _STRIP = 1 << 16
 """Pixels per strip: many compared with the ten further rows the windows reach into, few enough for the caches."""
 
 _BLOCK = 256
 """Columns processed at once."""
-_TAPS = tuple(cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_32F)[: _HALO + 1, 0])
+TAPS = tuple(cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_32F)[: _HALO + 1, 0])
 """Of the window, from its edge to its middle."""
 
 _Strips = Callable[[list[slice]], Iterator[tuple[Array, Array]]]
@@ -141,7 +142,7 @@ def _mean_ssim(strips: _Strips, height: int, width: int, low: float, scale: floa
 
     @np.errstate(over="ignore")  # an infinity travels to the sum, and is seen there
     def share(spans: list[slice]) -> list[float]:
-        return [_strip_sum(x, y, middle, unit, _TAPS) for x, y in strips(spans)]
+        return [_strip_sum(x, y, middle, unit, TAPS) for x, y in strips(spans)]
 
     with ThreadPoolExecutor(threads) as pool:
         sums = itertools.chain.from_iterable(pool.map(share, (spans[first::threads] for first in range(threads))))
@@ -167,7 +168,7 @@ def _strip_sum(x, y, middle, scale, taps):  # type: ignore[no-untyped-def]  # pr
     mean_s, mean_d = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
     square_s, square_d = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
     total = np.zeros(_BLOCK, np.float64)
-    peak, c1, c2 = np.float32(PEAK), np.float32(2 * _C1), np.float32(2 * _C2)
+    peak, c1, c2 = np.float32(PEAK), np.float32(2 * C1), np.float32(2 * C2)
     for left in range(0, width - 2 * _HALO, _BLOCK):
         count = min(_BLOCK, width - 2 * _HALO - left)
         for row in range(rows):

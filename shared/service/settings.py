@@ -91,6 +91,11 @@ class ModelSettings(BaseSettings):
     proposals: int | None = Field(None, ge=1, le=4000, description="regions the RPN passes on; default 1000")
     max_detections: int | None = Field(None, ge=1, le=1000, description="detections per image; default 100")
     threads: int = Field(0, ge=0, description="CPU threads of one inference; 0 takes all")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
+        description="where the network runs: 'cpu', 'cuda', 'cuda:1', or 'auto': a GPU where there is one",
+    )
 
     def config(self) -> ModelConfig:
         """These settings as the model layer takes them."""

@@ -22,6 +22,7 @@ from rich.console import Console
 from waiting import wait_until
 
 import featlink.sweeps.local as local
+import featlink.sweeps.stages as stages
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
 from shared.detector.config import ModelConfig
@@ -44,15 +45,15 @@ def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
         threads=1,
     )
     model, log = build(config), out.with_suffix(".log")
-    real_apply = local.apply
+    real_apply = stages.apply
 
-    def logged_apply(frame: Any, condition: Any, *rest: Any) -> Any:
+    def logged_apply(frame: Any, condition: Any, *rest: Any, **named: Any) -> Any:
         with log.open("a") as file:
             file.write(f"{time.time()}\t{frame.meta.image_id}\t{condition}\n")
-        return real_apply(frame, condition, *rest)
+        return real_apply(frame, condition, *rest, **named)
 
     def sweep() -> None:
-        local.apply = logged_apply  # type: ignore[attr-defined]
+        stages.apply = logged_apply  # type: ignore[attr-defined]
         local.build_local = lambda *args: local.LocalEngine(  # work ahead, as with more threads than one
             model, args[1], args[2], threads=2
         )

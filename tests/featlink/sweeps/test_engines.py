@@ -17,6 +17,7 @@ from featlink.client import Client
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.sweeps.engine import Engine, Failure, Outcome, Task
+from featlink.sweeps.gpu import GpuEngine
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.local import LocalEngine, build_local
 from shared.conditions.language import Condition, Domain, parse
@@ -96,11 +97,39 @@ def test_every_chain_shows(expected: Numbers) -> None:
 
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_the_same_when_it_works_ahead(local: LocalEngine, expected: Numbers, tiny: Path, every: int) -> None:
-    overlapping = LocalEngine(local._model, CONDITIONS, fidelity=True, threads=2)
+    overlapping = LocalEngine(local._stages._model, CONDITIONS, fidelity=True, threads=2)
     some = tuple(range(0, len(CONDITIONS), every))
     found = numbers(overlapping.run(tasks(tiny, 1, some)))
     assert found == {key: value for key, value in expected.items() if key in found}
     assert {index for _, index in found} == set(some)
+
+
+def test_the_same_with_a_thread_for_each_condition(local: LocalEngine, expected: Numbers, tiny: Path) -> None:
+    engine = GpuEngine(local._stages._model, CONDITIONS, fidelity=True, threads=3)
+    assert numbers(engine.run(tasks(tiny, 1))) == expected
+    [task] = tasks(tiny, 1, (1, 9, 12))
+    found = numbers(engine.image(task.image_id, task.picture.read_bytes(), task.wanted))
+    assert found == {key: value for key, value in expected.items() if key[1] in task.wanted}
+
+
+def test_a_thread_for_each_condition_ends_with_the_first_error(
+    local: LocalEngine, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "7.png").write_bytes(b"no picture")
+    [good] = tasks(tiny, 1, (4, 18))
+    engine = GpuEngine(local._stages._model, CONDITIONS, fidelity=False, threads=2)
+    engine._stages._tools = replace(engine._stages._tools, ffmpeg="/bin/false")
+    odd, *others = engine.run([Task(7, tmp_path / "7.png", (0, 2)), good])
+    assert odd == Failure(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
+    assert {type(one) for one in others} == {Outcome, Failure}
+
+    def fail(*_: object) -> None:
+        raise ModelError("no")
+
+    monkeypatch.setattr("featlink.sweeps.stages.detect", fail)
+    with pytest.raises(CommandError, match=r"image [0-9]+: no"):
+        list(engine.run([replace(good, wanted=(4,))]))
+    assert not any(thread.name.startswith("condition") for thread in threading.enumerate())
 
 
 def test_the_same_of_some_conditions_alone(local: LocalEngine, expected: Numbers, tiny: Path) -> None:
@@ -123,8 +152,8 @@ def test_what_fails_is_named_and_the_rest_goes_on(local: LocalEngine, tiny: Path
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_codec_that_fails_ends_nothing_but_its_own_row(local: LocalEngine, tiny: Path, threads: int) -> None:
     conditions = [parse(text) for text in ("vvenc(qp=40)", "quantize(bits=4)", "image: jpeg(quality=50)")]
-    engine = LocalEngine(local._model, conditions, fidelity=False, threads=threads)
-    engine._tools = replace(engine._tools, ffmpeg="/bin/false")
+    engine = LocalEngine(local._stages._model, conditions, fidelity=False, threads=threads)
+    engine._stages._tools = replace(engine._stages._tools, ffmpeg="/bin/false")
     found = list(engine.run(tasks(tiny, 1, (0, 1, 2))))
     [failure] = [one for one in found if isinstance(one, Failure)]
     assert (failure.indices, failure.why.partition(":")[0]) == ((0,), "false failed")
@@ -225,7 +254,7 @@ def test_an_error_of_the_network_leaves_no_thread_waiting(
         raise ModelError("no")
 
     engine = build_local(replace(config, threads=2), CONDITIONS, fidelity=False)
-    monkeypatch.setattr("featlink.sweeps.local.detect", fail)
+    monkeypatch.setattr("featlink.sweeps.stages.detect", fail)
     with pytest.raises(CommandError, match="no") as error:  # whose traceback holds on to what ran
         list(engine.run(tasks(tiny, 1)))
     assert not any(thread.name.startswith(("ahead", "behind")) for thread in threading.enumerate()), error

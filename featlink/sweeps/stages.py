@@ -1,0 +1,127 @@
+"""The stages of one image under one condition, from the picture file to what a sweep stores."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from channel.apply import Transmission, apply
+from channel.codecs.base import Tools
+from cloud import image_fidelity
+from cloud.coco_results import to_coco
+from cloud.detect import comparison, detect
+from cloud.store import Result
+from edge.pipeline import EdgePipeline, EdgeResult, Request
+from featlink.dataset import MAX_PIXELS
+from featlink.errors import CommandError
+from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome
+from shared.conditions.language import Condition, Domain
+from shared.conditions.registry import chain
+from shared.detector.detections import Detections
+from shared.detector.split import SplitModel
+from shared.errors import FeatlinkError
+from shared.frames.cache import PyramidCache
+from shared.frames.pyramid import Pyramid
+from shared.frames.report import Report
+from shared.timing import timed
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image after the edge.
+
+    Attributes:
+        image_id: id in the data set.
+        sent: what the edge made of it, for each domain that is wanted.
+        clean: its pyramid, where distorted images are measured by it.
+    """
+
+    image_id: int
+    sent: Mapping[Domain, EdgeResult]
+    clean: Pyramid | None
+
+
+class Stages:
+    """Runs the services' own code without HTTP.
+
+    Args:
+        model: the whole network.
+        conditions: by index.
+        fidelity: measure it.
+        tools: of the codecs.
+    """
+
+    def __init__(self, model: SplitModel, conditions: Sequence[Condition], fidelity: bool, tools: Tools) -> None:
+        self._model = model
+        self._conditions = conditions
+        self._fidelity = fidelity
+        self._tools = tools
+        self._compare = comparison(model)
+        self._pipeline = EdgePipeline(model, PyramidCache(0), MAX_PIXELS)
+
+    @property
+    def identity(self) -> Identity:
+        """Which network it runs."""
+        model = self._model
+        return Identity(model.name, model.weights, tuple(model.categories), model.device.type)
+
+    def coded(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Of these conditions, the ones with a codec and the others. Codecs are slow, and mostly single-threaded."""
+        coded = [i for i in wanted if any(step.kind == "codec" for step in chain(self._conditions[i]))]
+        return coded, [i for i in wanted if i not in coded]
+
+    def prepare(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Prepared | Failure:
+        """The edge's work for all conditions.
+
+        Args:
+            image_id: id in the data set.
+            data: the picture file's bytes.
+            wanted: indices of the conditions.
+        """
+        needed = {self._conditions[index].domain for index in wanted}
+        clean: Pyramid | None = None
+        try:
+            sent = {domain: self._pipeline(Request(data, domain, image_id=image_id)) for domain in needed}
+            if "image" in needed and self._fidelity:
+                clean = _pyramid(sent.get("feature") or self._pipeline(Request(data, image_id=image_id)))
+        except OF_ONE_IMAGE as error:
+            return Failure(image_id, tuple(wanted), str(error))
+        return Prepared(image_id, sent, clean)
+
+    def send(self, prepared: Prepared, index: int) -> Transmission | Failure:
+        """The channel's work for one condition.
+
+        Raises:
+            CommandError: the condition fails, whatever the picture.
+        """
+        condition = self._conditions[index]
+        sent = prepared.sent[condition.domain]
+        try:
+            return apply(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=self._compare)
+        except OF_ONE_IMAGE as error:
+            return Failure(prepared.image_id, (index,), str(error))
+        except FeatlinkError as error:
+            raise CommandError(f"'{condition}': {error}") from None
+
+    def detect(self, prepared: Prepared, index: int, sent: Transmission) -> Callable[[], Outcome]:
+        """The cloud's work for one condition.
+
+        Returns:
+            What is left to do when the network has run.
+        """
+        detections, pyramid, report = detect(self._model, sent.frame, sent.report)
+        measure = functools.partial(image_fidelity.measure, sent.frame, pyramid, report, prepared.clean, self._compare)
+        return functools.partial(_finish, index, prepared.image_id, detections, measure)
+
+
+def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Report]) -> Outcome:
+    report = measure()
+    results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
+    report = report.with_timings(encode=encode_ms)
+    return Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
+
+
+def _pyramid(prepared: EdgeResult) -> Pyramid:
+    levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
+    return Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
