@@ -43,7 +43,8 @@ class StockSweep:
 
     def __init__(self, network: Any, picture: Path, image_id: int) -> None:
         self.network = network
-        self.image = TF.to_tensor(Image.open(picture).convert("RGB"))
+        self.device = next(network.parameters()).device
+        self.image = TF.to_tensor(Image.open(picture).convert("RGB")).to(self.device)
         self.image_id = image_id
         self.seconds: dict[str, float] = defaultdict(float)
         self.clean: dict[str, Tensor] = {}
@@ -53,6 +54,8 @@ class StockSweep:
         """Add to a stage's time."""
         started = time.perf_counter()
         yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
         self.seconds[stage] += time.perf_counter() - started
 
     @torch.inference_mode()
@@ -105,7 +108,7 @@ class StockSweep:
             plane = samples.reshape(16, 16, height, width).transpose(1, 2).reshape(1, 16 * height, 16 * width)
             if step == "vvenc":
                 with self.timed("VVenC"):
-                    plane = code_plane(plane, int(parameters["qp"]))
+                    plane = code_plane(plane.cpu(), int(parameters["qp"])).to(self.device)
             else:
                 with self.timed("distortion"):
                     plane = distort(plane, step, parameters)
@@ -117,7 +120,7 @@ class StockSweep:
         """An image (3, H, W) in 0..255."""
         if step == "vvenc":
             with self.timed("VVenC"):
-                return code_image(image, int(parameters["qp"]))
+                return code_image(image.cpu(), int(parameters["qp"])).to(self.device)
         with self.timed("distortion"):
             if step == "quantize":
                 top = 2 ** int(parameters["bits"]) - 1
@@ -127,6 +130,7 @@ class StockSweep:
     def to_coco(self, result: dict[str, Tensor]) -> list[dict[str, Any]]:
         """As COCO results."""
         found = []
+        result = {name: value.cpu() for name, value in result.items()}
         boxes = result["boxes"].tolist()
         for (x1, y1, x2, y2), score, label, mask in zip(
             boxes, result["scores"].tolist(), result["labels"].tolist(), result["masks"], strict=True
@@ -143,7 +147,7 @@ def distort(planes: Tensor, step: str, parameters: dict[str, float]) -> Tensor:
         window = int(parameters["window"])
         out = TF.gaussian_blur(planes[:, None], [window, window], [parameters["sigma"]] * 2)[:, 0]
     elif step == "gaussian_noise":
-        out = planes + parameters["sigma"] * torch.randn(planes.shape)
+        out = planes + parameters["sigma"] * torch.randn(planes.shape, device=planes.device)
     elif step == "resize":
         size = planes.shape[-2:]
         small = [-(-side // int(parameters["factor"])) for side in size]
@@ -205,7 +209,7 @@ def pyramid_fidelity(clean: dict[str, Tensor], distorted: dict[str, Tensor]) -> 
         ]
         ssims.append(float(ssim(*planes)))
         chosen = np.random.default_rng(0).choice(x.numel(), min(RANKS, x.numel()), replace=False)
-        ranks.append(spearmanr(x.flatten().numpy()[chosen], y.flatten().numpy()[chosen]).statistic)
+        ranks.append(spearmanr(x.flatten().cpu().numpy()[chosen], y.flatten().cpu().numpy()[chosen]).statistic)
     return {"psnr_f": psnr(torch.tensor(errors / count)), "ssim_f": float(np.mean(ssims)), "spearman_f": np.mean(ranks)}
 
 
@@ -217,7 +221,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 def psnr(mse: Tensor) -> float:
     """In dB."""
-    return float(10 * torch.log10(255**2 / mse))
+    return float(10 * torch.log10(255**2 / mse).cpu())
 
 
 def average_precision(truth: COCO, found: list[dict[str, Any]]) -> dict[str, float]:

@@ -18,6 +18,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import tempfile
 import time
 from collections import defaultdict
@@ -35,9 +36,9 @@ from benchmarks.stock_sweep import StockSweep, average_precision
 from cloud import coco
 from featlink import results
 from featlink.dataset import open_dataset
-from featlink.sweeps.engine import Task
+from featlink.sweeps.engine import Engine, Outcome, Task
 from featlink.sweeps.figures import write_figures
-from featlink.sweeps.local import LocalEngine, build_local
+from featlink.sweeps.local import build_local
 from featlink.sweeps.plan import Row, jobs, make_plan
 from featlink.sweeps.records import Records
 from shared.detector.config import ModelConfig
@@ -78,12 +79,14 @@ def make_mosaics(scenes: Path, folder: Path, count: int) -> None:
     (folder / "annotations" / "instances_val.json").write_text(json.dumps(mosaics))
 
 
-def sweep(engine: LocalEngine, out: Path, folder: Path, rows: list[Row], only: int) -> list[results.Row]:
-    """What ``featlink bench`` does for one image of a folder, from an open engine on."""
+def sweep(engine: Engine, out: Path, folder: Path, rows: list[Row], images: list[int]) -> list[results.Row]:
+    """What ``featlink bench`` does for some images of a folder, from an open engine on."""
     out.mkdir()
     data, truth = open_dataset(folder), coco.parse(next((folder / "annotations").iterdir()).read_bytes())
     with Records(out, data.name, truth, engine.identity, jobs(rows)) as records:
-        for outcome in engine.run([Task(only, data.images[only], records.missing(only))]):
+        for outcome in engine.run(Task(image, data.images[image], records.missing(image)) for image in images):
+            if not isinstance(outcome, Outcome):
+                raise SystemExit(f"image {outcome.image_id}: {outcome.why}")
             records.add(outcome)
         return write_figures(out, records, rows, truth)
 
@@ -116,6 +119,8 @@ def main() -> None:
     parser.add_argument("--min-size", type=int, default=800)
     parser.add_argument("--max-size", type=int, default=1333)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of both networks, e.g. cuda")
+    parser.add_argument("--together", type=int, default=0, help="then a sweep of so many pictures, ours alone")
     parser.add_argument("--ours-only", action="store_true", help="for profiling")
     args = parser.parse_args()
 
@@ -123,6 +128,7 @@ def main() -> None:
     cv2.setNumThreads(args.threads)
     rows = make_plan([args.conditions], [0])
     options = {"weights": args.weights, "min_size": args.min_size, "max_size": args.max_size, "threads": args.threads}
+    options["device"] = args.device
     config = ModelConfig(**options)
     stock = build(ModelConfig(**options, profile="exact")).network  # torchvision's own modules, called as a whole
     engine = build_local(config, [job.condition for job in jobs(rows)], fidelity=True)
@@ -133,16 +139,16 @@ def main() -> None:
     disagreements: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_mosaics(args.scenes, folder / "data", args.images + 1)
-        warm_up = args.images + 1
-        sweep(engine, folder / "warm-up", folder / "data", rows[:4], warm_up)
+        warm_up = max(args.images, args.together) + 1
+        make_mosaics(args.scenes, folder / "data", warm_up)
+        sweep(engine, folder / "warm-up", folder / "data", rows[:4], [warm_up])
         if not args.ours_only:
             StockSweep(stock, folder / "data" / "val" / f"{warm_up}.png", warm_up).run("feature", "", {})
         with contextlib.redirect_stdout(io.StringIO()):
             truth = COCO(str(folder / "data" / "annotations" / "instances_val.json"))
         for number in range(1, args.images + 1):
             started, started_cpu = time.perf_counter(), cpu_seconds()
-            found = sweep(engine, folder / f"out{number}", folder / "data", rows, number)
+            found = sweep(engine, folder / f"out{number}", folder / "data", rows, [number])
             seconds["ours"] += time.perf_counter() - started
             seconds["ours_cpu"] += cpu_seconds() - started_cpu
             print(f"image {number}: Featlink {seconds['ours']:.1f} s for {len(found)} conditions so far", flush=True)
@@ -175,6 +181,10 @@ def main() -> None:
             seconds["stock_cpu"] += cpu_seconds() - started_cpu
             for stage, taken in script.seconds.items():
                 stock_stages[stage] += taken
+        if args.together:
+            started = time.perf_counter()
+            sweep(engine, folder / "together", folder / "data", rows, list(range(1, args.together + 1)))
+            together = (time.perf_counter() - started) / args.together
     for line in disagreements:
         print(f"the two sides disagree on {line}")
     for name, one in (("Featlink (stages overlap)", stages), ("obvious script", stock_stages)):
@@ -182,6 +192,12 @@ def main() -> None:
     result = {"ratio": seconds["stock"] / seconds["ours"], "ours_s": seconds["ours"], "stock_s": seconds["stock"]}
     result |= {"ours_cpu_s": seconds["ours_cpu"], "stock_cpu_s": seconds["stock_cpu"]}
     result |= {"images": args.images, "conditions": len(rows), "threads": args.threads}
+    if args.together:
+        stock_s = seconds["stock"] / args.images
+        result |= {"together": args.together, "together_s": together, "together_ratio": stock_s / together}
+    if args.device != "cpu":
+        result |= {"gpu": torch.cuda.get_device_name(), "gpu_gib": torch.cuda.max_memory_reserved() / 2**30}
+        result |= {"memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
     print(json.dumps(result | {"disagreements": len(disagreements)}))
 
 
