@@ -39,7 +39,7 @@ from featlink.dataset import open_dataset
 from featlink.sweeps.engine import Engine, Outcome, Task
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.local import build_local
-from featlink.sweeps.plan import Row, jobs, make_plan
+from featlink.sweeps.plan import Entry, jobs, make_plan
 from featlink.sweeps.records import Records
 from shared.detector.config import ModelConfig
 from shared.detector.split import build
@@ -79,7 +79,7 @@ def make_mosaics(scenes: Path, folder: Path, count: int) -> None:
     (folder / "annotations" / "instances_val.json").write_text(json.dumps(mosaics))
 
 
-def sweep(engine: Engine, out: Path, folder: Path, rows: list[Row], images: list[int]) -> list[results.Row]:
+def sweep(engine: Engine, out: Path, folder: Path, rows: list[Entry], images: list[int]) -> list[results.Row]:
     """What ``featlink bench`` does for some images of a folder, from an open engine on."""
     out.mkdir()
     data, truth = open_dataset(folder), coco.parse(next((folder / "annotations").iterdir()).read_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import threading
+import queue
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,7 +45,8 @@ def resolve(name: str) -> torch.device:
 class Gateway:
     """Brings arrays to a device and back, and lets no more than :data:`AT_ONCE` threads use it at a time.
 
-    On a GPU each of them has a stream, and arrays go through pinned memory. On the CPU there is nothing to do.
+    On a GPU each of them has a stream for as long, and arrays go through pinned memory. On the CPU there is nothing to
+    do.
 
     Args:
         device: where the network is.
@@ -56,8 +57,10 @@ class Gateway:
         if device.type == "cuda":
             # float32 is float32: no TensorFloat-32, which has 10 bits of mantissa.
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        self._room = threading.BoundedSemaphore(AT_ONCE)
-        self._streams = threading.local()
+            # The last one used first: each stream has memory of its own, which only what runs there can use again.
+            self._streams: queue.LifoQueue[torch.cuda.Stream] = queue.LifoQueue()
+            for _ in range(AT_ONCE):
+                self._streams.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -65,12 +68,12 @@ class Gateway:
         if self.device.type == "cpu":
             yield
             return
-        with self._room, torch.cuda.device(self.device):
-            stream = getattr(self._streams, "stream", None)
-            if stream is None:
-                stream = self._streams.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            with torch.cuda.stream(stream):
+        stream = self._streams.get()
+        try:
+            with torch.cuda.device(self.device), torch.cuda.stream(stream):
                 yield
+        finally:
+            self._streams.put(stream)
 
     def bring(self, array: npt.NDArray[np.generic]) -> Tensor:
         """An array as a tensor on the device."""
