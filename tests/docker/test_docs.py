@@ -52,6 +52,16 @@ def test_every_setting_of_a_service_is_passed_on_to_it() -> None:
         assert wanted <= passed, (name, wanted - passed)
 
 
+def test_what_holds_the_network_can_have_a_gpu() -> None:
+    with_gpu = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())["services"]
+    taking = {name for name, service in compose().items() if "FEATLINK_DEVICE" in str(service.get("environment"))}
+    assert taking == set(with_gpu)
+    for service in with_gpu.values():
+        [device] = service["deploy"]["resources"]["reservations"]["devices"]
+        assert "gpu" in device["capabilities"]
+        assert service["environment"]["FEATLINK_DEVICE"] == "${FEATLINK_DEVICE:-cuda}"
+
+
 def test_an_image_is_built_once() -> None:
     built = [service["image"] for service in compose().values() if "build" in service]
     assert len(set(built)) == len(built)
