@@ -38,7 +38,9 @@ WeightsOption = Annotated[
 ProfileOption = Annotated[
     str | None,
     typer.Option(
-        help="'fast', or 'exact': bit-identical to torchvision.", envvar="FEATLINK_PROFILE", show_default="fast"
+        help="'fast', 'exact': bit-identical to torchvision, or 'bf16': faster, rounded to bfloat16.",
+        envvar="FEATLINK_PROFILE",
+        show_default="fast",
     ),
 ]
 SizeOption = Annotated[

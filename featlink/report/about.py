@@ -26,7 +26,7 @@ class About:
         model: architecture.
         weights: ``coco``, ``starter`` or the file's path, as given to the sweep.
         identity: first digits of the weights' SHA-256.
-        profile: numerics, ``fast`` or ``exact``.
+        profile: numerics, ``fast``, ``exact`` or ``bf16``.
         device: what the network ran on, ``cpu`` or ``cuda``.
         min_size: of the network input, where the sweep was given one.
         max_size: the same.
@@ -85,7 +85,7 @@ def about(sweep: Sweep) -> About:
     flat = {key: value for key, value in _flat(sweep.manifest) if value is not None}
     done, total = max((row.images for row in sweep.rows), default=0), flat.get("dataset.images")
     return About(
-        model=str(flat.get("model.name", "")),
+        model=str(flat.get("model.name", "")).partition("+")[0],  # behind it: the arithmetic, if it is another
         weights=str(flat.get("model.weights", "")),
         identity=str(flat.get("model.identity", "")),
         profile=str(flat.get("model.profile", "")),

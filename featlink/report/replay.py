@@ -56,7 +56,8 @@ def open_replay(what: About) -> Replay:
     """
     if what.weights == "coco" and not cached_path(what.model).is_file():  # a report fetches nothing
         raise CommandError("the official weights are not on this machine (featlink fetch weights)")
-    profile: Profile = "exact" if what.profile == "exact" else "fast"
+    profiles: dict[str, Profile] = {"exact": "exact", "bf16": "bf16"}
+    profile = profiles.get(what.profile, "fast")
     config = ModelConfig(what.model, what.weights, profile, min_size=what.min_size, max_size=what.max_size)
     model = build(config, heads=False)
     if what.identity and not what.identity.startswith(model.weights):

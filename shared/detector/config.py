@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Profile = Literal["fast", "exact"]
+Profile = Literal["fast", "exact", "bf16"]
 
 MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
 """torchvision builders whose networks can be split."""
@@ -18,7 +18,7 @@ class ModelConfig:
     Attributes:
         model: a name of :data:`MODELS`.
         weights: ``starter``, ``coco`` or a path.
-        profile: ``exact`` is torchvision's own arithmetic; ``fast`` may reorder it.
+        profile: ``exact`` is torchvision's own arithmetic; ``fast`` may reorder it, ``bf16`` rounds to bfloat16.
         min_size: shorter side of the network input in pixels; default: the checkpoint's metadata, else 800.
         max_size: its longer side at most; default: the checkpoint's metadata, else 1333.
         score_threshold: detections below are dropped; torchvision's 0.05 by default.

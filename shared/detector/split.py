@@ -41,7 +41,8 @@ class SplitModel:
 
     Args:
         network: in eval mode.
-        name: its architecture.
+        name: its architecture; in bfloat16 with ``+bf16`` behind it, as frames and runs of another arithmetic are not
+            to be mixed with others.
         weights: identity of its weights.
         profile: the numerics it was prepared for.
         categories: name of each label, background first.
@@ -170,9 +171,7 @@ class SplitModel:
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
-        if (
-            self.profile == "fast" and self.device.type == "cpu"
-        ):  # RPN and RoIAlign would each bring the levels into this layout
+        if self.profile != "exact" and self.device.type == "cpu":  # RPN and RoIAlign read the levels in this layout
             features = {key: x.contiguous(memory_format=torch.channels_last) for key, x in features.items()}
         # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
         images = ImageList(torch.empty(1, device=self.device).expand(1, 3, *sizes.padded), [sizes.resized])
@@ -198,9 +197,12 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
         heads: False drops everything behind the backbone, which the edge never runs.
 
     Raises:
-        ModelError: the weights cannot be had, or do not fit the architecture; or there is no such device.
+        ModelError: the weights cannot be had, or do not fit the architecture; or there is no such device, or
+            the profile is not for it.
     """
     device = resolve(config.device)
+    if config.profile == "bf16" and device.type != "cpu":
+        raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
     if config.threads:
         torch.set_num_threads(config.threads)
     checkpoint = load_checkpoint(config.weights, config.model)
@@ -217,8 +219,13 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
         from shared.detector.fast.accelerate import accelerate  # OpenVINO and Numba are loaded where they are used
 
         accelerate(network, torch.get_num_threads())
+    elif config.profile == "bf16":
+        from shared.detector.fast.bfloat16 import accelerate_bfloat16
+
+        accelerate_bfloat16(network, torch.get_num_threads())
+    name = f"{config.model}+bf16" if config.profile == "bf16" else config.model
     categories = _categories(config.model, checkpoint)
-    return SplitModel(network, config.model, checkpoint.identity, config.profile, categories, device)
+    return SplitModel(network, name, checkpoint.identity, config.profile, categories, device)
 
 
 def _categories(model: str, checkpoint: Checkpoint) -> list[str]:

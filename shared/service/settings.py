@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.detector.config import ModelConfig, Profile
@@ -84,7 +84,9 @@ class ModelSettings(BaseSettings):
 
     model: str = Field("maskrcnn_resnet50_fpn", description="torchvision builder")
     weights: str = Field("starter", description="'starter' (bundled), 'coco' (official, downloaded), or a path")
-    profile: Profile = Field("fast", description="numerics: 'fast', or 'exact': bit-identical to torchvision")
+    profile: Profile = Field(
+        "fast", description="numerics: 'fast', 'exact': bit-identical to torchvision, or 'bf16': rounded to bfloat16"
+    )
     min_size: int | None = Field(None, ge=32, le=4096, description="shorter side of the network input, pixels")
     max_size: int | None = Field(None, ge=32, le=4096, description="longer side of the network input at most, pixels")
     score_threshold: float | None = Field(None, ge=0, le=1, description="lowest score that is reported")
@@ -96,6 +98,16 @@ class ModelSettings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
         description="where the network runs: 'cpu', 'cuda', 'cuda:1', or 'auto': a GPU where there is one",
     )
+
+    @field_validator("profile")
+    @classmethod
+    def _possible_here(cls, profile: Profile) -> Profile:
+        if profile == "bf16":
+            from shared.detector.fast.bfloat16 import refusal  # OpenVINO is slow to import
+
+            if reason := refusal():
+                raise ValueError(reason)
+        return profile
 
     def config(self) -> ModelConfig:
         """These settings as the model layer takes them."""

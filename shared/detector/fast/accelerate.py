@@ -8,22 +8,17 @@ detections stay within 0.01 px and 1e-4 of score; tests hold it to that.
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
+from shared.detector.fast.graph import Graph
 from shared.detector.fast.prune import drop_dead_channels
 from shared.detector.fast.roi_align import FastRoIAlign
-from shared.detector.fast.vino import FrontEndManager, TorchScriptPythonDecoder, openvino
 from shared.detector.fast.winograd import winograd
-from shared.frames.buffers import BufferPool
 
 _LEVELS = ("0", "1", "2", "3")
 """torchvision's names of p2..p5."""
@@ -43,43 +38,12 @@ def accelerate(network: GeneralizedRCNN, threads: int) -> None:
         return
     network.rpn.head = _RpnHead(network.rpn.head, threads)
     heads = network.roi_heads
-    heads.box_roi_pool = _pool(heads.box_roi_pool, threads)
+    heads.box_roi_pool = FastRoIAlign.like(heads.box_roi_pool, threads)
     heads.box_head = _BoxHead(heads.box_head, channels, heads.box_roi_pool, threads)
     if heads.mask_roi_pool is not None:
-        heads.mask_roi_pool = _pool(heads.mask_roi_pool, threads)
+        heads.mask_roi_pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
         heads.mask_head = winograd(heads.mask_head, threads)
         heads.mask_predictor = _MaskPredictor(heads.mask_predictor, heads.mask_roi_pool, threads)
-
-
-def _pool(pool: Any, threads: int) -> FastRoIAlign:
-    return FastRoIAlign(pool.featmap_names, pool.output_size, pool.sampling_ratio, threads)
-
-
-class _OpenVinoModule:
-    """A module as an OpenVINO function of one tensor to a tuple of tensors."""
-
-    def __init__(self, module: nn.Module, example: Tensor, shape: Sequence[int], threads: int) -> None:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still traces with torch.jit
-            frontend = FrontEndManager().load_by_framework("pytorch")
-            # Calls the frontend itself: openvino.convert_model would send usage statistics, if it could.
-            decoder = TorchScriptPythonDecoder(module, example_input=(example,))  # must outlive the conversion
-            graph = frontend.convert(frontend.load(decoder))
-        graph.reshape(openvino.PartialShape(list(shape)))
-        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-        options["ENABLE_CPU_PINNING"] = False  # each process would pin its threads to the machine's first cores
-        self._buffers = BufferPool(keep=8)
-        self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
-
-    def __call__(self, x: Tensor) -> list[Tensor]:
-        outputs = self._request.infer({0: x.contiguous().numpy()}, share_inputs=True, share_outputs=True)
-        return [self._copy(outputs[i]) for i in range(len(outputs))]
-
-    def _copy(self, output: npt.NDArray[np.float32]) -> Tensor:
-        """Out of the request's memory, which its next inference overwrites."""
-        copy = np.frombuffer(self._buffers.take(output.nbytes), output.dtype).reshape(output.shape)
-        np.copyto(copy, output)
-        return torch.from_numpy(copy)
 
 
 class _FpnBeforeOutput(nn.Module):
@@ -100,7 +64,7 @@ class _Backbone(nn.Module):
         super().__init__()
         self.out_channels = backbone.out_channels
         self._convolutions = [winograd(block, threads) for block in backbone.fpn.layer_blocks]
-        self._merged = _OpenVinoModule(_FpnBeforeOutput(backbone), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads)
+        self._merged = Graph(_FpnBeforeOutput(backbone), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         merged = (level.permute(0, 3, 1, 2) for level in self._merged(x))
@@ -127,7 +91,7 @@ class _BoxHead(nn.Module):
     def __init__(self, head: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
         super().__init__()
         height, width = pool.output_size
-        self._run = _OpenVinoModule(
+        self._run = Graph(
             head, torch.zeros(2, channels, height, width), (-1, channels, height, width), threads
         )
         with torch.no_grad():
@@ -155,7 +119,7 @@ class _MaskPredictor(nn.Module):
         channels = predictor.conv5_mask.in_channels
         height, width = pool.output_size
         last = _FromChannelsLast(predictor)
-        self._run = _OpenVinoModule(
+        self._run = Graph(
             last, torch.zeros(2, height, width, channels), (-1, height, width, channels), threads
         )
         with torch.no_grad():

@@ -35,6 +35,11 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="roi-align")
 
+    @classmethod
+    def like(cls, pool: MultiScaleRoIAlign, threads: int) -> FastRoIAlign:
+        """One that stands for torchvision's."""
+        return cls(pool.featmap_names, pool.output_size, pool.sampling_ratio, threads)
+
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Pool each box from its level.
 

@@ -63,7 +63,7 @@ def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"weights": "none.pth"}, r"no weights at .*none\.pth"),
         ({"model": "yolo"}, "unknown model 'yolo'; known are"),
-        ({"profile": "quick"}, "profile: Input should be 'fast' or 'exact'"),
+        ({"profile": "quick"}, "profile: Input should be 'fast', 'exact' or 'bf16'"),
         ({"min_size": 3}, "min_size: Input should be greater than or equal to 32"),
     ],
 )
