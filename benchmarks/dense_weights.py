@@ -2,9 +2,9 @@
 
     python -m benchmarks.dense_weights dense.safetensors
 
-Official or self-trained weights have no zero channels that the fast profile could leave out, so a network with them costs
-several times more. This fills the zeros of every matrix and convolution with noise of 1e-5 of the tensor's range. The
-detections stay what they are, so both sides of a comparison have a usual number of masks to make.
+Official or self-trained weights have no zero channels that the fast profile could leave out, so a network with them
+costs several times more. This fills the zeros of every matrix and convolution with noise of 1e-5 of the tensor's range.
+The detections stay what they are, so both sides of a comparison have a usual number of masks to make.
 """
 
 from __future__ import annotations

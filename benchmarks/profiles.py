@@ -4,9 +4,9 @@
     python -m benchmarks.dense_weights dense.safetensors
     python -m benchmarks.profiles --weights dense.safetensors --min-size 800 --max-size 1333 --limit 8
 
-Every picture goes through all profiles in turn. A detection of the exact profile with a score of at least 0.1 is compared
-with the one of its label that overlaps it most: largest difference of a coordinate in pixels of the picture, difference
-of the score. One without an overlap of 0.5 counts as missed. The last line is JSON.
+Every picture goes through all profiles in turn. A detection of the exact profile with a score of at least 0.1 is
+compared with the one of its label that overlaps it most: largest difference of a coordinate in pixels of the picture,
+difference of the score. One without an overlap of 0.5 counts as missed. The last line is JSON.
 """
 
 from __future__ import annotations

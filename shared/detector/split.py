@@ -66,6 +66,11 @@ class SplitModel:
         self.gateway = Gateway(device)
 
     @property
+    def _reordered(self) -> bool:
+        """Whether modules of our own do the work."""
+        return self.profile != "exact" and self.device.type == "cpu"
+
+    @property
     def device(self) -> torch.device:
         """Where the network is."""
         return self.gateway.device
@@ -167,12 +172,18 @@ class SplitModel:
 
     def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         features = self.network.backbone(batch)
+        if self._reordered:
+            from shared.detector.fast.layout import channels_first
+
+            features = {key: channels_first(x) for key, x in features.items()}
         return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, LEVELS, strict=True)}
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
-        if self.profile != "exact" and self.device.type == "cpu":  # RPN and RoIAlign read the levels in this layout
-            features = {key: x.contiguous(memory_format=torch.channels_last) for key, x in features.items()}
+        if self._reordered:  # RPN and RoIAlign would each bring the levels into this layout
+            from shared.detector.fast.layout import channels_last
+
+            features = {key: channels_last(x) for key, x in features.items()}
         # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
         images = ImageList(torch.empty(1, device=self.device).expand(1, 3, *sizes.padded), [sizes.resized])
         proposals, _ = network.rpn(images, features)

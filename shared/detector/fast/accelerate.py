@@ -80,20 +80,28 @@ class _RpnHead(nn.Module):
     def __init__(self, head: Any, threads: int) -> None:
         super().__init__()
         self._convolutions = winograd(head.conv, threads)
-        self._logits, self._deltas = head.cls_logits, head.bbox_pred
+        last = head.cls_logits, head.bbox_pred  # both of size 1×1: one matrix of channels-last rows
+        with torch.no_grad():
+            self._weight = torch.cat([layer.weight.flatten(1) for layer in last]).t().contiguous()
+            self._bias = torch.cat([layer.bias for layer in last])
+        self._anchors = head.cls_logits.out_channels
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        hidden = [self._convolutions(level) for level in features]
-        return [self._logits(level) for level in hidden], [self._deltas(level) for level in hidden]
+        found = [self._level(level) for level in features]
+        return [out[:, : self._anchors] for out in found], [out[:, self._anchors :] for out in found]
+
+    def _level(self, level: Tensor) -> Tensor:
+        """Logits and deltas of a level, (1, anchors + 4·anchors, H, W)."""
+        hidden = self._convolutions(level).permute(0, 2, 3, 1)
+        out = torch.addmm(self._bias, hidden.flatten(0, 2), self._weight)
+        return out.view(*hidden.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 class _BoxHead(nn.Module):
     def __init__(self, head: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
         super().__init__()
         height, width = pool.output_size
-        self._run = Graph(
-            head, torch.zeros(2, channels, height, width), (-1, channels, height, width), threads
-        )
+        self._run = Graph(head, torch.zeros(2, channels, height, width), (-1, channels, height, width), threads)
         with torch.no_grad():
             self._empty = head(torch.zeros(1, channels, height, width))[:0]
 
@@ -119,9 +127,7 @@ class _MaskPredictor(nn.Module):
         channels = predictor.conv5_mask.in_channels
         height, width = pool.output_size
         last = _FromChannelsLast(predictor)
-        self._run = Graph(
-            last, torch.zeros(2, height, width, channels), (-1, height, width, channels), threads
-        )
+        self._run = Graph(last, torch.zeros(2, height, width, channels), (-1, height, width, channels), threads)
         with torch.no_grad():
             self._empty = predictor(torch.zeros(1, channels, height, width))[:0]
 

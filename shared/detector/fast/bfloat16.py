@@ -24,7 +24,7 @@ _LEVELS = ("0", "1", "2", "3")
 
 
 def refusal() -> str | None:
-    """Why this CPU cannot run the profile; None if it multiplies bfloat16 numbers. Emulated, they would only be slow."""
+    """Why this CPU cannot run the profile; None if it multiplies bfloat16 numbers. Emulated, they would be slow."""
     if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     return "bf16 needs a CPU with AVX512-BF16 or AMX, which this one has not; take 'fast'"
@@ -110,9 +110,7 @@ class _Regions(nn.Module):
     def __init__(self, head: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
         super().__init__()
         height, width = pool.output_size
-        self._run = Graph(
-            head, torch.zeros(2, channels, height, width), (-1, channels, height, width), threads, "bf16"
-        )
+        self._run = Graph(head, torch.zeros(2, channels, height, width), (-1, channels, height, width), threads, "bf16")
         with torch.no_grad():
             self._empty = head(torch.zeros(1, channels, height, width))[:0]
 
