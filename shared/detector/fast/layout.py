@@ -51,8 +51,7 @@ def channels_first(x: Tensor) -> Tensor:
     """
     if x.is_contiguous():
         return x
-    _, channels, height, width = x.shape
-    return _transposed(x.permute(0, 2, 3, 1).contiguous().view(-1, channels)).view(x.shape)
+    return _transposed(x.permute(0, 2, 3, 1).contiguous().view(-1, x.shape[1])).view(x.shape)
 
 
 def _transposed(matrix: Tensor) -> Tensor:
