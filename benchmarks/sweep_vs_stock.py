@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--min-size", type=int, default=800)
     parser.add_argument("--max-size", type=int, default=1333)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--profile", default="fast", help="of ours")
     parser.add_argument("--device", default="cpu", help="of both networks, e.g. cuda")
     parser.add_argument("--together", type=int, default=0, help="then a sweep of so many pictures, ours alone")
     parser.add_argument("--ours-only", action="store_true", help="for profiling")
@@ -129,7 +130,7 @@ def main() -> None:
     rows = make_plan([args.conditions], [0])
     options = {"weights": args.weights, "min_size": args.min_size, "max_size": args.max_size, "threads": args.threads}
     options["device"] = args.device
-    config = ModelConfig(**options)
+    config = ModelConfig(**options, profile=args.profile)
     stock = build(ModelConfig(**options, profile="exact")).network  # torchvision's own modules, called as a whole
     engine = build_local(config, [job.condition for job in jobs(rows)], fidelity=True)
 
@@ -191,7 +192,7 @@ def main() -> None:
         print(f"{name}, seconds by stage: { {stage: round(taken, 1) for stage, taken in one.items()} }")
     result = {"ratio": seconds["stock"] / seconds["ours"], "ours_s": seconds["ours"], "stock_s": seconds["stock"]}
     result |= {"ours_cpu_s": seconds["ours_cpu"], "stock_cpu_s": seconds["stock_cpu"]}
-    result |= {"images": args.images, "conditions": len(rows), "threads": args.threads}
+    result |= {"images": args.images, "conditions": len(rows), "threads": args.threads, "profile": args.profile}
     if args.together:
         stock_s = seconds["stock"] / args.images
         result |= {"together": args.together, "together_s": together, "together_ratio": stock_s / together}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.compiled import numba
+
 SAMPLE = 100_000
 """Values a level is judged by; a smaller level is taken whole."""
 
 
+@functools.lru_cache(maxsize=32)
 def sample_positions(size: int) -> npt.NDArray[np.int64]:
     """Choose the sample: one position drawn from each of ``SAMPLE`` equal stretches of a flat array.
 
@@ -21,7 +25,7 @@ def sample_positions(size: int) -> npt.NDArray[np.int64]:
         size: number of values.
 
     Returns:
-        Shape (min(size, SAMPLE),), strictly increasing.
+        Shape (min(size, SAMPLE),), strictly increasing; read-only, as the next caller gets the same.
 
     Example:
         >>> sample_positions(3).tolist()
@@ -29,7 +33,9 @@ def sample_positions(size: int) -> npt.NDArray[np.int64]:
     """
     count = min(size, SAMPLE)
     edges = np.arange(count + 1) * size // count
-    return np.random.default_rng(0).integers(edges[:-1], edges[1:])
+    positions = np.random.default_rng(0).integers(edges[:-1], edges[1:])
+    positions.flags.writeable = False
+    return positions
 
 
 def spearman(reference: npt.NDArray[np.generic], distorted: npt.NDArray[np.generic]) -> float | None:
@@ -71,8 +77,16 @@ def _centred_ranks(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     if not np.isfinite(values).all():
         raise ValueError("rank correlation needs finite values")
     order = np.argsort(values)
-    ordered = values[order]
-    edges = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(values)]])
     ranks = np.empty(len(values), np.int64)
-    ranks[order] = np.repeat(edges[:-1] + edges[1:] - len(values), np.diff(edges))
+    _share_ranks(values[order], order, ranks)
     return ranks
+
+
+@numba.njit(nogil=True, cache=True)
+def _share_ranks(ordered, order, ranks):  # type: ignore[no-untyped-def]  # pragma: no cover
+    count, first = len(ordered), 0
+    for last in range(count):
+        if last + 1 == count or ordered[last + 1] != ordered[last]:
+            for place in range(first, last + 1):
+                ranks[order[place]] = first + last + 1 - count
+            first = last + 1
