@@ -17,6 +17,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from shared.detector.fast.graph import Graph
 from shared.detector.fast.prune import drop_dead_channels
+from shared.detector.fast.regions import RegionHead
 from shared.detector.fast.roi_align import FastRoIAlign
 from shared.detector.fast.winograd import winograd
 
@@ -39,11 +40,12 @@ def accelerate(network: GeneralizedRCNN, threads: int) -> None:
     network.rpn.head = _RpnHead(network.rpn.head, threads)
     heads = network.roi_heads
     heads.box_roi_pool = FastRoIAlign.like(heads.box_roi_pool, threads)
-    heads.box_head = _BoxHead(heads.box_head, channels, heads.box_roi_pool, threads)
+    heads.box_head = RegionHead(heads.box_head, channels, heads.box_roi_pool.output_size, threads)
     if heads.mask_roi_pool is not None:
         heads.mask_roi_pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
         heads.mask_head = winograd(heads.mask_head, threads)
-        heads.mask_predictor = _MaskPredictor(heads.mask_predictor, heads.mask_roi_pool, threads)
+        channels = heads.mask_predictor.conv5_mask.in_channels
+        heads.mask_predictor = RegionHead(heads.mask_predictor, channels, heads.mask_roi_pool.output_size, threads)
 
 
 class _FpnBeforeOutput(nn.Module):
@@ -95,41 +97,3 @@ class _RpnHead(nn.Module):
         hidden = self._convolutions(level).permute(0, 2, 3, 1)
         out = torch.addmm(self._bias, hidden.flatten(0, 2), self._weight)
         return out.view(*hidden.shape[:3], -1).permute(0, 3, 1, 2)
-
-
-class _BoxHead(nn.Module):
-    def __init__(self, head: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
-        super().__init__()
-        height, width = pool.output_size
-        self._run = Graph(head, torch.zeros(2, channels, height, width), (-1, channels, height, width), threads)
-        with torch.no_grad():
-            self._empty = head(torch.zeros(1, channels, height, width))[:0]
-
-    def forward(self, regions: Tensor) -> Tensor:
-        return self._run(regions)[0] if len(regions) else self._empty
-
-
-class _FromChannelsLast(nn.Module):
-    """A module of (N, H, W, C)."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.module(x.permute(0, 3, 1, 2))
-        return result
-
-
-class _MaskPredictor(nn.Module):
-    def __init__(self, predictor: Any, pool: FastRoIAlign, threads: int) -> None:
-        super().__init__()
-        channels = predictor.conv5_mask.in_channels
-        height, width = pool.output_size
-        last = _FromChannelsLast(predictor)
-        self._run = Graph(last, torch.zeros(2, height, width, channels), (-1, height, width, channels), threads)
-        with torch.no_grad():
-            self._empty = predictor(torch.zeros(1, channels, height, width))[:0]
-
-    def forward(self, regions: Tensor) -> Tensor:
-        return self._run(regions.permute(0, 2, 3, 1))[0] if len(regions) else self._empty

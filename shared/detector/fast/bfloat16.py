@@ -15,6 +15,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from shared.detector.fast.graph import Graph
 from shared.detector.fast.prune import drop_dead_channels
+from shared.detector.fast.regions import RegionHead
 from shared.detector.fast.roi_align import FastRoIAlign
 from shared.detector.fast.vino import openvino
 from shared.errors import ModelError
@@ -50,11 +51,11 @@ def accelerate_bfloat16(network: GeneralizedRCNN, threads: int) -> None:
     network.rpn.head = _RpnHead(network.rpn.head, channels, threads)
     heads = network.roi_heads
     heads.box_roi_pool = FastRoIAlign.like(heads.box_roi_pool, threads)
-    heads.box_head = _Regions(heads.box_head, channels, heads.box_roi_pool, threads)
+    heads.box_head = RegionHead(heads.box_head, channels, heads.box_roi_pool.output_size, threads, "bf16")
     if heads.mask_roi_pool is not None:
         heads.mask_roi_pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
         masks = nn.Sequential(heads.mask_head, heads.mask_predictor)
-        heads.mask_head = _Regions(masks, channels, heads.mask_roi_pool, threads)
+        heads.mask_head = RegionHead(masks, channels, heads.mask_roi_pool.output_size, threads, "bf16")
         heads.mask_predictor = nn.Identity()
 
 
@@ -102,17 +103,3 @@ class _RpnHead(nn.Module):
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         found = [[out.permute(0, 3, 1, 2) for out in self._run(level.permute(0, 2, 3, 1))] for level in features]
         return [logits for logits, _ in found], [deltas for _, deltas in found]
-
-
-class _Regions(nn.Module):
-    """A head of pooled regions, of which there may be none."""
-
-    def __init__(self, head: nn.Module, channels: int, pool: FastRoIAlign, threads: int) -> None:
-        super().__init__()
-        height, width = pool.output_size
-        self._run = Graph(head, torch.zeros(2, channels, height, width), (-1, channels, height, width), threads, "bf16")
-        with torch.no_grad():
-            self._empty = head(torch.zeros(1, channels, height, width))[:0]
-
-    def forward(self, regions: Tensor) -> Tensor:
-        return self._run(regions)[0] if len(regions) else self._empty

@@ -16,6 +16,9 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _filter_input, _setup_scales
 
 from shared.compiled import numba
+from shared.frames.buffers import BufferPool
+
+_buffers = BufferPool(keep=4)
 
 
 class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
@@ -49,7 +52,7 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
             image_shapes: the resized image's (height, width).
 
         Returns:
-            float32 (K, C, output height, output width).
+            float32 (K, C, output height, output width) in channels-last memory.
         """
         levels = _filter_input(x, self.featmap_names)
         self.scales, self.map_levels = _setup_scales(levels, image_shapes, self.canonical_scale, self.canonical_level)
@@ -58,7 +61,9 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
         arrays = tuple(level[0].permute(1, 2, 0).contiguous().numpy() for level in levels)
         scales = np.array(self.scales, np.float32)
         height, width = self.output_size
-        out = np.empty((len(rois), arrays[0].shape[2], height, width), np.float32)
+        channels = arrays[0].shape[2]
+        memory = _buffers.take(4 * len(rois) * height * width * channels)
+        out = np.frombuffer(memory, np.float32).reshape(len(rois), height, width, channels)
         # Interleaved: equal shares. Whole arrays, as Numba would compile again for a slice with gaps.
         jobs = [
             self._pool.submit(
@@ -68,20 +73,19 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
         ]
         for job in jobs:
             job.result()
-        return torch.from_numpy(out)
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def _pool_rois(first, step, levels, scales, assigned, rois, samples, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    channels, bins_y, bins_x = out.shape[1:]
-    total = np.empty((bins_y, bins_x, channels), np.float32)
+    bins_y, bins_x, channels = out.shape[1:]
     share = np.float32(1) / np.float32(samples * samples)
     for k in range(first, len(rois), step):
         feature, scale = levels[assigned[k]], scales[assigned[k]]
         left, top = rois[k, 0] * scale, rois[k, 1] * scale
         bin_w = max(rois[k, 2] * scale - left, np.float32(1)) / np.float32(bins_x)
         bin_h = max(rois[k, 3] * scale - top, np.float32(1)) / np.float32(bins_y)
-        total[:] = 0
+        out[k] = 0
         for i in range(bins_y * samples):
             y = top + np.float32(i // samples) * bin_h + np.float32(i % samples + 0.5) * bin_h / np.float32(samples)
             y0, y1, wy = _neighbours(y, feature.shape[0])
@@ -97,13 +101,9 @@ def _pool_rois(first, step, levels, scales, assigned, rois, samples, out):  # ty
                 w00, w01 = (1 - wy) * (1 - wx) * share, (1 - wy) * wx * share
                 w10, w11 = wy * (1 - wx) * share, wy * wx * share
                 f00, f01, f10, f11 = feature[y0, x0], feature[y0, x1], feature[y1, x0], feature[y1, x1]
-                cell = total[i // samples, j // samples]
+                cell = out[k, i // samples, j // samples]
                 for c in range(channels):
                     cell[c] += w00 * f00[c] + w01 * f01[c] + w10 * f10[c] + w11 * f11[c]
-        for c in range(channels):
-            for i in range(bins_y):
-                for j in range(bins_x):
-                    out[k, c, i, j] = total[i, j, c]
 
 
 @numba.njit(nogil=True, cache=True)
