@@ -24,13 +24,16 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from shared.detector.split import SplitModel
 
 
-def detect(model: SplitModel, frame: Frame, report: Report) -> tuple[Detections, Pyramid, Report]:
+def detect(
+    model: SplitModel, frame: Frame, report: Report, known: CacheEntry | None = None
+) -> tuple[Detections, Pyramid, Report]:
     """Run the network's rest on a frame.
 
     Args:
         model: the whole network.
         frame: as the channel left it.
         report: what the channel reported.
+        known: the pyramid of the picture that the frame carries, if it is at hand.
 
     Returns:
         The detections; the pyramid they were made from; and the report with the timing ``heads`` (an image's backbone
@@ -40,9 +43,9 @@ def detect(model: SplitModel, frame: Frame, report: Report) -> tuple[Detections,
         ModelError: the frame was made by another model or other weights.
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
-    pyramid, backbone_ms = timed(lambda: received_pyramid(model, frame))
-    detections, heads_ms = timed(lambda: model.detect(pyramid))
-    return detections, pyramid, report.with_timings(heads=backbone_ms + heads_ms)
+    made = CacheEntry(*timed(lambda: received_pyramid(model, frame))) if known is None else known
+    detections, heads_ms = timed(lambda: model.detect(made.pyramid))
+    return detections, made.pyramid, report.with_timings(heads=made.backbone_ms + heads_ms)
 
 
 def comparison(model: SplitModel) -> Compare:

@@ -21,7 +21,7 @@ from shared.conditions.registry import chain
 from shared.detector.detections import Detections
 from shared.detector.split import SplitModel
 from shared.errors import FeatlinkError
-from shared.frames.cache import PyramidCache
+from shared.frames.cache import CacheEntry, PyramidCache
 from shared.frames.pyramid import Pyramid
 from shared.frames.report import Report
 from shared.timing import timed
@@ -34,12 +34,12 @@ class Prepared:
     Attributes:
         image_id: id in the data set.
         sent: what the edge made of it, for each domain that is wanted.
-        clean: its pyramid, where distorted images are measured by it.
+        clean: its pyramid, where distorted images are measured by it, and what it took.
     """
 
     image_id: int
     sent: Mapping[Domain, EdgeResult]
-    clean: Pyramid | None
+    clean: CacheEntry | None
 
 
 class Stages:
@@ -80,11 +80,11 @@ class Stages:
             wanted: indices of the conditions.
         """
         needed = {self._conditions[index].domain for index in wanted}
-        clean: Pyramid | None = None
+        clean: CacheEntry | None = None
         try:
             sent = {domain: self._pipeline(Request(data, domain, image_id=image_id)) for domain in needed}
             if "image" in needed and self._fidelity:
-                clean = _pyramid(sent.get("feature") or self._pipeline(Request(data, image_id=image_id)))
+                clean = _entry(sent.get("feature") or self._pipeline(Request(data, image_id=image_id)))
         except OF_ONE_IMAGE as error:
             return Failure(image_id, tuple(wanted), str(error))
         return Prepared(image_id, sent, clean)
@@ -110,8 +110,12 @@ class Stages:
         Returns:
             What is left to do when the network has run.
         """
-        detections, pyramid, report = detect(self._model, sent.frame, sent.report)
-        measure = functools.partial(image_fidelity.measure, sent.frame, pyramid, report, prepared.clean, self._compare)
+        frame, clean = sent.frame, prepared.clean
+        untouched = frame.meta.domain == "image" and image_fidelity.untouched(frame)
+        detections, pyramid, report = detect(self._model, frame, sent.report, clean if untouched else None)
+        measure = functools.partial(
+            image_fidelity.measure, frame, pyramid, report, None if clean is None else clean.pyramid, self._compare
+        )
         return functools.partial(_finish, index, prepared.image_id, detections, measure)
 
 
@@ -122,6 +126,7 @@ def _finish(index: int, image_id: int, detections: Detections, measure: Callable
     return Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
 
 
-def _pyramid(prepared: EdgeResult) -> Pyramid:
+def _entry(prepared: EdgeResult) -> CacheEntry:
     levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
-    return Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
+    pyramid = Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
+    return CacheEntry(pyramid, prepared.report.timings["backbone"])

@@ -28,6 +28,7 @@ from featlink.sweeps.merge import merge
 from featlink.sweeps.options import Options, read_seeds, read_shard, read_time
 from featlink.sweeps.run import locked, run_sweep
 from shared.detector.config import ModelConfig
+from shared.detector.fast.bfloat16 import refusal
 
 Make = Callable[..., Options]
 CONSOLE = Console(quiet=True)
@@ -116,10 +117,13 @@ def test_another_sweep_in_the_same_folder_is_refused_and_the_difference_named(
         ("model.identity", {"config": replace(config, weights=str(other_weights))}),
         ("model.max_size", {"config": replace(config, max_size=128)}),
         ("model.proposals", {"config": replace(config, proposals=51)}),
+        ("model.profile", {"config": replace(config, profile="fast")}),
         ("quantize(bits=2)", {"conditions": ("image: gaussian_noise(sigma=20)",)}),
         ("seeds", {"seeds": (0, 2)}),
         ("fidelity", {"fidelity": False}),
     ]
+    if refusal() is None:
+        changes.append(("model.name", {"config": replace(config, profile="bf16")}))
     for named, change in changes:
         with pytest.raises(CommandError, match="holds another sweep") as error:
             run_sweep(replace(first, **change), CONSOLE)
