@@ -191,6 +191,8 @@ class SplitModel:
         [result] = results
         boxes = resize_boxes(result["boxes"], sizes.resized, sizes.original)
         masks = result.get("masks")
+        if (branch := getattr(network, "mask_branch", None)) is not None:
+            masks = branch(features, result["boxes"], result["labels"], sizes.resized)
         return Detections(
             boxes.cpu().numpy(),
             result["scores"].cpu().numpy(),

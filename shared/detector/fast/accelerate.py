@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from shared.detector.fast.graph import Graph
+from shared.detector.fast.masks import MaskBranch
 from shared.detector.fast.prune import drop_dead_channels
 from shared.detector.fast.regions import RegionHead
 from shared.detector.fast.roi_align import FastRoIAlign
@@ -26,7 +27,7 @@ _LEVELS = ("0", "1", "2", "3")
 
 
 def accelerate(network: GeneralizedRCNN, threads: int) -> None:
-    """Replace a network's expensive modules in place; it stays callable as a whole.
+    """Replace a network's expensive modules in place; masks become the work of ``network.mask_branch``.
 
     Args:
         network: a torchvision Faster or Mask R-CNN in eval mode, weights loaded.
@@ -42,10 +43,9 @@ def accelerate(network: GeneralizedRCNN, threads: int) -> None:
     heads.box_roi_pool = FastRoIAlign.like(heads.box_roi_pool, threads)
     heads.box_head = RegionHead(heads.box_head, channels, heads.box_roi_pool.output_size, threads)
     if heads.mask_roi_pool is not None:
-        heads.mask_roi_pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
-        heads.mask_head = winograd(heads.mask_head, threads)
-        channels = heads.mask_predictor.conv5_mask.in_channels
-        heads.mask_predictor = RegionHead(heads.mask_predictor, channels, heads.mask_roi_pool.output_size, threads)
+        pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
+        network.mask_branch = MaskBranch(pool, winograd(heads.mask_head, threads), heads.mask_predictor)
+        heads.mask_roi_pool = heads.mask_head = heads.mask_predictor = None
 
 
 class _FpnBeforeOutput(nn.Module):

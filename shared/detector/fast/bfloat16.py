@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from shared.detector.fast.graph import Graph
+from shared.detector.fast.masks import MaskBranch
 from shared.detector.fast.prune import drop_dead_channels
 from shared.detector.fast.regions import RegionHead
 from shared.detector.fast.roi_align import FastRoIAlign
@@ -32,7 +33,7 @@ def refusal() -> str | None:
 
 
 def accelerate_bfloat16(network: GeneralizedRCNN, threads: int) -> None:
-    """Replace a network's expensive modules in place; it stays callable as a whole.
+    """Replace a network's expensive modules in place; masks become the work of ``network.mask_branch``.
 
     Args:
         network: a torchvision Faster or Mask R-CNN in eval mode, weights loaded.
@@ -53,10 +54,10 @@ def accelerate_bfloat16(network: GeneralizedRCNN, threads: int) -> None:
     heads.box_roi_pool = FastRoIAlign.like(heads.box_roi_pool, threads)
     heads.box_head = RegionHead(heads.box_head, channels, heads.box_roi_pool.output_size, threads, "bf16")
     if heads.mask_roi_pool is not None:
-        heads.mask_roi_pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
-        masks = nn.Sequential(heads.mask_head, heads.mask_predictor)
-        heads.mask_head = RegionHead(masks, channels, heads.mask_roi_pool.output_size, threads, "bf16")
-        heads.mask_predictor = nn.Identity()
+        pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
+        hidden = RegionHead(heads.mask_head, channels, pool.output_size, threads, "bf16")
+        network.mask_branch = MaskBranch(pool, hidden, heads.mask_predictor, torch.bfloat16)
+        heads.mask_roi_pool = heads.mask_head = heads.mask_predictor = None
 
 
 class _Levels(nn.Module):
