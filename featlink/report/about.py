@@ -84,11 +84,12 @@ def about(sweep: Sweep) -> About:
     """Read the headline from a manifest; what is not there is empty."""
     flat = {key: value for key, value in _flat(sweep.manifest) if value is not None}
     done, total = max((row.images for row in sweep.rows), default=0), flat.get("dataset.images")
+    model, _, arithmetic = str(flat.get("model.name", "")).partition("+")  # services tell theirs
     return About(
-        model=str(flat.get("model.name", "")).partition("+")[0],  # behind it: the arithmetic, if it is another
+        model=model,
         weights=str(flat.get("model.weights", "")),
         identity=str(flat.get("model.identity", "")),
-        profile=str(flat.get("model.profile", "")),
+        profile=arithmetic or str(flat.get("model.profile", "")),
         device=str(flat.get("model.device", "")),
         min_size=flat.get("model.min_size"),
         max_size=flat.get("model.max_size"),
