@@ -109,8 +109,9 @@ def test_the_page_runs_as_it_is_printed(tmp_path: Path) -> None:
         script += "\n".join(["\n", *lines, "\n"])
     clone = tmp_path / "featlink"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    (tmp_path / "session.sh").write_text(script)  # a file: containers read what they like of standard input
     done = subprocess.run(
-        ["bash", "-x"], input=script, cwd=clone, capture_output=True, text=True, timeout=3600, check=False
+        ["bash", "-x", tmp_path / "session.sh"], cwd=clone, capture_output=True, text=True, timeout=3600, check=False
     )
     (tmp_path / "session.txt").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
