@@ -38,7 +38,7 @@ class Transfer:
 class Link(BaseModel):
     """A simulated link. The default takes no time and loses nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     rate_mbps: float | None = Field(
         None, ge=1e-6, le=1e9, description="10^6 bits per second; null: unlimited", examples=[20, 0.1, 1000]

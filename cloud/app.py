@@ -52,7 +52,7 @@ _COCO_BODY = {"requestBody": {"required": True, "content": {"application/json": 
 class NewRun(BaseModel):
     """A run to open."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     dataset: str = Field(description="name of a stored data set")
     condition: str | dict[str, Any] = Field("identity", description="text or JSON form", examples=["quantize:bits=4"])

@@ -5,32 +5,35 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from edge import jpeg
 from edge.png import bare
 from shared.errors import ImageError
 from shared.frames.pyramid import Image as Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
-_TURNS: dict[object, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: dict[object, Callable[[Pixels], Any]] = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.flip(image, -1),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-"""By EXIF orientation. Pillow's own exif_transpose also rewrites the other tags, and fails where one is unusual."""
+"""By EXIF orientation."""
+_ON_THE_SIDE = {5, 6, 7, 8}
 _DAMAGE = (OSError, ValueError, SyntaxError, struct.error)
 """What Pillow's decoders raise on damaged files."""
-_ON_THE_SIDE = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def decode(data: bytes, max_pixels: int) -> Pixels:
@@ -47,9 +50,18 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
         ImageError: not such a picture, damaged, or too large.
     """
     with _opened(data, max_pixels) as image:
-        turn = _turn(image)
-        rgb = image.convert("RGB")
-        return np.asarray(rgb if turn is None else rgb.transpose(turn))
+        pixels, orientation = _pixels(image, data), _orientation(image)
+    return np.asarray(_TURNS[orientation](pixels)) if orientation in _TURNS else pixels
+
+
+def _pixels(image: Image.Image, data: bytes) -> Pixels:
+    """Of an opened picture, as it is stored."""
+    is_jpeg = image.format in ("JPEG", "MPO")
+    if is_jpeg and image.mode in ("L", "RGB") and (decoded := jpeg.pixels(data)) is not None:
+        return decoded
+    if is_jpeg and image.mode == "CMYK":
+        jpeg.pixels(data, "CMYK")  # for damage; how inks become R, G and B is Pillow's matter
+    return np.asarray(image.convert("RGB"))
 
 
 @dataclass(frozen=True)
@@ -74,15 +86,15 @@ def read_header(data: bytes, max_pixels: int) -> Header:
         ImageError: :func:`decode` would refuse it, except for damage to the pixels' data.
     """
     with _opened(data, max_pixels) as image:
-        turn, (width, height) = _turn(image), image.size
-        size = (height, width) if turn in _ON_THE_SIDE else (width, height)
-        return Header(size, (width, height), turn is not None)
+        orientation, (width, height) = _orientation(image), image.size
+        size = (height, width) if orientation in _ON_THE_SIDE else (width, height)
+        return Header(size, (width, height), orientation in _TURNS)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What the EXIF orientation asks for. Unreadable EXIF asks for nothing: it is no damage to the pixels."""
+def _orientation(image: Image.Image) -> object:
+    """What EXIF says of it. Unreadable EXIF says nothing: it is no damage to the pixels."""
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        return image.getexif().get(ExifTags.Base.Orientation)
     except _DAMAGE:
         return None
 
@@ -91,6 +103,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not data:
         raise ImageError("no image in the request")
+    jpeg.check_scans(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, where max_pixels decides, and of odd metadata

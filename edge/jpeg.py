@@ -1,0 +1,66 @@
+"""JPEG files: what Pillow does not say of them.
+
+Pillow decodes a JPEG whose data is damaged into rubbish, silently. TurboJPEG is the same decoder, and tells.
+"""
+
+from __future__ import annotations
+
+import re
+
+import simplejpeg
+
+from shared.errors import ImageError
+from shared.frames.pyramid import Image
+
+_MAGIC = b"\xff\xd8\xff"
+_MOST_SCANS = 100
+"""A progressive JPEG has about ten. Each costs a pass over the whole picture, however few bytes it has."""
+_DAMAGE = ("Corrupt JPEG data", "Premature end")
+"""How libjpeg's warnings of damaged data begin. Others are of oddities that cost no pixels."""
+_MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
+"""What ends a scan: no byte of it, no restart."""
+_START_OF_SCAN, _END = 0xDA, 0xD9
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG that takes long to decode because of the number of its scans.
+
+    Args:
+        data: of a file; any other than a JPEG passes.
+
+    Raises:
+        ImageError: it has more than 100.
+
+    Example:
+        >>> check_scans(_MAGIC + bytes([_START_OF_SCAN, 0, 2]) + b"pixels")
+    """
+    if not data.startswith(_MAGIC):
+        return
+    scans, at = 0, 2
+    while (found := _MARKER.search(data, at)) and (kind := data[found.end() - 1]) != _END:
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+        scans += kind == _START_OF_SCAN
+        if scans > _MOST_SCANS:
+            raise ImageError(f"a JPEG of more than {_MOST_SCANS} scans")
+
+
+def pixels(data: bytes, colours: str = "RGB") -> Image | None:
+    """Decode a JPEG, bit for bit as Pillow does.
+
+    Args:
+        data: the file's bytes.
+        colours: ``RGB``, for grey ones too; ``CMYK`` for those.
+
+    Returns:
+        uint8 (H, W, 3), or 4 for CMYK. None if TurboJPEG does not decode such a file.
+
+    Raises:
+        ImageError: the data is damaged.
+    """
+    try:
+        decoded: Image = simplejpeg.decode_jpeg(data, colours)
+    except ValueError as error:
+        if str(error).startswith(_DAMAGE):
+            raise ImageError(f"damaged image: {error}") from None
+        return None
+    return decoded
