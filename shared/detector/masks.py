@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.models.detection.roi_heads import expand_boxes, expand_masks, paste_mask_in_image
+from torch.nn.functional import interpolate
+from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
 from shared.detector.detections import MaskPart, PartialMasks
 
@@ -41,9 +42,10 @@ class PastedMasks(PartialMasks):
         x1, y1, x2, y2 = self._boxes[index]
         left, right = (min(max(x, 0), width) for x in (x1, x2 + 1))
         top, bottom = (min(max(y, 0), height) for y in (y1, y2 + 1))
-        moved = torch.tensor([x1 - left, y1 - top, x2 - left, y2 - top])
-        pasted = paste_mask_in_image(self._masks[index], moved, max(bottom - top, 0), max(right - left, 0))
-        return MaskPart(pasted.cpu().numpy(), top, left, self._size)
+        # torchvision copies this into a picture of zeros; of a large one that takes longer than the interpolation
+        size = (max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1))
+        pasted = interpolate(self._masks[index][None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        return MaskPart(pasted[top - y1 : bottom - y1, left - x1 : right - x1].cpu().numpy(), top, left, self._size)
 
     @overload
     def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...

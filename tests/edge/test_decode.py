@@ -137,7 +137,7 @@ def test_the_first_frame_of_an_animation_counts() -> None:
         (encoded(RGB, "GIF"), "not a JPEG, PNG, WEBP, BMP image"),
         (encoded(RGB, "TIFF"), "not a JPEG, PNG, WEBP, BMP image"),
         (encoded(RGB, "PPM"), "not a JPEG, PNG, WEBP, BMP image"),
-        (encoded(RGB, "JPEG")[:-200], "damaged image: image file is truncated"),
+        (encoded(RGB, "JPEG")[:-200], "damaged image: Premature end of JPEG file"),
         (encoded(RGB)[:200], "damaged image"),
         (encoded(RGB, "BMP")[:-1], "damaged image"),
         (png(32, 24), "damaged image"),
