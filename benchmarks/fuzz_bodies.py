@@ -17,7 +17,12 @@ RUN = "FUZZ_RUN"
 """Environment variable with the id of a run of :data:`DATASET`."""
 
 DATASET = "bundled"
-_CONDITIONS = ("quantize:bits=4", "image: jpeg(quality=20)", "gaussian_noise(sigma=3) | quantize(bits=3)", "pca | entropy")
+_CONDITIONS = (
+    "quantize:bits=4",
+    "image: jpeg(quality=20)",
+    "gaussian_noise(sigma=3) | quantize(bits=3)",
+    "pca | entropy",
+)
 _LINKS = ('{"rate_mbps": 20, "rtt_ms": 40}', '{"loss": 0.2, "on_loss": "erase"}', '{"rtt_ms": 7200000, "wait": true}')
 
 
@@ -45,7 +50,9 @@ def _register() -> None:
 
     def bodies(kind: str) -> st.SearchStrategy[bytes]:
         some = st.builds(
-            lambda data, seed: _damaged(data, random.Random(seed)), st.sampled_from(samples[kind]), st.integers(0, 2**32)
+            lambda data, seed: _damaged(data, random.Random(seed)),
+            st.sampled_from(samples[kind]),
+            st.integers(0, 2**32),
         )
         return st.one_of(some, some, st.binary(max_size=200))
 

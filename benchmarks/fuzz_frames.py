@@ -1,7 +1,7 @@
 """Mutated frames against the reader and, if a URL is given, against a live channel or cloud.
 
     python -m benchmarks.fuzz_frames --count 1000000
-    python -m benchmarks.fuzz_frames --count 10000 --url http://127.0.0.1:8003/v1/detect
+    python -m benchmarks.fuzz_frames --count 10000 --url http://127.0.0.1:8003/v1/detect --edge http://127.0.0.1:8001
 
 The reader may answer a frame or FrameError and nothing else, in bounded time; a service may answer anything but a 5xx
 other than a clean 503. The last line is JSON; the exit code is 1 if something else was seen.
@@ -19,11 +19,13 @@ import time
 
 import httpx
 import numpy as np
+import xxhash
 
 from shared.errors import FrameError
 from shared.frames import wire
 from shared.frames.pyramid import Sizes
 from shared.frames.wire import Frame, Meta, Tensor
+from starter.bundle import SCENES
 
 _SIZES = Sizes((75, 110), (80, 112), (96, 128))
 _SHAPES = {"p2": (24, 32), "p3": (12, 16), "p4": (6, 8), "p5": (3, 4), "p6": (2, 2)}
@@ -66,6 +68,20 @@ def mutate(frame: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
+def repaired(data: bytes) -> bytes:
+    """The same with the header's checksum made right, so that what it covers is looked at."""
+    end = 24 + int.from_bytes(data[12:16], "little")
+    return data[:16] + xxhash.xxh3_64_intdigest(data[24:end]).to_bytes(8, "little") + data[24:]
+
+
+def real(edge: str) -> list[bytes]:
+    """Frames that an edge makes of a scene: of features and of the image."""
+    picture = (SCENES / "val" / "000000000001.jpg").read_bytes()
+    with httpx.Client(base_url=edge, timeout=120, trust_env=False) as client:
+        answers = [client.post("/v1/features", content=picture, params={"domain": d}) for d in ("feature", "image")]
+    return [answer.raise_for_status().content for answer in answers]
+
+
 def read(data: bytes) -> str:
     """What the reader makes of it."""
     try:
@@ -94,14 +110,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--url")
+    parser.add_argument("--edge", help="base URL of an edge that makes the frames to damage, of the service's weights")
     given = parser.parse_args()
-    chance, valid = random.Random(given.seed), frames()
+    chance, valid = random.Random(given.seed), real(given.edge) if given.edge else frames()
     seen: collections.Counter[str] = collections.Counter()
     slowest, started = 0.0, time.monotonic()
     memory = 0
     with httpx.Client(timeout=60, trust_env=False) as client:
         for number in range(given.count):
             data = mutate(chance.choice(valid), chance)
+            if chance.random() < 0.5 and len(data) >= wire.PREFIX_BYTES:
+                data = repaired(data)
             before = time.monotonic()
             seen[read(data) if given.url is None else send(client, given.url, data)] += 1
             slowest = max(slowest, time.monotonic() - before)

@@ -1,4 +1,4 @@
-"""Schemathesis against the three services: no 5xx but a clean 503, and no answer that the OpenAPI documents do not have.
+"""Schemathesis against the three services: no 5xx but a clean 503, and no answer that is not in the OpenAPI documents.
 
     python -m venv fuzz && fuzz/bin/pip install schemathesis==4.32.5
     python -m benchmarks.fuzz_http --schemathesis fuzz/bin/schemathesis --examples 400
@@ -56,7 +56,12 @@ def fuzz(command: str, url: str, examples: int, seed: int, folder: Path, environ
             statuses[str(response["status_code"] if response else "no answer")] += 1
         for checks in recorder.get("checks", {}).values():
             failed.update(check["name"] for check in checks if check["status"] == "failure")
-    return {"cases": sum(statuses.values()), "statuses": dict(statuses), "failed": dict(failed), "code": done.returncode}
+    return {
+        "cases": sum(statuses.values()),
+        "statuses": dict(statuses),
+        "failed": dict(failed),
+        "code": done.returncode,
+    }
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from shared.conditions.names import NAMED
 from shared.frames import wire
 from shared.frames.report import HEADER, Report, read_header
 from shared.frames.wire import Frame
+from shared.service.access import RunToken, run_token
 from shared.service.app import create_service, serve
 from shared.service.deadlines import remaining_s
 from shared.service.limits import Worker
@@ -111,6 +112,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     async def transmit(
         request: Request,
         run: str | None = None,
+        _: RunToken = None,
         fidelity: _Measure = True,
         link_text: Annotated[_LinkText, Query(alias="link")] = None,
         shown: Annotated[_Names, Query(alias="received")] = "",
@@ -127,7 +129,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                 await _pass(transfer.ms / 1e3, settings.max_wait_s)
             params = {} if run is None else {"run": run}
             parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
-            answering = cloud.send("/v1/detect", parts, params, report.header())
+            answering = cloud.send("/v1/detect", parts, params, report.header() | run_token(request.headers))
             if shown:
                 names = shown.split(",")
                 pictures, answer = await asyncio.gather(

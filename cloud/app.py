@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from types import MappingProxyType
@@ -31,7 +33,7 @@ from shared.frames import wire
 from shared.frames.cache import PyramidCache
 from shared.frames.report import HEADER, Report, read_header
 from shared.frames.wire import Frame
-from shared.service.access import ForbiddenError, role
+from shared.service.access import RUN_TOKEN, ForbiddenError, RunToken, digest, role
 from shared.service.app import create_service, serve
 from shared.service.limits import Worker
 from shared.service.notes import note
@@ -123,7 +125,9 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
     @app.post("/v1/detect", summary="Detect the objects of a frame", openapi_extra=_FRAME_BODY)
     async def detect(
-        request: Request, run: Annotated[str | None, Query(description="collect the detections in this run")] = None
+        request: Request,
+        run: Annotated[str | None, Query(description="collect the detections in this run")] = None,
+        token: RunToken = None,
     ) -> dict[str, Any]:
         """Answers detections in COCO's results format, with the report of the whole way.
 
@@ -143,6 +147,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
             if run is None:
                 return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
             image_id = _image_id(frame)
+            await asyncio.to_thread(_check_token, store, run, token)
             result = await asyncio.to_thread(_stored, store, run, image_id, frame)
             categories = await asyncio.to_thread(lambda: store.categories(store.run(run).dataset))
             labels = match(categories, network.categories)
@@ -189,10 +194,14 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
 
     @app.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
     async def create_run(new: NewRun) -> dict[str, Any]:
-        """Detections are collected under the data set's category ids, matched to the model's labels by name."""
+        """Detections are collected under the data set's category ids, matched to the model's labels by name.
+
+        Whoever adds results shows `token`, which is answered this once, in the header `featlink-run-token`.
+        """
         condition = _condition(new)
         network, _ = loaded()
         labels = match(await asyncio.to_thread(store.categories, new.dataset), network.categories)
+        token = secrets.token_urlsafe(24)
         run = await asyncio.to_thread(
             lambda: store.create_run(
                 new.dataset,
@@ -201,9 +210,14 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
                 model=network.name,
                 weights=network.weights,
                 name=new.name,
+                token_digest=digest(token),
             )
         )
-        return {**asdict(run), "unknown_categories": [one.name or str(one.id) for one in labels.unknown]}
+        return {
+            **asdict(run),
+            "token": token,
+            "unknown_categories": [one.name or str(one.id) for one in labels.unknown],
+        }
 
     @app.get("/v1/runs", summary="Runs, the newest first")
     async def runs(
@@ -235,6 +249,12 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         await asyncio.to_thread(store.delete_run, run_id)
 
     return app
+
+
+def _check_token(store: Store, run_id: str, token: str | None) -> None:
+    wanted = store.token_digest(run_id)
+    if wanted is not None and not hmac.compare_digest(wanted, digest(token or "")):
+        raise ForbiddenError(f"results enter run {run_id} with its token alone, in the header {RUN_TOKEN}")
 
 
 def _condition(new: NewRun) -> Condition:

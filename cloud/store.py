@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
@@ -99,6 +99,8 @@ class Store:
     def _create_tables(self) -> None:
         with self._writer.begin() as connection:
             METADATA.create_all(connection)
+            if not any(column["name"] == "token" for column in inspect(connection).get_columns("runs")):  # before 0.2
+                connection.execute(text("ALTER TABLE runs ADD COLUMN token VARCHAR(64)"))
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -217,14 +219,31 @@ class Store:
             self._categories[digest] = self.ground_truth(dataset).categories
         return self._categories[digest]
 
-    def create_run(self, dataset: str, *, condition: str, domain: str, model: str, weights: str, name: str = "") -> Run:
-        """Open a run; arguments as in :class:`Run`.
+    def create_run(
+        self,
+        dataset: str,
+        *,
+        condition: str,
+        domain: str,
+        model: str,
+        weights: str,
+        name: str = "",
+        token_digest: str | None = None,
+    ) -> Run:
+        """Open a run; arguments as in :class:`Run`, and the digest of the token that results need to enter it.
 
         Raises:
             NotFoundError: there is no such data set.
         """
         run_id = uuid.uuid4().hex
-        row = {"condition": condition, "domain": domain, "model": model, "weights": weights, "name": name}
+        row = {
+            "condition": condition,
+            "domain": domain,
+            "model": model,
+            "weights": weights,
+            "name": name,
+            "token": token_digest,
+        }
         try:
             with self._writer.begin() as connection:
                 connection.execute(insert(RUNS), row | {"id": run_id, "dataset": dataset, "created": _now()})
@@ -243,6 +262,17 @@ class Store:
         if row is None:
             raise NotFoundError(f"there is no run {run_id!r}")
         return Run(**row._mapping)
+
+    def token_digest(self, run_id: str) -> str | None:
+        """The digest of a run's token; None if it has none.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        self.run(run_id)
+        with self._engine.connect() as connection:
+            found: str | None = connection.scalar(select(RUNS.c.token).where(RUNS.c.id == run_id))
+        return found
 
     def runs(self, limit: int = 100, offset: int = 0) -> list[Run]:
         """Runs, the newest first."""

@@ -53,6 +53,7 @@ RUNS = Table(
     Column("weights", String(255), nullable=False),
     Column("name", Text, nullable=False),
     Column("created", String(32), nullable=False),
+    Column("token", String(64)),  # its SHA-256; none of runs of earlier versions, and of sweeps
 )
 RESULTS = Table(
     "results",
@@ -77,7 +78,8 @@ def select_run() -> Select[Any]:
     """Runs with how many images are done, and how many there are."""
     done = select(func.count()).where(RESULTS.c.run_id == RUNS.c.id).scalar_subquery()
     total = select(DATASETS.c.images).where(DATASETS.c.name == RUNS.c.dataset).scalar_subquery()
-    return select(RUNS, done.label("done"), total.label("total"))
+    shown = [column for column in RUNS.columns if column is not RUNS.c.token]
+    return select(*shown, done.label("done"), total.label("total"))
 
 
 def select_results(run_id: str) -> Select[Any]:

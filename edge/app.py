@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from shared.detector.overlay import draw
 from shared.errors import ImageError
 from shared.frames import wire
 from shared.frames.cache import PyramidCache
+from shared.service.access import RunToken, run_token
 from shared.service.app import create_service, serve
 from shared.service.limits import Worker
 from shared.service.notes import note
@@ -37,6 +39,12 @@ _BODY = {
         "content": {"image/jpeg": _PICTURE, "image/png": _PICTURE, "multipart/form-data": _FORM},
     }
 }
+
+_WAY = {
+    "featlink-condition": {"description": "the condition it went through", "schema": {"type": "string"}},
+    "featlink-link": {"description": "the link, as JSON", "schema": {"type": "string"}},
+}
+"""Headers of a drawn answer, by name, as OpenAPI has them."""
 
 _LOADING = "the model is still loading"
 
@@ -119,13 +127,20 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         summary="Detect the objects in a picture, over the link",
         openapi_extra=_BODY,
         response_model=None,
-        responses={200: {"content": {"image/png": _CONTENT}, "description": "The detections, or drawn in the picture"}},
+        responses={
+            200: {
+                "content": {"image/png": _CONTENT},
+                "description": "The detections, or drawn in the picture, with what it went through as headers",
+                "headers": _WAY,
+            }
+        },
     )
     async def infer(
         request: Request,
         domain: _Domain = None,
         condition: _Text = None,
         run: Annotated[str | None, Query(description="collect the detections in this run")] = None,
+        _: RunToken = None,
         image_id: _ImageId = None,
         fidelity: Annotated[bool, Query(description="measure fidelity in the channel")] = True,
         link: Annotated[
@@ -150,7 +165,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             report = prepared.report.with_timings(serialize=serialize_ms)
             optional = {"run": run, "link": link, "received": received}
             params = {"fidelity": str(fidelity).lower()} | {k: v for k, v in optional.items() if v is not None}
-            answer = await channel.send("/v1/transmit", parts, params, report.header())
+            answer = await channel.send("/v1/transmit", parts, params, report.header() | run_token(request.headers))
             total_ms = (time.monotonic() - started) * 1e3
             waited_ms = answer.pop("waited_ms", 0.0)
             answer["timings"]["hops"] = _unaccounted(answer["timings"], total_ms - waited_ms + prepared.reused_ms)
@@ -160,7 +175,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             if render is None:
                 return answer
             png = await worker.run(lambda: draw(prepared.image, answer["detections"], answer["categories"]))
-            return Response(png, media_type="image/png")
+            return Response(png, media_type="image/png", headers=_way(answer))
 
     @app.post(
         "/v1/features",
@@ -176,6 +191,11 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             return frame_response(await worker.run(lambda: wire.write(prepared.frame)))
 
     return app
+
+
+def _way(answer: dict[str, Any]) -> dict[str, str]:
+    """What a picture went through, which an answer in JSON has beside its detections."""
+    return {"featlink-condition": answer["condition"], "featlink-link": json.dumps(answer["link"])}
 
 
 def _unaccounted(timings: dict[str, float], ms: float) -> float:

@@ -13,6 +13,7 @@ from featlink.credentials import authorization
 from featlink.errors import CommandError, RefusalError
 from shared.frames import wire
 from shared.frames.wire import Frame
+from shared.service.access import RUN_TOKEN
 
 
 class Client:
@@ -31,6 +32,7 @@ class Client:
         # trust_env: a deployment is never reached by way of a proxy, which would get to see the pictures.
         self._edge = httpx.Client(base_url=edge_url, timeout=timeout, headers=authorization(), trust_env=False)
         self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout, headers=authorization(), trust_env=False)
+        self._tokens: dict[str, str] = {}  # of the runs that were opened here
 
     def __enter__(self) -> Client:
         return self
@@ -51,7 +53,9 @@ class Client:
         Returns:
             The answer: detections, bits, bpp, fidelity, timings.
         """
-        return self._json(self._edge, "POST", "/v1/infer", content=image, params=_given(params))
+        token = self._tokens.get(str(params.get("run")))
+        headers = {RUN_TOKEN: token} if token else None
+        return self._json(self._edge, "POST", "/v1/infer", content=image, params=_given(params), headers=headers)
 
     def features(self, image: bytes, domain: str) -> Frame:
         """The frame a picture becomes at the edge."""
@@ -68,9 +72,11 @@ class Client:
         return self._json(self._cloud, "PUT", f"/v1/datasets/{name}", content=annotations.read_bytes())
 
     def create_run(self, dataset: str, condition: str, domain: str, name: str = "") -> str:
-        """Open a run and return its id."""
+        """Open a run and return its id. Its token stays here: this client alone can add results."""
         body = {"dataset": dataset, "condition": condition, "domain": domain, "name": name}
-        return str(self._json(self._cloud, "POST", "/v1/runs", json=body)["id"])
+        opened = self._json(self._cloud, "POST", "/v1/runs", json=body)
+        self._tokens[opened["id"]] = opened["token"]
+        return str(opened["id"])
 
     def metrics(self, run: str) -> dict[str, Any]:
         """A run's metrics so far."""

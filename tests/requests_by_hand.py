@@ -20,8 +20,8 @@ def picture(width: int = 160, height: int = 120, seed: int = 0, form: str = "PNG
     return out.getvalue()
 
 
-def infer(edge: str, data: bytes, **params: Any) -> dict[str, Any]:
-    response = httpx.post(f"{edge}/v1/infer", content=data, params=params, timeout=120)
+def infer(edge: str, data: bytes, headers: dict[str, str] | None = None, **params: Any) -> dict[str, Any]:
+    response = httpx.post(f"{edge}/v1/infer", content=data, params=params, headers=headers, timeout=120)
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     return answer

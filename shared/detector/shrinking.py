@@ -1,7 +1,7 @@
 """torchvision's normalisation and resizing of a large picture, touching only the pixels that the result depends on.
 
-Bilinear interpolation without antialiasing reads two rows of the picture for each row of the result, and two columns for
-each column. A photo of 48 megapixels has 6000 rows, of which the 800 of the network's input need 1600.
+Bilinear interpolation without antialiasing reads two rows of the picture for each row of the result, and two columns
+for each column. A photo of 48 megapixels has 6000 rows, of which the 800 of the network's input need 1600.
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from fastapi import Header
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.errors import FeatlinkError
@@ -26,6 +27,9 @@ class ForbiddenError(FeatlinkError):
 Role = Literal["anyone", "client", "service"]
 """``anyone`` where no token is asked for; else whose token came with the request."""
 
+RUN_TOKEN = "featlink-run-token"
+"""Header with the token of the run that a result is to enter; edge and channel pass it on."""
+
 _OPEN = {"/livez"}
 _ONE_LABEL = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
 
@@ -41,6 +45,18 @@ def is_loopback(host: str) -> bool:
 def digest(token: str) -> str:
     """A token as it is kept: its SHA-256 in hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+RunToken = Annotated[
+    str | None,
+    Header(alias=RUN_TOKEN, description="token of the run, as POST /v1/runs answered it", max_length=200),
+]
+"""The header as a parameter of endpoints."""
+
+
+def run_token(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of a request's headers goes on to the next service, for the run's sake."""
+    return {RUN_TOKEN: headers[RUN_TOKEN]} if RUN_TOKEN in headers else {}
 
 
 def role(scope: Scope) -> Role:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 import cloud
 from cloud import coco
 from cloud.coco import GroundTruth
-from cloud.store import Dataset, Result, Run, Store
+from cloud.store import Dataset, Result, Run, Store, sqlite_url
 from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 ROOT = Path(cloud.__file__).parents[1]
@@ -363,3 +364,18 @@ def test_a_data_set_put_by_many_at_once_is_stored_once(store: Store) -> None:
         stored: list[Dataset] = list(pool.map(lambda _: store.put_dataset("val", ground_truth()), range(8)))
     assert len({dataset.digest for dataset in stored}) == 1
     assert len({dataset.created for dataset in stored}) == 1
+
+
+def test_a_database_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
+    file = tmp_path / "runs.sqlite"
+    with contextlib.closing(Store(sqlite_url(file))):
+        pass
+    with contextlib.closing(sqlite3.connect(file)) as old:
+        old.execute("ALTER TABLE runs DROP COLUMN token")
+        old.execute("INSERT INTO datasets VALUES ('d', 'x', x'00', 1, '')")
+        old.execute("INSERT INTO runs VALUES ('r', 'd', 'identity', 'feature', 'm', 'w', '', '')")
+        old.commit()
+    for _ in range(2):
+        with contextlib.closing(Store(sqlite_url(file))) as store:
+            assert store.run("r").model == "m"
+            assert store.token_digest("r") is None

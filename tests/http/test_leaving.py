@@ -27,6 +27,22 @@ def test_a_link_that_would_take_too_long_is_refused_at_once(services: Deployment
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"rtt_ms": 172_800_000, "wait": True},
+        {"jitter_ms": 1e300, "wait": True},
+        {"rate_mbps": 0, "wait": True},
+        {"rate_mbps": 1e-9, "wait": True},
+    ],
+)
+def test_a_link_of_days_cannot_be_set(services: Deployment, link: dict[str, object]) -> None:
+    before = httpx.get(f"{services.channel}/v1/link").json()
+    assert httpx.put(f"{services.channel}/v1/link", json=link).status_code == 422
+    assert httpx.get(f"{services.channel}/v1/link").json() == before
+    assert infer(services.edge, picture())["bits"] > 0
+
+
 def test_a_client_that_leaves_frees_the_whole_chain(services: Deployment) -> None:
     """The channel waits for its link, or an encoder runs, for nobody: both end, and the next client is served."""
     httpx.put(f"{services.channel}/v1/link", json={"rtt_ms": 110_000, "wait": True}).raise_for_status()

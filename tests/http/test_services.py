@@ -31,6 +31,11 @@ def test_form_upload_and_overlay(services: Deployment) -> None:
     overlay = httpx.post(url, content=picture(), params={"render": "png"}, timeout=120)
     assert overlay.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(overlay.content)).size == (160, 120)
+    assert overlay.headers["featlink-condition"] == "feature: identity"
+    assert json.loads(overlay.headers["featlink-link"])["rate_mbps"] is None
+    document = httpx.get(f"{services.edge}/openapi.json").json()["paths"]["/v1/infer"]["post"]["responses"]["200"]
+    assert set(document["headers"]) == {"featlink-condition", "featlink-link"}
+    assert {"application/json", "image/png"} <= document["content"].keys()
 
 
 def test_features_distort_detect_by_hand_equals_infer(services: Deployment) -> None:
