@@ -232,3 +232,45 @@ def test_unreadable_exif_is_no_damage(exif: bytes, dpi: tuple[int, int] | None) 
 def test_an_orientation_that_is_no_number_is_ignored(orientation: bytes) -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + orientation + bytes(4)
     assert decode(encoded(RGB, "JPEG", exif=exif), LIMIT).shape == (24, 32, 3)
+
+
+SCENE = np.kron(np.random.default_rng(1).integers(0, 256, (24, 32, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+
+
+@pytest.mark.parametrize("sampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(256, 192), (37, 53), (1, 1)])
+def test_jpegs_are_decoded_bit_for_bit_as_pillow_does(size: tuple[int, int], progressive: bool, sampling: int) -> None:
+    image = Image.fromarray(SCENE).crop((0, 0, *size))
+    options = {"subsampling": sampling, "progressive": progressive, "restart_marker_blocks": 3 * (1 - progressive)}
+    for one in (image, image.convert("L"), image.convert("CMYK")):
+        data = encoded(one, "JPEG", **(options if one.mode == "RGB" else {}))
+        with Image.open(io.BytesIO(data)) as opened:
+            np.testing.assert_array_equal(decode(data, LIMIT), np.asarray(opened.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_that_decodes_to_rubbish_is_refused(progressive: bool, mode: str) -> None:
+    data = bytearray(encoded(Image.fromarray(SCENE).convert(mode), "JPEG", progressive=progressive, quality=90))
+    first = data.index(b"\xff\xda")
+    at = data.index(b"\xff\xda", first + 2) + 14 if progressive else len(data) // 2
+    noise = np.random.default_rng(2).integers(1, 255, 60, dtype=np.uint8).tobytes()
+    data[at : at + 60] = noise
+    Image.open(io.BytesIO(data)).convert("RGB").load()  # Pillow says nothing
+    assert "damaged image: Corrupt JPEG data" in refusal(bytes(data))
+
+
+def test_oddities_that_cost_no_pixels_are_no_damage() -> None:
+    data = encoded(SCENE, "JPEG")
+    clean = decode(data, LIMIT)
+    later = data[:11] + b"\x09" + data[12:]  # a version of JFIF that nobody knows
+    comment = data[:2] + b"\xff\xfe\xff\xf0" + b"\xff\xda" * 32_759 + data[2:]
+    for odd in (later, comment, data + bytes(500), data + data, data[:2] + b"\xff\xff" + data[2:]):
+        np.testing.assert_array_equal(decode(odd, LIMIT), clean)
+
+
+def test_a_jpeg_of_many_scans_is_refused() -> None:
+    data = encoded(SCENE, "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    assert "more than 100 scans" in refusal(data[:-2] + 200 * last + b"\xff\xd9")
