@@ -30,7 +30,7 @@ from shared.service.app import create_service, serve
 from shared.service.deadlines import remaining_s
 from shared.service.limits import Worker
 from shared.service.notes import note
-from shared.service.transport import NextService, frame_response, read_frame
+from shared.service.transport import FrameAnswers, NextService, read_frame
 
 _FRAME_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -64,6 +64,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
     worker = Worker(settings.max_requests, settings.max_waiting)
+    answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     cloud = NextService("cloud", settings.cloud_url, settings)
 
     async def load() -> None:
@@ -154,7 +155,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
         async with admitted(request) as (source, before):
             sent = await distorted(source, before, fidelity, kept.link)
-            response = frame_response(sent.parts)
+            response = answers.response(sent.parts)
             response.headers.update(sent.report.header())
             return response
 

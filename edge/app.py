@@ -27,7 +27,7 @@ from shared.service.app import create_service, serve
 from shared.service.limits import Worker
 from shared.service.notes import note
 from shared.service.problems import NotReadyError
-from shared.service.transport import NextService, frame_response
+from shared.service.transport import FrameAnswers, NextService
 from shared.timing import timed
 
 _CONTENT: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
@@ -64,6 +64,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     """
     settings = settings or EdgeSettings()
     worker = Worker(settings.max_requests, settings.max_waiting)
+    answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     channel = NextService("channel", settings.channel_url, settings)
     pipeline: EdgePipeline | None = None
 
@@ -188,7 +189,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         """Returns the frame that would be sent to the channel."""
         async with admitted(request, domain, None, image_id) as picture:
             prepared = await prepare(picture)
-            return frame_response(await worker.run(lambda: wire.write(prepared.frame)))
+            return answers.response(await worker.run(lambda: wire.write(prepared.frame)))
 
     return app
 

@@ -202,7 +202,14 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
         log.error("cannot start", reason=str(error))
         raise SystemExit(1) from None
     tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}
-    server = uvicorn.Server(server_config(app, host=settings.host, port=settings.port, **tls))
+    config = server_config(app, host=settings.host, port=settings.port, **tls)
+    try:
+        config.load()
+    except OSError as error:  # ssl's errors too
+        reason = f"FEATLINK_TLS_CERT {settings.tls_cert} and FEATLINK_TLS_KEY {settings.tls_key}: {error}"
+        log.error("cannot start", reason=reason)
+        raise SystemExit(1) from None
+    server = uvicorn.Server(config)
 
     def stop() -> None:
         server.should_exit = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from shared.errors import FeatlinkError, FrameError
 from shared.frames import wire
 from shared.frames.buffers import BufferPool
 from shared.service import deadlines
-from shared.service.problems import MEDIA_TYPE, RelayedProblem, UpstreamError
+from shared.service.problems import MEDIA_TYPE, BusyError, RelayedProblem, UpstreamError
 from shared.service.settings import ServiceSettings
 from shared.service.tracing import traceparent
 
@@ -61,10 +62,36 @@ async def read_frame(request: Request, limits: wire.Limits) -> tuple[wire.Frame,
     return wire.read(buffer[:received], limits), received
 
 
-def frame_response(parts: list[wire.Buffer]) -> StreamingResponse:
-    """A frame as an HTTP answer."""
-    headers = {"content-length": str(wire.nbytes(parts))}
-    return StreamingResponse(_chunks(parts), media_type=wire.MEDIA_TYPE, headers=headers)
+class FrameAnswers:
+    """Frames as HTTP answers, with a bound on those that slow clients have not read yet.
+
+    Args:
+        most: bytes of all such frames.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    def response(self, parts: list[wire.Buffer]) -> StreamingResponse:
+        """A frame as an answer.
+
+        Raises:
+            BusyError: too many are read slowly.
+        """
+        size = wire.nbytes(parts)
+        if self._held and self._held + size > self._most:
+            raise BusyError("frames that others read slowly fill the memory for them; try again")
+        headers = {"content-length": str(size)}
+        return StreamingResponse(self._counted(parts, size), media_type=wire.MEDIA_TYPE, headers=headers)
+
+    async def _counted(self, parts: list[wire.Buffer], size: int) -> AsyncIterator[Any]:
+        self._held += size  # here, and not before: an answer whose client has gone may never be begun
+        try:
+            async for chunk in _chunks(parts):
+                yield chunk
+        finally:
+            self._held -= size
 
 
 class NextService:
@@ -87,7 +114,7 @@ class NextService:
             timeout=httpx.Timeout(settings.timeout_s, connect=5),
             trust_env=False,
             headers={"authorization": f"Bearer {token.get_secret_value()}"} if token else None,
-            verify=ssl.create_default_context(cafile=settings.tls_ca) if url.startswith("https:") else True,
+            verify=_trusted(settings.tls_ca) if url.startswith("https:") else True,
         )
 
     async def send(
@@ -135,6 +162,13 @@ class NextService:
     async def close(self) -> None:
         """Close its connections."""
         await self._client.aclose()
+
+
+def _trusted(certificates: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=certificates)
+    except OSError as error:  # ssl's errors too
+        raise FeatlinkError(f"FEATLINK_TLS_CA {certificates}: {error}") from None
 
 
 async def _chunks(parts: list[wire.Buffer]) -> AsyncIterator[Any]:

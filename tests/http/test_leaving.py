@@ -57,6 +57,18 @@ def test_a_client_that_leaves_frees_the_whole_chain(services: Deployment) -> Non
     assert time.monotonic() - started < 40
 
 
+def test_clients_that_do_not_read_their_frames_hold_up_nobody(services: Deployment) -> None:
+    data = picture()
+    host, port = services.edge.removeprefix("http://").split(":")
+    request = f"POST /v1/features HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data
+    with contextlib.ExitStack() as stalled:
+        for _ in range(20):  # more than there are places to work
+            client = stalled.enter_context(socket.create_connection((host, int(port))))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(request)
+        assert infer(services.edge, data)["bits"] > 0
+
+
 def test_an_encoder_does_not_run_for_nobody(services: Deployment) -> None:
     def encoders() -> list[psutil.Process]:
         found = []

@@ -18,9 +18,9 @@ from shared.frames import wire
 from shared.frames.pyramid import Sizes
 from shared.frames.wire import Frame, Meta, Tensor
 from shared.service import tracing
-from shared.service.problems import RelayedProblem, UpstreamError
+from shared.service.problems import BusyError, RelayedProblem, UpstreamError
 from shared.service.settings import ServiceSettings
-from shared.service.transport import NextService, frame_response, read_frame
+from shared.service.transport import FrameAnswers, NextService, read_frame
 
 FRAME = Frame(
     Meta("feature", "m", "w", Sizes((480, 640), (480, 640), (480, 640))),
@@ -58,7 +58,7 @@ def app(make_service: Callable[..., FastAPI]) -> FastAPI:
     @app.post("/echo")
     async def echo(request: Request) -> Response:
         frame, received = await read_frame(request, wire.Limits(frame_bytes=LIMIT))
-        response = frame_response(wire.write(frame))
+        response = FrameAnswers(LIMIT).response(wire.write(frame))
         response.headers["received"] = str(received)
         return response
 
@@ -234,3 +234,23 @@ def test_the_next_service_says_whether_it_is_ready(upstream: str) -> None:
     assert asyncio.run(ask(upstream)) is None
     assert asyncio.run(ask(upstream + "/elsewhere")) == "cloud is not ready"
     assert str(asyncio.run(ask("http://127.0.0.1:9"))).startswith("cloud at http://127.0.0.1:9: ")
+
+
+def test_frames_that_are_read_slowly_are_bounded() -> None:
+    async def scenario() -> None:
+        answers = FrameAnswers(int(2.5 * len(DATA)))
+        begun = [answers.response(PARTS).body_iterator for _ in range(2)]
+        for one in begun:
+            await anext(one)
+        with pytest.raises(BusyError, match="read slowly"):
+            answers.response(PARTS)
+        await begun[0].aclose()  # its client has gone
+        assert b"".join([chunk async for chunk in answers.response(PARTS).body_iterator]) == DATA
+        answers.response(PARTS)  # never begun
+        answers.response(PARTS)
+
+    asyncio.run(scenario())
+
+
+def test_one_frame_larger_than_the_bound_is_answered() -> None:
+    assert FrameAnswers(1).response(PARTS).headers["content-length"] == str(len(DATA))
