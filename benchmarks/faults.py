@@ -1,15 +1,20 @@
-"""Services killed at random during a run: the results and metrics must be those of an undisturbed run.
+"""Services killed at random, and a link cut, during a run: its results and metrics must be those of an undisturbed one.
 
-    python -m benchmarks.faults --images 64 --kills 20
+    python -m benchmarks.faults --images 300 --kills 20 --cut 30
+    mkdir small && sudo mount -t tmpfs -o size=8m tmpfs small && python -m benchmarks.faults --images 20 --disk small
 
 Starts the three services as `featlink up` does, collects a run over the bundled scenes, repeated under new ids until
-there are enough, and then a second one while `kill -9` hits services at random, which the launcher starts again. The
-last line is JSON; the exit code is 1 if anything differs.
+there are enough, and then a second one while `kill -9` hits services at random, which the launcher starts again. Before
+that, with --cut, the channel stands still for so many seconds. With --disk, a folder on a small file system that
+nothing else writes to, the disk with the database gets full during a run, and has room again; then the database's file
+is deleted. The last line is JSON; the exit code is 1 if anything differs, or what was acknowledged is lost, or an error
+is not clear.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -23,11 +28,15 @@ from typing import Any
 
 import featlink.launcher as launcher
 from featlink.client import Client
+from featlink.errors import RefusalError
 from featlink.launcher import Stack, free_ports
+from shared.errors import StorageError
 from starter.bundle import SCENES
 
 _SMALL = {"min_size": "160", "max_size": "213"}
 _CONDITION = "quantize:bits=4"
+_LEFT_BYTES = 64 << 10
+"""Room on the full disk: enough for some results."""
 
 
 def many(truth: dict[str, Any], count: int) -> tuple[dict[str, Any], list[tuple[int, str]]]:
@@ -59,9 +68,60 @@ def collect(client: Client, pictures: list[tuple[int, str]]) -> tuple[list[Any],
     return detections, {**metrics, "done": done}
 
 
-def kill(stack: Stack, kills: int, seconds: float, stop: threading.Event, killed: list[str]) -> None:
-    """Kill services at random until there were enough kills or ``stop`` is set."""
+def cut(stack: Stack, seconds: float) -> None:
+    """Let the channel stand still: nothing gets through, and no connection ends."""
+    pid = stack.pids()["channel"]
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.kill(pid, signal.SIGCONT)
+
+
+def full_disk(folder: Path, annotations: Path, pictures: list[tuple[int, str]]) -> dict[str, Any]:
+    """What happens when the disk gets full during a run, has room again, and then loses the database's file."""
+    filler, database = folder / "filler", folder / "runs.sqlite"
+    found: dict[str, Any] = {"acknowledged": 0, "refusal": None}
+    settings = _SMALL | {"database_url": f"sqlite:///{database.resolve()}"}
+    with Stack(free_ports(), settings, lambda *_: None) as stack, _client(stack) as client:
+        stack.wait_ready()
+        client.put_dataset("many", annotations)
+        run = client.create_run("many", _CONDITION, "feature")
+
+        def send(number: int, name: str) -> None:
+            data = (SCENES / "val" / name).read_bytes()
+            client.infer(data, condition=_CONDITION, run=run, image_id=number)
+
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        os.truncate(filler, filler.stat().st_size - _LEFT_BYTES)
+        try:
+            for picture in pictures:
+                send(*picture)
+                found["acknowledged"] += 1
+        except RefusalError as error:
+            found["refusal"] = [error.status, str(error)]
+        filler.unlink()
+        found["done"] = client.metrics(run)["run"]["done"]
+        for picture in pictures:
+            send(*picture)
+        found["done later"] = client.metrics(run)["run"]["done"]
+        for file in folder.glob("runs.sqlite*"):
+            file.unlink()
+        try:
+            send(*pictures[0])
+        except RefusalError as error:
+            found["deleted"] = [error.status, str(error)]
+    clear = [found["refusal"], found.get("deleted")]
+    good = all(one is not None and one[0] == StorageError.status for one in clear)
+    found["good"] = good and found["done"] >= found["acknowledged"] and found["done later"] == len(pictures)
+    return found
+
+
+def disturb(stack: Stack, cut_s: float, kills: int, seconds: float, stop: threading.Event, killed: list[str]) -> None:
+    """Cut the link, then kill services at random until there were enough kills or ``stop`` is set."""
     chance = random.Random(0)
+    if cut_s and not stop.wait(seconds / 2):
+        cut(stack, cut_s)
     while len(killed) < kills and not stop.wait(chance.uniform(0.3, 1.7) * seconds):
         name, pid = chance.choice(sorted(stack.pids().items()))
         os.kill(pid, signal.SIGKILL)
@@ -74,6 +134,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--every", type=float, default=15, help="seconds between kills, on average")
+    parser.add_argument("--cut", type=float, default=0, help="seconds that the link is cut before the first kill")
+    parser.add_argument("--disk", type=Path, help="only fill this folder's small file system during a run")
     given = parser.parse_args()
     launcher._RESTARTS = 1000
     truth, pictures = many(json.loads((SCENES / "annotations/instances_val.json").read_text()), given.images)
@@ -81,13 +143,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         annotations = Path(folder) / "many.json"
         annotations.write_text(json.dumps(truth))
+        if given.disk is not None:
+            found = full_disk(given.disk, annotations, pictures)
+            print(json.dumps(found))
+            sys.exit(not found["good"])
         settings = _SMALL | {"database_url": f"sqlite:///{folder}/runs.sqlite"}
         with Stack(free_ports(), settings, lambda *_: None) as stack, _client(stack) as client:
             stack.wait_ready()
             client.put_dataset("many", annotations)
             calm = collect(client, pictures)
             stop = threading.Event()
-            killer = threading.Thread(target=kill, args=(stack, given.kills, given.every, stop, killed))
+            killer = threading.Thread(target=disturb, args=(stack, given.cut, given.kills, given.every, stop, killed))
             started = time.monotonic()
             killer.start()
             try:
