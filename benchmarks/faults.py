@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import featlink.launcher as launcher
+import featlink.retrying as retrying
 from featlink.client import Client
 from featlink.errors import RefusalError
 from featlink.launcher import Stack, free_ports
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--disk", type=Path, help="only fill this folder's small file system during a run")
     given = parser.parse_args()
     launcher._RESTARTS = 1000
+    retrying.PATIENCE_SECONDS = 600  # a busy machine starts services slowly
     truth, pictures = many(json.loads((SCENES / "annotations/instances_val.json").read_text()), given.images)
     killed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:

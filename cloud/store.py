@@ -7,7 +7,6 @@ share one database.
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 import zlib
@@ -17,21 +16,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, inspect, select, text, update
+from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from cloud import coco
 from cloud.coco import Category, GroundTruth
 from cloud.records import Dataset, Result, Run
+from cloud.rows import decompressed, result_of, result_row
 from cloud.tables import (
     DATASETS,
     IMAGES,
-    METADATA,
     RESULTS,
     RUNS,
     begin_sqlite,
     configure_sqlite,
+    create_tables,
     same_file,
     select_dataset,
     select_results,
@@ -42,7 +41,6 @@ from shared.errors import ConflictError, DatasetError, NotFoundError, StorageErr
 __all__ = ["Dataset", "Result", "Run", "Store"]
 
 _PAGE = 64
-_PIECE = 1 << 18
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -74,10 +72,10 @@ class Store:
             event.listen(self._engine, "begin", begin_sqlite)
         self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         try:
-            self._create_tables()
+            create_tables(self._writer)
         except DBAPIError:  # without SQLite's lock, another process may make the same table: then all are there now
             try:
-                self._create_tables()
+                create_tables(self._writer)
             except DBAPIError as error:
                 shown = self._engine.url.render_as_string(hide_password=True)
                 raise StorageError(f"cannot open database {shown}: {error.orig}") from None
@@ -95,12 +93,6 @@ class Store:
                 connection.execute(select(1))
         except DBAPIError as error:
             raise StorageError(f"the database: {error.orig}") from None
-
-    def _create_tables(self) -> None:
-        with self._writer.begin() as connection:
-            METADATA.create_all(connection)
-            if not any(column["name"] == "token" for column in inspect(connection).get_columns("runs")):  # before 0.2
-                connection.execute(text("ALTER TABLE runs ADD COLUMN token VARCHAR(64)"))
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -191,7 +183,7 @@ class Store:
             blob = connection.scalar(select(DATASETS.c.ground_truth).where(DATASETS.c.name == name))
         if blob is None:
             raise _no_dataset(name)
-        return _decompressed(blob)
+        return decompressed(blob)
 
     def image_size(self, dataset: str, image_id: int) -> tuple[int, int]:
         """Height and width in pixels of one of a data set's images.
@@ -271,8 +263,7 @@ class Store:
         """
         self.run(run_id)
         with self._engine.connect() as connection:
-            found: str | None = connection.scalar(select(RUNS.c.token).where(RUNS.c.id == run_id))
-        return found
+            return connection.scalar(select(RUNS.c.token).where(RUNS.c.id == run_id))
 
     def runs(self, limit: int = 100, offset: int = 0) -> list[Run]:
         """Runs, the newest first."""
@@ -301,16 +292,7 @@ class Store:
             ValueError: a number is not finite.
         """
         result = replace(result, created=_now())
-        row = {
-            "run_id": run_id,
-            "image_id": result.image_id,
-            "detections": zlib.compress(_to_json(result.detections).encode()),
-            "bits": result.bits,
-            "link_bits": result.link_bits,
-            "fidelity": _to_json(result.fidelity),
-            "timings": _to_json(result.timings),
-            "created": result.created,
-        }
+        row = result_row(run_id, result)
         self._check_image(run_id, result.image_id)
         try:
             with self._writer.begin() as connection:
@@ -359,7 +341,7 @@ class Store:
             row = connection.execute(query).one_or_none()
         if row is None:
             raise NotFoundError(f"run {run_id!r} has no result for image {image_id}")
-        return _result(row)
+        return result_of(row)
 
     def results(self, run_id: str) -> Iterator[Result]:
         """A run's results by image id, read as they are asked for.
@@ -368,7 +350,7 @@ class Store:
             NotFoundError: there is no such run.
         """
         self.run(run_id)
-        return (_result(row) for page in self._pages(run_id, select_results(run_id)) for row in page)
+        return (result_of(row) for page in self._pages(run_id, select_results(run_id)) for row in page)
 
     def detections(self, run_id: str) -> Iterator[bytes]:
         """A run's detections by image id: the JSON arrays of some images at a time, as they are stored.
@@ -397,29 +379,6 @@ class Store:
                 return
             yield page
             last = page[-1].image_id
-
-
-def _decompressed(blob: bytes) -> Iterator[bytes]:
-    stream = zlib.decompressobj()
-    while not stream.eof:
-        yield stream.decompress(blob, _PIECE)
-        blob = stream.unconsumed_tail
-
-
-def _result(row: Row[Any]) -> Result:
-    return Result(
-        image_id=row.image_id,
-        detections=msgspec.json.decode(zlib.decompress(row.detections)),
-        bits=row.bits,
-        fidelity=json.loads(row.fidelity),
-        timings=json.loads(row.timings),
-        link_bits=row.link_bits,
-        created=row.created,
-    )
-
-
-def _to_json(value: object) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Engine,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -19,7 +20,9 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    inspect,
     select,
+    text,
 )
 
 from shared.errors import StorageError
@@ -67,6 +70,14 @@ RESULTS = Table(
     Column("timings", Text, nullable=False),
     Column("created", String(32), nullable=False),
 )
+
+
+def create_tables(engine: Engine) -> None:
+    """Make the tables that are missing, and what those of earlier versions lack."""
+    with engine.begin() as connection:
+        METADATA.create_all(connection)
+        if not any(column["name"] == RUNS.c.token.name for column in inspect(connection).get_columns(RUNS.name)):
+            connection.execute(text("ALTER TABLE runs ADD COLUMN token VARCHAR(64)"))
 
 
 def select_dataset() -> Select[Any]:
