@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from featlink.dataset import open_dataset
-from featlink.sweeps.cluster import Cluster, RayEngine
+from featlink.sweeps.cluster.engine import Cluster, RayEngine
 from featlink.sweeps.engine import Task
 from featlink.sweeps.plan import jobs, make_plan
 from shared.detector.config import ModelConfig
