@@ -31,6 +31,7 @@ class Options:
         engine: what computes.
         limit: only so many images, the first ones; None for all.
         shard: (i, n): only every n-th of those, from the i-th on, counted from 0.
+        sample: only so many of the images that lack results, spread evenly over them; None for all.
         time_budget: seconds after which to stop; None for no end.
         truth: what counts as right: the annotations, or what the clean run detects.
         edge: ``http``: URL of a running deployment's edge; None starts one.
@@ -49,6 +50,7 @@ class Options:
     engine: EngineName = "local"
     limit: int | None = None
     shard: tuple[int, int] = (0, 1)
+    sample: int | None = None
     time_budget: float | None = None
     truth: Truth = "annotations"
     edge: str | None = None

@@ -42,8 +42,7 @@ def connect(address: str | None, cores: int) -> Any:
         ray.init(address=address or "local", **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        hint = "; set TMPDIR to a shorter path" if "AF_UNIX" in reason else ""
-        raise CommandError(f"Ray: {reason}{hint}") from None
+        raise CommandError(f"Ray: {reason}{_hint(reason)}") from None
     return ray
 
 
@@ -51,6 +50,14 @@ def nodes_of(ray: Any) -> list[Node]:
     """The nodes that are alive now."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(one.get("CPU", 0), one.get("GPU", 0), one.get("memory", 0)) for one in resources]
+
+
+def _hint(reason: str) -> str:
+    if "AF_UNIX" in reason:
+        return "; set TMPDIR to a shorter path"
+    if "onnect to Ray cluster" in reason and not os.environ.get("RAY_AUTH_MODE"):
+        return "; if it asks for a token, set RAY_AUTH_MODE=token"
+    return ""
 
 
 def _check_reachable(address: str) -> None:
