@@ -3,8 +3,8 @@
     pip install -e '.[ray]'
     python -m benchmarks.ray_scaling
 
-Both clusters are started on this machine, which needs a free core for each worker, in turn and several times. On two Ray
-nodes, each with one core, of this machine or two:
+Both clusters are started on this machine, which needs a free core for each worker, in turn and several times. On two
+Ray nodes, each with one core, of this machine or two:
 
     export RAY_AUTH_MODE=disabled  # on a machine that nobody else reaches
     ray start --head --port=6399 --num-cpus=1

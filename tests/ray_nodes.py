@@ -62,7 +62,11 @@ class Nodes:
         before = self._raylets()
         with (self._folder / f"{len(self._started)}.log").open("wb") as log:
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments, *_CPUS]
-            environment = {**os.environ, "XDG_CACHE_HOME": str(self._folder / f"cache{len(self._started)}")}
+            environment = {
+                **os.environ,
+                "XDG_CACHE_HOME": str(self._folder / f"cache{len(self._started)}"),
+                "RAY_worker_niceness": "0",  # else workers starve on a machine with other work
+            }
             self._started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
         until = time.monotonic() + _START_S
         while b"Ray runtime started" not in (self._folder / log.name).read_bytes():

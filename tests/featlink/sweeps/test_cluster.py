@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -95,13 +94,11 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
         work_until(engine, 2, tiny)
         assert by_key(engine.run(tasks(tiny))) == expected
 
-        killer = threading.Timer(0, nodes.kill, [other])
         again: Found = {}
         for outcome in engine.run(tasks(tiny)):
             assert isinstance(outcome, Outcome), outcome
             if not again:
-                killer.start()
-                killer.join()  # while the second worker has a picture
+                nodes.kill(other)  # both workers have a picture
             key = outcome.result.image_id, outcome.index
             assert key not in again
             again[key] = (outcome.result.detections, outcome.result.bits, outcome.result.fidelity)
