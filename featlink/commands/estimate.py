@@ -11,6 +11,7 @@ import typer
 from featlink.dataset import Truth
 from featlink.model_options import (
     DatasetOption,
+    DeviceOption,
     LimitOption,
     ModelOption,
     ProfileOption,
@@ -43,6 +44,7 @@ def estimate(
     min_size: SizeOption = None,
     max_size: SizeOption = None,
     threads: ThreadsOption = None,
+    device: DeviceOption = None,
     limit: LimitOption = None,
     seeds: Annotated[str, typer.Option(help="Seeds of random distortions.")] = "0,1,2",
     fidelity: Annotated[bool, typer.Option(help="Measure PSNR, SSIM and rank correlation.")] = True,
@@ -62,7 +64,13 @@ def estimate(
         options = Options(
             dataset=dataset,
             config=network_config(
-                model=model, weights=weights, profile=profile, min_size=min_size, max_size=max_size, threads=threads
+                model=model,
+                weights=weights,
+                profile=profile,
+                min_size=min_size,
+                max_size=max_size,
+                threads=threads,
+                device=device,
             ),
             conditions=tuple(conditions or ["paper"]),
             out=out or Path(temporary),

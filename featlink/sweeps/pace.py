@@ -18,6 +18,8 @@ from featlink.sweeps.engine import Task
 
 T = TypeVar("T")
 _SURE = 0.9
+_MEMORY = 2.0
+"""Pictures' times over which it is averaged how many are computed at once, as workers come and go."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def typical(seconds: Sequence[float]) -> Typical:
     return Typical(statistics.median(ordered), ordered[k - 1], ordered[n - k], _holds(n, k))
 
 
-def remaining_s(a_picture: float, waiting: float, begun: Sequence[float] = (), at_once: int = 1) -> float:
+def remaining_s(a_picture: float, waiting: float, begun: Sequence[float] = (), at_once: float = 1) -> float:
     """Seconds until all pictures are done.
 
     Args:
@@ -147,7 +149,7 @@ class Times:
     Attributes:
         starting: seconds before the first picture: data set checked, model loaded.
         first: seconds of the first picture; None if none was computed.
-        pictures: seconds of those after it, or of the first where it is alone.
+        pictures: seconds of those after it, or of the first where it is alone; of pictures that overlap, their part.
         evaluating: seconds after the last picture.
     """
 
@@ -180,6 +182,8 @@ class Pace:
     _begun: dict[int, _Begun] = field(default_factory=dict)
     _waiting: float = 0
     _most_at_once: int = 1
+    _at_once: float = 1
+    _looked: float = 0
 
     def watch(self, tasks: Sequence[Task]) -> Iterator[Task]:
         """The tasks, noting when each is taken."""
@@ -189,6 +193,7 @@ class Pace:
 
     def done(self, image_id: int, runs: int, failed: bool = False) -> None:
         """Note that some runs of a picture are over; times of a picture that failed say nothing."""
+        self._look()
         picture = self._begun[image_id]
         picture.missing -= runs
         picture.failed |= failed
@@ -214,10 +219,22 @@ class Pace:
             return None
         now, a_picture = self.clock(), typical(self.steady).seconds
         begun = [min(a_picture, now - one.at) + a_picture * (1 - one.share) for one in self._begun.values()]
-        return remaining_s(a_picture, self._waiting, begun, max(1, len(begun)))
+        return remaining_s(a_picture, self._waiting, begun, self.at_once)
+
+    @property
+    def at_once(self) -> float:
+        """How many pictures are computed at a time, on average over the last few: workers, or pictures that overlap."""
+        return max(1.0, self._at_once)
+
+    def _look(self) -> None:
+        now, since = self.clock(), self._looked
+        self._looked = now
+        keep = math.exp((since - now) / (_MEMORY * typical(self.seconds).seconds)) if self.seconds else 0
+        self._at_once = keep * self._at_once + (1 - keep) * len(self._begun)
 
     def _taken(self, tasks: Iterable[Task], most: int) -> Iterator[Task]:
         for task in tasks:
+            self._look()
             share = len(task.wanted) / most
             self._begun[task.image_id] = _Begun(self.clock(), len(task.wanted), share)
             self._waiting -= share

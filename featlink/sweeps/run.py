@@ -122,7 +122,7 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
         manifest |= {"finished": manifests.now() if finished else None, ENTRY: failed}
         manifest["multiply_adds"] = _costs(options, records, truth, rows, engine.identity)
         found = finish(options.out, records, rows, truth, manifest, console)
-        times = Times(starting, pace.first, pace.steady, time.monotonic() - computed)
+        times = Times(starting, pace.first, [one / pace.at_once for one in pace.steady], time.monotonic() - computed)
         return SweepResult(found, why, failed, len(planned), times, len(images), lacking - len(pace.seconds))
 
 

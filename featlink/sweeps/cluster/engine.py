@@ -35,7 +35,7 @@ class Cluster:
     Attributes:
         workers: how many at most, each with the model; None for as many as there is room for.
         address: of a Ray cluster; None starts one here.
-        gpus_per_worker: GPUs, or the part of one, that Ray gives each worker.
+        gpus_per_worker: GPUs, or the part of one, that Ray gives each worker where the network runs on one.
         memory_per_worker: bytes that a worker may hold: Ray puts no more workers on a node than it has memory for, and
             one that holds more is ended; 0 for no bound but Ray's own for the node.
         patience_s: seconds to wait for a worker when there is none.
@@ -43,7 +43,7 @@ class Cluster:
 
     workers: int | None
     address: str | None = None
-    gpus_per_worker: float = 0.0
+    gpus_per_worker: float = 1.0
     memory_per_worker: int = 0
     patience_s: float = 600
 
@@ -61,7 +61,8 @@ class RayEngine:
     """The ``ray`` engine; results are those of the ``local`` one. A context manager; leaving it stops the workers.
 
     Args:
-        config: the model; ``threads`` are each worker's, 0 shares the cluster's cores out.
+        config: the model; ``threads`` are each worker's, 0 shares the cluster's cores out; ``device`` is of all, and
+            ``auto`` a GPU for each where the cluster has any.
         conditions: by index.
         fidelity: measure it.
         cluster: where.
@@ -75,11 +76,14 @@ class RayEngine:
         cores = max(os.cpu_count() or 1, (cluster.workers or 1) * max(1, config.threads))
         self._ray = connect(cluster.address, cores)
         try:
-            need = Need(config.threads or 1, cluster.gpus_per_worker, cluster.memory_per_worker)
+            nodes = nodes_of(self._ray)
+            on_gpus = config.device.startswith("cuda") or (config.device == "auto" and any(node.gpus for node in nodes))
+            need = Need(config.threads or 1, on_gpus * cluster.gpus_per_worker, cluster.memory_per_worker)
             if not config.threads:
-                nodes = nodes_of(self._ray)
                 need = replace(need, threads=most_threads(nodes, need, cluster.workers or slots(nodes, need)))
-            order = Order(replace(config, threads=need.threads), tuple(conditions), fidelity, need.memory)
+            # All on one kind of device, as numbers differ between kinds. Ray shows each worker its own GPU alone.
+            config = replace(config, threads=need.threads, device="cuda" if on_gpus else "cpu")
+            order = Order(config, tuple(conditions), fidelity, need.memory)
             if cluster.address is not None:
                 order = replace(order, parcel=pack(_weights(config), self._ray.put))
             self._crew = Crew(self._ray, order, need, cluster.workers, cluster.patience_s)

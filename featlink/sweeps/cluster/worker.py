@@ -19,6 +19,7 @@ from shared.conditions.registry import chain
 from shared.detector.config import ModelConfig
 
 if TYPE_CHECKING:  # slow to import, and this is imported where no worker runs
+    from featlink.sweeps.gpu import GpuEngine
     from featlink.sweeps.local import LocalEngine
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Worker:
     def __init__(self, order: Order, fetch: Fetch) -> None:
         self._order = order
         self._fetch = fetch
-        self._engine: LocalEngine | None = None
+        self._engine: LocalEngine | GpuEngine | None = None
 
     def open(self) -> Opened:
         """Get the files and load the model. The constructor does not, because Ray wraps its errors."""

@@ -42,7 +42,7 @@ class Sweep:
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_what_is_left_is_known_once_the_first_pictures_are_done(workers: int) -> None:
     rng = np.random.default_rng(1)
-    seconds = [50.0] * workers + list(rng.uniform(9, 11, 60))  # the first of each worker warms up
+    seconds = [50.0] * workers + list(rng.uniform(9.8, 10.2, 60))  # the first of each worker warms up
     sweep = Sweep(seconds, workers)
     assert sweep.told[0][1] is None
     warm = [(at, left) for at, left in sweep.told if left is not None and len(seconds) * 10 / workers > at > 70]
