@@ -67,8 +67,11 @@ def estimate(options: Options, kept: bool, console: Console) -> Estimate:
 
     Raises:
         FeatlinkError: the sweep cannot be run, or none of the pictures can be computed.
+        KeyboardInterrupt: it was stopped.
     """
     ended = run_sweep(options, console)
+    if ended.why == "interrupted":
+        raise KeyboardInterrupt
     data = open_dataset(options.dataset, options.truth)
     if not ended.times.pictures or not ended.rows:
         raise CommandError("no picture was computed" if ended.left or ended.failed else "nothing is left of this sweep")

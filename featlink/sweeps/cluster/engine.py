@@ -78,7 +78,10 @@ class RayEngine:
         try:
             nodes = nodes_of(self._ray)
             on_gpus = config.device.startswith("cuda") or (config.device == "auto" and any(node.gpus for node in nodes))
-            need = Need(config.threads or 1, on_gpus * cluster.gpus_per_worker, cluster.memory_per_worker)
+            gpus = on_gpus * cluster.gpus_per_worker
+            if cluster.address is None and cluster.workers:  # what there is, is there for this sweep alone
+                gpus = min(gpus, sum(node.gpus for node in nodes) / cluster.workers)
+            need = Need(config.threads or 1, gpus, cluster.memory_per_worker)
             if not config.threads:
                 need = replace(need, threads=most_threads(nodes, need, cluster.workers or slots(nodes, need)))
             # All on one kind of device, as numbers differ between kinds. Ray shows each worker its own GPU alone.
