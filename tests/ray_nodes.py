@@ -55,7 +55,7 @@ class Nodes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         for process in self._started:
-            process.wait()
+            process.wait(timeout=10)
         psutil.wait_procs(list(self._seen.values()), timeout=10)
 
     def _start(self, *arguments: str) -> None:
