@@ -8,16 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from waiting import wait_until
 
 from featlink.launcher import free_port
 
 _CPUS = ("--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats")
-_START_S = 60
 
 
 class Nodes:
@@ -68,11 +67,8 @@ class Nodes:
                 "RAY_worker_niceness": "0",  # else workers starve on a machine with other work
             }
             self._started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
-        until = time.monotonic() + _START_S
-        while b"Ray runtime started" not in (self._folder / log.name).read_bytes():
-            assert time.monotonic() < until, Path(log.name).read_text()
-            assert self._started[-1].poll() is None, Path(log.name).read_text()
-            time.sleep(0.2)
+        written = self._folder / f"{len(self._started) - 1}.log"
+        wait_until(lambda: b"Ray runtime started" in written.read_bytes(), "a Ray node")
         assert self._raylets() > before
 
     def _raylets(self) -> int:
