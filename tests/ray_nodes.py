@@ -68,7 +68,12 @@ class Nodes:
             }
             self._started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
         written = self._folder / f"{len(self._started) - 1}.log"
-        wait_until(lambda: b"Ray runtime started" in written.read_bytes(), "a Ray node")
+
+        def has_started() -> bool:
+            assert self._started[-1].poll() is None, written.read_text()
+            return b"Ray runtime started" in written.read_bytes()
+
+        wait_until(has_started, "a Ray node")
         assert self._raylets() > before
 
     def _raylets(self) -> int:
