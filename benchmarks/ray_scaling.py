@@ -3,21 +3,30 @@
     pip install -e '.[ray]'
     python -m benchmarks.ray_scaling
 
-Both clusters are started on this machine, which needs a free core for each worker, in turn and several times; starting
-them, loading the models and one warm-up picture per worker are not counted. The last line is JSON with ``ratio``, the
+Both clusters are started on this machine, which needs a free core for each worker, in turn and several times. On two
+Ray nodes, each with one core, of this machine or two:
+
+    export RAY_AUTH_MODE=disabled  # on a machine that nobody else reaches
+    ray start --head --port=6399 --num-cpus=1
+    ray start --address=127.0.0.1:6399 --num-cpus=1
+    python -m benchmarks.ray_scaling --ray-address 127.0.0.1:6399
+    ray stop
+
+Starting workers, loading the models and warm-up pictures are not counted. The last line is JSON with ``ratio``, the
 median throughput of two workers over that of one.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
 from pathlib import Path
 
 from featlink.dataset import open_dataset
-from featlink.sweeps.cluster import Cluster, RayEngine
+from featlink.sweeps.cluster.engine import Cluster, RayEngine
 from featlink.sweeps.engine import Task
 from featlink.sweeps.plan import jobs, make_plan
 from shared.detector.config import ModelConfig
@@ -28,7 +37,13 @@ def throughput(workers: int, args: argparse.Namespace) -> float:
     conditions = [job.condition for job in jobs(make_plan([args.conditions], [0]))]
     images = list(open_dataset(Path("starter")).images.items())
     every = tuple(range(len(conditions)))
-    with RayEngine(ModelConfig(weights="starter", threads=1), conditions, True, Cluster(workers)) as engine:
+    config = ModelConfig(weights="starter", threads=1)
+    with RayEngine(config, conditions, True, Cluster(workers, args.ray_address)) as engine:
+        warm: set[int] = set()  # how many workers there were when a picture was done
+        endless = (Task(image, path, every[:2]) for image, path in itertools.cycle(images))
+        more = itertools.takewhile(lambda _: workers not in warm, endless)
+        for _ in engine.run(more):
+            warm.add(engine.workers)
         for _ in engine.run([Task(image, path, every[:2]) for image, path in images[-workers:]]):
             pass
         started = time.perf_counter()
@@ -42,6 +57,7 @@ def main() -> None:
     parser.add_argument("--conditions", default="paper.table4")
     parser.add_argument("--images", type=int, default=8, help="even, so that two workers end together")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--ray-address", help="of a cluster with two nodes; default: start one here, with one node")
     args = parser.parse_args()
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(args.repeats):

@@ -14,6 +14,7 @@ from featlink.commands.conditions import conditions
 from featlink.commands.decide import decide
 from featlink.commands.decode import decode
 from featlink.commands.demo import demo
+from featlink.commands.estimate import estimate
 from featlink.commands.fetch import app as fetch
 from featlink.commands.fit import app as fit
 from featlink.commands.infer import infer
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, up, page, infer, bench, merge, report, decide, decode, conditions, steps, scenes):
+for command in (demo, up, page, infer, bench, estimate, merge, report, decide, decode, conditions, steps, scenes):
     app.command()(command)
 app.add_typer(fetch, name="fetch")
 app.add_typer(fit, name="fit")

@@ -8,7 +8,7 @@ from pathlib import Path
 from featlink.errors import CommandError
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes | memoryview) -> None:
     """Write a file, replacing an existing one: a reader finds either the old or the new.
 
     Raises:

@@ -29,7 +29,7 @@ def sweep(
     out: str | Path | None = None,
     engine: EngineName = "local",
     edge: str | None = None,
-    workers: int = 2,
+    workers: int | None = None,
     ray_address: str | None = None,
     progress: bool = True,
     **network: Any,
@@ -50,7 +50,7 @@ def sweep(
         engine: what computes: this process, running services, or a Ray cluster. Steps defined in a notebook are known
             to this process only.
         edge: ``http``: URL of a running edge; default: start services.
-        workers: ``ray``: how many.
+        workers: ``ray``: how many at most; default: two here, and on a cluster as many as it has room for.
         ray_address: ``ray``: of a cluster; default: start one here.
         progress: show a bar.
         **network: the other arguments of :func:`featlink.load`: ``model``, ``profile``, ``min_size``, …

@@ -61,9 +61,20 @@ def bench(
     edge: Annotated[
         str | None, typer.Option(help="http: URL of a running edge.", show_default="start the services here")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="ray: how many workers.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="ray: how many workers at most.", show_default="2 here; as many as a cluster has room for"
+        ),
+    ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(help="ray: address of a cluster.", show_default="start one here")
+        str | None, typer.Option(help="ray: HOST:PORT of a cluster's head.", show_default="start one here")
+    ] = None,
+    worker_memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="ray: GB that a worker may hold; one that holds more is replaced.", show_default="no bound"
+        ),
     ] = None,
 ) -> None:
     """Evaluate a data set under many conditions in both domains. Stop it at any time; the same command continues."""
@@ -97,6 +108,7 @@ def bench(
         edge=edge,
         workers=workers,
         ray_address=ray_address,
+        worker_memory_gb=worker_memory or 0.0,
     )
     ended = run_sweep(options, Console(stderr=True))
     show_rows(ended.rows, out)

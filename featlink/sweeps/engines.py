@@ -30,9 +30,11 @@ def open_engine(options: Options, conditions: Sequence[Condition]) -> Iterator[E
         with _edge(options) as edge, Client(edge, edge) as client:
             yield HttpEngine(client, conditions, options.fidelity)
     elif options.engine == "ray":
-        from featlink.sweeps.cluster import Cluster, RayEngine
+        from featlink.sweeps.cluster.engine import Cluster, RayEngine
 
-        cluster = Cluster(options.workers, options.ray_address)
+        cluster = Cluster(
+            options.ray_workers, options.ray_address, memory_per_worker=int(options.worker_memory_gb * 1e9)
+        )
         with RayEngine(options.config, conditions, options.fidelity, cluster) as engine:
             yield engine
     else:

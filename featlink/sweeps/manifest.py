@@ -52,7 +52,7 @@ def describe(
     config = options.config
     model = {name: value for name, value in vars(config).items() if name not in ("model", "weights")}
     return {
-        "featlink": version("featlink") if _installed("featlink") else "not installed",
+        "featlink": featlink_version(),
         "created": now(),
         "finished": None,
         "command": sys.argv,
@@ -68,10 +68,19 @@ def describe(
         "conditions": {row.id: {"text": str(row.condition), "seeds": list(row.seeds)} for row in rows},
         "fidelity": options.fidelity,
         "engine": dict(options.how),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in _LIBRARIES if _installed(name)},
+        "versions": versions(),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
     }
+
+
+def versions() -> dict[str, str]:
+    """Of what numbers depend on, by name."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES if _installed(name)}
+
+
+def featlink_version() -> str:
+    """Featlink's own."""
+    return version("featlink") if _installed("featlink") else "not installed"
 
 
 def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:

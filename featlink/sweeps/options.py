@@ -12,6 +12,7 @@ from featlink.errors import CommandError
 from shared.detector.config import ModelConfig
 
 EngineName = Literal["local", "http", "ray"]
+_WORKERS_HERE = 2
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -30,12 +31,14 @@ class Options:
         engine: what computes.
         limit: only so many images, the first ones; None for all.
         shard: (i, n): only every n-th of those, from the i-th on, counted from 0.
+        sample: only so many of the images that lack results, spread evenly over them; None for all.
         time_budget: seconds after which to stop; None for no end.
         truth: what counts as right: the annotations, or what the clean run detects.
         edge: ``http``: URL of a running deployment's edge; None starts one.
         keep_bitstreams: ``http``: folder in which services that are started here keep codecs' bitstreams.
-        workers: ``ray``: how many.
+        workers: ``ray``: how many at most; None for two here, and on a cluster for as many as it has room for.
         ray_address: ``ray``: of a cluster; None starts one here.
+        worker_memory_gb: ``ray``: that a worker may hold; 0 for no bound but the node's.
     """
 
     dataset: Path
@@ -47,12 +50,19 @@ class Options:
     engine: EngineName = "local"
     limit: int | None = None
     shard: tuple[int, int] = (0, 1)
+    sample: int | None = None
     time_budget: float | None = None
     truth: Truth = "annotations"
     edge: str | None = None
     keep_bitstreams: Path | None = None
-    workers: int = 2
+    workers: int | None = None
     ray_address: str | None = None
+    worker_memory_gb: float = 0.0
+
+    @property
+    def ray_workers(self) -> int | None:
+        """How many workers to ask for at most; None for as many as there is room for."""
+        return _WORKERS_HERE if self.workers is None and self.ray_address is None else self.workers
 
     @property
     def how(self) -> dict[str, object]:
@@ -66,7 +76,7 @@ class Options:
         if self.engine == "http":
             how["edge"] = self.edge
         if self.engine == "ray":
-            how |= {"workers": self.workers, "address": self.ray_address}
+            how |= {"workers": self.ray_workers, "address": self.ray_address}
         return how
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Task as Bar
+from rich.text import Text
 
 from cloud.categories import Labels, match
 from cloud.coco import GroundTruth
@@ -26,12 +35,10 @@ from featlink.sweeps.engines import open_engine
 from featlink.sweeps.failures import ENTRY, Failures
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.options import Options
+from featlink.sweeps.pace import Pace, Times, duration, spread
 from featlink.sweeps.plan import Entry, jobs, make_plan
 from featlink.sweeps.records import Records
 from shared.errors import FeatlinkError
-
-_SPEED_WINDOW_S = 1800
-"""Seconds over which the progress bar averages its speed: conditions differ in cost."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,18 @@ class SweepResult:
         why: ``complete``, ``time budget`` or ``interrupted``.
         failed: what could not be computed, as in the manifest.
         runs: how many runs there are: conditions × seeds.
+        times: what this call took.
+        planned: how many images the sweep has.
+        left: how many of them still lack results.
     """
 
     rows: list[results.Row]
     why: str
     failed: list[dict[str, Any]] = field(default_factory=list)
     runs: int = 0
+    times: Times = field(default_factory=Times)
+    planned: int = 0
+    left: int = 0
 
 
 def run_sweep(options: Options, console: Console) -> SweepResult:
@@ -61,6 +74,7 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
     Raises:
         FeatlinkError: it cannot begin or continue; what is stored is kept and evaluated.
     """
+    began = time.monotonic()
     data = open_dataset(options.dataset, options.truth)
     truth, repairs = ground_truth(data, options.truth)
     if repairs and data.annotations is not None:
@@ -90,18 +104,26 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
                 failures.add(Failure(image_id, wanted, checked.faults[image_id]))
             elif wanted:
                 tasks.append(Task(image_id, path, wanted))
-        progress = _Progress(records, failures, labels, options.time_budget, console)
+        lacking = len(tasks)
+        if options.sample is not None:
+            tasks = spread(tasks, options.sample)
+        pace = Pace()
+        progress = _Progress(records, failures, labels, options.time_budget, console, pace)
+        starting = time.monotonic() - began
         try:
             why = _compute(engine, tasks, progress)
         except FeatlinkError:
             with contextlib.suppress(FeatlinkError):  # what failed first is what the caller has to know
                 finish(options.out, records, rows, truth, {**manifest, ENTRY: failures.entries()}, console)
             raise
+        computed = time.monotonic()
         failed = failures.entries()
-        manifest |= {"finished": manifests.now() if why == "complete" and not failed else None, ENTRY: failed}
+        finished = why == "complete" and not failed and options.sample is None
+        manifest |= {"finished": manifests.now() if finished else None, ENTRY: failed}
         manifest["multiply_adds"] = _costs(options, records, truth, rows, engine.identity)
         found = finish(options.out, records, rows, truth, manifest, console)
-        return SweepResult(found, why, failed, len(planned))
+        times = Times(starting, pace.first, [one / pace.at_once for one in pace.steady], time.monotonic() - computed)
+        return SweepResult(found, why, failed, len(planned), times, len(images), lacking - len(pace.seconds))
 
 
 def finish(
@@ -186,16 +208,34 @@ class _Progress:
     labels: Labels
     time_budget: float | None
     console: Console
+    pace: Pace
 
     def store(self, one: Outcome | Failure) -> int:
         """Keep a result or a failure; of how many runs it is."""
         if isinstance(one, Failure):
             self.failures.add(one)
+            self.pace.done(one.image_id, len(one.indices), failed=True)
             return len(one.indices)
         result = replace(one.result, detections=self.labels.apply(one.result.detections))
         self.records.add(Outcome(one.index, result))
         self.failures.mended(one.result.image_id, one.index)
+        self.pace.done(one.result.image_id, 1)
         return 1
+
+
+class _Left(ProgressColumn):
+    """The time that is left, as the pace has it."""
+
+    max_refresh = 0.5
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def render(self, task: Bar) -> Text:
+        """See the base class."""
+        left = None if task.finished else self._pace.remaining
+        return Text("" if left is None else f"{duration(left)} left", style="progress.remaining")
 
 
 def _compute(engine: Engine, tasks: Sequence[Task], goal: _Progress) -> str:
@@ -205,11 +245,11 @@ def _compute(engine: Engine, tasks: Sequence[Task], goal: _Progress) -> str:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _Left(goal.pace),
     )
-    outcomes = engine.run(tasks)
+    outcomes = engine.run(goal.pace.watch(tasks))
     try:
-        with Progress(*columns, console=goal.console, speed_estimate_period=_SPEED_WINDOW_S) as progress:
+        with Progress(*columns, console=goal.console) as progress:
             bar = progress.add_task("image × condition", total=sum(len(task.wanted) for task in tasks))
             for outcome in outcomes:
                 progress.advance(bar, goal.store(outcome))

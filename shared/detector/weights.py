@@ -50,21 +50,40 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     Raises:
         ModelError: unknown model, no such file, download failed, not the official file, or not a state dict.
     """
+    path = weights_file(weights, model)
+    if path is None:
+        return _bundled()
+    digest, state, metadata = _read(path)
+    is_official = digest.startswith(path_hash(get_model_weights(model)["COCO_V1"]))
+    if weights == "coco" and not is_official:
+        raise ModelError(f"{path} is damaged, or not the official file: its SHA-256 is {digest[:16]}…; delete it")
+    return Checkpoint(state, digest[:16], is_official, metadata)
+
+
+def weights_file(weights: str, model: str) -> Path | None:
+    """Where weights lie; the official ones are downloaded if they are not there yet.
+
+    Args:
+        weights: as for :func:`load_checkpoint`.
+        model: as for :func:`load_checkpoint`.
+
+    Returns:
+        Their file; None for the bundled ones.
+
+    Raises:
+        ModelError: unknown model, no such file, or download failed.
+    """
     if model not in MODELS:
         raise ModelError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
     if weights == "starter":
-        return _bundled()
+        return None
     official: WeightsEnum = get_model_weights(model)["COCO_V1"]
     path = _official_path(official) if weights == "coco" else Path(os.path.expanduser(weights))
     if weights == "coco" and not path.exists():
         _download(official, path)
     if not path.is_file():
         raise ModelError(f"no weights at {path}")
-    digest, state, metadata = _read(path)
-    is_official = digest.startswith(path_hash(official))
-    if weights == "coco" and not is_official:
-        raise ModelError(f"{path} is damaged, or not the official file: its SHA-256 is {digest[:16]}…; delete it")
-    return Checkpoint(state, digest[:16], is_official, metadata)
+    return path
 
 
 def _bundled() -> Checkpoint:

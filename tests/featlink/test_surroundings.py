@@ -205,13 +205,20 @@ def test_a_database_may_have_any_path(name: str, tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} <= {name, f"{name}-wal", f"{name}-shm"}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
-def test_a_cluster_that_is_not_there_is_one_line_at_once(address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("127.0.0.1:1", "nothing answers at"),
+        ("127.0.0.1:99999", "nothing answers at"),
+        ("ray://127.0.0.1:1", "run this on a node of the cluster"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line_at_once(address: str, why: str) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from featlink.sweeps.cluster import Cluster, RayEngine
+    from featlink.sweeps.cluster.engine import Cluster, RayEngine
 
     started = time.monotonic()
-    with pytest.raises(CommandError, match="nothing answers at"):
+    with pytest.raises(CommandError, match=why):
         RayEngine(ModelConfig(), [], False, Cluster(1, address))
     assert time.monotonic() - started < 30
 

@@ -1,0 +1,1 @@
+"""The ``ray`` engine: images spread over workers, on this machine or on a Ray cluster."""

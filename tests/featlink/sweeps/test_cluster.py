@@ -1,0 +1,132 @@
+"""The ``ray`` engine on Ray nodes started by hand: they join, they die, and nothing is lost."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ray_nodes import Nodes, ray_nodes
+from torchvision.models import get_model
+
+from featlink.dataset import open_dataset
+from featlink.errors import CommandError
+from featlink.sweeps.cluster.engine import Cluster, RayEngine
+from featlink.sweeps.engine import Failure, Outcome, Task
+from featlink.sweeps.local import build_local
+from shared.conditions.language import parse
+from shared.detector.config import ModelConfig
+from shared.errors import ModelError
+
+pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+pytestmark = pytest.mark.slow
+
+CONDITIONS = [parse(text) for text in ("identity", "quantize(bits=3)", "pca(components=8)", "image: jpeg(quality=30)")]
+EVERY = tuple(range(len(CONDITIONS)))
+MEMORY = 1_600_000_000
+"""Bytes: a worker holds half of it, and more than all of it with a picture of 144 million pixels."""
+
+Found = dict[tuple[int, int], tuple[Any, int, Any]]
+"""By image and condition: detections, bits and fidelity."""
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+    from ray._raylet import Config
+
+    # Where earlier tests made Ray write a token, nodes ask for it; a process that is to send it has to say so.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    Config.initialize("")
+    ensure_token_if_auth_enabled(None, create_token_if_missing=True)
+    with ray_nodes("--num-gpus=1") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def expected(config: ModelConfig, tiny: Path, fitted: Path) -> Found:
+    assert fitted.is_dir()
+    return by_key(build_local(replace(config, device="cpu"), CONDITIONS, True).run(tasks(tiny)))
+
+
+def tasks(tiny: Path, wanted: Sequence[int] = EVERY) -> list[Task]:
+    return [Task(i, path, tuple(wanted)) for i, path in open_dataset(tiny).images.items()]
+
+
+def by_key(outcomes: Iterator[Outcome | Failure]) -> Found:
+    found: Found = {}
+    for outcome in outcomes:
+        assert isinstance(outcome, Outcome), outcome
+        result = outcome.result
+        assert (result.image_id, outcome.index) not in found
+        found[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
+    return found
+
+
+def work_until(engine: RayEngine, workers: int, tiny: Path) -> None:
+    """Have the engine compute pictures until it has so many workers."""
+    endless = (replace(task, wanted=(0,)) for task in itertools.cycle(tasks(tiny)))
+    for outcome in engine.run(itertools.takewhile(lambda _: engine.workers < workers, endless)):
+        assert isinstance(outcome, Outcome), outcome
+    assert engine.workers == workers
+
+
+def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
+    nodes: Nodes, expected: Found, config: ModelConfig, tiny: Path, fitted: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    weights = shutil.copy(config.weights, tmp_path / "weights.pth")
+    shutil.copytree(fitted, tmp_path / "fitted")
+    monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path / "fitted"))
+    config = replace(config, weights=str(weights), device="cpu")
+    with RayEngine(config, CONDITIONS, True, Cluster(None, nodes.address)) as engine:
+        assert engine.workers == 1
+        # What the next node finds where the sender had its files are others, or none.
+        torch.manual_seed(8)
+        torch.save(get_model(config.model, weights=None, weights_backbone=None).state_dict(), weights)
+        shutil.rmtree(tmp_path / "fitted")
+        other = nodes.join()
+        work_until(engine, 2, tiny)
+        assert by_key(engine.run(tasks(tiny))) == expected
+
+        again: Found = {}
+        for outcome in engine.run(tasks(tiny)):
+            assert isinstance(outcome, Outcome), outcome
+            if not again:
+                nodes.kill(other)  # both workers have a picture
+            key = outcome.result.image_id, outcome.index
+            assert key not in again
+            again[key] = (outcome.result.detections, outcome.result.bits, outcome.result.fidelity)
+        assert again == expected
+        assert engine.workers == 1
+
+
+def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
+    nodes: Nodes, expected: Found, config: ModelConfig, tiny: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(np.zeros((12_000, 12_000), np.uint8)).save(tmp_path / "huge.png", compress_level=1)
+    first, *others = tasks(tiny)
+    work = [first, Task(77, tmp_path / "huge.png", (0, 1)), *others]
+    cluster = Cluster(None, nodes.address, memory_per_worker=MEMORY)
+    with RayEngine(replace(config, device="cpu"), CONDITIONS, True, cluster) as engine:
+        found = list(engine.run(work))
+    [failure] = [one for one in found if isinstance(one, Failure)]
+    assert (failure.image_id, failure.indices) == (77, (0, 1))
+    assert failure.why.startswith("ended 3 workers: ")
+    assert by_key(one for one in found if isinstance(one, Outcome)) == expected
+
+
+def test_a_worker_asks_for_its_gpus_and_waits_no_longer_than_told(nodes: Nodes, config: ModelConfig) -> None:
+    with pytest.raises(CommandError, match="within 5 s; one takes 1 cores, 2 GPUs"):
+        RayEngine(replace(config, device="cuda"), [], False, Cluster(None, nodes.address, 2, patience_s=5))
+    if not torch.cuda.is_available():  # the one that Ray was told of is given out, and found missing
+        for device in ("cuda", "auto"):
+            with pytest.raises(ModelError, match="no device cuda"):
+                RayEngine(replace(config, device=device), [], False, Cluster(None, nodes.address))
