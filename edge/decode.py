@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -21,16 +20,8 @@ from shared.frames.pyramid import Image as Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
-_TURNS: dict[object, Callable[[Pixels], Any]] = {
-    2: lambda image: cv2.flip(image, 1),
-    3: lambda image: cv2.flip(image, -1),
-    4: lambda image: cv2.flip(image, 0),
-    5: cv2.transpose,
-    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda image: cv2.flip(cv2.transpose(image), -1),
-    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
-}
-"""By EXIF orientation."""
+_TURNED = range(2, 9)
+"""EXIF orientations of pictures that are not stored upright."""
 _ON_THE_SIDE = {5, 6, 7, 8}
 _DAMAGE = (OSError, ValueError, SyntaxError, struct.error)
 """What Pillow's decoders raise on damaged files."""
@@ -51,7 +42,11 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
     """
     with _opened(data, max_pixels) as image:
         pixels, orientation = _pixels(image, data), _orientation(image)
-    return np.asarray(_TURNS[orientation](pixels)) if orientation in _TURNS else pixels
+    if orientation is None:
+        return pixels
+    from edge.turning import turned  # OpenCV takes a while to import, and a file's header needs none of it
+
+    return turned(pixels, orientation)
 
 
 def _pixels(image: Image.Image, data: bytes) -> Pixels:
@@ -88,15 +83,16 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     with _opened(data, max_pixels) as image:
         orientation, (width, height) = _orientation(image), image.size
         size = (height, width) if orientation in _ON_THE_SIDE else (width, height)
-        return Header(size, (width, height), orientation in _TURNS)
+        return Header(size, (width, height), orientation is not None)
 
 
-def _orientation(image: Image.Image) -> object:
-    """What EXIF says of it. Unreadable EXIF says nothing: it is no damage to the pixels."""
+def _orientation(image: Image.Image) -> int | None:
+    """What EXIF says of a picture to turn. Unreadable EXIF says nothing: it is no damage to the pixels."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
     except _DAMAGE:
         return None
+    return int(orientation) if orientation in _TURNED else None
 
 
 @contextmanager
