@@ -49,7 +49,7 @@ def test_the_others_are_evaluated_and_the_bad_ones_taken_up_when_mended(
     assert (ended.why, {row.images for row in ended.rows}) == ("complete", {1})
     told = list(lines(ended.failed, ended.runs))
     assert [line.split(":")[0] for line in told] == ["image 2 (2.png)", "image 4 (4.png)", "image 9 (9.png)"]
-    assert "image file is truncated" in told[0]
+    assert "Premature end of JPEG file" in told[0]
     assert "No such file" in told[1]
     assert "has 32×24 pixels, its annotations are for 64×48" in told[2]
     manifest = results.load_manifest(few.out)
