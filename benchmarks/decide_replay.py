@@ -68,9 +68,7 @@ def measure(args: argparse.Namespace) -> Walls:
             Client(ports.edge_url, ports.edge_url) as client,
         ):
             stack.wait_ready()
-            engine = HttpEngine(
-                client, [job.condition for job in planned], False, next(iter(images.values())).read_bytes()
-            )
+            engine = HttpEngine(client, [job.condition for job in planned], fidelity=False)
             manifest = manifests.begin(args.out, manifests.describe(data, truth, options, engine.identity, rows))
             with Records(args.out, data.name, truth, engine.identity, planned) as records:
                 for image_id, path in track(images.items(), "image"):
@@ -84,7 +82,7 @@ def measure(args: argparse.Namespace) -> Walls:
                                 continue
                             _set_link(ports, {"rate_mbps": rate, "rtt_ms": RTT_MS, "wait": True})
                             begun = time.monotonic()
-                            engine._infer(picture, job.condition, image_id)
+                            engine._result(picture, job.condition, image_id)
                             walls[rate][job.row][image_id] = 1e3 * (time.monotonic() - begun)
                     (args.out / "walls.json").write_text(json.dumps(walls))
                 manifest["finished"] = manifests.now()
