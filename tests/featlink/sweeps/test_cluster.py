@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numbers_by_key import Numbers, numbers
 from PIL import Image
 from ray_nodes import Nodes, ray_nodes
 from torchvision.models import get_model
@@ -33,9 +33,6 @@ EVERY = tuple(range(len(CONDITIONS)))
 MEMORY = 1_600_000_000
 """Bytes: a worker holds half of it, and more than all of it with a picture of 144 million pixels."""
 
-Found = dict[tuple[int, int], tuple[Any, int, Any]]
-"""By image and condition: detections, bits and fidelity."""
-
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
@@ -51,23 +48,13 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="module")
-def expected(config: ModelConfig, tiny: Path, fitted: Path) -> Found:
+def expected(config: ModelConfig, tiny: Path, fitted: Path) -> Numbers:
     assert fitted.is_dir()
-    return by_key(build_local(replace(config, device="cpu"), CONDITIONS, True).run(tasks(tiny)))
+    return numbers(build_local(replace(config, device="cpu"), CONDITIONS, True).run(tasks(tiny)))
 
 
 def tasks(tiny: Path, wanted: Sequence[int] = EVERY) -> list[Task]:
     return [Task(i, path, tuple(wanted)) for i, path in open_dataset(tiny).images.items()]
-
-
-def by_key(outcomes: Iterator[Outcome | Failure]) -> Found:
-    found: Found = {}
-    for outcome in outcomes:
-        assert isinstance(outcome, Outcome), outcome
-        result = outcome.result
-        assert (result.image_id, outcome.index) not in found
-        found[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
-    return found
 
 
 def work_until(engine: RayEngine, workers: int, tiny: Path) -> None:
@@ -79,7 +66,7 @@ def work_until(engine: RayEngine, workers: int, tiny: Path) -> None:
 
 
 def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
-    nodes: Nodes, expected: Found, config: ModelConfig, tiny: Path, fitted: Path, tmp_path: Path,
+    nodes: Nodes, expected: Numbers, config: ModelConfig, tiny: Path, fitted: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     weights = shutil.copy(config.weights, tmp_path / "weights.pth")
@@ -94,9 +81,9 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
         shutil.rmtree(tmp_path / "fitted")
         other = nodes.join()
         work_until(engine, 2, tiny)
-        assert by_key(engine.run(tasks(tiny))) == expected
+        assert numbers(engine.run(tasks(tiny))) == expected
 
-        again: Found = {}
+        again: Numbers = {}
         for outcome in engine.run(tasks(tiny)):
             assert isinstance(outcome, Outcome), outcome
             if not again:
@@ -109,7 +96,7 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
 
 
 def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
-    nodes: Nodes, expected: Found, config: ModelConfig, tiny: Path, tmp_path: Path
+    nodes: Nodes, expected: Numbers, config: ModelConfig, tiny: Path, tmp_path: Path
 ) -> None:
     Image.fromarray(np.zeros((12_000, 12_000), np.uint8)).save(tmp_path / "huge.png", compress_level=1)
     first, *others = tasks(tiny)
@@ -120,7 +107,7 @@ def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
     [failure] = [one for one in found if isinstance(one, Failure)]
     assert (failure.image_id, failure.indices) == (77, (0, 1))
     assert failure.why.startswith("ended 3 workers: ")
-    assert by_key(one for one in found if isinstance(one, Outcome)) == expected
+    assert numbers(one for one in found if isinstance(one, Outcome)) == expected
 
 
 def test_a_worker_asks_for_its_gpus_and_waits_no_longer_than_told(nodes: Nodes, config: ModelConfig) -> None:

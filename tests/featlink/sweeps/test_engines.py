@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from numbers_by_key import Numbers, numbers
 from PIL import Image
 
 from featlink.client import Client
@@ -50,22 +51,9 @@ CONDITIONS = [
 ]
 pytestmark = pytest.mark.usefixtures("fitted")
 
-Numbers = dict[tuple[int, int], tuple[Any, int, Any]]
-"""By image and condition: detections, bits and fidelity."""
-
 
 def tasks(tiny: Path, images: int, wanted: tuple[int, ...] = tuple(range(len(CONDITIONS)))) -> list[Task]:
     return [Task(i, path, wanted) for i, path in list(open_dataset(tiny).images.items())[:images]]
-
-
-def numbers(outcomes: Iterator[Outcome | Failure]) -> Numbers:
-    found: Numbers = {}
-    for outcome in outcomes:
-        assert isinstance(outcome, Outcome), outcome
-        result = outcome.result
-        assert (result.image_id, outcome.index) not in found
-        found[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
-    return found
 
 
 @pytest.fixture(scope="module")
