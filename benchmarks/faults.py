@@ -4,16 +4,17 @@
     mkdir small && sudo mount -t tmpfs -o size=8m tmpfs small && python -m benchmarks.faults --images 20 --disk small
 
 Starts the three services as `featlink up` does, collects a run over the bundled scenes, repeated under new ids until
-there are enough, and then a second one while `kill -9` hits services at random, which the launcher starts again. Before
-that, with --cut, the channel stands still for so many seconds. With --disk, a folder on a small file system that
-nothing else writes to, the disk with the database gets full during a run, and has room again; then the database's file
-is deleted. The last line is JSON; the exit code is 1 if anything differs, or what was acknowledged is lost, or an error
-is not clear.
+there are enough, and then a second one while `kill -9` hits services at random moments, which the launcher starts
+again. Before that, with --cut, the channel stands still for so many seconds. With --disk, a folder on a small file
+system that nothing else writes to, the disk with the database gets full during a run, and has room again; then the
+database's file is deleted. The last line is JSON; the exit code is 1 if anything differs, or what was acknowledged is
+lost, or an error is not clear.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import json
 import os
@@ -23,8 +24,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.progress import track
 
 import featlink.launcher as launcher
 import featlink.retrying as retrying
@@ -55,12 +60,15 @@ def many(truth: dict[str, Any], count: int) -> tuple[dict[str, Any], list[tuple[
     return repeated, pictures
 
 
-def collect(client: Client, pictures: list[tuple[int, str]]) -> tuple[list[Any], dict[str, Any]]:
+def collect(
+    client: Client, pictures: list[tuple[int, str]], sabotage: Callable[[int], None] = lambda index: None
+) -> tuple[list[Any], dict[str, Any]]:
     """A run's detections and metrics, without its timings and id."""
     run = client.create_run("many", _CONDITION, "feature")
     detections = []
-    for number, name in pictures:
+    for index, (number, name) in enumerate(track(pictures, console=Console(stderr=True))):
         data = (SCENES / "val" / name).read_bytes()
+        sabotage(index)
         answer = client.infer(data, condition=_CONDITION, run=run, image_id=number)
         detections.append(answer["detections"])
     metrics = client.metrics(run)
@@ -118,30 +126,68 @@ def full_disk(folder: Path, annotations: Path, pictures: list[tuple[int, str]]) 
     return found
 
 
-def disturb(stack: Stack, cut_s: float, kills: int, seconds: float, stop: threading.Event, killed: list[str]) -> None:
-    """Cut the link, then kill services at random until there were enough kills or ``stop`` is set."""
-    chance = random.Random(0)
-    if cut_s and not stop.wait(seconds / 2):
-        cut(stack, cut_s)
-    while len(killed) < kills and not stop.wait(chance.uniform(0.3, 1.7) * seconds):
-        name, pid = chance.choice(sorted(stack.pids().items()))
+class Saboteur:
+    """Cuts the link, then kills services while they answer: each as often, in random order and spread over the run.
+
+    Args:
+        stack: whose services.
+        cut_s: seconds of the cut, before the first kill; 0 for none.
+        kills: of each service.
+        images: of the run.
+    """
+
+    def __init__(self, stack: Stack, cut_s: float, kills: int, images: int) -> None:
+        self._stack, self._cut_s = stack, cut_s
+        chance = random.Random(0)
+        victims = sorted(stack.pids()) * kills
+        chance.shuffle(victims)
+        self._due: dict[int, list[tuple[str, float]]] = {}
+        for name in victims:
+            after_s = chance.uniform(0, 0.3)  # about as long as an answer takes
+            self._due.setdefault(chance.randrange(1, images), []).append((name, after_s))
+        self.killed: collections.Counter[str] = collections.Counter()
+        self._at_work: list[threading.Timer] = []
+
+    def __call__(self, index: int) -> None:
+        """Begin what is due while the image of this number in the run is sent and answered."""
+        begun = [threading.Timer(after_s, self._kill, [name]) for name, after_s in self._due.get(index, [])]
+        if index == 0 and self._cut_s:
+            begun.append(threading.Timer(0, cut, [self._stack, self._cut_s]))
+        for timer in begun:
+            timer.start()
+        self._at_work += begun
+
+    def _kill(self, name: str) -> None:
+        while not _lives(pid := self._stack.pids()[name]):  # killed a moment ago, and not yet started again
+            time.sleep(0.1)
         os.kill(pid, signal.SIGKILL)
-        killed.append(name)
+        self.killed[name] += 1
+
+    def join(self) -> None:
+        """Wait for what has begun."""
+        for timer in self._at_work:
+            timer.join()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def main() -> None:
     """Run, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--every", type=float, default=15, help="seconds between kills, on average")
+    parser.add_argument("--kills", type=int, default=20, help="of each service")
     parser.add_argument("--cut", type=float, default=0, help="seconds that the link is cut before the first kill")
     parser.add_argument("--disk", type=Path, help="only fill this folder's small file system during a run")
     given = parser.parse_args()
     launcher._RESTARTS = 1000
     retrying.PATIENCE_SECONDS = 600  # a busy machine starts services slowly
     truth, pictures = many(json.loads((SCENES / "annotations/instances_val.json").read_text()), given.images)
-    killed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         annotations = Path(folder) / "many.json"
         annotations.write_text(json.dumps(truth))
@@ -154,18 +200,13 @@ def main() -> None:
             stack.wait_ready()
             client.put_dataset("many", annotations)
             calm = collect(client, pictures)
-            stop = threading.Event()
-            killer = threading.Thread(target=disturb, args=(stack, given.cut, given.kills, given.every, stop, killed))
+            saboteur = Saboteur(stack, given.cut, given.kills, len(pictures))
             started = time.monotonic()
-            killer.start()
-            try:
-                disturbed = collect(client, pictures)
-            finally:
-                stop.set()
-                killer.join()
+            disturbed = collect(client, pictures, saboteur)
+            saboteur.join()
             seconds = time.monotonic() - started
     same = [a == b for a, b in zip(calm, disturbed, strict=True)]
-    print(json.dumps({"images": len(pictures), "killed": killed, "seconds": round(seconds), "equal": same}))
+    print(json.dumps({"images": len(pictures), "killed": saboteur.killed, "seconds": round(seconds), "equal": same}))
     sys.exit(not all(same))
 
 
