@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -113,9 +115,14 @@ def test_the_same_stream_gives_the_same_time() -> None:
         {"rtt_ms": float("inf")},
         {"jitter_ms": "nan"},
         {"loss": float("nan")},
+        {"rtt_ms": "40"},
+        {"loss": False},
+        {"wait": 1},
+        {"wait": "yes"},
+        {"seed": 1.0},
     ],
 )
-def test_impossible_links_are_refused(bad: dict[str, float]) -> None:
+def test_impossible_links_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Link(**bad)
 

@@ -40,6 +40,8 @@ _ODD_TEXT = (
     [
         ("GET", f"/v1/runs?offset={10**30}", b"", 422),
         ("PUT", "/v1/datasets/odd", _ODD_TEXT, 422),
+        ("POST", "/v1/runs", b'{"dataset": 5}', 422),
+        ("POST", "/v1/runs", b'{"dataset": "starter", "name": true}', 422),
     ],
 )
 def test_odd_input_is_a_problem_of_the_callers(
