@@ -60,7 +60,7 @@ def read_metrics(text: str, at: float) -> Figures:
         for sample in family.samples:
             work = sample.labels.get("route") in _PATHS
             if sample.name == "featlink_requests_in_flight":
-                found.in_flight = int(sample.value) - 1  # less the one that asks
+                found.in_flight = int(sample.value)
             elif sample.name == "featlink_requests_total" and work:
                 found.answered += sample.value
                 found.failed += sample.value if sample.labels["status"].startswith("5") else 0
@@ -149,7 +149,7 @@ class HealthView:
         most = facts.pop("max_requests", "?")
         rows += [(label.capitalize(), facts[label]) for label in _FACTS if label in facts]
         rows += [
-            ("In work or waiting", f"{max(0, now.in_flight)} of at most {most}"),
+            ("In work or waiting", f"{now.in_flight} of at most {most}"),
             (f"Throughput, last {_WINDOW_S:.0f} s", f"{rate:.2f} a second"),
             ("Mean time", "–" if mean is None else f"{mean:,.0f} ms"),
             ("Answered since start", f"{now.answered:,.0f}" + (f", {now.failed:,.0f} failed" if now.failed else "")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 
@@ -13,6 +14,7 @@ from shared.service import notes, problems, tracing
 
 log = structlog.get_logger()
 _QUIET = {"/livez", "/readyz", "/metrics"}
+"""What watches a service: not logged, and not its load."""
 
 
 class Metrics:
@@ -29,7 +31,11 @@ class Metrics:
             buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100),
             registry=self.registry,
         )
-        self.in_flight = Gauge("featlink_requests_in_flight", "Requests not yet answered.", registry=self.registry)
+        self.in_flight = Gauge(
+            "featlink_requests_in_flight",
+            "Requests not yet answered, health checks and requests for metrics left out.",
+            registry=self.registry,
+        )
         self.bytes_in = Counter("featlink_received_bytes", "Body bytes received.", registry=self.registry)
         self.bytes_out = Counter("featlink_sent_bytes", "Body bytes sent.", registry=self.registry)
         self.link_bits = Counter(
@@ -78,7 +84,9 @@ class Observe:
             metrics.bytes_out.inc(len(message.get("body", b"")))
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(trace_id=trace), metrics.in_flight.track_inprogress():
+        quiet = scope["path"] in _QUIET
+        load = contextlib.nullcontext() if quiet else metrics.in_flight.track_inprogress()
+        with structlog.contextvars.bound_contextvars(trace_id=trace), load:
             try:
                 await self._app(scope, counted_receive, counted_send)
             except Exception as error:
@@ -91,7 +99,7 @@ class Observe:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 metrics.requests.labels(scope["method"], route, status).inc()
                 metrics.latency.labels(scope["method"], route).observe(seconds)
-                write = log.debug if scope["path"] in _QUIET else log.info
+                write = log.debug if quiet else log.info
                 line = {
                     "method": scope["method"],
                     "path": scope["path"],

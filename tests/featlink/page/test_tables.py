@@ -91,7 +91,7 @@ def test_throughput_is_of_inference_alone() -> None:
         )
 
     before, after = read_metrics(text(10, 5, 0), 100.0), read_metrics(text(18, 9, 2), 120.0)
-    assert (after.in_flight, after.failed, after.facts["weights"]) == (2, 2, "ab")
+    assert (after.in_flight, after.failed, after.facts["weights"]) == (3, 2, "ab")
     assert throughput(deque([before, after])) == (0.5, pytest.approx(400))
     assert throughput(deque([before])) == (0.0, None)
 

@@ -105,4 +105,4 @@ def test_an_answer_that_nobody_reads_is_given_up(url: str, monkeypatch: pytest.M
                     line for line in client.get("/metrics").text.splitlines() if line.startswith("featlink_requests_in")
                 )
 
-            wait_until(lambda: in_flight().endswith(" 1.0"), "the answer to be given up", pause=0.1)
+            wait_until(lambda: in_flight().endswith(" 0.0"), "the answer to be given up", pause=0.1)
