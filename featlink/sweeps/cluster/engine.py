@@ -13,7 +13,7 @@ from featlink.errors import CommandError
 from featlink.sweeps.cluster.connection import connect, nodes_of
 from featlink.sweeps.cluster.crew import Crew
 from featlink.sweeps.cluster.files import pack
-from featlink.sweeps.cluster.room import Need, most_threads, slots
+from featlink.sweeps.cluster.room import Need, gpus_each, most_threads, slots
 from featlink.sweeps.cluster.worker import Order
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from shared.conditions.language import Condition
@@ -35,7 +35,6 @@ class Cluster:
     Attributes:
         workers: how many at most, each with the model; None for as many as there is room for.
         address: of a Ray cluster; None starts one here.
-        gpus_per_worker: GPUs, or the part of one, that Ray gives each worker where the network runs on one.
         memory_per_worker: bytes that a worker may hold: Ray puts no more workers on a node than it has memory for, and
             one that holds more is ended; 0 for no bound but Ray's own for the node.
         patience_s: seconds to wait for a worker when there is none.
@@ -43,7 +42,6 @@ class Cluster:
 
     workers: int | None
     address: str | None = None
-    gpus_per_worker: float = 1.0
     memory_per_worker: int = 0
     patience_s: float = 600
 
@@ -78,9 +76,9 @@ class RayEngine:
         try:
             nodes = nodes_of(self._ray)
             on_gpus = config.device.startswith("cuda") or (config.device == "auto" and any(node.gpus for node in nodes))
-            gpus = on_gpus * cluster.gpus_per_worker
-            if cluster.address is None and cluster.workers:  # what there is, is there for this sweep alone
-                gpus = min(gpus, sum(node.gpus for node in nodes) / cluster.workers)
+            gpus = on_gpus * gpus_each(nodes, cluster.workers)
+            if cluster.address is None and not any(node.gpus for node in nodes):
+                gpus = 0  # there will never be one: a worker says so
             need = Need(config.threads or 1, gpus, cluster.memory_per_worker)
             if not config.threads:
                 need = replace(need, threads=most_threads(nodes, need, cluster.workers or slots(nodes, need)))

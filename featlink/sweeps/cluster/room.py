@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,7 @@ class Need:
 
     Attributes:
         threads: of its engine, each a core.
-        gpus: or a part of one.
+        gpus: 1, or the n-th part of one; 0 for none.
         memory: bytes; 0 asks for none in particular.
     """
 
@@ -51,8 +52,22 @@ def room(nodes: Sequence[Node], need: Need) -> int:
 
 
 def _on(node: Node, need: Need) -> int:
-    pairs = ((node.cpus, need.threads), (node.gpus, need.gpus), (node.memory, need.memory))
-    return min(int(has / takes + _ROUNDING) for has, takes in pairs if takes)
+    pairs = ((node.cpus, need.threads), (node.memory, need.memory))
+    fitting = [int(has / takes + _ROUNDING) for has, takes in pairs if takes]
+    if need.gpus:  # each has its part of one GPU, not of two
+        fitting.append(int(node.gpus) * round(1 / need.gpus))
+    return min(fitting)
+
+
+def gpus_each(nodes: Sequence[Node], workers: int | None) -> float:
+    """How much of a GPU each of so many workers gets: all of one, or an equal part where there are too few.
+
+    Example:
+        >>> gpus_each([Node(8, gpus=1), Node(8, gpus=1)], 2), gpus_each([Node(16, gpus=2)], 3)
+        (1.0, 0.5)
+    """
+    there = sum(int(node.gpus) for node in nodes)
+    return 1 / math.ceil(workers / there) if workers and there else 1.0
 
 
 def slots(nodes: Sequence[Node], need: Need) -> int:

@@ -111,8 +111,10 @@ def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
 
 
 def test_a_worker_asks_for_its_gpus_and_waits_no_longer_than_told(nodes: Nodes, config: ModelConfig) -> None:
-    with pytest.raises(CommandError, match="within 5 s; one takes 1 cores, 2 GPUs"):
-        RayEngine(replace(config, device="cuda"), [], False, Cluster(None, nodes.address, 2, patience_s=5))
+    large = replace(config, device="cuda", threads=64)
+    for workers, gpus in ((None, "1"), (4, "0.25")):
+        with pytest.raises(CommandError, match=f"within 3 s; one takes 64 cores, {gpus} GPUs"):
+            RayEngine(large, [], False, Cluster(workers, nodes.address, patience_s=3))
     if not torch.cuda.is_available():  # the one that Ray was told of is given out, and found missing
         for device in ("cuda", "auto"):
             with pytest.raises(ModelError, match="no device cuda"):

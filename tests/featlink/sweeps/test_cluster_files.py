@@ -80,6 +80,7 @@ def test_the_bundled_weights_are_not_sent(sent: Parcel) -> None:
         (Need(1, gpus=1), 2),
         (Need(1, gpus=0.1), 8),
         (Need(2, gpus=0.5), 4),
+        (Need(1, gpus=1 / 3), 6),
         (Need(1, memory=3 << 30), 6),
     ],
 )
