@@ -20,6 +20,9 @@ _DAMAGE = ("Corrupt JPEG data", "Premature end")
 _MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 """What ends a scan: no byte of it, no restart."""
 _START_OF_SCAN, _END = 0xDA, 0xD9
+_LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+"""What is said of bytes between the last pixel and the end: a decoder that lost its way leaves some, and some cameras
+write zeros there."""
 
 
 def check_scans(data: bytes) -> None:
@@ -60,7 +63,18 @@ def pixels(data: bytes, colours: str = "RGB") -> Image | None:
     try:
         decoded: Image = simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
+        if (unpadded := _unpadded(data, str(error))) is not None:
+            return pixels(unpadded, colours)
         if str(error).startswith(_DAMAGE):
             raise ImageError(f"damaged image: {error}") from None
         return None
     return decoded
+
+
+def _unpadded(data: bytes, warning: str) -> bytes | None:
+    """A file without the zeros before its end, if these are all that the warning is of."""
+    if (found := _LEFT_OVER.fullmatch(warning)) is None:
+        return None
+    zeros, end = bytes(int(found[1])), data.rfind(bytes([0xFF, _END]))
+    rest = data[:end].removesuffix(zeros)
+    return None if len(rest) == end else rest + data[end:]

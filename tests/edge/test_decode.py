@@ -271,6 +271,15 @@ def test_oddities_that_cost_no_pixels_are_no_damage() -> None:
         np.testing.assert_array_equal(decode(odd, LIMIT), clean)
 
 
+@pytest.mark.parametrize("count", [1, 2, 18, 1000])
+def test_zeros_before_the_end_of_a_jpeg_are_padding_and_other_bytes_damage(count: int) -> None:
+    data = encoded(SCENE, "JPEG")
+    padded = data[:-2] + bytes(count) + data[-2:]
+    for odd in (padded, padded + b"after the end"):
+        np.testing.assert_array_equal(decode(odd, LIMIT), decode(data, LIMIT))
+    assert "extraneous bytes" in refusal(data[:-2] + bytes(count) + b"\x55" * 3 + data[-2:])
+
+
 def test_a_jpeg_of_many_scans_is_refused() -> None:
     data = encoded(SCENE, "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
