@@ -1,8 +1,9 @@
 """torch's bilinear interpolation on the CPU, float for float, for kernels that need only some of its values.
 
 Source: ``aten/src/ATen/native/cpu/UpSampleKernel.cpp``. For each axis, source positions and weights are computed in
-float32; a value is the weighted sum over columns, then over rows. Compilers fuse each multiplication with the addition
-behind it where the machine can (FMA), so there are two arithmetics. :func:`fused` finds out which is torch's here.
+float32. torch has two orders of operations: columns are weighted first, then rows; or each of the four corners by the
+product of its weights. Compilers fuse multiplications with the additions behind them where the machine can (FMA).
+:func:`fused` finds out whether they did, by comparing with torch.
 """
 
 from __future__ import annotations
@@ -19,32 +20,44 @@ from torch.nn.functional import interpolate
 from shared.compiled import numba
 
 _SMALL = 128
-"""torch takes another kernel, with another order of operations, if height and width add up to no more than this."""
-
-_PROBES = ((30, 30, 97, 161), (30, 30, 1203, 17), (61, 83, 41, 97))
+_COLOURS = 3
+_PROBES = ((30, 30, 97, 161), (30, 30, 1203, 17), (61, 83, 41, 97), (61, 83, 40, 50))
 """Sizes (from, to) that :func:`fused` tries."""
 
 
-def reproducible(height: int, width: int) -> bool:
-    """Whether torch interpolates to this size in the way that is reproduced here."""
-    return height + width > _SMALL
+def by_corners(channels: int, height: int, width: int) -> bool:
+    """Which order of operations torch chooses to interpolate to this size: whether each corner has a weight.
+
+    That depends on torch's threads, too.
+    """
+    return height + width <= _SMALL or (channels == _COLOURS and torch.get_num_threads() == 1)
+
+
+def fused(channels: int = 1) -> bool | None:
+    """Whether torch has fused multiplications with additions on this machine.
+
+    Args:
+        channels: of what is to be interpolated.
+
+    Returns:
+        True with FMA, False without, None if torch computes otherwise: nothing here gives its values then.
+    """
+    return _fused(channels, torch.get_num_threads())
 
 
 @functools.cache
-def fused() -> bool | None:
-    """Which of the two arithmetics torch has on this machine.
-
-    Returns:
-        True with FMA, False without, None for neither: nothing here gives torch's values then.
-    """
+def _fused(channels: int, _threads: int) -> bool | None:
     rng = np.random.default_rng(0)
-    probes = [(rng.random((rows, columns), np.float32), height, width) for rows, columns, height, width in _PROBES]
+    probes = [(rng.random((channels, rows, columns), np.float32), size) for rows, columns, *size in _PROBES]
     wanted = [
-        interpolate(torch.from_numpy(plane)[None, None], size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
-        for plane, *size in probes
+        interpolate(torch.from_numpy(planes)[None], size=size, mode="bilinear", align_corners=False)[0].numpy()
+        for planes, size in probes
     ]
     for candidate in (True, False):
-        found = [enlarged(*probe, candidate) for probe in probes]
+        found = [
+            [enlarged(plane, height, width, candidate, by_corners(channels, height, width)) for plane in planes]
+            for planes, (height, width) in probes
+        ]
         if all(np.array_equal(mine, torchs) for mine, torchs in zip(found, wanted, strict=True)):
             return candidate
     return None
@@ -98,14 +111,24 @@ def taps(size, resized, fused):  # type: ignore[no-untyped-def]  # pragma: no co
 
 
 @numba.njit(nogil=True, cache=True)
-def enlarged(plane, height, width, fused):  # type: ignore[no-untyped-def]  # pragma: no cover
+def between(a, b, c, d, left, right, top, bottom, fused, by_corners):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """The value between a and b, above c and d, of columns and rows with these weights; all float32."""
+    if not by_corners:
+        return blend(blend(a, left, b, right, fused), top, blend(c, left, d, right, fused), bottom, fused)
+    upper = blend(a, top * left, b, top * right, fused)
+    if fused:
+        return _fma(bottom * right, d, _fma(bottom * left, c, upper))
+    return upper + bottom * left * c + bottom * right * d
+
+
+@numba.njit(nogil=True, cache=True)
+def enlarged(plane, height, width, fused, by_corners):  # type: ignore[no-untyped-def]  # pragma: no cover
     """All values: float32 (h, w) to (``height``, ``width``)."""
     y0, y1, top, bottom = taps(plane.shape[0], height, fused)
     x0, x1, left, right = taps(plane.shape[1], width, fused)
     out = np.empty((height, width), np.float32)
     for y in range(height):
         for x in range(width):
-            upper = blend(plane[y0[y], x0[x]], left[x], plane[y0[y], x1[x]], right[x], fused)
-            lower = blend(plane[y1[y], x0[x]], left[x], plane[y1[y], x1[x]], right[x], fused)
-            out[y, x] = blend(upper, top[y], lower, bottom[y], fused)
+            a, b, c, d = plane[y0[y], x0[x]], plane[y0[y], x1[x]], plane[y1[y], x0[x]], plane[y1[y], x1[x]]
+            out[y, x] = between(a, b, c, d, left[x], right[x], top[y], bottom[y], fused, by_corners)
     return out

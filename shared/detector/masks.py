@@ -43,7 +43,7 @@ class PastedMasks(PartialMasks):
         mask = self._masks[index]
         x1, y1, x2, y2 = self._boxes[index]
         fused = bilinear.fused() if mask.device.type == "cpu" else None
-        if fused is None or not bilinear.reproducible(y2 - y1 + 1, x2 - x1 + 1):
+        if fused is None or bilinear.by_corners(1, y2 - y1 + 1, x2 - x1 + 1):
             return runs_of_part(self.part(index))
         runs: Runs = runs_of_enlarged(mask.numpy(), x1, y1, x2, y2, *self.size, fused)
         return runs

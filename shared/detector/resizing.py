@@ -13,7 +13,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from shared.compiled import numba
 from shared.detector import bilinear
-from shared.detector.bilinear import blend, taps
+from shared.detector.bilinear import between, taps
 from shared.frames.pyramid import Image
 
 
@@ -28,11 +28,11 @@ def normalized_and_resized(transform: GeneralizedRCNNTransform, image: Image, re
     Returns:
         float32 (3, h, w).
     """
-    fused = bilinear.fused()
+    fused = bilinear.fused(3)
     levels = torch.arange(256, dtype=torch.uint8).float().div_(255)  # what a pixel can be
     means, stds = (torch.tensor(values) for values in (transform.image_mean, transform.image_std))
     values = levels.sub(means[:, None]).div_(stds[:, None]).numpy()
-    if fused is None or not bilinear.reproducible(*resized):
+    if fused is None:
         normalized = np.stack([values[channel][image[..., channel]] for channel in range(3)])
         result: Tensor = transform.resize(torch.from_numpy(normalized))[0]
         return result
@@ -44,12 +44,12 @@ def normalized_and_resized(transform: GeneralizedRCNNTransform, image: Image, re
         pixels, strides = np.ascontiguousarray(image).reshape(-1).view(), (3 * width, 3, 1)
     pixels.flags.writeable = False  # some pictures are, and Numba would compile for both
     out = np.empty((3, *resized), np.float32)
-    _resize(pixels, strides, height, width, values, fused, out)
+    _resize(pixels, strides, height, width, values, fused, bilinear.by_corners(3, *resized), out)
     return torch.from_numpy(out)
 
 
 @numba.njit(nogil=True, cache=True)
-def _resize(pixels, strides, height, width, values, fused, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _resize(pixels, strides, height, width, values, fused, by_corners, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     y0, y1, top, bottom = taps(height, out.shape[1], fused)
     x0, x1, left, right = taps(width, out.shape[2], fused)
     row_step, column_step, channel_step = strides
@@ -62,5 +62,4 @@ def _resize(pixels, strides, height, width, values, fused, out):  # type: ignore
                 first, second = x0[x] * column_step, x1[x] * column_step
                 a, b = value[pixels[upper_row + first]], value[pixels[upper_row + second]]
                 c, d = value[pixels[lower_row + first]], value[pixels[lower_row + second]]
-                upper, lower = blend(a, left[x], b, right[x], fused), blend(c, left[x], d, right[x], fused)
-                out[channel, y, x] = blend(upper, top[y], lower, bottom[y], fused)
+                out[channel, y, x] = between(a, b, c, d, left[x], right[x], top[y], bottom[y], fused, by_corners)
