@@ -4,8 +4,9 @@
     python -m benchmarks.big_photos --times 1 --clients 140
 
 Starts the three services as `featlink up` does. One scene, enlarged and with a camera's noise, is sent at each size in
-turn, as features and as an image, with and without a step. The last line is JSON: medians of seconds, their ratios to
-1 megapixel, and the most memory that each service had since its start. With --clients, that many send the largest at
+turn, as features and as an image, with and without a step. The last line is JSON: medians of seconds and of the
+services' CPU seconds, their ratios to 1 megapixel, and the most memory that each service had since its start. On a busy
+machine, CPU seconds say more. With --clients, that many send the largest at
 once afterwards, more than the services take in; how each was answered is counted.
 """
 
@@ -16,6 +17,7 @@ import collections
 import concurrent.futures
 import io
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -54,11 +56,21 @@ def peaks(stack: Stack) -> dict[str, int]:
     return found
 
 
-def ask(client: httpx.Client, data: bytes, condition: str) -> float:
-    """Seconds until the answer."""
-    started = time.monotonic()
+def cpu_seconds(stack: Stack) -> float:
+    """What all services together have used since their start."""
+    ticks = 0
+    for pid in stack.pids().values():
+        with open(f"/proc/{pid}/stat") as status:
+            user, system = status.read().rpartition(")")[2].split()[11:13]
+        ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def ask(client: httpx.Client, data: bytes, condition: str, stack: Stack) -> tuple[float, float]:
+    """Seconds until the answer, and the services' CPU seconds."""
+    started, used = time.monotonic(), cpu_seconds(stack)
     client.post("/v1/infer", content=data, params={"condition": condition}).raise_for_status()
-    return time.monotonic() - started
+    return time.monotonic() - started, cpu_seconds(stack) - used
 
 
 def main() -> None:
@@ -68,7 +80,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=0)
     given = parser.parse_args()
     photos = {size: photo(size) for size in _MEGAPIXELS}
-    seconds: dict[tuple[str, int], list[float]] = collections.defaultdict(list)
+    seconds: dict[tuple[str, int], list[tuple[float, float]]] = collections.defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"database_url": f"sqlite:///{folder}/runs.sqlite", "cache_mb": "0"}
         with Stack(free_ports(), settings, lambda *_: None) as stack:
@@ -78,18 +90,20 @@ def main() -> None:
                 for number in range(given.times + 1):  # the first is not counted
                     for size, data in photos.items():
                         for condition in _CONDITIONS:
-                            took = ask(client, data, condition)
+                            took = ask(client, data, condition, stack)
                             if number:
                                 seconds[condition, size].append(took)
                         memory.setdefault(f"{size} megapixels", peaks(stack))
             statuses = crowd(stack.ports.edge_url, photos[_MEGAPIXELS[-1]], given.clients)
             if given.clients:
                 memory[f"{given.clients} clients"] = peaks(stack)
-    rows = {}
+    rows: dict[str, dict[str, list[float]]] = {}
     for condition in _CONDITIONS:
-        medians = [statistics.median(seconds[condition, size]) for size in _MEGAPIXELS]
-        ratios = [round(median / medians[0], 2) for median in medians]
-        rows[condition] = {"seconds": [round(median, 2) for median in medians], "ratios": ratios}
+        rows[condition] = {}
+        for kind, values in enumerate(("seconds", "CPU seconds")):
+            medians = [statistics.median(took[kind] for took in seconds[condition, size]) for size in _MEGAPIXELS]
+            rows[condition][values] = [round(median, 2) for median in medians]
+            rows[condition][f"ratios of {values}"] = [round(median / medians[0], 2) for median in medians]
         print(condition, rows[condition], file=sys.stderr)
     print(json.dumps({"megapixels": _MEGAPIXELS, **rows, "MiB": memory, "statuses": statuses}))
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +15,7 @@ from channel.codecs.base import Tools
 from channel.distortions.base import Distortion, Planes
 from channel.distortions.packet_loss import PacketLoss
 from channel.reduction.base import Reduction
+from channel.resizing import resized
 from shared.conditions import registry
 from shared.conditions.language import Condition
 from shared.conditions.step import Step
@@ -221,10 +221,7 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
         raise FrameError(f"image is {pixels.dtype.name} {pixels.shape}, not uint8 RGB of its original size")
     if condition.at == "original":
         return {"image": pixels.astype(np.float32)}
-    height, width = frame.meta.sizes.resized
-    # torchvision's own interpolation (bilinear, half-pixel centres, no antialias), before rounding to 8 bits.
-    resized = [cv2.resize(p.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) for p in pixels]
-    return {"image": np.stack(resized)}
+    return {"image": resized(pixels, frame.meta.sizes.resized)}
 
 
 def _range(name: str, values: Array, condition: Condition) -> npt.NDArray[np.float32]:

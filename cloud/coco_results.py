@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cloud import rle
-from cloud.coco import Detection
+from cloud.coco import Detection, DetectionMask
+from cloud.rle import compressed
 from shared.detector.detections import Detections, MaskPart, PartialMasks
-
-_MASK_THRESHOLD = 0.5
-"""torchvision's reference evaluation binarises masks here."""
+from shared.detector.runs import runs_of_part
 
 
 def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
@@ -37,13 +35,12 @@ def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
     ]
     if detections.masks is not None:
         for index, result in enumerate(results):
-            mask = _part(detections.masks, index)
-            result["segmentation"] = rle.encode(mask.values > _MASK_THRESHOLD, mask.top, mask.left, mask.size)
+            result["segmentation"] = _segmentation(detections.masks, index)
     return results
 
 
-def _part(masks: Sequence[npt.NDArray[np.float32]], index: int) -> MaskPart:
+def _segmentation(masks: Sequence[npt.NDArray[np.float32]], index: int) -> DetectionMask:
     if isinstance(masks, PartialMasks):
-        return masks.part(index)
+        return compressed(masks.runs(index), masks.size)
     height, width = masks[index].shape
-    return MaskPart(masks[index], 0, 0, (height, width))
+    return compressed(runs_of_part(MaskPart(masks[index], 0, 0, (height, width))), (height, width))

@@ -100,7 +100,7 @@ class Detector:
             )
         key = _key(reference)
         if (entry := self._cache.get(key)) is None:
-            pixels = np.ascontiguousarray(reference.data.transpose(1, 2, 0)).astype(np.uint8, copy=False)
+            pixels = reference.data.transpose(1, 2, 0).astype(np.uint8, copy=False)
             entry = CacheEntry(*timed(lambda: self._model.pyramid(pixels)))
             self._cache.put(key, entry)
         return entry.pyramid

@@ -96,4 +96,4 @@ def _pyramid_of_image(model: SplitModel, frame: Frame) -> Pyramid:
     pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
     if pixels.dtype.kind not in "uf" or (tensor.bits is None and pixels.dtype != np.uint8):
         raise FrameError(f"image is {pixels.dtype.name}, expected uint8 pixels")
-    return model.pyramid(np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0)))
+    return model.pyramid(pixels.astype(np.uint8, copy=False).transpose(1, 2, 0))

@@ -38,6 +38,16 @@ def warm(model: SplitModel) -> None:
     meta = Meta("image", model.name, model.weights, model.image_sizes(height, width), condition=condition)
     with _any_score(model):
         Detector(model, PyramidCache(0))(Frame(meta, tensors), Report())
+    _code_large_mask()
+
+
+def _code_large_mask() -> None:
+    """Masks of large pictures are coded in another way than those of the small one."""
+    import torch
+
+    from shared.detector.masks import PastedMasks
+
+    PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
 
 
 @contextmanager

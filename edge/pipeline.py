@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import xxhash
 
@@ -126,4 +127,6 @@ def feature_tensors(pyramid: Pyramid) -> tuple[Tensor, ...]:
 
 def image_tensors(image: Image) -> tuple[Tensor, ...]:
     """What a frame of an image carries: its R, G and B, uint8 (3, H, W)."""
-    return (Tensor(IMAGE, np.ascontiguousarray(image.transpose(2, 0, 1))),)
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
+    cv2.split(image, list(planes))
+    return (Tensor(IMAGE, planes),)

@@ -26,12 +26,24 @@ class MaskPart:
     size: tuple[int, int]
 
 
+Runs = npt.NDArray[np.int64]
+"""Of a binary mask, (K,): how many pixels are outside of the object, then inside, then outside, and so on, column by
+column; the first may be 0. They add up to the image's pixels."""
+
+
 class PartialMasks(Sequence[npt.NDArray[np.float32]]):
-    """Masks of an image that can be had without laying out the image."""
+    """Masks of an image whose runs can be had without laying out the image.
+
+    Args:
+        size: (height, width) of the image.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
 
     @abstractmethod
-    def part(self, index: int) -> MaskPart:
-        """What the mask fills."""
+    def runs(self, index: int) -> Runs:
+        """Runs of the mask, an object where it is above 0.5."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
-from shared.detector.detections import MaskPart, PartialMasks
+from shared.detector import bilinear
+from shared.detector.detections import MaskPart, PartialMasks, Runs
+from shared.detector.pasted_runs import runs_of_enlarged
+from shared.detector.runs import runs_of_part
 
 
 class PastedMasks(PartialMasks):
@@ -27,25 +30,35 @@ class PastedMasks(PartialMasks):
     """
 
     def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
+        super().__init__(size)
         padded, scale = expand_masks(masks, padding=1)  # so that a mask may reach beyond its box, as in torchvision
         self._masks: Tensor = padded[:, 0]
         self._boxes: list[list[int]] = expand_boxes(boxes, scale).to(torch.int64).tolist()
-        self._size = size
 
     def __len__(self) -> int:
         return len(self._masks)
 
+    def runs(self, index: int) -> Runs:
+        """See :class:`PartialMasks`; of what :meth:`part` is, mostly without making it."""
+        mask = self._masks[index]
+        x1, y1, x2, y2 = self._boxes[index]
+        fused = bilinear.fused() if mask.device.type == "cpu" else None
+        if fused is None or bilinear.by_corners(1, y2 - y1 + 1, x2 - x1 + 1):
+            return runs_of_part(self.part(index))
+        runs: Runs = runs_of_enlarged(mask.numpy(), x1, y1, x2, y2, *self.size, fused)
+        return runs
+
     @torch.inference_mode()
     def part(self, index: int) -> MaskPart:
-        """See :class:`PartialMasks`."""
-        height, width = self._size
+        """What the mask fills of the image."""
+        height, width = self.size
         x1, y1, x2, y2 = self._boxes[index]
         left, right = (min(max(x, 0), width) for x in (x1, x2 + 1))
         top, bottom = (min(max(y, 0), height) for y in (y1, y2 + 1))
         # torchvision copies this into a picture of zeros; of a large one that takes longer than the interpolation
         size = (max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1))
         pasted = interpolate(self._masks[index][None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-        return MaskPart(pasted[top - y1 : bottom - y1, left - x1 : right - x1].cpu().numpy(), top, left, self._size)
+        return MaskPart(pasted[top - y1 : bottom - y1, left - x1 : right - x1].cpu().numpy(), top, left, self.size)
 
     @overload
     def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...
@@ -59,6 +72,6 @@ class PastedMasks(PartialMasks):
             return [self[i] for i in range(*index.indices(len(self)))]
         part = self.part(index)
         height, width = part.values.shape
-        whole = np.zeros(self._size, np.float32)
+        whole = np.zeros(self.size, np.float32)
         whole[part.top : part.top + height, part.left : part.left + width] = part.values
         return whole

@@ -24,7 +24,7 @@ from shared.detector.config import ModelConfig, Profile
 from shared.detector.detections import Detections
 from shared.detector.device import Gateway, PoolOfEach, resolve
 from shared.detector.masks import PastedMasks
-from shared.detector.shrinking import normalized_and_resized
+from shared.detector.resizing import normalized_and_resized
 from shared.detector.weights import Checkpoint, load_checkpoint
 from shared.errors import ImageError, ModelError
 from shared.frames.pyramid import LEVELS, Image, Pyramid, Sizes

@@ -85,6 +85,8 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Some of the body came."""
         self._body += len(body)
+        if self.cycle is not None and not self.cycle.body:
+            self.cycle.body = b""  # type: ignore[assignment]  # what is added to it is then handed on without a copy
         super().on_body(body)
 
     def pause_writing(self) -> None:

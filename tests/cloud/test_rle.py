@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
-from cloud.rle import encode
+from cloud.coco import DetectionMask
+from cloud.rle import compressed
+from shared.detector.detections import MaskPart
+from shared.detector.runs import runs_of_part
+
+
+def encode(part: np.ndarray, top: int, left: int, size: tuple[int, int]) -> DetectionMask:
+    return compressed(runs_of_part(MaskPart(part.astype(np.float32), top, left, size)), size)
 
 
 @given(st.data())
@@ -35,3 +42,10 @@ def test_large_images(size: tuple[int, int]) -> None:
     whole[-70:, -2:] = part
     code = encode(part, size[0] - 70, size[1] - 2, size)
     assert code["counts"] == mask_api.encode(whole)["counts"].decode()
+
+
+@given(st.lists(st.one_of(st.integers(1, 40), st.integers(1, 40_000_000)), min_size=1, max_size=20))
+def test_runs_of_any_length(lengths: list[int]) -> None:
+    total = sum(lengths)
+    wanted = mask_api.frPyObjects({"size": [total, 1], "counts": lengths}, total, 1)
+    assert compressed(np.array(lengths), (total, 1))["counts"] == wanted["counts"].decode()

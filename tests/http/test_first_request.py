@@ -23,7 +23,7 @@ from channel.app import ChannelSettings
 from channel.codecs.base import Tools
 from channel.link import Link
 from channel.warm import warm as warm_channel
-from cloud import rle
+from cloud import coco_results
 from cloud.warm import warm as warm_cloud
 from shared.conditions import language
 from shared.detector.config import ModelConfig
@@ -163,8 +163,8 @@ def test_the_cloud_codes_masks_whatever_the_network_sees_in_noise(
     model: SplitModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coded = []
-    encode = rle.encode
-    monkeypatch.setattr(rle, "encode", lambda *mask: coded.append(mask) or encode(*mask))
+    compressed = coco_results.compressed
+    monkeypatch.setattr(coco_results, "compressed", lambda *mask: coded.append(mask) or compressed(*mask))
     monkeypatch.setattr(model.network.roi_heads, "score_thresh", 2.0)
     warm_cloud(model)
     assert coded
