@@ -87,7 +87,8 @@ def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_T
     """Code several pictures side by side, each as :func:`code` does: encode all, then decode all.
 
     The largest starts first, and each gets threads by its share of the samples, so that all cores stay
-    busy to the end although p2 has three quarters of a pyramid's samples.
+    busy to the end although p2 has three quarters of a pyramid's samples. Shares are rounded down: two threads of one
+    encoder take more processor time than one.
 
     Args:
         pictures: as for :func:`code`.
@@ -106,7 +107,7 @@ def code_all(pictures: Sequence[Samples], codec: Codec, tools: Tools = DEFAULT_T
     workers = tools.threads or os.cpu_count() or 1
     total = sum(picture.size for picture in pictures)
     largest_first = sorted(range(len(pictures)), key=lambda index: -pictures[index].size)
-    shares = [replace(tools, threads=max(1, round(workers * picture.size / total))) for picture in pictures]
+    shares = [replace(tools, threads=max(1, workers * picture.size // total)) for picture in pictures]
 
     with ThreadPoolExecutor(workers) as pool:
 

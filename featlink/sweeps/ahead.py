@@ -11,12 +11,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def work_ahead(lanes: Sequence[Sequence[Callable[[], T]]], depth: int) -> Generator[T, None, None]:
+def work_ahead(
+    lanes: Sequence[Sequence[Callable[[], T]]], depth: int, threads: Sequence[int] | None = None
+) -> Generator[T, None, None]:
     """Do jobs in threads of their own while the caller deals with earlier results.
 
     Args:
-        lanes: each gets a thread, and its jobs are done in order.
-        depth: results that a lane may be ahead, the one being made included; 0 works in the caller's thread.
+        lanes: the jobs of each are begun in order.
+        depth: results that a lane may be ahead, those being made included; 0 works in the caller's thread.
+        threads: of each lane, at most ``depth``; default: one.
 
     Yields:
         Every job's result, as they come.
@@ -38,7 +41,7 @@ def work_ahead(lanes: Sequence[Sequence[Callable[[], T]]], depth: int) -> Genera
         return None if left.is_set() else (room, job())
 
     rooms = [threading.Semaphore(depth) for _ in lanes]
-    pools = [ThreadPoolExecutor(1, thread_name_prefix="ahead") for _ in lanes]
+    pools = [ThreadPoolExecutor(count, thread_name_prefix="ahead") for count in threads or [1] * len(lanes)]
 
     def begin() -> Iterator[Future[tuple[threading.Semaphore, T] | None]]:
         for lane, room, pool in zip(lanes, rooms, pools, strict=True):

@@ -23,13 +23,15 @@ from shared.detector.split import SplitModel, build
 from shared.errors import FeatlinkError
 
 _DEPTH = 2
+_CODING = 2
+"""Conditions with a codec that are worked on at a time: one encoder after the other would be done last."""
 
 
 class LocalEngine:
     """Runs the services' own code without HTTP, the network on the CPU.
 
     Distorting, coding and measuring features goes on in other threads while this one runs the network; codecs, which
-    are slow and mostly single-threaded, in one of their own; and what follows the network in another. With one thread
+    are slow and mostly single-threaded, in two of their own; and what follows the network in another. With one thread
     to use, nothing overlaps. Results do not depend on it, but timings do: stages that overlap take each other's time.
 
     Args:
@@ -82,7 +84,7 @@ class LocalEngine:
             [functools.partial(self._send, prepared, index) for index in lane] for lane in self._stages.coded(wanted)
         ]
         # Closed here, not when it is collected: an error's traceback may keep it, and its waiting threads, to the end.
-        with contextlib.closing(work_ahead(lanes, self._depth)) as received:
+        with contextlib.closing(work_ahead(lanes, self._depth, (_CODING, 1))) as received:
             yield from work_behind(self._detected(received, prepared), self._depth)
 
     def _send(self, prepared: Prepared, index: int) -> tuple[int, Transmission | Failure]:

@@ -24,6 +24,7 @@ from shared.errors import FeatlinkError
 from shared.frames.cache import CacheEntry, PyramidCache
 from shared.frames.pyramid import Pyramid
 from shared.frames.report import Report
+from shared.metrics.fidelity import Compare, Remembered, compare_pyramids
 from shared.timing import timed
 
 
@@ -35,11 +36,13 @@ class Prepared:
         image_id: id in the data set.
         sent: what the edge made of it, for each domain that is wanted.
         clean: its pyramid, where distorted images are measured by it, and what it took.
+        compare: what measures a pyramid's fidelity; on the CPU it looks at the clean one once for all conditions.
     """
 
     image_id: int
     sent: Mapping[Domain, EdgeResult]
     clean: CacheEntry | None
+    compare: Compare
 
 
 class Stages:
@@ -57,7 +60,6 @@ class Stages:
         self._conditions = conditions
         self._fidelity = fidelity
         self._tools = tools
-        self._compare = comparison(model)
         self._pipeline = EdgePipeline(model, PyramidCache(0), MAX_PIXELS)
 
     @property
@@ -87,7 +89,10 @@ class Stages:
                 clean = _entry(sent.get("feature") or self._pipeline(Request(data, image_id=image_id)))
         except OF_ONE_IMAGE as error:
             return Failure(image_id, tuple(wanted), str(error))
-        return Prepared(image_id, sent, clean)
+        compare = comparison(self._model)
+        if compare is compare_pyramids:
+            compare = functools.partial(compare_pyramids, look=Remembered())
+        return Prepared(image_id, sent, clean, compare)
 
     def send(self, prepared: Prepared, index: int) -> Transmission | Failure:
         """The channel's work for one condition.
@@ -98,7 +103,7 @@ class Stages:
         condition = self._conditions[index]
         sent = prepared.sent[condition.domain]
         try:
-            return apply(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=self._compare)
+            return apply(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=prepared.compare)
         except OF_ONE_IMAGE as error:
             return Failure(prepared.image_id, (index,), str(error))
         except FeatlinkError as error:
@@ -114,7 +119,7 @@ class Stages:
         untouched = frame.meta.domain == "image" and image_fidelity.untouched(frame)
         detections, pyramid, report = detect(self._model, frame, sent.report, clean if untouched else None)
         measure = functools.partial(
-            image_fidelity.measure, frame, pyramid, report, None if clean is None else clean.pyramid, self._compare
+            image_fidelity.measure, frame, pyramid, report, None if clean is None else clean.pyramid, prepared.compare
         )
         return functools.partial(_finish, index, prepared.image_id, detections, measure)
 

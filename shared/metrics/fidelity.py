@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from shared.frames.packing import level_range
 from shared.frames.pyramid import Array
-from shared.metrics.rank_correlation import spearman
+from shared.metrics.rank_correlation import centred_ranks, correlation
 from shared.metrics.ssim import PEAK, Plane, level_ssim, ssim
 
 
@@ -113,7 +114,50 @@ def scale_of(low: float, high: float) -> float:
     return PEAK / (high - low) if high > low else 1.0
 
 
-def compare_pyramids(reference: Mapping[str, Array], distorted: Mapping[str, Array]) -> Fidelity:
+@dataclass(frozen=True, eq=False)
+class CleanLevel:
+    """A clean level and what it is measured by.
+
+    Attributes:
+        values: shape (256, H, W).
+        low, scale: its :func:`unit`.
+        ranks: its :func:`~shared.metrics.rank_correlation.centred_ranks`.
+    """
+
+    values: Array
+    low: float
+    scale: float
+    ranks: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: Array) -> CleanLevel:
+        """Look at a level.
+
+        Raises:
+            ValueError: a value is NaN or infinite.
+        """
+        return cls(values, *unit(values), centred_ranks(values))
+
+
+class Remembered:
+    """Looks at each clean level once: for the many conditions of one picture, whose levels must not change."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, CleanLevel] = {}
+
+    def __call__(self, values: Array) -> CleanLevel:
+        """See :meth:`CleanLevel.of`."""
+        known = self._known.get(id(values))  # which no other array gets while its level is kept here
+        if known is None:
+            known = self._known[id(values)] = CleanLevel.of(values)
+        return known
+
+
+def compare_pyramids(
+    reference: Mapping[str, Array],
+    distorted: Mapping[str, Array],
+    look: Callable[[Array], CleanLevel] = CleanLevel.of,
+) -> Fidelity:
     """Judge a distorted pyramid by the clean, unquantised one.
 
     PSNR pools the squared error of all samples of all levels; SSIM and Spearman are means over levels.
@@ -121,6 +165,7 @@ def compare_pyramids(reference: Mapping[str, Array], distorted: Mapping[str, Arr
     Args:
         reference: level name to float32 array of shape (256, H, W).
         distorted: the same levels, as floats.
+        look: at a level of the reference.
 
     Returns:
         The pyramid's fidelity, with that of each level.
@@ -138,13 +183,13 @@ def compare_pyramids(reference: Mapping[str, Array], distorted: Mapping[str, Arr
     levels = {}
     error = 0.0
     for name, clean in reference.items():
-        low, scale = unit(clean)
-        level_error = squared_error(clean, distorted[name]) * scale**2
+        seen = look(clean)
+        level_error = squared_error(clean, distorted[name]) * seen.scale**2
         error += level_error
         levels[name] = Fidelity(
             psnr=psnr(level_error / clean.size),
-            ssim=level_ssim(clean, distorted[name], low, scale),
-            spearman=spearman(clean, distorted[name]),
+            ssim=level_ssim(clean, distorted[name], seen.low, seen.scale),
+            spearman=correlation(seen.ranks, centred_ranks(distorted[name])),
         )
     correlations = [level.spearman for level in levels.values() if level.spearman is not None]
     return Fidelity(

@@ -63,17 +63,31 @@ def spearman(reference: npt.NDArray[np.generic], distorted: npt.NDArray[np.gener
     """
     if reference.shape != distorted.shape or not reference.size:
         raise ValueError(f"rank correlation needs two arrays of one shape, not {reference.shape}, {distorted.shape}")
-    positions = sample_positions(reference.size)
-    x, y = (_centred_ranks(values.reshape(-1)[positions]) for values in (reference, distorted))
-    if not x.any():
+    return correlation(centred_ranks(reference), centred_ranks(distorted))
+
+
+def correlation(reference: npt.NDArray[np.int64], distorted: npt.NDArray[np.int64]) -> float | None:
+    """What :func:`spearman` gives, from the :func:`centred_ranks` of both sides."""
+    if not reference.any():
         return None
-    if not y.any():
+    if not distorted.any():
         return 0.0
-    return int(x @ y) / math.sqrt(int(x @ x) * int(y @ y))
+    return int(reference @ distorted) / math.sqrt(int(reference @ reference) * int(distorted @ distorted))
 
 
-def _centred_ranks(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """Twice (a value's rank less the mean rank): integers even for ties, so that sums of products are exact."""
+def centred_ranks(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Twice (a value's rank less the mean rank): integers even for ties, so that sums of products are exact.
+
+    Args:
+        values: of any shape, at least one.
+
+    Returns:
+        Of those at :func:`sample_positions`.
+
+    Raises:
+        ValueError: one of them is not finite.
+    """
+    values = values.reshape(-1)[sample_positions(values.size)]
     if not np.isfinite(values).all():
         raise ValueError("rank correlation needs finite values")
     order = np.argsort(values)

@@ -172,10 +172,12 @@ def _strip_sum(x, y, middle, scale, taps):  # type: ignore[no-untyped-def]  # pr
     for left in range(0, width - 2 * _HALO, _BLOCK):
         count = min(_BLOCK, width - 2 * _HALO - left)
         for row in range(rows):
+            # Slices, whose indices cannot be negative: LLVM would gather the values of x[row, left + c] one by one.
+            a, b = x[row, left : left + count + 2 * _HALO], y[row, left : left + count + 2 * _HALO]
             for c in range(count + 2 * _HALO):
-                s[row, c] = (x[row, left + c] - middle) * scale + (y[row, left + c] - middle) * scale
+                s[row, c] = (a[c] - middle) * scale + (b[c] - middle) * scale
             for c in range(count + 2 * _HALO):
-                d[row, c] = (x[row, left + c] - middle) * scale - (y[row, left + c] - middle) * scale
+                d[row, c] = (a[c] - middle) * scale - (b[c] - middle) * scale
         for row in range(rows - 2 * _HALO):
             for signal, mean, square in ((s, mean_s, square_s), (d, mean_d, square_d)):
                 _down(signal, row, count + 2 * _HALO, taps, column)

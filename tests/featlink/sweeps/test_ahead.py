@@ -36,6 +36,12 @@ def test_no_lane_gets_further_ahead_than_its_depth() -> None:
     assert max(most) <= 3
 
 
+def test_a_lane_of_two_threads_does_two_jobs_at_a_time() -> None:
+    together = threading.Barrier(2, timeout=10)
+    results = work_ahead([[together.wait] * 4], depth=2, threads=[2])
+    assert sorted(results) == [0, 0, 1, 1]  # a barrier lets nobody through alone
+
+
 def test_the_caller_works_while_jobs_run() -> None:
     at_work = threading.Event()
     results = work_ahead([[lambda: 1, at_work.wait]], depth=2)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from shared.frames.packing import dequantize, level_range, quantize, tile
-from shared.metrics.fidelity import Fidelity, compare_images, compare_pyramids, unit
+from shared.metrics import fidelity as module
+from shared.metrics.fidelity import Fidelity, Remembered, compare_images, compare_pyramids, unit
 from shared.metrics.rank_correlation import spearman
 
 SIZES = {"p2": (20, 28), "p3": (10, 14), "p4": (5, 7), "p5": (3, 4), "p6": (2, 2)}
@@ -120,6 +121,18 @@ def test_read_only_levels_are_taken() -> None:
     for level in (*clean.values(), *bad.values()):
         level.flags.writeable = False
     assert compare_pyramids(clean, bad) == expected
+
+
+def test_a_clean_pyramid_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clean, other = pyramid(), pyramid(seed=5)
+    looked = []
+    monkeypatch.setattr(module, "unit", lambda level: looked.append(level.shape) or unit(level))
+    remembered = Remembered()
+    for sigma in (1, 3):
+        for reference in (clean, other):
+            bad = noisy(reference, sigma)
+            assert compare_pyramids(reference, bad, remembered) == compare_pyramids(reference, bad)
+    assert len(looked) == 2 * len(SIZES) + 4 * len(SIZES)  # remembered, and not
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
