@@ -18,7 +18,7 @@ ENV FEATLINK_HOST=0.0.0.0 \
     HOME=/tmp \
     TORCH_HOME=/weights \
     NUMBA_CACHE_DIR=/cache/numba \
-    MALLOC_MMAP_THRESHOLD_=4194304 \
+    MALLOC_MMAP_THRESHOLD_=33554432 \
     MALLOC_TRIM_THRESHOLD_=67108864
 EXPOSE 8000
 # Until the start period is over, failures do not count: a service may be loading its model, or downloading it.

@@ -27,7 +27,7 @@ LogLine = Callable[[str, str], None]
 
 _MODULES = {"page": "featlink.page"}
 _PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 """glibc gives up to 64 MiB of freed memory back late: a frame comes in thousands of small buffers, and a page fault for
 every 4 KiB of them takes more time than all copies."""
 _STOP_SECONDS = 70
