@@ -75,7 +75,9 @@ class ResidualBackbone(nn.Module):
         body = backbone.body
         self._first, self._pool = FusedConv(body.conv1, body.bn1, relu=True), body.maxpool
         stages = [body.layer1, body.layer2, body.layer3, body.layer4]
-        self._stages = [[_Block(block, threads) for block in stage] for stage in stages]
+        self._stages = [
+            [_Block(block, threads) for block in stage if not isinstance(block, nn.Identity)] for stage in stages
+        ]
         self._laterals = [FusedConv(*_conv_and_norm(block)) for block in backbone.fpn.inner_blocks]
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -128,7 +130,7 @@ def _conv_and_norm(module: nn.Module) -> tuple[Any, Any]:
 
 
 def is_wide(backbone: Any) -> bool:
-    """Whether :class:`ResidualBackbone` is the faster way: nothing was pruned, and torch has oneDNN."""
+    """Whether :class:`ResidualBackbone` is the faster way: no block that is left was narrowed, and torch has oneDNN."""
     blocks = [block for name, stage in backbone.body.named_children() if name.startswith("layer") for block in stage]
-    full = all(isinstance(block, Bottleneck) and block.conv2.out_channels >= _NARROWEST for block in blocks)
+    full = all(isinstance(block, nn.Identity) or block.conv2.out_channels >= _NARROWEST for block in blocks)
     return full and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]

@@ -62,10 +62,10 @@ def test_a_convolution_is_added_before_its_relu() -> None:
         torch.testing.assert_close(found, expected.relu() if relu else expected)
 
 
-def test_is_for_whole_networks() -> None:
+def test_is_for_networks_of_full_width() -> None:
     backbone = random_backbone(maskrcnn_resnet50_fpn)
     assert is_wide(backbone)
-    backbone.body.layer1[1].conv2.out_channels = 63
-    assert not is_wide(backbone)
-    backbone.body.layer1[1] = nn.Identity()
+    backbone.body.layer1[1] = nn.Identity()  # as pruning leaves a block that adds nothing
+    assert is_wide(backbone)
+    backbone.body.layer1[2].conv2.out_channels = 63
     assert not is_wide(backbone)
