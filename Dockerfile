@@ -17,7 +17,9 @@ ENV FEATLINK_HOST=0.0.0.0 \
     FEATLINK_FITTED=/weights/fitted \
     HOME=/tmp \
     TORCH_HOME=/weights \
-    NUMBA_CACHE_DIR=/cache/numba
+    NUMBA_CACHE_DIR=/cache/numba \
+    MALLOC_MMAP_THRESHOLD_=33554432 \
+    MALLOC_TRIM_THRESHOLD_=67108864
 EXPOSE 8000
 # Until the start period is over, failures do not count: a service may be loading its model, or downloading it.
 # Plain HTTP, so that no proxy of the environment is asked.

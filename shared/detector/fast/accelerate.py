@@ -1,7 +1,8 @@
 """The ``fast`` profile: the same network with other implementations of its expensive parts.
 
-FPN, RPN and mask head spend almost all of their time in wide 3×3 convolutions, which Winograd's method computes; the
-other layers are compiled by OpenVINO, RoIAlign by Numba. What the weights leave at zero is left out before
+FPN, RPN and mask head spend almost all of their time in wide 3×3 convolutions, which Winograd's method computes; a
+backbone of full width is oneDNN's and Winograd's (:mod:`shared.detector.fast.residual`); the other layers are compiled
+by OpenVINO, RoIAlign by Numba. What the weights leave at zero is left out before
 (:mod:`shared.detector.fast.prune`). All reorder float32 arithmetic; nothing is quantised. Against stock torchvision,
 detections stay within 0.01 px and 1e-4 of score; tests hold it to that.
 """
@@ -19,6 +20,7 @@ from shared.detector.fast.graph import Graph
 from shared.detector.fast.masks import MaskBranch
 from shared.detector.fast.prune import drop_dead_channels
 from shared.detector.fast.regions import RegionHead
+from shared.detector.fast.residual import ResidualBackbone, is_wide
 from shared.detector.fast.roi_align import FastRoIAlign
 from shared.detector.fast.winograd import winograd
 
@@ -61,18 +63,29 @@ class _FpnBeforeOutput(nn.Module):
         return tuple(levels[name].permute(0, 2, 3, 1) for name in _LEVELS)
 
 
+class _CompiledBackbone(nn.Module):
+    """A backbone up to the FPN's output layers, as one graph."""
+
+    def __init__(self, backbone: Any, threads: int) -> None:
+        super().__init__()
+        self._run = Graph(_FpnBeforeOutput(backbone), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [level.permute(0, 3, 1, 2) for level in self._run(x)]
+
+
 class _Backbone(nn.Module):
     def __init__(self, backbone: Any, threads: int) -> None:
         super().__init__()
         self.out_channels = backbone.out_channels
         self._convolutions = [winograd(block, threads) for block in backbone.fpn.layer_blocks]
-        self._merged = Graph(_FpnBeforeOutput(backbone), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads)
+        kind = ResidualBackbone if is_wide(backbone) else _CompiledBackbone
+        self._merged = kind(backbone, threads)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        merged = (level.permute(0, 3, 1, 2) for level in self._merged(x))
         levels = OrderedDict(
             (name, convolution(level))
-            for name, convolution, level in zip(_LEVELS, self._convolutions, merged, strict=True)
+            for name, convolution, level in zip(_LEVELS, self._convolutions, self._merged(x), strict=True)
         )
         levels["pool"] = levels["3"][:, :, ::2, ::2]
         return levels

@@ -71,14 +71,31 @@ def _given(request: pytest.FixtureRequest) -> Trained:
     return _load(str(path), state, annotations, 12, min_size=256, max_size=448)
 
 
+def _dense(request: pytest.FixtureRequest) -> Trained:
+    """The bundled detector with noise for zeros: its channels are all in use, and its detections the same."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    state = {name: torch.from_numpy(value) for name, value in load_weights().state.items()}
+    for name, value in state.items():
+        if value.ndim > 1:
+            state[name] = torch.where(value == 0, 1e-5 * (value.max() - value.min()) * torch.randn_like(value), value)
+    path = request.getfixturevalue("tmp_path_factory").mktemp("dense") / "dense.safetensors"
+    save_file(state, path, {name: str(value) for name, value in load_weights().metadata.items()})
+    return _load(str(path), state, SCENES / "annotations" / "instances_val.json", 3, min_size=224, max_size=384)
+
+
 CASES: dict[str, Callable[[pytest.FixtureRequest], Trained]] = {
     "bundled": lambda _: _bundled(3, min_size=224, max_size=384),
+    "dense": _dense,
     "bundled at its own size": lambda _: _bundled(3, min_size=640, max_size=854),
     "given": _given,
 }
 
 
-@pytest.fixture(scope="module", params=["bundled", *(pytest.param(c, marks=pytest.mark.slow) for c in list(CASES)[1:])])
+@pytest.fixture(
+    scope="module", params=["bundled", "dense", *(pytest.param(c, marks=pytest.mark.slow) for c in list(CASES)[2:])]
+)
 def trained(request: pytest.FixtureRequest) -> Trained:
     return CASES[request.param](request)
 
