@@ -33,6 +33,8 @@ _SMALL = {"min_size": "64", "max_size": "96", "proposals": "50", "max_detections
 _CONFIG = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
+# Any refusal of what is wrong will do: a condition that is too long for an address gets 431.
+negative_data_rejection.expected-statuses = ["4xx", 503]
 # A picture of noise is no picture, and a run that is named does not exist: right by the document, refused all the same.
 positive_data_acceptance.enabled = false
 """
