@@ -60,14 +60,22 @@ def pixels(data: bytes, colours: str = "RGB") -> Image | None:
     Raises:
         ImageError: the data is damaged.
     """
+    decoded = _decoded(data, colours)
+    if isinstance(decoded, str) and (unpadded := _unpadded(data, decoded)) is not None:
+        decoded = _decoded(unpadded, colours)
+    if not isinstance(decoded, str):
+        return decoded
+    if decoded.startswith(_DAMAGE):
+        raise ImageError(f"damaged image: {decoded}")
+    return None
+
+
+def _decoded(data: bytes, colours: str) -> Image | str:
+    """The pixels, or what TurboJPEG warns of."""
     try:
         decoded: Image = simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
-        if (unpadded := _unpadded(data, str(error))) is not None:
-            return pixels(unpadded, colours)
-        if str(error).startswith(_DAMAGE):
-            raise ImageError(f"damaged image: {error}") from None
-        return None
+        return str(error)
     return decoded
 
 

@@ -280,6 +280,11 @@ def test_zeros_before_the_end_of_a_jpeg_are_padding_and_other_bytes_damage(count
     assert "extraneous bytes" in refusal(data[:-2] + bytes(count) + b"\x55" * 3 + data[-2:])
 
 
+def test_zeros_behind_the_end_of_a_damaged_jpeg_are_not_taken_away_one_by_one() -> None:
+    data = encoded(SCENE, "JPEG")
+    assert "extraneous bytes" in refusal(data[:-2] + b"\x55" * 40 + data[-2:] + bytes(100_000) + b"\xff\xd9")
+
+
 def test_a_jpeg_of_many_scans_is_refused() -> None:
     data = encoded(SCENE, "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
