@@ -6,8 +6,8 @@
 Starts the three services as `featlink up` does. One scene, enlarged and with a camera's noise, is sent at each size in
 turn, as features and as an image, with and without a step. The last line is JSON: medians of seconds and of the
 services' CPU seconds, their ratios to 1 megapixel, and the most memory that each service had since its start. On a busy
-machine, CPU seconds say more. With --clients, that many send the largest at once afterwards, more than the services take
-in; how each was answered is counted.
+machine, CPU seconds say more. With --clients, that many send the largest at once afterwards, more than the services
+take in; how each was answered is counted.
 """
 
 from __future__ import annotations
