@@ -66,14 +66,14 @@ FROM channel-dependencies AS channel
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --no-deps --no-index /wheel/*.whl
 USER featlink
-CMD ["python", "-m", "channel"]
+CMD ["python", "-m", "featlink.channel"]
 
 
 FROM detector-dependencies AS detector
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --no-deps --no-index /wheel/*.whl
 USER featlink
-CMD ["python", "-m", "edge"]
+CMD ["python", "-m", "featlink.edge"]
 
 
 FROM detector-dependencies AS bench-dependencies

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from featlink.launcher import Stack, free_ports
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 _MEGAPIXELS = (1, 12, 48)
 _CONDITIONS = ("identity", "quantize:bits=4", "image: identity", "image: quantize(bits=4)")

@@ -30,18 +30,18 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
-from cloud.coco import parse as parse_truth
-from cloud.coco_results import to_coco
-from cloud.evaluation import evaluate
+from featlink.cloud.coco import parse as parse_truth
+from featlink.cloud.coco_results import to_coco
+from featlink.cloud.evaluation import evaluate
 from featlink.dataset import open_dataset
 from featlink.report.sweep import open_sweep
-from shared.detector.config import ModelConfig
-from shared.detector.detections import Detections
-from shared.detector.split import SplitModel, build
-from shared.frames.pyramid import LEVELS, Pyramid
-from starter.bundle import decode, load_weights
-from starter.folder import write_folder
-from starter.styles import HELD_OUT_STYLE, STYLES
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.frames.pyramid import LEVELS, Pyramid
+from featlink.starter.bundle import decode, load_weights
+from featlink.starter.folder import write_folder
+from featlink.starter.styles import HELD_OUT_STYLE, STYLES
 
 KINDS = ("segm", "bbox")
 

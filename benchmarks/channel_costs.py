@@ -17,17 +17,17 @@ import cv2
 import numpy as np
 import psutil
 
-from channel.apply import apply
-from channel.codecs.coding import code
-from channel.codecs.vvenc import Vvenc
-from channel.distortions.gaussian_blur import blur
-from channel.distortions.resize import down_and_up
-from shared.conditions.language import parse
-from shared.frames.bitstream import pack
-from shared.frames.packing import level_range, quantize, tile
-from shared.frames.pyramid import Array, Sizes
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
+from featlink.channel.apply import apply
+from featlink.channel.codecs.coding import code
+from featlink.channel.codecs.vvenc import Vvenc
+from featlink.channel.distortions.gaussian_blur import blur
+from featlink.channel.distortions.resize import down_and_up
+from featlink.shared.conditions.language import parse
+from featlink.shared.frames.bitstream import pack
+from featlink.shared.frames.packing import level_range, quantize, tile
+from featlink.shared.frames.pyramid import Array, Sizes
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor
 
 SHAPES = {"p2": (200, 272), "p3": (100, 136), "p4": (50, 68), "p5": (25, 34), "p6": (13, 17)}
 CONDITIONS = (

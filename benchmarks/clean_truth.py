@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud.coco import Detection, GroundTruth
-from cloud.evaluation import Metrics, evaluate, score
-from cloud.matching import match
-from cloud.store import Store
 from featlink.clean_truth import IMPORTANCE, THRESHOLD, clean_truth
+from featlink.cloud.coco import Detection, GroundTruth
+from featlink.cloud.evaluation import Metrics, evaluate, score
+from featlink.cloud.matching import match
+from featlink.cloud.store import Store
 from featlink.report.table import percent, signed
 from featlink.results import load_manifest
 from featlink.sweeps.manifest import rows_of

@@ -31,6 +31,7 @@ from featlink.deciding.wish import make_wish
 from featlink.launcher import Ports, Stack
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.service_settings import service_settings
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.engine import Outcome
 from featlink.sweeps.http import HttpEngine
@@ -38,7 +39,6 @@ from featlink.sweeps.options import Options
 from featlink.sweeps.plan import jobs, make_plan
 from featlink.sweeps.records import Records
 from featlink.sweeps.run import finish, locked
-from shared.detector.config import ModelConfig
 
 RATES = (0.5, 5.0, 50.0, 1000.0)
 RTT_MS = 20.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from starter.bundle import load_weights
+from featlink.starter.bundle import load_weights
 
 _NOISE = 1e-5
 """Of a tensor's range."""

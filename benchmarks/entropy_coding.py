@@ -19,19 +19,19 @@ from pathlib import Path
 
 import numpy as np
 
-from channel.apply import apply
-from channel.codecs.base import Tools
-from channel.codecs.coding import code_samples
-from channel.codecs.entropy import Entropy
-from channel.distortions.base import Planes
-from edge.decode import decode
+from featlink.channel.apply import apply
+from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.coding import code_samples
+from featlink.channel.codecs.entropy import Entropy
+from featlink.channel.distortions.base import Planes
 from featlink.dataset import open_dataset
-from shared.conditions.language import parse
-from shared.detector.config import ModelConfig
-from shared.detector.split import SplitModel, build
-from shared.frames.bitstream import Samples, nbytes, pack
-from shared.frames.report import Report
-from shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.edge.decode import decode
+from featlink.shared.conditions.language import parse
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.frames.bitstream import Samples, nbytes, pack
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 
 
 def frame_of(model: SplitModel, picture: Path, domain: str) -> Frame:

@@ -36,8 +36,8 @@ import featlink.retrying as retrying
 from featlink.client import Client
 from featlink.errors import RefusalError
 from featlink.launcher import Stack, free_ports
-from shared.errors import StorageError
-from starter.bundle import SCENES
+from featlink.shared.errors import StorageError
+from featlink.starter.bundle import SCENES
 
 _SMALL = {"min_size": "160", "max_size": "213"}
 _CONDITION = "quantize:bits=4"

@@ -21,11 +21,11 @@ import httpx
 import numpy as np
 import xxhash
 
-from shared.errors import FrameError
-from shared.frames import wire
-from shared.frames.pyramid import Sizes
-from shared.frames.wire import Frame, Meta, Tensor
-from starter.bundle import SCENES
+from featlink.shared.errors import FrameError
+from featlink.shared.frames import wire
+from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.starter.bundle import SCENES
 
 _SIZES = Sizes((75, 110), (80, 112), (96, 128))
 _SHAPES = {"p2": (24, 32), "p3": (12, 16), "p4": (6, 8), "p5": (3, 4), "p6": (2, 2)}

@@ -27,7 +27,7 @@ from benchmarks.fuzz_frames import frames
 from benchmarks.load import held
 from featlink.client import Client
 from featlink.launcher import Stack, free_ports
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 _SMALL = {"min_size": "64", "max_size": "96", "proposals": "50", "max_detections": "10", "max_wait_s": "0.5"}
 _CONFIG = """

@@ -28,7 +28,7 @@ from PIL import ExifTags, Image
 
 from benchmarks.load import held
 from featlink.launcher import Stack, free_ports
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 _SMALL = {"min_size": "96", "max_size": "128", "proposals": "50", "max_detections": "10", "cache_mb": "0"}
 _SLOWEST_S = 30.0

@@ -18,11 +18,11 @@ import numpy as np
 from rich.progress import track
 
 import featlink as fl
-from cloud import coco
-from cloud.coco_results import to_coco
-from cloud.matching import match
-from cloud.resampling import average_precision, draw_images, pool
 from featlink.bootstrap import DRAWS, interval
+from featlink.cloud import coco
+from featlink.cloud.coco_results import to_coco
+from featlink.cloud.matching import match
+from featlink.cloud.resampling import average_precision, draw_images, pool
 from featlink.samples import draw_ap
 
 CONDITION = "quantize(bits=2)"

@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 
 from featlink.launcher import Stack, free_ports
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 _CONDITIONS = ("quantize:bits=4", "identity", "image: quantize(bits=3)", "gaussian_noise(sigma=8)")
 _SMALL = {"min_size": "160", "max_size": "213", "cache_mb": "0"}

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from playwright.sync_api import Page, sync_playwright
 
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 SCENE = "000000000009.jpg"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -26,10 +26,10 @@ import time
 from pathlib import Path
 
 from featlink.dataset import open_dataset
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps.cluster.engine import Cluster, RayEngine
 from featlink.sweeps.engine import Task
 from featlink.sweeps.plan import jobs, make_plan
-from shared.detector.config import ModelConfig
 
 
 def throughput(workers: int, args: argparse.Namespace) -> float:

@@ -18,7 +18,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from shared.metrics.ssim import ssim
+from featlink.shared.metrics.ssim import ssim
 
 SHAPE = (3200, 4352)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from starter.scenes import Scene, scene
-from starter.sprites import Part
+from featlink.starter.scenes import Scene, scene
+from featlink.starter.sprites import Part
 from training.batches import CROPS, LABELS, Share
 from training.train import Trainer
 

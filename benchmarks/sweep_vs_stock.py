@@ -33,16 +33,16 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from benchmarks.stock_sweep import StockSweep, average_precision
-from cloud import coco
 from featlink import results
+from featlink.cloud import coco
 from featlink.dataset import open_dataset
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import build
 from featlink.sweeps.engine import Engine, Outcome, Task
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.local import build_local
 from featlink.sweeps.plan import Entry, jobs, make_plan
 from featlink.sweeps.records import Records
-from shared.detector.config import ModelConfig
-from shared.detector.split import build
 
 TILE_HEIGHT, TILE_WIDTH = 240, 320
 PSNR_DB, SSIM, AP = 0.1, 2e-3, 0.03

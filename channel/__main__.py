@@ -1,9 +1,9 @@
-"""``python -m channel``: serve the channel."""
+"""``python -m featlink.channel``: serve the channel."""
 
-from shared.requirements import required
+from featlink.shared.requirements import required
 
 if __name__ == "__main__":
     with required("channel"):
-        from channel.app import main
+        from featlink.channel.app import main
 
         main()

@@ -11,26 +11,26 @@ import msgspec
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from channel.apply import Transmission, apply, with_reference
-from channel.archive import keep
-from channel.kept import Kept
-from channel.link import Link, LinkError, parse_link
-from channel.randomness import stream
-from channel.settings import ChannelSettings
-from channel.shown import received
-from channel.warm import warm
-from shared.conditions import language, registry
-from shared.conditions.language import Condition
-from shared.conditions.names import NAMED
-from shared.frames import wire
-from shared.frames.report import HEADER, Report, read_header
-from shared.frames.wire import Frame
-from shared.service.access import RunToken, run_token
-from shared.service.app import create_service, serve
-from shared.service.deadlines import remaining_s
-from shared.service.limits import Worker
-from shared.service.notes import note
-from shared.service.transport import FrameAnswers, NextService, read_frame
+from featlink.channel.apply import Transmission, apply, with_reference
+from featlink.channel.archive import keep
+from featlink.channel.kept import Kept
+from featlink.channel.link import Link, LinkError, parse_link
+from featlink.channel.randomness import stream
+from featlink.channel.settings import ChannelSettings
+from featlink.channel.shown import received
+from featlink.channel.warm import warm
+from featlink.shared.conditions import language, registry
+from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.names import NAMED
+from featlink.shared.frames import wire
+from featlink.shared.frames.report import HEADER, Report, read_header
+from featlink.shared.frames.wire import Frame
+from featlink.shared.service.access import RunToken, run_token
+from featlink.shared.service.app import create_service, serve
+from featlink.shared.service.deadlines import remaining_s
+from featlink.shared.service.limits import Worker
+from featlink.shared.service.notes import note
+from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
 
 _FRAME_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}

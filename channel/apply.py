@@ -9,24 +9,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from channel import chain
-from channel.chain import ChainResult
-from channel.codecs.base import Tools
-from channel.distortions.base import Distortion, Planes
-from channel.distortions.packet_loss import PacketLoss
-from channel.reduction.base import Reduction
-from channel.resizing import resized
-from shared.conditions import registry
-from shared.conditions.language import Condition
-from shared.conditions.step import Step
-from shared.errors import ConditionError, FrameError
-from shared.frames import bitstream, wire
-from shared.frames.packing import TILES, dequantize, level_range, quantize
-from shared.frames.pyramid import Array, p6_from_p5
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
-from shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
-from shared.timing import timed
+from featlink.channel import chain
+from featlink.channel.chain import ChainResult
+from featlink.channel.codecs.base import Tools
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.channel.distortions.packet_loss import PacketLoss
+from featlink.channel.reduction.base import Reduction
+from featlink.channel.resizing import resized
+from featlink.shared.conditions import registry
+from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.step import Step
+from featlink.shared.errors import ConditionError, FrameError
+from featlink.shared.frames import bitstream, wire
+from featlink.shared.frames.packing import TILES, dequantize, level_range, quantize
+from featlink.shared.frames.pyramid import Array, p6_from_p5
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
+from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 """8-bit pictures have a nominal range, so quantising them needs no side information of their own."""

@@ -14,17 +14,17 @@ import msgspec
 import numpy as np
 import xxhash
 
-from channel.apply import Transmission
-from channel.codecs.base import Codec, SampleCodec, Tools
-from channel.codecs.layout import from_pictures, picture_shapes
-from channel.codecs.process import CodecError
-from channel.reduction.base import Reduction
-from shared.conditions import language, registry
-from shared.errors import ConditionError, StorageError
-from shared.frames.bitstream import Samples, dtype_for
-from shared.frames.packing import dequantize
-from shared.frames.pyramid import Array
-from shared.frames.wire import IMAGE
+from featlink.channel.apply import Transmission
+from featlink.channel.codecs.base import Codec, SampleCodec, Tools
+from featlink.channel.codecs.layout import from_pictures, picture_shapes
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.reduction.base import Reduction
+from featlink.shared.conditions import language, registry
+from featlink.shared.errors import ConditionError, StorageError
+from featlink.shared.frames.bitstream import Samples, dtype_for
+from featlink.shared.frames.packing import dequantize
+from featlink.shared.frames.pyramid import Array
+from featlink.shared.frames.wire import IMAGE
 
 SIDE = "side.json"
 """Beside the bitstreams: what else a receiver needs."""

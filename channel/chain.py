@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from channel.codecs.base import Codec, SampleCodec, Tools
-from channel.codecs.coding import code_all, code_samples
-from channel.codecs.layout import from_pictures, to_pictures
-from channel.distortions.base import IMAGE, Distortion, Planes
-from channel.distortions.quantize import requantize
-from channel.randomness import stream
-from shared.conditions.language import Condition
-from shared.conditions.step import Step
-from shared.errors import StepError
-from shared.frames import bitstream
-from shared.frames.packing import tile, untile
-from shared.timing import timed
+from featlink.channel.codecs.base import Codec, SampleCodec, Tools
+from featlink.channel.codecs.coding import code_all, code_samples
+from featlink.channel.codecs.layout import from_pictures, to_pictures
+from featlink.channel.distortions.base import IMAGE, Distortion, Planes
+from featlink.channel.distortions.quantize import requantize
+from featlink.channel.randomness import stream
+from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.step import Step
+from featlink.shared.errors import StepError
+from featlink.shared.frames import bitstream
+from featlink.shared.frames.packing import tile, untile
+from featlink.shared.timing import timed
 
 
 @dataclass(frozen=True)

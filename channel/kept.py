@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from channel.link import Link
-from shared.conditions import language, registry
-from shared.conditions.language import Condition
-from shared.errors import ConditionError, StorageError
+from featlink.channel.link import Link
+from featlink.shared.conditions import language, registry
+from featlink.shared.conditions.language import Condition
+from featlink.shared.errors import ConditionError, StorageError
 
 log = structlog.get_logger()
 

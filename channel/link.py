@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from channel.distortions.packet_loss import Concealment, PacketLoss
-from shared.conditions.language import validation_line
-from shared.errors import FeatlinkError, InvalidLinkError
+from featlink.channel.distortions.packet_loss import Concealment, PacketLoss
+from featlink.shared.conditions.language import validation_line
+from featlink.shared.errors import FeatlinkError, InvalidLinkError
 
 _HOUR_MS = 3_600_000
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.frames.pyramid import Array
+from featlink.shared.frames.pyramid import Array
 
 _ROUNDING = 0.02
 """Of a row: more than how far arithmetic in float32 takes a source row from where it is."""

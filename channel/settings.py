@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from channel.codecs.base import Tools
-from channel.link import Link
-from shared.service.settings import ServiceSettings
+from featlink.channel.codecs.base import Tools
+from featlink.channel.link import Link
+from featlink.shared.service.settings import ServiceSettings
 
 
 class ChannelSettings(ServiceSettings):

@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from shared.frames.shown import pixels, plane, png
-from shared.frames.wire import IMAGE, Frame
+from featlink.shared.frames.shown import pixels, plane, png
+from featlink.shared.frames.wire import IMAGE, Frame
 
 
 def received(source: Frame, frame: Frame, names: Collection[str]) -> dict[str, str]:

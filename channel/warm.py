@@ -9,16 +9,16 @@ import contextlib
 
 import numpy as np
 
-from channel.apply import apply, with_reference
-from channel.codecs.base import Tools
-from channel.codecs.process import CodecError
-from shared.conditions import language
-from shared.conditions.language import Domain
-from shared.frames import wire
-from shared.frames.packing import TILES
-from shared.frames.pyramid import LEVELS, Sizes
-from shared.frames.report import Report
-from shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.channel.apply import apply, with_reference
+from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.process import CodecError
+from featlink.shared.conditions import language
+from featlink.shared.conditions.language import Domain
+from featlink.shared.frames import wire
+from featlink.shared.frames.packing import TILES
+from featlink.shared.frames.pyramid import LEVELS, Sizes
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 
 _SIDE = 64
 """Of the network's input and of the image: what happens once costs the same for any size."""

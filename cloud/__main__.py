@@ -1,9 +1,9 @@
-"""``python -m cloud``: serve the cloud."""
+"""``python -m featlink.cloud``: serve the cloud."""
 
-from shared.requirements import required
+from featlink.shared.requirements import required
 
 if __name__ == "__main__":
     with required("cloud"):
-        from cloud.app import main
+        from featlink.cloud.app import main
 
         main()

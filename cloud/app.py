@@ -18,30 +18,30 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
 
-from cloud import coco
-from cloud.categories import match
-from cloud.coco import Detection
-from cloud.detect import Detector
-from cloud.settings import CloudSettings
-from cloud.store import Result, Store
-from cloud.summary import run_metrics
-from cloud.warm import warm
-from shared.conditions import language
-from shared.conditions.language import Condition, Domain
-from shared.errors import ConflictError, NotFoundError, StorageError
-from shared.frames import wire
-from shared.frames.cache import PyramidCache
-from shared.frames.report import HEADER, Report, read_header
-from shared.frames.wire import Frame
-from shared.service.access import RUN_TOKEN, ForbiddenError, RunToken, digest, role
-from shared.service.app import create_service, serve
-from shared.service.limits import Worker
-from shared.service.notes import note
-from shared.service.problems import NotReadyError, problem
-from shared.service.transport import read_frame
+from featlink.cloud import coco
+from featlink.cloud.categories import match
+from featlink.cloud.coco import Detection
+from featlink.cloud.detect import Detector
+from featlink.cloud.settings import CloudSettings
+from featlink.cloud.store import Result, Store
+from featlink.cloud.summary import run_metrics
+from featlink.cloud.warm import warm
+from featlink.shared.conditions import language
+from featlink.shared.conditions.language import Condition, Domain
+from featlink.shared.errors import ConflictError, NotFoundError, StorageError
+from featlink.shared.frames import wire
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.frames.report import HEADER, Report, read_header
+from featlink.shared.frames.wire import Frame
+from featlink.shared.service.access import RUN_TOKEN, ForbiddenError, RunToken, digest, role
+from featlink.shared.service.app import create_service, serve
+from featlink.shared.service.limits import Worker
+from featlink.shared.service.notes import note
+from featlink.shared.service.problems import NotReadyError, problem
+from featlink.shared.service.transport import read_frame
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.split import SplitModel
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     detector: Detector | None = None
 
     def build_model() -> SplitModel:
-        from shared.detector.split import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.detector.split import build  # torch takes seconds to import: after /livez answers
 
         network = build(settings.config())
         warm(network)

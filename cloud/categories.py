@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cloud.coco import Category, Detection, GroundTruth
-from shared.errors import ConflictError
+from featlink.cloud.coco import Category, Detection, GroundTruth
+from featlink.shared.errors import ConflictError
 
 _NOTHING = {"__background__", "n/a"}
 _SHOWN = 12

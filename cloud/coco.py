@@ -16,8 +16,8 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 import msgspec
 import numpy as np
 
-from cloud.coco_repair import decoded, repaired, told
-from shared.errors import DatasetError
+from featlink.cloud.coco_repair import decoded, repaired, told
+from featlink.shared.errors import DatasetError
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -119,7 +119,7 @@ def parse(data: bytes | Mapping[str, object]) -> GroundTruth:
         >>> parse(b'{"images": [{"id": 1, "width": 0, "height": 6}], "categories": [], "annotations": []}')
         Traceback (most recent call last):
         ...
-        shared.errors.DatasetError: Expected `int` >= 1 - at `$.images[0].width`
+        featlink.shared.errors.DatasetError: Expected `int` >= 1 - at `$.images[0].width`
     """
     return read(data)[0]
 

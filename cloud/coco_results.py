@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cloud.coco import Detection, DetectionMask
-from cloud.rle import compressed
-from shared.detector.detections import Detections, MaskPart, PartialMasks
-from shared.detector.runs import runs_of_part
+from featlink.cloud.coco import Detection, DetectionMask
+from featlink.cloud.rle import compressed
+from featlink.shared.detector.detections import Detections, MaskPart, PartialMasks
+from featlink.shared.detector.runs import runs_of_part
 
 
 def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from cloud import image_fidelity
-from cloud.coco import Detection
-from cloud.coco_results import to_coco
-from cloud.received import received_pyramid
-from shared.detector.detections import Detections
-from shared.errors import FrameError
-from shared.frames.cache import CacheEntry, PyramidCache
-from shared.frames.pyramid import Pyramid
-from shared.frames.report import Report
-from shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor
-from shared.metrics.fidelity import Compare, compare_pyramids
-from shared.timing import timed
+from featlink.cloud import image_fidelity
+from featlink.cloud.coco import Detection
+from featlink.cloud.coco_results import to_coco
+from featlink.cloud.received import received_pyramid
+from featlink.shared.detector.detections import Detections
+from featlink.shared.errors import FrameError
+from featlink.shared.frames.cache import CacheEntry, PyramidCache
+from featlink.shared.frames.pyramid import Pyramid
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor
+from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.split import SplitModel
 
 
 def detect(
@@ -52,7 +52,7 @@ def comparison(model: SplitModel) -> Compare:
     """What measures a pyramid's fidelity: on a GPU, if the network is on one."""
     if model.device.type == "cpu":
         return compare_pyramids
-    from shared.metrics.on_device import DeviceFidelity
+    from featlink.shared.metrics.on_device import DeviceFidelity
 
     return DeviceFidelity(model.gateway)
 

@@ -1,7 +1,7 @@
 """COCO metrics: the 12 box and 12 mask numbers, equal to pycocotools' ``COCOeval`` to the last digit.
 
 pycocotools' evaluator loops in Python over every category × image × area, prints, and writes into its
-inputs. This one does the same arithmetic on arrays and shares no state; :mod:`cloud.matching` has the first half.
+inputs. This one does the same arithmetic on arrays and shares no state; ``matching`` has the first half.
 The protocol is that of https://cocodataset.org/#detection-eval.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.coco import Detection, GroundTruth
-from cloud.matching import AREAS, IOUS, MOST_DETECTIONS, Floats, Matched, Matches, match
+from featlink.cloud.coco import Detection, GroundTruth
+from featlink.cloud.matching import AREAS, IOUS, MOST_DETECTIONS, Floats, Matched, Matches, match
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """Names of the 12 numbers in COCO's order; s, m, l are small, medium and large objects."""
@@ -52,7 +52,7 @@ def evaluate(truth: GroundTruth, detections: Iterable[Detection], image_ids: Ite
         ValueError: ``image_ids`` has an id that the data set does not have.
 
     Example:
-        >>> from cloud import coco
+        >>> from featlink.cloud import coco
         >>> box = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [2, 2, 8, 8], "area": 64, "iscrowd": 0}
         >>> truth = coco.parse(
         ...     {"images": [{"id": 1, "width": 20, "height": 20}], "categories": [{"id": 3}], "annotations": [box]}
@@ -69,7 +69,7 @@ def score(matched: Matched, importance: Floats | None = None) -> Metrics:
     """The metrics of detections that are matched already.
 
     Args:
-        matched: by :func:`cloud.matching.match`.
+        matched: by :func:`featlink.cloud.matching.match`.
         importance: (T,) weights of the IoU thresholds in AP, APs, APm and APl; default: COCO's, all the same.
     """
     segm = None if matched.segm is None else _scores(matched.segm, importance)

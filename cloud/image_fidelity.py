@@ -9,11 +9,11 @@ import math
 
 import msgspec
 
-from shared.frames.pyramid import Pyramid
-from shared.frames.report import Report
-from shared.frames.wire import Frame
-from shared.metrics.fidelity import Compare, compare_pyramids
-from shared.timing import timed
+from featlink.shared.frames.pyramid import Pyramid
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame
+from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.timing import timed
 
 UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
 """[F] of an image that nothing has changed; its PSNR is infinite."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from shared.conditions import language
-from shared.errors import FrameError, ModelError
-from shared.frames.packing import dequantize
-from shared.frames.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
-from shared.frames.wire import Frame, Tensor
+from featlink.shared.conditions import language
+from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.frames.packing import dequantize
+from featlink.shared.frames.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
+from featlink.shared.frames.wire import Frame, Tensor
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.split import SplitModel
 
 _CHANNELS = 256
 _DIVISOR = 32

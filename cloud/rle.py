@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cloud.coco import DetectionMask
-from shared.compiled import numba
-from shared.detector.detections import Runs
+from featlink.cloud.coco import DetectionMask
+from featlink.shared.compiled import numba
+from featlink.shared.detector.detections import Runs
 
 _MOST = 13
 """Characters that a number of 64 bits takes, five of them each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shared.service.settings import ModelSettings, ServiceSettings
+from featlink.shared.service.settings import ModelSettings, ServiceSettings
 
 
 class CloudSettings(ServiceSettings, ModelSettings):

@@ -19,11 +19,11 @@ from typing import Any
 from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from cloud import coco
-from cloud.coco import Category, GroundTruth
-from cloud.records import Dataset, Result, Run
-from cloud.rows import decompressed, result_of, result_row
-from cloud.tables import (
+from featlink.cloud import coco
+from featlink.cloud.coco import Category, GroundTruth
+from featlink.cloud.records import Dataset, Result, Run
+from featlink.cloud.rows import decompressed, result_of, result_row
+from featlink.cloud.tables import (
     DATASETS,
     IMAGES,
     RESULTS,
@@ -36,7 +36,7 @@ from cloud.tables import (
     select_results,
     select_run,
 )
-from shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
+from featlink.shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 __all__ = ["Dataset", "Result", "Run", "Store"]
 

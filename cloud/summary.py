@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cloud.coco import Detection
-from cloud.evaluation import evaluate
-from cloud.pooling import pool_each
-from cloud.store import Store
+from featlink.cloud.coco import Detection
+from featlink.cloud.evaluation import evaluate
+from featlink.cloud.pooling import pool_each
+from featlink.cloud.store import Store
 
 
 def run_metrics(store: Store, run_id: str) -> dict[str, Any]:

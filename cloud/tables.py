@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from shared.errors import StorageError
+from featlink.shared.errors import StorageError
 
 _BLOB = LargeBinary(2**31 - 1)  # without a length, MySQL takes 64 kB
 

@@ -1,9 +1,9 @@
-"""``python -m edge``: serve the edge."""
+"""``python -m featlink.edge``: serve the edge."""
 
-from shared.requirements import required
+from featlink.shared.requirements import required
 
 if __name__ == "__main__":
     with required("edge"):
-        from edge.app import main
+        from featlink.edge.app import main
 
         main()

@@ -12,23 +12,23 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 
-from edge.pipeline import EdgePipeline, EdgeResult
-from edge.pipeline import Request as PictureRequest
-from edge.settings import EdgeSettings
-from edge.warm import warm
-from shared.conditions import language
-from shared.conditions.language import Domain
-from shared.detector.overlay import draw
-from shared.errors import ImageError
-from shared.frames import wire
-from shared.frames.cache import PyramidCache
-from shared.service.access import RunToken, run_token
-from shared.service.app import create_service, serve
-from shared.service.limits import Worker
-from shared.service.notes import note
-from shared.service.problems import NotReadyError
-from shared.service.transport import FrameAnswers, NextService
-from shared.timing import timed
+from featlink.edge.pipeline import EdgePipeline, EdgeResult
+from featlink.edge.pipeline import Request as PictureRequest
+from featlink.edge.settings import EdgeSettings
+from featlink.edge.warm import warm
+from featlink.shared.conditions import language
+from featlink.shared.conditions.language import Domain
+from featlink.shared.detector.overlay import draw
+from featlink.shared.errors import ImageError
+from featlink.shared.frames import wire
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.service.access import RunToken, run_token
+from featlink.shared.service.app import create_service, serve
+from featlink.shared.service.limits import Worker
+from featlink.shared.service.notes import note
+from featlink.shared.service.problems import NotReadyError
+from featlink.shared.service.transport import FrameAnswers, NextService
+from featlink.shared.timing import timed
 
 _CONTENT: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _PICTURE = _CONTENT
@@ -69,7 +69,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     pipeline: EdgePipeline | None = None
 
     def build_pipeline() -> EdgePipeline:
-        from shared.detector.split import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.detector.split import build  # torch takes seconds to import: after /livez answers
 
         model = build(settings.config(), heads=False)
         warm(model, settings.send_p6)

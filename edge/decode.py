@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from edge import jpeg
-from edge.png import bare
-from shared.errors import ImageError
-from shared.frames.pyramid import Image as Pixels
+from featlink.edge import jpeg
+from featlink.edge.png import bare
+from featlink.shared.errors import ImageError
+from featlink.shared.frames.pyramid import Image as Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
@@ -44,7 +44,7 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
         pixels, orientation = _pixels(image, data), _orientation(image)
     if orientation is None:
         return pixels
-    from edge.turning import turned  # OpenCV takes a while to import, and a file's header needs none of it
+    from featlink.edge.turning import turned  # OpenCV takes a while to import, and a file's header needs none of it
 
     return turned(pixels, orientation)
 

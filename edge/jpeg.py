@@ -9,8 +9,8 @@ import re
 
 import simplejpeg
 
-from shared.errors import ImageError
-from shared.frames.pyramid import Image
+from featlink.shared.errors import ImageError
+from featlink.shared.frames.pyramid import Image
 
 _MAGIC = b"\xff\xd8\xff"
 _MOST_SCANS = 100

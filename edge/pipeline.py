@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 import xxhash
 
-from edge.decode import decode
-from shared.conditions.language import Condition, Domain
-from shared.frames.cache import CacheEntry, PyramidCache
-from shared.frames.pyramid import Image, Pyramid
-from shared.frames.report import Report
-from shared.frames.wire import IMAGE, Frame, Meta, Tensor
-from shared.timing import timed
+from featlink.edge.decode import decode
+from featlink.shared.conditions.language import Condition, Domain
+from featlink.shared.frames.cache import CacheEntry, PyramidCache
+from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.split import SplitModel
 
 
 @dataclass(frozen=True)

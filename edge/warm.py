@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from edge.decode import FORMATS
-from edge.pipeline import EdgePipeline, Request
-from shared.detector.largest import largest_input
-from shared.frames import wire
-from shared.frames.cache import PyramidCache
+from featlink.edge.decode import FORMATS
+from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.shared.detector.largest import largest_input
+from featlink.shared.frames import wire
+from featlink.shared.frames.cache import PyramidCache
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.split import SplitModel
 
 
 def warm(model: SplitModel, send_p6: bool) -> None:

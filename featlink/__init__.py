@@ -20,13 +20,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from channel.codecs.base import Codec as Codec
-    from channel.codecs.base import SampleCodec as SampleCodec
-    from channel.codecs.base import Tools as Tools
-    from channel.codecs.process import CodecError as CodecError
-    from channel.distortions.base import Distortion as Distortion
-    from channel.distortions.base import Planes as Planes
-    from channel.randomness import stream as stream
     from featlink.api.deciding import decide as decide
     from featlink.api.delivery import Delivery as Delivery
     from featlink.api.evaluation import compare as compare
@@ -37,23 +30,30 @@ if TYPE_CHECKING:
     from featlink.api.pictures import read_image as read_image
     from featlink.api.sweeping import sweep as sweep
     from featlink.api.transmission import transmit as transmit
+    from featlink.channel.codecs.base import Codec as Codec
+    from featlink.channel.codecs.base import SampleCodec as SampleCodec
+    from featlink.channel.codecs.base import Tools as Tools
+    from featlink.channel.codecs.process import CodecError as CodecError
+    from featlink.channel.distortions.base import Distortion as Distortion
+    from featlink.channel.distortions.base import Planes as Planes
+    from featlink.channel.randomness import stream as stream
     from featlink.dataset import open_dataset as open_dataset
-    from shared.conditions.language import Condition as Condition
-    from shared.conditions.language import parse as parse
-    from shared.conditions.registry import register as register
-    from shared.conditions.registry import steps as steps
-    from shared.conditions.step import Step as Step
-    from shared.detector.detections import Detections as Detections
-    from shared.errors import FeatlinkError as FeatlinkError
-    from shared.frames.bitstream import Samples as Samples
-    from shared.frames.pyramid import Pyramid as Pyramid
-    from shared.metrics.fidelity import Fidelity as Fidelity
+    from featlink.shared.conditions.language import Condition as Condition
+    from featlink.shared.conditions.language import parse as parse
+    from featlink.shared.conditions.registry import register as register
+    from featlink.shared.conditions.registry import steps as steps
+    from featlink.shared.conditions.step import Step as Step
+    from featlink.shared.detector.detections import Detections as Detections
+    from featlink.shared.errors import FeatlinkError as FeatlinkError
+    from featlink.shared.frames.bitstream import Samples as Samples
+    from featlink.shared.frames.pyramid import Pyramid as Pyramid
+    from featlink.shared.metrics.fidelity import Fidelity as Fidelity
 
 _HOMES = {
-    "channel.codecs.base": ("Codec", "SampleCodec", "Tools"),
-    "channel.codecs.process": ("CodecError",),
-    "channel.distortions.base": ("Distortion", "Planes"),
-    "channel.randomness": ("stream",),
+    "featlink.channel.codecs.base": ("Codec", "SampleCodec", "Tools"),
+    "featlink.channel.codecs.process": ("CodecError",),
+    "featlink.channel.distortions.base": ("Distortion", "Planes"),
+    "featlink.channel.randomness": ("stream",),
     "featlink.api.deciding": ("decide",),
     "featlink.api.delivery": ("Delivery",),
     "featlink.api.evaluation": ("compare", "evaluate"),
@@ -62,14 +62,14 @@ _HOMES = {
     "featlink.api.sweeping": ("sweep",),
     "featlink.api.transmission": ("transmit",),
     "featlink.dataset": ("open_dataset",),
-    "shared.conditions.language": ("Condition", "parse"),
-    "shared.conditions.registry": ("register", "steps"),
-    "shared.conditions.step": ("Step",),
-    "shared.detector.detections": ("Detections",),
-    "shared.errors": ("FeatlinkError",),
-    "shared.frames.bitstream": ("Samples",),
-    "shared.frames.pyramid": ("Pyramid",),
-    "shared.metrics.fidelity": ("Fidelity",),
+    "featlink.shared.conditions.language": ("Condition", "parse"),
+    "featlink.shared.conditions.registry": ("register", "steps"),
+    "featlink.shared.conditions.step": ("Step",),
+    "featlink.shared.detector.detections": ("Detections",),
+    "featlink.shared.errors": ("FeatlinkError",),
+    "featlink.shared.frames.bitstream": ("Samples",),
+    "featlink.shared.frames.pyramid": ("Pyramid",),
+    "featlink.shared.metrics.fidelity": ("Fidelity",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

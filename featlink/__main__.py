@@ -1,6 +1,6 @@
 """``featlink`` and ``python -m featlink``: the command line."""
 
-from shared.requirements import required
+from featlink.shared.requirements import required
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import xxhash
 
-from cloud.coco import GroundTruth
-from edge.decode import read_header
+from featlink.cloud.coco import GroundTruth
 from featlink.dataset import MAX_PIXELS
+from featlink.edge.decode import read_header
 from featlink.errors import CommandError
-from shared.errors import ImageError
+from featlink.shared.errors import ImageError
 
 
 @dataclass

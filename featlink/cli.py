@@ -24,7 +24,7 @@ from featlink.commands.report import report
 from featlink.commands.scenes import scenes
 from featlink.commands.steps import steps
 from featlink.commands.up import up
-from shared.errors import FeatlinkError
+from featlink.shared.errors import FeatlinkError
 
 app = typer.Typer(
     help="Featlink: what a link, a codec or a distortion does to a detector's mAP.",

@@ -11,9 +11,9 @@ import httpx
 from featlink import retrying
 from featlink.credentials import authorization
 from featlink.errors import CommandError, RefusalError
-from shared.frames import wire
-from shared.frames.wire import Frame
-from shared.service.access import RUN_TOKEN
+from featlink.shared.frames import wire
+from featlink.shared.frames.wire import Frame
+from featlink.shared.service.access import RUN_TOKEN
 
 
 class Client:

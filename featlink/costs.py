@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from channel.reduction.base import Reduction
+from featlink.channel.reduction.base import Reduction
+from featlink.shared.conditions import registry
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps.plan import Entry
-from shared.conditions import registry
-from shared.detector.config import ModelConfig
 
 _STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 _CHANNELS = 256
@@ -48,7 +48,7 @@ def network_cost(model: str) -> NetworkCost:
     """Count an architecture's multiply-adds, without weights and without computing.
 
     Args:
-        model: a name of :data:`shared.detector.config.MODELS`.
+        model: a name of :data:`featlink.shared.detector.config.MODELS`.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -91,7 +91,7 @@ def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[
     """
     shorter, longer = config.min_size, config.max_size
     if shorter is None or longer is None:
-        from shared.detector.weights import load_checkpoint
+        from featlink.shared.detector.weights import load_checkpoint
 
         stated = load_checkpoint(config.weights, config.model).metadata
         shorter = int(shorter or stated.get("min_size") or _MIN_SIZE)

@@ -1,6 +1,6 @@
 """Errors of the command line: one line and exit code 1."""
 
-from shared.errors import FeatlinkError
+from featlink.shared.errors import FeatlinkError
 
 
 class CommandError(FeatlinkError):

@@ -25,7 +25,6 @@ from featlink.errors import CommandError
 LogLine = Callable[[str, str], None]
 """Called with a service's name and a line of its log."""
 
-_MODULES = {"page": "featlink.page"}
 _PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 """glibc gives up to 64 MiB of freed memory back late: a frame comes in thousands of small buffers, and a page fault for
@@ -235,7 +234,7 @@ class Stack:
             "FEATLINK_CLOUD_URL": self.ports.cloud_url,
         }
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULES.get(name, name)],  # -P: a file of the caller's folder is no module
+            [sys.executable, "-P", "-m", f"featlink.{name}"],  # -P: a file of the caller's folder is no module
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.detector.config import ModelConfig
-from shared.errors import ModelError
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.errors import ModelError
 
 
 def checked_config(**given: Any) -> ModelConfig:
@@ -19,8 +19,8 @@ def checked_config(**given: Any) -> ModelConfig:
     Raises:
         ModelError: a value is not allowed, in one line.
     """
-    from shared.service.environment import slip, wrong_settings
-    from shared.service.settings import ModelSettings
+    from featlink.shared.service.environment import slip, wrong_settings
+    from featlink.shared.service.settings import ModelSettings
 
     try:
         config = ModelSettings(**given).config()
@@ -36,8 +36,8 @@ def checked_config(**given: Any) -> ModelConfig:
 
 def known_settings() -> set[str]:
     """Fields of every service's settings."""
-    from channel.settings import ChannelSettings
-    from cloud.settings import CloudSettings
-    from edge.settings import EdgeSettings
+    from featlink.channel.settings import ChannelSettings
+    from featlink.cloud.settings import CloudSettings
+    from featlink.edge.settings import EdgeSettings
 
     return {*EdgeSettings.model_fields, *ChannelSettings.model_fields, *CloudSettings.model_fields}

@@ -25,7 +25,7 @@ class PaperRow:
     """One row of the paper's tables.
 
     Attributes:
-        id: its name in :data:`shared.conditions.names.NAMED`.
+        id: its name in :data:`featlink.shared.conditions.names.NAMED`.
         fidelity: ``psnr_f``, ``psnr_i`` in dB and ``ssim_f``, ``ssim_i``; [I] only in the image domain.
         map: mAP in percent.
     """

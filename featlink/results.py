@@ -26,7 +26,7 @@ class SeedResult(msgspec.Struct, frozen=True):
     Attributes:
         seed: of the condition's random distortions.
         run: id of the run in the sweep's database, whose detections these are.
-        bbox: the 12 COCO numbers of boxes in 0..1, by name (:data:`cloud.evaluation.METRICS`).
+        bbox: the 12 COCO numbers of boxes in 0..1, by name (:data:`featlink.cloud.evaluation.METRICS`).
         segm: of masks; None for a box-only model.
         bits_per_image: mean of what crossed the link.
         bpp: all bits over all original pixels.

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloud.matching import IOUS, Floats, Ints
-from cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
 from featlink.bootstrap import DRAWS, LEAST_IMAGES, SPLITS, unbiased
+from featlink.cloud.matching import IOUS, Floats, Ints
+from featlink.cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
 from featlink.errors import CommandError
 from featlink.files import replace
 
@@ -87,7 +87,7 @@ def draw_ap(found: Pool, draws: Ints, kept: npt.ArrayLike | None = None) -> Floa
     Args:
         found: how detections fare.
         draws: (B, N) weights; without draws, nothing is computed.
-        kept: as in :func:`cloud.resampling.average_precision`.
+        kept: as in :func:`featlink.cloud.resampling.average_precision`.
     """
     if not len(draws):
         return np.zeros(0)

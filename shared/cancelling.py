@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
-from shared.errors import FeatlinkError
+from featlink.shared.errors import FeatlinkError
 
 
 class AbandonedError(FeatlinkError):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from shared.errors import ConditionError, ModelError
+from featlink.shared.errors import ConditionError, ModelError
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def find(kind: str, weights: str) -> Path:
     Raises:
         ConditionError: there is none.
     """
-    from starter.bundle import DATA, fitted_to
+    from featlink.starter.bundle import DATA, fitted_to
 
     if not re.fullmatch(r"[0-9a-f]{16}", weights):
         raise ConditionError(f"{kind} needs to know which weights made the features, and was told {weights[:32]!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-_OWN = {"featlink", "edge", "channel", "cloud", "shared", "starter"}
+_OWN = "featlink"
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def required(program: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        if module in _OWN:  # a mistake in Featlink, not in the installation
+        if module == _OWN:  # a mistake in Featlink, not in the installation
             raise
         raise SystemExit(
             f"{program}: the module {module!r} is not installed; 'pip install featlink' brings all that Featlink needs"

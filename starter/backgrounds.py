@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from starter.draws import Draws
+from featlink.starter.draws import Draws
 
 Picture = npt.NDArray[np.uint8]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
-DATA = Path(str(resources.files("starter") / "data"))
+DATA = Path(str(resources.files("featlink.starter") / "data"))
 WEIGHTS = DATA / "weights.npz"
 SCENES = DATA / "starter"
 """The validation scenes: ``annotations/instances_val.json`` beside ``val/``."""

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from starter.scenes import Scene, SceneConfig, scene
-from starter.sprites import Part
-from starter.styles import CATEGORIES
+from featlink.starter.scenes import Scene, SceneConfig, scene
+from featlink.starter.sprites import Part
+from featlink.starter.styles import CATEGORIES
 
 SIZES = ((640, 480), (480, 640), (640, 427), (427, 640), (500, 375), (375, 500), (640, 360), (480, 480))
 """(width, height) of pictures, as photos in COCO have them."""

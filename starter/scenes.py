@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from starter.backgrounds import background
-from starter.draws import Draws
-from starter.sprites import Part, Sprite, sprites
+from featlink.starter.backgrounds import background
+from featlink.starter.draws import Draws
+from featlink.starter.sprites import Part, Sprite, sprites
 
 Picture = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -43,7 +43,7 @@ def sprites(part: Part) -> dict[int, list[list[Sprite]]]:
         >>> len(sprites("val")), sorted(sprites("train")) == sorted(sprites("val"))
         (23, True)
     """
-    data = (resources.files("starter") / "data" / "sprites.zip").read_bytes()
+    data = (resources.files("featlink.starter") / "data" / "sprites.zip").read_bytes()
     found: dict[int, dict[str, list[Sprite]]] = defaultdict(lambda: defaultdict(list))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for entry in json.loads(archive.read("index.json")):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.frames import wire
-from shared.frames.pyramid import LEVELS, Pyramid
+from featlink.shared.frames import wire
+from featlink.shared.frames.pyramid import LEVELS, Pyramid
 
 
 def over_the_wire(pyramid: Pyramid) -> Pyramid:

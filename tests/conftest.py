@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.models import get_model
 from waiting import wait_until_ready
 
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 collect_ignore = ["plugins"]  # packages for processes of their own; imported here, they would register their steps
 
@@ -76,12 +76,12 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 @pytest.fixture(scope="session")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib.AbstractContextManager[Deployment]]:
     """A context manager that runs edge, channel and cloud with the given settings."""
-    from channel.app import create_app as channel_app
-    from channel.settings import ChannelSettings
-    from cloud.app import create_app as cloud_app
-    from cloud.settings import CloudSettings
-    from edge.app import create_app as edge_app
-    from edge.settings import EdgeSettings
+    from featlink.channel.app import create_app as channel_app
+    from featlink.channel.settings import ChannelSettings
+    from featlink.cloud.app import create_app as cloud_app
+    from featlink.cloud.settings import CloudSettings
+    from featlink.edge.app import create_app as edge_app
+    from featlink.edge.settings import EdgeSettings
 
     @contextlib.contextmanager
     def deployment(**settings: Any) -> Iterator[Deployment]:

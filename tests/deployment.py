@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from waiting import wait_until
 
-from shared.service.app import server_config
+from featlink.shared.service.app import server_config
 
 
 @dataclass(frozen=True)

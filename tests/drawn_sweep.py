@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud.matching import IOUS
-from cloud.resampling import Pool, average_precision
 from featlink import results, samples
 from featlink.bootstrap import interval
+from featlink.cloud.matching import IOUS
+from featlink.cloud.resampling import Pool, average_precision
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.results import Row, SeedResult
 

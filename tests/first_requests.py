@@ -39,7 +39,7 @@ def modules() -> set[str]:
 
 async def main(service: str, settings: dict[str, Any], requests: list[tuple[str, str]]) -> dict[str, Any]:
     """Start the service, wait until it has loaded, and send its first requests."""
-    app_module = importlib.import_module(f"{service}.app")
+    app_module = importlib.import_module(f"featlink.{service}.app")
     app = app_module.create_app(getattr(app_module, f"{service.title()}Settings")(**settings))
     bodies = [(path, Path(body).read_bytes()) for path, body in requests]
     async with (

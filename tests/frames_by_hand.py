@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import xxhash
 
-from shared.errors import FrameError
-from shared.frames import wire
-from shared.frames.bitstream import dtype_for
-from shared.frames.pyramid import Sizes
-from shared.frames.wire import Frame, Limits, Meta, Tensor
+from featlink.shared.errors import FrameError
+from featlink.shared.frames import wire
+from featlink.shared.frames.bitstream import dtype_for
+from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.frames.wire import Frame, Limits, Meta, Tensor
 
 SIZES = Sizes((480, 640), (800, 1067), (800, 1088))
 PREFIX = struct.Struct("<8sHHIQ")

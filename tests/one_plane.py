@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from channel.codecs.base import DEFAULT_TOOLS, Codec, Tools
-from channel.codecs.coding import CodingResult, code
+from featlink.channel.codecs.base import DEFAULT_TOOLS, Codec, Tools
+from featlink.channel.codecs.coding import CodingResult, code
 
 
 def code_plane(plane: np.ndarray, codec: Codec, tools: Tools = DEFAULT_TOOLS, threads: int = 0) -> CodingResult:

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from channel.apply import Transmission, apply
-from shared.conditions.language import parse
-from shared.frames.pyramid import Sizes
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
+from featlink.channel.apply import Transmission, apply
+from featlink.shared.conditions.language import parse
+from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor
 
 SHAPES = {"p2": (20, 28), "p3": (10, 14), "p4": (5, 7), "p5": (3, 4), "p6": (2, 2)}
 SIZES = Sizes((75, 110), (80, 112), (96, 128))

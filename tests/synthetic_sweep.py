@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from cloud import coco
-from cloud.coco import Detection
-from cloud.evaluation import METRICS
-from cloud.store import Result, Store
+from featlink.cloud import coco
+from featlink.cloud.coco import Detection
+from featlink.cloud.evaluation import METRICS
+from featlink.cloud.store import Result, Store
 from featlink.paper import paper_rows
 from featlink.results import Row, Scores, SeedResult, save
-from shared.conditions.language import parse
-from shared.conditions.names import select
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.names import select
 
 SIZE = (96, 128)
 CLEAN = {"clean.feature": "feature: identity", "clean.image": "image: identity"}

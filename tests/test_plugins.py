@@ -28,7 +28,7 @@ def run(installed: Path, *arguments: str) -> str:
 
 def python(installed: Path, code: str) -> Any:
     """The JSON that a few lines print, which begin with the registry."""
-    return json.loads(run(installed, "-c", f"import json\nfrom shared.conditions import registry\n{code}"))
+    return json.loads(run(installed, "-c", f"import json\nfrom featlink.shared.conditions import registry\n{code}"))
 
 
 def install(folder: Path, name: str, module: str) -> None:
@@ -90,8 +90,8 @@ def test_the_report_shows_them(found: dict[str, Any]) -> None:
 def test_a_broken_package_is_named_where_its_step_is_missed_and_breaks_nothing_else(tmp_path: Path) -> None:
     install(tmp_path, "broken", "import no_such_module\n")
     code = """
-from shared.conditions.language import parse
-from shared.errors import ConditionError
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import ConditionError
 try:
     registry.chain(parse("sparkle"))
 except ConditionError as error:
@@ -108,8 +108,8 @@ print(json.dumps([message, list(registry.steps()), str(registry.chain(parse("jpe
 
 STEP = """
 from typing import Literal
-from channel.distortions.base import Distortion
-from shared.conditions.registry import register
+from featlink.channel.distortions.base import Distortion
+from featlink.shared.conditions.registry import register
 
 @register
 class {name}(Distortion):
@@ -140,8 +140,8 @@ def test_no_package_takes_the_name_of_a_step_of_featlinks_own(tmp_path: Path) ->
         tmp_path,
         "print(json.dumps([registry.steps()['jpeg'].__module__, list(registry.steps()), dict(registry.failures())]))",
     )
-    assert owner == "channel.codecs.jpeg"
+    assert owner == "featlink.channel.codecs.jpeg"
     assert "vvenc" in steps
     assert failures == {
-        "usurper": "ValueError: two steps are called 'jpeg': channel.codecs.jpeg and usurper have one each"
+        "usurper": "ValueError: two steps are called 'jpeg': featlink.channel.codecs.jpeg and usurper have one each"
     }

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from starter.draws import Draws
-from starter.scenes import Mask, Scene, SceneConfig, scene
-from starter.styles import CATEGORIES
+from featlink.starter.draws import Draws
+from featlink.starter.scenes import Mask, Scene, SceneConfig, scene
+from featlink.starter.styles import CATEGORIES
 
 LABELS = {category: label for label, category in enumerate(sorted(CATEGORIES), 1)}
 """COCO category id → the narrow network's own label."""

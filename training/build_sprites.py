@@ -1,6 +1,6 @@
 """Renders the sprites of the scene generator from emoji sets in npm's registry; run once, its result is in the package.
 
-``npm pack`` the packages of :data:`starter.styles.STYLES` into one folder, then::
+``npm pack`` the packages of :data:`featlink.starter.styles.STYLES` into one folder, then::
 
     pip install resvg_py
     python -m training.build_sprites FOLDER
@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from starter.bundle import DATA
-from starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION, Style
+from featlink.starter.bundle import DATA
+from featlink.starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION, Style
 
 SIZE = 192
 """Longer side of a sprite in pixels."""
@@ -34,7 +34,7 @@ Drawings = Callable[[str], Picture | None]
 
 
 def build(folder: Path, out: Path) -> None:
-    """Render every drawing of :data:`starter.styles.CATEGORIES` that the packages in ``folder`` have.
+    """Render every drawing of :data:`featlink.starter.styles.CATEGORIES` that the packages in ``folder`` have.
 
     Args:
         folder: with the ``.tgz`` files of ``npm pack``.

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
-from starter.bundle import WEIGHTS, decode, encode
-from starter.scenes import SceneConfig, scene
+from featlink.starter.bundle import WEIGHTS, decode, encode
+from featlink.starter.scenes import SceneConfig, scene
 from training.batches import LABELS, SEEDS
 from training.embed import embed
 from training.extract import extract

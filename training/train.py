@@ -25,8 +25,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, distributed, nn
 from torchvision.models.detection import MaskRCNN
 
-from starter.bundle import Weights, load_weights
-from starter.scenes import SceneConfig
+from featlink.starter.bundle import Weights, load_weights
+from featlink.starter.scenes import SceneConfig
 from training.batches import LABELS, Crops, Scenes, Share, Stage, Target, loader
 from training.extract import extract
 from training.narrow import Widths, narrow, scale_logits

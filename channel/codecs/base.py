@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from shared.conditions.step import Kind, Step
-from shared.frames.bitstream import Samples
+from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.frames.bitstream import Samples
 
 Shape = tuple[int, int, int]
 """(C, H, W): C is 1 for a plane of features, 3 for an RGB image, or a level's number of channels."""

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from channel.codecs.base import DEFAULT_TOOLS, Codec, SampleCodec, Tools
-from channel.codecs.process import CodecError
-from channel.distortions.base import Planes
-from shared.frames.bitstream import Samples, dtype_for
-from shared.timing import timed
+from featlink.channel.codecs.base import DEFAULT_TOOLS, Codec, SampleCodec, Tools
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.distortions.base import Planes
+from featlink.shared.frames.bitstream import Samples, dtype_for
+from featlink.shared.timing import timed
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def code(picture: Samples, codec: Codec, tools: Tools = DEFAULT_TOOLS) -> Coding
 
     Example:
         >>> import numpy as np
-        >>> from channel.codecs.vvenc import Vvenc
+        >>> from featlink.channel.codecs.vvenc import Vvenc
         >>> plane = np.tile(np.arange(64, dtype=np.uint8), (1, 64, 1))
         >>> result = code(plane, Vvenc(qp=22))
         >>> result.decoded.shape, result.bits < 8 * plane.size // 10

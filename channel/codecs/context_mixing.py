@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from shared.compiled import numba
+from featlink.shared.compiled import numba
 
 MODELS = 5
 """Contexts whose votes are mixed."""

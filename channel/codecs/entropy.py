@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from channel.codecs import sparse
-from channel.codecs.base import SampleCodec, Shape
-from channel.codecs.context_mixing import code_samples, model
-from channel.codecs.process import CodecError
-from shared.conditions.registry import register
-from shared.frames.bitstream import Samples, dtype_for
+from featlink.channel.codecs import sparse
+from featlink.channel.codecs.base import SampleCodec, Shape
+from featlink.channel.codecs.context_mixing import code_samples, model
+from featlink.channel.codecs.process import CodecError
+from featlink.shared.conditions.registry import register
+from featlink.shared.frames.bitstream import Samples, dtype_for
 
 Channels = npt.NDArray[np.int64]
 _ROWS = 40

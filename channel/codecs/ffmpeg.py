@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from tempfile import TemporaryFile
 
-from channel.codecs.process import Buffer, CodecError, run
-from channel.codecs.yuv import Size
+from featlink.channel.codecs.process import Buffer, CodecError, run
+from featlink.channel.codecs.yuv import Size
 
 _PIXELS = ("-f", "rawvideo", "-pix_fmt", "yuv420p10le")
 
@@ -17,7 +17,7 @@ def encode(
     """Code one 10-bit 4:2:0 frame as a single intra picture.
 
     Args:
-        frame: its samples, see :mod:`channel.codecs.yuv`.
+        frame: its samples, see :mod:`featlink.channel.codecs.yuv`.
         size: (height, width) of the frame.
         options: the encoder's, from ``-c:v`` on.
         container: FFmpeg's name of the elementary stream's format.
@@ -28,7 +28,7 @@ def encode(
         An elementary stream that any decoder of the standard reads.
 
     Raises:
-        CodecError: see :func:`channel.codecs.process.run`; or the bitstream is empty.
+        CodecError: see :func:`featlink.channel.codecs.process.run`; or the bitstream is empty.
     """
     # One picture a second makes it an intra-only sequence, which has the shortest headers.
     source = [*_PIXELS, "-video_size", f"{size[1]}x{size[0]}", "-framerate", "1", "-i", "pipe:0"]
@@ -56,7 +56,7 @@ def decode(bitstream: bytes, container: str, ffmpeg: str | None, threads: int, t
         Its 10-bit 4:2:0 samples.
 
     Raises:
-        CodecError: see :func:`channel.codecs.process.run`; damage that the decoder notices is a failure
+        CodecError: see :func:`featlink.channel.codecs.process.run`; damage that the decoder notices is a failure
             (an entropy-coded stream with a flipped bit is often just another valid stream).
     """
     source = ["-threads", str(threads), "-xerror", "-err_detect", "explode", "-f", container, "-i", "pipe:0"]

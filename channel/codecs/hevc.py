@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from channel.codecs.video import VideoCodec
-from shared.conditions.registry import register
+from featlink.channel.codecs.video import VideoCodec
+from featlink.shared.conditions.registry import register
 
 
 @register

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from channel.codecs.base import Codec, Shape, Tools
-from channel.codecs.process import CodecError
-from shared.conditions.registry import register
-from shared.frames.bitstream import Samples
+from featlink.channel.codecs.base import Codec, Shape, Tools
+from featlink.channel.codecs.process import CodecError
+from featlink.shared.conditions.registry import register
+from featlink.shared.frames.bitstream import Samples
 
 
 @register

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from channel.distortions.base import IMAGE
-from shared.frames.bitstream import Samples
-from shared.frames.packing import stack, tile, unstack, untile
-from shared.frames.wire import REDUCED
+from featlink.channel.distortions.base import IMAGE
+from featlink.shared.frames.bitstream import Samples
+from featlink.shared.frames.packing import stack, tile, unstack, untile
+from featlink.shared.frames.wire import REDUCED
 
 STACKED = "pyramid"
 """Name of the picture that holds all levels."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
-from shared import cancelling
-from shared.errors import FeatlinkError
+from featlink.shared import cancelling
+from featlink.shared.errors import FeatlinkError
 
 _MOST_MEMORY = 8 << 30
 _MOST_FILE = 1 << 30

@@ -1,6 +1,6 @@
 """Lossless coding of signed values that are mostly zero, such as a transform's quantised components.
 
-The range coder and the mixing are those of :mod:`channel.codecs.context_mixing`; what differs is the contexts. Values
+The range coder and the mixing are those of ``context_mixing``; what differs is the contexts. Values
 of a transform have no texture to predict, but where one component is large, so are others at the same place, and the
 components become rarer from the first to the last.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from channel.codecs.context_mixing import FIRST_WEIGHT, MODELS, NODES, decide, finish, start
+from featlink.channel.codecs.context_mixing import FIRST_WEIGHT, MODELS, NODES, decide, finish, start
 
 _DENSITIES = 24
 """Steps of half an octave of the share of values that are not zero, see :func:`_half_octaves`."""

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from channel.codecs import ffmpeg, yuv
-from channel.codecs.base import Codec, Shape, Tools
-from channel.codecs.process import CodecError
-from shared.frames.bitstream import Samples
+from featlink.channel.codecs import ffmpeg, yuv
+from featlink.channel.codecs.base import Codec, Shape, Tools
+from featlink.channel.codecs.process import CodecError
+from featlink.shared.frames.bitstream import Samples
 
 
 class VideoCodec(Codec):

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from channel.codecs.process import Buffer, CodecError, run
-from channel.codecs.yuv import Size
+from featlink.channel.codecs.process import Buffer, CodecError, run
+from featlink.channel.codecs.yuv import Size
 
 
 def encode(frame: Buffer, size: Size, qp: int, preset: str, vvencapp: str, threads: int, timeout_s: float) -> bytes:
-    """As :func:`channel.codecs.ffmpeg.encode`, for VVenC's ``--qp`` and ``--preset``."""
+    """As :func:`featlink.channel.codecs.ffmpeg.encode`, for VVenC's ``--qp`` and ``--preset``."""
     with TemporaryDirectory(prefix="featlink-") as folder:
         path = Path(folder) / "picture.vvc"
         source = ["--input", "-", "--size", f"{size[1]}x{size[0]}", "--format", "yuv420_10", "--framerate", "1"]
@@ -24,7 +24,7 @@ def encode(frame: Buffer, size: Size, qp: int, preset: str, vvencapp: str, threa
 
 
 def decode(bitstream: bytes, vvdecapp: str, threads: int, timeout_s: float) -> bytes:
-    """As :func:`channel.codecs.ffmpeg.decode`."""
+    """As :func:`featlink.channel.codecs.ffmpeg.decode`."""
     with TemporaryDirectory(prefix="featlink-") as folder:
         source, target = Path(folder) / "picture.vvc", Path(folder) / "picture.yuv"
         source.write_bytes(bitstream)

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from channel.codecs import vvcapps, yuv
-from channel.codecs.base import Tools
-from channel.codecs.process import CodecError
-from channel.codecs.video import VideoCodec
-from shared.conditions.registry import register
+from featlink.channel.codecs import vvcapps, yuv
+from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.video import VideoCodec
+from featlink.shared.conditions.registry import register
 
 _TOO_LITTLE_ROOM = "Error submitting video frame to the encoder"
 """What FFmpeg says when the bitstream outgrows its buffer."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.frames.bitstream import Samples
+from featlink.shared.frames.bitstream import Samples
 
 Frame = npt.NDArray[np.uint16]
 Size = tuple[int, int]

@@ -1,1 +1,1 @@
-"""Distortions of samples, a file each; :mod:`channel.distortions.base` says what one is."""
+"""Distortions of samples, a file each; :mod:`featlink.channel.distortions.base` says what one is."""

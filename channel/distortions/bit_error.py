@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
-from shared.conditions.step import Kind
-from shared.frames.bitstream import Samples
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
+from featlink.shared.conditions.step import Kind
+from featlink.shared.frames.bitstream import Samples
 
 _DRAWS = 1 << 14
 """Errors drawn at once. The stream is drawn in order, so this changes nothing."""

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
-from shared.frames.bitstream import Samples
-from shared.frames.pyramid import Array
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
+from featlink.shared.frames.bitstream import Samples
+from featlink.shared.frames.pyramid import Array
 
 
 @register

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
-from shared.frames.bitstream import Samples
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
+from featlink.shared.frames.bitstream import Samples
 
 _STRIP = 1 << 19
 """Samples per strip: many compared with the rows the window reaches into, few enough for memory and caches."""

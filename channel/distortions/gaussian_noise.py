@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
-from shared.frames.bitstream import Samples
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
+from featlink.shared.frames.bitstream import Samples
 
 _BLOCK = 1 << 16
 """Samples per block, few enough for the caches. The stream is drawn in order, so the block size changes no result."""

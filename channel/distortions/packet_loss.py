@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
-from shared.conditions.step import Kind
-from shared.frames.bitstream import Samples, dtype_for, pack, unpack
-from shared.frames.packing import quantize
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
+from featlink.shared.conditions.step import Kind
+from featlink.shared.frames.bitstream import Samples, dtype_for, pack, unpack
+from featlink.shared.frames.packing import quantize
 
 Concealment = Literal["zero", "mean", "none"]
 Mask = npt.NDArray[np.bool_]
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 @register
 class PacketLoss(Distortion):
-    """Cut the payload (:func:`shared.frames.bitstream.pack`) into packets, lose some, conceal what was in them.
+    """Cut the payload (``pack``) into packets, lose some, conceal what was in them.
 
     Each level's packets are its own.
     """

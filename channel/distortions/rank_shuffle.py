@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from channel.distortions.base import Distortion, Planes
-from shared.compiled import numba
-from shared.conditions.registry import register
-from shared.conditions.step import Kind
-from shared.frames.bitstream import Samples
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.compiled import numba
+from featlink.shared.conditions.registry import register
+from featlink.shared.conditions.step import Kind
+from featlink.shared.frames.bitstream import Samples
 
 
 @register

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
-from shared.frames.bitstream import Samples
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
+from featlink.shared.frames.bitstream import Samples
 
 
 @register

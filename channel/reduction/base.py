@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from shared.conditions.language import Domain
-from shared.conditions.step import Kind, Step
-from shared.frames.pyramid import Array
+from featlink.shared.conditions.language import Domain
+from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.frames.pyramid import Array
 
 
 class Reduction(Step, ABC):
@@ -34,7 +34,7 @@ class Reduction(Step, ABC):
             weights: identity of the network's weights.
 
         Returns:
-            What crosses the link instead: name (of :data:`shared.frames.wire.REDUCED`) to float32 (K, h, w).
+            What crosses the link instead: name (of :data:`featlink.shared.frames.wire.REDUCED`) to float32 (K, h, w).
 
         Raises:
             ConditionError: nothing was fitted to these weights, or not as much as the parameters ask for.

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from channel.reduction.cells import SIDES, gather, join, scatter, split
-from shared import fitted
-from shared.frames.pyramid import Array
+from featlink.channel.reduction.cells import SIDES, gather, join, scatter, split
+from featlink.shared import fitted
+from featlink.shared.frames.pyramid import Array
 
 FORMAT = "featlink-pca-1"
 """Of the file; another is refused."""
@@ -31,7 +31,7 @@ class Basis:
         inverse: level to (256, C').
         mean: level to (C',), of the mapped channels.
         worth: level to how much an error of it weighs against one of p2.
-        cell: (D, K1), orthonormal columns: from a cell of 16×16 pixels, see :func:`channel.reduction.cells.join`.
+        cell: (D, K1), orthonormal columns: from a cell of 16×16 pixels, see ``join``.
         group: (4·K1, K2), orthonormal columns: from 2×2 such cells, at p5's positions.
         deviation: (K2,) of the components over the pictures that it was fitted to.
         weights: identity of the network's weights.

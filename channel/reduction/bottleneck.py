@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from channel.reduction.base import Reduction
-from channel.reduction.learned import Learned, read
-from channel.reduction.networks import gains, refined
-from channel.reduction.rounding import multiples
-from shared.conditions.registry import register
-from shared.errors import ModelError
-from shared.fitted import load
-from shared.frames.pyramid import Array
-from shared.frames.wire import LATENT
+from featlink.channel.reduction.base import Reduction
+from featlink.channel.reduction.learned import Learned, read
+from featlink.channel.reduction.networks import gains, refined
+from featlink.channel.reduction.rounding import multiples
+from featlink.shared.conditions.registry import register
+from featlink.shared.errors import ModelError
+from featlink.shared.fitted import load
+from featlink.shared.frames.pyramid import Array
+from featlink.shared.frames.wire import LATENT
 
 
 @register

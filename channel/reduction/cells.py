@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from shared.errors import FrameError
-from shared.frames.pyramid import Array
+from featlink.shared.errors import FrameError
+from featlink.shared.frames.pyramid import Array
 
 SIDES = {"p2": 4, "p3": 2, "p4": 1, "p5": 0}
 """Samples along a side of a cell of 16×16 pixels, by level; 0: four cells share one sample."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from channel.reduction.basis import Basis, arrays_of, basis_of
-from channel.reduction.networks import Layers
-from shared import fitted
-from shared.frames.pyramid import Array
+from featlink.channel.reduction.basis import Basis, arrays_of, basis_of
+from featlink.channel.reduction.networks import Layers
+from featlink.shared import fitted
+from featlink.shared.frames.pyramid import Array
 
 FORMAT = "featlink-bottleneck-1"
 """Of the file; another is refused."""
@@ -25,7 +25,7 @@ class Learned:
 
     Attributes:
         basis: of the ``pca`` step, its large maps rounded to 8 bits.
-        layers: of :mod:`channel.reduction.networks`.
+        layers: of :mod:`featlink.channel.reduction.networks`.
     """
 
     basis: Basis

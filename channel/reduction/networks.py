@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from channel.reduction.basis import mapped
-from shared.frames.pyramid import Array
+from featlink.channel.reduction.basis import mapped
+from featlink.shared.frames.pyramid import Array
 
 SEEN = 256
 """Components that the sender's network sees, the first ones."""

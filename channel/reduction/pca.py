@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from channel.reduction.base import Reduction
-from channel.reduction.basis import Basis, read
-from channel.reduction.rounding import multiples
-from shared.conditions.registry import register
-from shared.errors import ConditionError, ModelError
-from shared.fitted import load
-from shared.frames.pyramid import Array
-from shared.frames.wire import LATENT
+from featlink.channel.reduction.base import Reduction
+from featlink.channel.reduction.basis import Basis, read
+from featlink.channel.reduction.rounding import multiples
+from featlink.shared.conditions.registry import register
+from featlink.shared.errors import ConditionError, ModelError
+from featlink.shared.fitted import load
+from featlink.shared.frames.pyramid import Array
+from featlink.shared.frames.wire import LATENT
 
 
 @register

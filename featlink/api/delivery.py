@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featlink.api.signals import ModelPyramid
-from shared.conditions.language import Condition
-from shared.errors import FeatlinkError
-from shared.frames.pyramid import Image, Pyramid
-from shared.frames.wire import IMAGE, Frame
+from featlink.shared.conditions.language import Condition
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.frames.wire import IMAGE, Frame
 
 if TYPE_CHECKING:
-    from shared.metrics.fidelity import Fidelity
+    from featlink.shared.metrics.fidelity import Fidelity
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,7 +69,7 @@ class Delivery:
         Raises:
             FeatlinkError: an image was sent.
         """
-        from cloud.received import pyramid
+        from featlink.cloud.received import pyramid
 
         meta = self.frame.meta
         if meta.domain != "feature":
@@ -84,7 +84,7 @@ class Delivery:
         Raises:
             FeatlinkError: features were sent.
         """
-        from cloud.received import floats
+        from featlink.cloud.received import floats
 
         if self.frame.meta.domain != "image":
             raise FeatlinkError("features were sent: see .pyramid")

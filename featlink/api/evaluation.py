@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from featlink.api.pictures import checked
 from featlink.dataset import open_dataset
-from shared.errors import DatasetError, FeatlinkError, FrameError
-from shared.frames.pyramid import Image, Pyramid
+from featlink.shared.errors import DatasetError, FeatlinkError, FrameError
+from featlink.shared.frames.pyramid import Image, Pyramid
 
 if TYPE_CHECKING:
-    from cloud.coco import GroundTruth
-    from cloud.evaluation import Metrics
-    from shared.detector.detections import Detections
-    from shared.metrics.fidelity import Fidelity
+    from featlink.cloud.coco import GroundTruth
+    from featlink.cloud.evaluation import Metrics
+    from featlink.shared.detector.detections import Detections
+    from featlink.shared.metrics.fidelity import Fidelity
 
 
 def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detections]) -> Metrics:
@@ -32,8 +32,8 @@ def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detec
     Raises:
         FeatlinkError: the ground truth cannot be read, or does not have one of the images.
     """
-    from cloud.coco_results import to_coco
-    from cloud.evaluation import evaluate as score
+    from featlink.cloud.coco_results import to_coco
+    from featlink.cloud.evaluation import evaluate as score
 
     results = [result for image_id, of_image in found.items() for result in to_coco(of_image, image_id)]
     try:
@@ -52,7 +52,7 @@ def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
     Raises:
         FeatlinkError: one is a pyramid and the other an image, their shapes differ, or a value is not finite.
     """
-    from shared.metrics.fidelity import compare_images, compare_pyramids
+    from featlink.shared.metrics.fidelity import compare_images, compare_pyramids
 
     try:
         if isinstance(reference, Pyramid) and isinstance(received, Pyramid):
@@ -64,7 +64,7 @@ def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
 
 
 def _ground_truth(given: str | Path | Mapping[str, object]) -> GroundTruth:
-    from cloud import coco
+    from featlink.cloud import coco
 
     if isinstance(given, Mapping):
         return coco.parse(given)

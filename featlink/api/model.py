@@ -10,17 +10,17 @@ from featlink.api.delivery import Delivery
 from featlink.api.pictures import checked
 from featlink.api.signals import ModelPyramid, frame_of, key_of
 from featlink.network import checked_config
-from shared.detector.config import MODELS, ModelConfig, Profile
-from shared.errors import ModelError
-from shared.frames.pyramid import Image, Pyramid
-from shared.frames.report import Report
-from shared.frames.wire import Frame
+from featlink.shared.detector.config import MODELS, ModelConfig, Profile
+from featlink.shared.errors import ModelError
+from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.detector.detections import Detections
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.detections import Detections
+    from featlink.shared.detector.split import SplitModel
 
 
 class Model:
@@ -54,7 +54,7 @@ class Model:
             FeatlinkError: the array is no image, or another model made what came.
         """
         if isinstance(signal, Delivery):
-            from cloud.received import received_pyramid
+            from featlink.cloud.received import received_pyramid
 
             made, key = received_pyramid(self.split, self._adopted(signal.frame)), signal.frame.meta.key
         else:
@@ -71,7 +71,7 @@ class Model:
         Raises:
             FeatlinkError: the array is no image, levels are missing or of the wrong size, or another model made them.
         """
-        from cloud.detect import detect
+        from featlink.cloud.detect import detect
 
         frame = self._adopted(signal.frame) if isinstance(signal, Delivery) else frame_of(signal, self.split)
         return detect(self.split, frame, Report())[0]
@@ -133,7 +133,7 @@ def load(
         threads=threads,
         device=device,
     )
-    from shared.detector.split import build  # torch takes seconds to import: after the arguments are checked
+    from featlink.shared.detector.split import build  # torch takes seconds to import: after the arguments are checked
 
     return Model(build(config))
 
@@ -150,7 +150,7 @@ def model_config(**given: Any) -> ModelConfig:
         >>> model_config(profile="quick")
         Traceback (most recent call last):
         ...
-        shared.errors.ModelError: profile: Input should be 'fast', 'exact' or 'bf16'
+        featlink.shared.errors.ModelError: profile: Input should be 'fast', 'exact' or 'bf16'
     """
     defaults = vars(ModelConfig())
     if unknown := given.keys() - defaults.keys():

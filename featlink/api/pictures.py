@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featlink.dataset import MAX_PIXELS
-from shared.errors import FeatlinkError, ImageError
-from shared.frames.pyramid import Image
+from featlink.shared.errors import FeatlinkError, ImageError
+from featlink.shared.frames.pyramid import Image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-    from shared.detector.detections import Detections
+    from featlink.shared.detector.detections import Detections
 
 
 def read_image(path: str | Path) -> Image:
@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> Image:
         >>> fl.read_image(fl.open_dataset("starter").images[1]).shape[2]
         3
     """
-    from edge.decode import decode
+    from featlink.edge.decode import decode
 
     try:
         data = Path(path).read_bytes()
@@ -62,8 +62,8 @@ def draw(image: Image, found: Detections, threshold: float = 0.5) -> Picture:
     """
     import PIL.Image
 
-    from cloud.coco_results import to_coco
-    from shared.detector.overlay import paint
+    from featlink.cloud.coco_results import to_coco
+    from featlink.shared.detector.overlay import paint
 
     names = {str(label): name for label, name in enumerate(found.categories)}
     return PIL.Image.fromarray(paint(checked(image), to_coco(found.above(threshold), None), names, threshold))
@@ -79,7 +79,7 @@ def checked(image: object) -> Image:
         >>> checked(np.zeros((4, 6), np.float32))
         Traceback (most recent call last):
         ...
-        shared.errors.ImageError: an image is a uint8 array (H, W, 3) of RGB, not float32 (4, 6)
+        featlink.shared.errors.ImageError: an image is a uint8 array (H, W, 3) of RGB, not float32 (4, 6)
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image is a uint8 array (H, W, 3) of RGB, not {type(image).__name__}")

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from edge.pipeline import feature_tensors, image_tensors
 from featlink.api.pictures import checked
-from shared.conditions.language import Domain
-from shared.frames.pyramid import Image, Pyramid, Sizes
-from shared.frames.wire import Frame, Meta
+from featlink.edge.pipeline import feature_tensors, image_tensors
+from featlink.shared.conditions.language import Domain
+from featlink.shared.frames.pyramid import Image, Pyramid, Sizes
+from featlink.shared.frames.wire import Frame, Meta
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.split import SplitModel
 
 
 @dataclass(frozen=True)

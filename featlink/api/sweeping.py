@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from shared.conditions.language import Condition
-from shared.conditions.step import Step
-from shared.errors import FeatlinkError
+from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.step import Step
+from featlink.shared.errors import FeatlinkError
 
 if TYPE_CHECKING:
     from featlink.dataset import Truth

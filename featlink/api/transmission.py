@@ -8,16 +8,16 @@ from pydantic import ValidationError
 
 from featlink.api.delivery import Delivery
 from featlink.api.signals import domain_of, frame_of
-from shared.conditions import registry
-from shared.conditions.language import Condition, Domain, from_fields, parse, validation_line
-from shared.conditions.step import Step
-from shared.errors import ConditionError
-from shared.frames.pyramid import Image, Pyramid
-from shared.frames.report import Report
+from featlink.shared.conditions import registry
+from featlink.shared.conditions.language import Condition, Domain, from_fields, parse, validation_line
+from featlink.shared.conditions.step import Step
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.frames.report import Report
 
 if TYPE_CHECKING:
-    from channel.codecs.base import Tools
     from featlink.api.model import Model
+    from featlink.channel.codecs.base import Tools
 
 
 def transmit(
@@ -55,7 +55,7 @@ def transmit(
         >>> sent.image.shape == image.shape, round(sent.fidelity.psnr)
         (True, 35)
     """
-    from channel.apply import apply
+    from featlink.channel.apply import apply
 
     frame = frame_of(signal, None if model is None else model.split, image_id)
     domain = domain_of(signal)

@@ -15,7 +15,7 @@ def conditions(
     as_json: Annotated[bool, typer.Option("--json", help="Print {name: text} as JSON.")] = False,
 ) -> None:
     """List the named conditions. Use a name wherever a condition is asked for."""
-    from shared.conditions.names import NAMED, select
+    from featlink.shared.conditions.names import NAMED, select
 
     chosen = select(names) if names else NAMED
     if not chosen:

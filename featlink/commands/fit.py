@@ -34,13 +34,13 @@ def pca(
 
     from featlink.dataset import open_dataset
     from featlink.files import replace
-    from shared.fitted import home
+    from featlink.shared.fitted import home
 
     pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
     config = network_config(model=model, weights=weights, min_size=min_size, max_size=max_size, threads=threads)
     console = Console()
 
-    from channel.reduction.basis import encode
+    from featlink.channel.reduction.basis import encode
     from featlink.fitting.pca import fit, rounds  # torch takes seconds to import: after the arguments are checked
 
     with Progress(console=console) as progress:
@@ -77,17 +77,17 @@ def bottleneck(
 
     from featlink.dataset import open_dataset
     from featlink.files import replace
-    from shared.fitted import find, home
+    from featlink.shared.fitted import find, home
 
     pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
     config = network_config(model=model, weights=weights, min_size=min_size, max_size=max_size, threads=threads)
     console = Console()
 
-    from channel.reduction import basis, learned
+    from featlink.channel.reduction import basis, learned
     from featlink.fitting.bottleneck import Training
     from featlink.fitting.lessons import prepare
     from featlink.fitting.teacher import Teacher
-    from shared.detector.split import build
+    from featlink.shared.detector.split import build
 
     split = build(config)
     linear = learned.as_stored(basis.read(find("pca", split.weights)))

@@ -11,8 +11,8 @@ import typer
 
 from featlink.errors import CommandError
 from featlink.files import replace
-from shared.conditions.language import Domain
-from shared.frames.pyramid import LEVELS
+from featlink.shared.conditions.language import Domain
+from featlink.shared.frames.pyramid import LEVELS
 
 
 def infer(
@@ -36,8 +36,8 @@ def infer(
     edge: Annotated[str, typer.Option(help="Base URL of the edge.")] = "http://127.0.0.1:8001",
 ) -> None:
     """Send a picture to a running edge and show what the cloud detects."""
-    from edge.decode import decode
     from featlink.client import Client
+    from featlink.edge.decode import decode
     from featlink.views.compare import compared, domain_of, planes_sheet
 
     if not picture.is_file():
@@ -54,7 +54,7 @@ def infer(
             replace(planes, planes_sheet(client, data, answer))
     answer.pop("received", None)
     if out is not None:
-        from shared.detector.overlay import draw
+        from featlink.shared.detector.overlay import draw
 
         replace(out, draw(decode(data, sys.maxsize), answer["detections"], answer["categories"]))
     if as_json:

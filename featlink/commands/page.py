@@ -32,7 +32,7 @@ def page(
 
     from featlink.page.serve import serve
     from featlink.page.settings import PageSettings
-    from shared.conditions.language import validation_line
+    from featlink.shared.conditions.language import validation_line
 
     given = {
         "host": host,

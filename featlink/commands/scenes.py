@@ -29,7 +29,7 @@ def scenes(
     from rich.console import Console
     from rich.progress import Progress
 
-    from starter.folder import write_folder
+    from featlink.starter.folder import write_folder
 
     console = Console()
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from shared.conditions.step import Step
+    from featlink.shared.conditions.step import Step
 
 _TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
 
@@ -23,7 +23,7 @@ def steps(
 ) -> None:
     """List the steps a condition can have, with their parameters, ranges and defaults."""
     from featlink.report.terminal import say
-    from shared.conditions import registry
+    from featlink.shared.conditions import registry
 
     if as_json:
         typer.echo(json.dumps({**registry.schema(), "x-featlink-failures": dict(registry.failures())}, indent=1))
@@ -42,7 +42,7 @@ def describe(step: type[Step]) -> Iterator[str]:
     """A step in lines: what it is, what it does, and each of its parameters.
 
     Example:
-        >>> from channel.distortions.quantize import Quantize
+        >>> from featlink.channel.distortions.quantize import Quantize
         >>> print("\\n".join(describe(Quantize)))
         quantize: distortion, for features and images
           Keep 'bits' bits per sample.

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cloud.matching import Floats
+from featlink.cloud.matching import Floats
 from featlink.costs import of_row
 from featlink.errors import CommandError
 from featlink.report.latency import CLOUD
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.results import Row
-from shared.conditions import registry
-from shared.conditions.language import StepSpec
+from featlink.shared.conditions import registry
+from featlink.shared.conditions.language import StepSpec
 
 _APART = {"transfer", "hops", "fidelity", "total"}
 _NO_CHOICE = {"loss", "probe"}

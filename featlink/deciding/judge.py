@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.matching import Floats, Ints
-from cloud.resampling import average_precision
 from featlink.bootstrap import Interval, interval, undecided
+from featlink.cloud.matching import Floats, Ints
+from featlink.cloud.resampling import average_precision
 from featlink.deciding.candidates import Candidate
 from featlink.deciding.links import Route
 from featlink.deciding.wish import Wish

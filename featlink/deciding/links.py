@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from channel.link import Link
-from channel.randomness import stream
-from cloud.matching import Floats
+from featlink.channel.link import Link
+from featlink.channel.randomness import stream
+from featlink.cloud.matching import Floats
 from featlink.deciding.trace import Trace
 
 _STARTS = 64

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cloud.matching import Floats
+from featlink.cloud.matching import Floats
 from featlink.errors import CommandError
 
 _MAHIMAHI_BITS = 8 * 1500

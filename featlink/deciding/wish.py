@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from channel.link import Link
+from featlink.channel.link import Link
 from featlink.deciding.links import Route
 from featlink.deciding.trace import read_trace
 from featlink.errors import CommandError

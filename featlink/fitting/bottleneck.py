@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from channel.codecs.entropy import Entropy
-from channel.reduction.basis import Basis
-from channel.reduction.learned import Learned
+from featlink.channel.codecs.entropy import Entropy
+from featlink.channel.reduction.basis import Basis
+from featlink.channel.reduction.learned import Learned
 from featlink.fitting.lessons import Lesson
 from featlink.fitting.networks import Networks, bits_of
 from featlink.fitting.teacher import Answers, Teacher, distance
-from shared.errors import ModelError
+from featlink.shared.errors import ModelError
 
 STEPS = (0.6, 1.2, 2.4, 4.8, 9.6)
 """Quantisation steps at which the price of a byte is measured before training; between them it is interpolated."""

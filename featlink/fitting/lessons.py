@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channel.reduction.basis import Basis
-from edge.decode import decode
+from featlink.channel.reduction.basis import Basis
 from featlink.dataset import MAX_PIXELS
-from shared.detector.split import SplitModel
+from featlink.edge.decode import decode
+from featlink.shared.detector.split import SplitModel
 
 _FOUND = 0.08
 """Score from which a detection counts: the unsure ones must stay unsure."""

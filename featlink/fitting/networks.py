@@ -1,4 +1,4 @@
-"""The networks of the learned reduction while they are trained: as :mod:`channel.reduction.networks`, in torch."""
+"""The networks of the learned reduction while they are trained: as ``networks``, in torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from channel.reduction.networks import BLOCKS, COARSEST, FINEST, SEEN, STEP, bands
-from channel.reduction.rounding import ROUND
-from shared.frames.pyramid import Array
+from featlink.channel.reduction.networks import BLOCKS, COARSEST, FINEST, SEEN, STEP, bands
+from featlink.channel.reduction.rounding import ROUND
+from featlink.shared.frames.pyramid import Array
 
 _WIDTH, _INNER, _GAINS = 160, 80, 64
 """Channels of the receiver's network, inside its blocks, and of the sender's."""
@@ -70,7 +70,7 @@ class Networks(nn.Module):
         return received + change * self.deviation.clamp(max=step)
 
     def layers(self) -> dict[str, Array]:
-        """The weights as :mod:`channel.reduction.networks` takes them."""
+        """The weights as :mod:`featlink.channel.reduction.networks` takes them."""
         return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in self.state_dict().items()}
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from channel.reduction.basis import Basis
-from channel.reduction.cells import SIDES
-from shared.detector.config import ModelConfig
-from shared.detector.fast.prune import drop_dead_channels
-from shared.detector.split import build
+from featlink.channel.reduction.basis import Basis
+from featlink.channel.reduction.cells import SIDES
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.fast.prune import drop_dead_channels
+from featlink.shared.detector.split import build
 
 _MASKS = 24
 """Regions whose masks are compared: they cost the most."""

@@ -22,7 +22,7 @@ from featlink.page.runs import view as runs
 from featlink.page.runs.downloads import add_downloads
 from featlink.page.services import Services
 from featlink.page.settings import PageSettings
-from shared.errors import ImageError
+from featlink.shared.errors import ImageError
 
 ASSETS = Path(__file__).parent / "assets"
 _KEEP = {"cache-control": "public, max-age=31536000, immutable"}

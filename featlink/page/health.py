@@ -17,8 +17,8 @@ from featlink.page import layout
 from featlink.page.context import Context
 from featlink.page.fields import field as form_field
 from featlink.page.services import NAMES, Name, ServiceError
-from shared.conditions.language import parse
-from shared.errors import FeatlinkError
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import FeatlinkError
 
 _EVERY_S = 2.0
 _WINDOW_S = 30.0

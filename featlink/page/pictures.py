@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from edge.decode import decode
-from shared.frames.pyramid import Image
-from starter.bundle import SCENES
+from featlink.edge.decode import decode
+from featlink.shared.frames.pyramid import Image
+from featlink.starter.bundle import SCENES
 
 MAX_PIXELS = 50_000_000
 _THUMBNAIL = 160

@@ -8,7 +8,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from featlink.page.settings import PageSettings
-from shared.conditions.language import validation_line
+from featlink.shared.conditions.language import validation_line
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
 def serve(settings: PageSettings) -> None:
     """Serve the page until the process is told to stop."""
     from featlink.page.app import create_app
-    from shared.service.observe import configure_logging
+    from featlink.shared.service.observe import configure_logging
 
     configure_logging("page", settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(_worth_telling)

@@ -11,8 +11,8 @@ from featlink.client import refusal
 from featlink.credentials import authorization
 from featlink.errors import CommandError
 from featlink.page.settings import PageSettings
-from shared.frames import wire
-from shared.frames.wire import Frame
+from featlink.shared.frames import wire
+from featlink.shared.frames.wire import Frame
 
 Name = Literal["edge", "channel", "cloud"]
 NAMES: tuple[Name, ...] = ("edge", "channel", "cloud")

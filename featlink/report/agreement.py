@@ -11,7 +11,7 @@ import numpy as np
 from featlink.paper import TABLES, paper_rows
 from featlink.report.sweep import Sweep
 from featlink.report.table import Column, Table, number, percent
-from shared.metrics.rank_correlation import spearman
+from featlink.shared.metrics.rank_correlation import spearman
 
 _LEAST = 3  # the rank correlation of two points is ±1 whatever they are
 

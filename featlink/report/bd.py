@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.matching import Floats
 from featlink.bootstrap import Interval, interval
+from featlink.cloud.matching import Floats
 from featlink.report.curve import Curve, Points
 
 LEAST_POINTS = 3

@@ -8,7 +8,7 @@ from featlink.report.latency import CLOUD, break_even, cost, stages
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
 from featlink.results import Row
-from shared.conditions import registry
+from featlink.shared.conditions import registry
 
 _CODING = (("reduce", "reduce"), ("compress", "encode"), ("decompress", "decode"), ("restore", "restore"))
 

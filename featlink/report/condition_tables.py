@@ -20,7 +20,7 @@ from featlink.report.table import (
     with_interval,
 )
 from featlink.results import Row
-from shared.conditions import registry
+from featlink.shared.conditions import registry
 
 TABLE2_NOTE = (
     "The paper's σ is not the same noise in both domains. Its PSNR[F] of 46.47, 37.33 and 33.12 dB means an RMSE of "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.matching import Floats
+from featlink.cloud.matching import Floats
 from featlink.report.families import Family
 from featlink.report.sweep import Sweep
 from featlink.results import Row

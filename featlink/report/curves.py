@@ -14,7 +14,7 @@ from featlink.report.figure import NAMES, SYMBOLS, Figure, axis, colour, error_b
 from featlink.report.sweep import DOMAINS, Sweep, label
 from featlink.report.table import kilobytes, percent, with_interval
 from featlink.results import Row
-from shared.conditions import registry
+from featlink.shared.conditions import registry
 
 
 def curve_figures(sweep: Sweep) -> list[Figure]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from featlink.report.sweep import condition_of
 from featlink.results import Row
-from shared.conditions import registry
+from featlink.shared.conditions import registry
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cloud.store import Store
-from edge.decode import decode
+from featlink.cloud.store import Store
+from featlink.edge.decode import decode
 from featlink.report.families import families, pairs
 from featlink.report.pictures import data_uri, png_pixels, shrink
 from featlink.report.sweep import DOMAINS, Sweep, label
 from featlink.results import Row
-from shared.detector.overlay import draw
-from shared.errors import NotFoundError
-from shared.frames.pyramid import Image
+from featlink.shared.detector.overlay import draw
+from featlink.shared.errors import NotFoundError
+from featlink.shared.frames.pyramid import Image
 
 THRESHOLD = 0.5
 """Detections with lower scores are not drawn."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cloud.store import Store, sqlite_url
+from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import Dataset, open_dataset
 from featlink.errors import CommandError
 from featlink.report.about import about
@@ -18,8 +18,8 @@ from featlink.report.curve import Curve
 from featlink.report.gallery import Strip, chosen_images, chosen_pairs, overlays, plane_strips
 from featlink.report.page import Page, page
 from featlink.report.sweep import Sweep, condition_of, label
+from featlink.shared.errors import FeatlinkError
 from featlink.sweeps.records import DATABASE
-from shared.errors import FeatlinkError
 
 if TYPE_CHECKING:  # it loads torch
     from featlink.report.replay import Replay
@@ -106,7 +106,7 @@ def _gallery(sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], repla
 
 
 def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> list[Strip | str]:
-    from shared.frames.shown import planes
+    from featlink.shared.frames.shown import planes
 
     clean = sweep.clean("feature")
     if clean is None or not ids:

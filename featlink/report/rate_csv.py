@@ -10,7 +10,7 @@ from featlink.report.feature_coding import DECODING, ENCODING, PREFIX
 from featlink.report.latency import stages
 from featlink.report.sweep import Sweep, condition_of
 from featlink.results import Row
-from shared.conditions import registry
+from featlink.shared.conditions import registry
 
 COLUMNS = (
     *("curve", "domain", "condition", "QP", "bpp", "AP", "AP_low", "AP_high"),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cloud.matching import Floats
 from featlink.bootstrap import Interval, interval
+from featlink.cloud.matching import Floats
 from featlink.report.bd import LEAST_POINTS, bd_interval, bd_rate, bits_vary
 from featlink.report.curve import Curve, Points, family_curve
 from featlink.report.families import Family, families, pair_name, pairs

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from channel.apply import apply
-from edge.pipeline import EdgePipeline, Request
+from featlink.channel.apply import apply
+from featlink.edge.pipeline import EdgePipeline, Request
 from featlink.errors import CommandError
 from featlink.fetch.weights import cached_path
 from featlink.report.about import About
 from featlink.report.sweep import condition_of
 from featlink.results import Row
-from shared.conditions.language import Condition
-from shared.detector.config import ModelConfig, Profile
-from shared.detector.split import build
-from shared.frames.cache import PyramidCache
-from shared.frames.pyramid import Image
-from shared.frames.report import Report
-from shared.frames.shown import pixels
-from shared.frames.wire import Frame
+from featlink.shared.conditions.language import Condition
+from featlink.shared.detector.config import ModelConfig, Profile
+from featlink.shared.detector.split import build
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.frames.pyramid import Image
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.shown import pixels
+from featlink.shared.frames.wire import Frame
 
 _CACHE_BYTES = 1 << 28
 _MAX_PIXELS = 1 << 28

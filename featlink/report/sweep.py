@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cloud.matching import Floats
 from featlink import results, samples
 from featlink.bootstrap import Interval, interval
+from featlink.cloud.matching import Floats
 from featlink.dataset import Truth
 from featlink.results import Row
 from featlink.samples import Samples
-from shared.conditions.language import Condition, parse
+from featlink.shared.conditions.language import Condition, parse
 
 DOMAINS = ("feature", "image")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from channel.codecs.process import CodecError
-from cloud.store import Result
-from shared.errors import FrameError, ImageError
+from featlink.channel.codecs.process import CodecError
+from featlink.cloud.store import Result
+from featlink.shared.errors import FrameError, ImageError
 
 
 @dataclass(frozen=True)

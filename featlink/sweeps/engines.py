@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from featlink.shared.conditions.language import Condition
 from featlink.sweeps.engine import Engine
 from featlink.sweeps.options import Options
-from shared.conditions.language import Condition
 
 
 @contextlib.contextmanager

@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from cloud.coco import Detection, GroundTruth
-from cloud.evaluation import Metrics, score
-from cloud.matching import Floats, Matched, match
-from cloud.pooling import pool_each
-from cloud.resampling import pool
 from featlink import results, samples
 from featlink.bootstrap import interval
 from featlink.clean_truth import IMPORTANCE, clean_truth
+from featlink.cloud.coco import Detection, GroundTruth
+from featlink.cloud.evaluation import Metrics, score
+from featlink.cloud.matching import Floats, Matched, match
+from featlink.cloud.pooling import pool_each
+from featlink.cloud.resampling import pool
 from featlink.files import replace
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample

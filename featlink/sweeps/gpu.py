@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from channel.codecs.base import Tools
+from featlink.channel.codecs.base import Tools
 from featlink.errors import CommandError
+from featlink.shared.conditions.language import Condition
+from featlink.shared.detector.split import SplitModel
+from featlink.shared.errors import FeatlinkError
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from featlink.sweeps.stages import Prepared, Stages
-from shared.conditions.language import Condition
-from shared.detector.split import SplitModel
-from shared.errors import FeatlinkError
 
 
 class GpuEngine:

@@ -8,13 +8,13 @@ from typing import Any
 
 from PIL import Image
 
-from cloud.store import Result
 from featlink.client import Client
+from featlink.cloud.store import Result
 from featlink.errors import CommandError, RefusalError
+from featlink.shared.conditions.language import Condition
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.pyramid import LEVELS
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
-from shared.conditions.language import Condition
-from shared.errors import ConditionError
-from shared.frames.pyramid import LEVELS
 
 _SIMILARITIES = ("ssim_f", "ssim_i", "spearman_f", "spearman_i")
 """Fidelity metrics that are 1 where nothing has changed."""

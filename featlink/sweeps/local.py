@@ -10,17 +10,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 import cv2
 import torch
 
-from channel.apply import Transmission
-from channel.codecs.base import Tools
+from featlink.channel.apply import Transmission
+from featlink.channel.codecs.base import Tools
 from featlink.errors import CommandError
+from featlink.shared.conditions.language import Condition
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.errors import FeatlinkError
 from featlink.sweeps.ahead import work_ahead, work_behind
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from featlink.sweeps.gpu import GpuEngine
 from featlink.sweeps.stages import Prepared, Stages
-from shared.conditions.language import Condition
-from shared.detector.config import ModelConfig
-from shared.detector.split import SplitModel, build
-from shared.errors import FeatlinkError
 
 _DEPTH = 2
 _CODING = 2

@@ -13,16 +13,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cloud import coco
-from cloud.coco import GroundTruth
+from featlink.cloud import coco
+from featlink.cloud.coco import GroundTruth
 from featlink.dataset import Dataset
 from featlink.errors import CommandError
 from featlink.files import replace
 from featlink.results import MANIFEST, load_manifest
+from featlink.shared.conditions.language import parse
 from featlink.sweeps.engine import Identity
 from featlink.sweeps.options import Options
 from featlink.sweeps.plan import Entry
-from shared.conditions.language import parse
 
 _LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pycocotools")
 _SAME = ("dataset.digest", "dataset.truth", "model", "conditions", "fidelity")

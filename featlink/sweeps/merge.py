@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cloud.store import Store, sqlite_url
 from featlink import results
+from featlink.cloud.store import Store, sqlite_url
 from featlink.errors import CommandError
 from featlink.results import load_manifest
 from featlink.sweeps import manifest as manifests

@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from featlink.errors import CommandError
-from shared.conditions.language import Condition, parse
-from shared.conditions.names import select
-from shared.conditions.registry import chain
+from featlink.shared.conditions.language import Condition, parse
+from featlink.shared.conditions.names import select
+from featlink.shared.conditions.registry import chain
 
 CLEAN = {"clean.feature": "feature: identity", "clean.image": "image: identity"}
 """The undistorted run of each domain; every sweep has both, first: retention is relative to them."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from cloud.coco import GroundTruth
-from cloud.store import Store, sqlite_url
+from featlink.cloud.coco import GroundTruth
+from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import store_name
 from featlink.errors import CommandError
 from featlink.sweeps.engine import Identity, Outcome

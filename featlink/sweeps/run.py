@@ -22,12 +22,13 @@ from rich.progress import (
 from rich.progress import Task as Bar
 from rich.text import Text
 
-from cloud.categories import Labels, match
-from cloud.coco import GroundTruth
 from featlink import costs, results
 from featlink.checks import Checked, check_pictures, turned_notice
+from featlink.cloud.categories import Labels, match
+from featlink.cloud.coco import GroundTruth
 from featlink.dataset import Dataset, ground_truth, open_dataset
 from featlink.errors import CommandError
+from featlink.shared.errors import FeatlinkError
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.contents import save_contents
 from featlink.sweeps.engine import Engine, Failure, Identity, Outcome, Task
@@ -38,7 +39,6 @@ from featlink.sweeps.options import Options
 from featlink.sweeps.pace import Pace, Times, duration, spread
 from featlink.sweeps.plan import Entry, jobs, make_plan
 from featlink.sweeps.records import Records
-from shared.errors import FeatlinkError
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,26 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from channel.apply import Transmission, apply
-from channel.codecs.base import Tools
-from cloud import image_fidelity
-from cloud.coco_results import to_coco
-from cloud.detect import comparison, detect
-from cloud.store import Result
-from edge.pipeline import EdgePipeline, EdgeResult, Request
+from featlink.channel.apply import Transmission, apply
+from featlink.channel.codecs.base import Tools
+from featlink.cloud import image_fidelity
+from featlink.cloud.coco_results import to_coco
+from featlink.cloud.detect import comparison, detect
+from featlink.cloud.store import Result
 from featlink.dataset import MAX_PIXELS
+from featlink.edge.pipeline import EdgePipeline, EdgeResult, Request
 from featlink.errors import CommandError
+from featlink.shared.conditions.language import Condition, Domain
+from featlink.shared.conditions.registry import chain
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.split import SplitModel
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.frames.cache import CacheEntry, PyramidCache
+from featlink.shared.frames.pyramid import Pyramid
+from featlink.shared.frames.report import Report
+from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
+from featlink.shared.timing import timed
 from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome
-from shared.conditions.language import Condition, Domain
-from shared.conditions.registry import chain
-from shared.detector.detections import Detections
-from shared.detector.split import SplitModel
-from shared.errors import FeatlinkError
-from shared.frames.cache import CacheEntry, PyramidCache
-from shared.frames.pyramid import Pyramid
-from shared.frames.report import Report
-from shared.metrics.fidelity import Compare, Remembered, compare_pyramids
-from shared.timing import timed
 
 
 @dataclass(frozen=True)

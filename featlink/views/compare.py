@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image as Pictures
 
 from featlink.client import Client
+from featlink.shared.conditions.language import Domain, parse
+from featlink.shared.detector.overlay import paint
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.pyramid import LEVELS, Image
+from featlink.shared.frames.shown import plane, png
 from featlink.views.marks import difference, received_overlay
 from featlink.views.matching import match
 from featlink.views.sheets import sheet
-from shared.conditions.language import Domain, parse
-from shared.detector.overlay import paint
-from shared.errors import ConditionError
-from shared.frames.pyramid import LEVELS, Image
-from shared.frames.shown import plane, png
 
 
 def compared(picture: Image, clean: Mapping[str, Any], answer: Mapping[str, Any]) -> bytes:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from featlink.shared.detector.overlay import paint
+from featlink.shared.frames.pyramid import Image
 from featlink.views.matching import Detection, Matching
-from shared.detector.overlay import paint
-from shared.frames.pyramid import Image
 
 LOST = (230, 40, 60)
 NEW = (255, 200, 0)

@@ -1,7 +1,7 @@
 """Conditions: which distortions, in which domain, on samples mapped how, with which seed.
 
 A condition is data. It names its steps but does not know them: the channel looks each one up among the registered
-steps (:mod:`shared.conditions.registry`), so a new step changes nothing here.
+steps (:mod:`featlink.shared.conditions.registry`), so a new step changes nothing here.
 
 Text form, as typed at the command line::
 
@@ -22,9 +22,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
 
-from shared.conditions.names import NAMED
-from shared.errors import ConditionError
-from shared.frames.pyramid import LEVELS
+from featlink.shared.conditions.names import NAMED
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.pyramid import LEVELS
 
 Domain = Literal["feature", "image"]
 Scalar = bool | int | float | str

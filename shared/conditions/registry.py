@@ -20,9 +20,9 @@ from typing import Annotated, Any, TypeVar, Union
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from shared.conditions.language import Condition, StepSpec, validation_line
-from shared.conditions.step import KINDS, Step
-from shared.errors import ConditionError
+from featlink.shared.conditions.language import Condition, StepSpec, validation_line
+from featlink.shared.conditions.step import KINDS, Step
+from featlink.shared.errors import ConditionError
 
 GROUP = "featlink.steps"
 
@@ -76,7 +76,7 @@ def chain(condition: Condition) -> tuple[Step, ...]:
             meaning, in one line.
 
     Example:
-        >>> from shared.conditions.language import parse
+        >>> from featlink.shared.conditions.language import parse
         >>> chain(parse("quantize:bits=4"))
         (Quantize(type='quantize', bits=4),)
     """

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.conditions.language import Domain, StepSpec
+from featlink.shared.conditions.language import Domain, StepSpec
 
 Kind = Literal["reduction", "distortion", "probe", "loss", "codec"]
 KINDS: tuple[Kind, ...] = ("reduction", "distortion", "probe", "loss", "codec")
@@ -19,7 +19,7 @@ class Step(BaseModel):
     """A step's parameters.
 
     A subclass adds ``type: Literal["its_name"] = "its_name"`` and its fields, each bounded and described, and is
-    registered by :func:`shared.conditions.registry.register`.
+    registered by :func:`featlink.shared.conditions.registry.register`.
 
     Attributes:
         kind: what it does to the samples.

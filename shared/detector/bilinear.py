@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from torch.nn.functional import interpolate
 
-from shared.compiled import numba
+from featlink.shared.compiled import numba
 
 _SMALL = 128
 _COLOURS = 3

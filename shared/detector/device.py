@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
-from shared.errors import ModelError
+from featlink.shared.errors import ModelError
 
 AT_ONCE = 4
 """Inferences on a GPU side by side. Measured on an H200: with 4, heads take 0.6 of their time one by one, as a batch of

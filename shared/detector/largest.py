@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from shared.detector.split import SplitModel
+    from featlink.shared.detector.split import SplitModel
 
 _SHRINK = 10
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
-from shared.detector import bilinear
-from shared.detector.detections import MaskPart, PartialMasks, Runs
-from shared.detector.pasted_runs import runs_of_enlarged
-from shared.detector.runs import runs_of_part
+from featlink.shared.detector import bilinear
+from featlink.shared.detector.detections import MaskPart, PartialMasks, Runs
+from featlink.shared.detector.pasted_runs import runs_of_enlarged
+from featlink.shared.detector.runs import runs_of_part
 
 
 class PastedMasks(PartialMasks):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.frames.pyramid import Image
+from featlink.shared.frames.pyramid import Image
 
 
 def draw(

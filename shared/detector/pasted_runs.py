@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from shared.compiled import numba
-from shared.detector.bilinear import blend, taps
-from shared.detector.runs import THRESHOLD
+from featlink.shared.compiled import numba
+from featlink.shared.detector.bilinear import blend, taps
+from featlink.shared.detector.runs import THRESHOLD
 
 _MARGIN = 1e-6
 """More than what rounding takes an interpolated value, of values in 0..1, from where it is."""
@@ -31,10 +31,10 @@ def runs_of_enlarged(mask, x1, y1, x2, y2, height, width, fused):  # type: ignor
         mask: float32 (M, M) in 0..1; NaN is outside of the object.
         x1, y1, x2, y2: first and last column and row of the box, which may reach beyond the image.
         height, width: of the image.
-        fused: torch's arithmetic (:func:`shared.detector.bilinear.fused`).
+        fused: torch's arithmetic (:func:`featlink.shared.detector.bilinear.fused`).
 
     Returns:
-        int64 (K,), as :func:`shared.detector.runs.runs_of_part` has them of what torch interpolates.
+        int64 (K,), as :func:`featlink.shared.detector.runs.runs_of_part` has them of what torch interpolates.
     """
     size = len(mask)
     y_first, y_second, y_low, y_high = taps(size, max(y2 - y1 + 1, 1), fused)

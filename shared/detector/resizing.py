@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from shared.compiled import numba
-from shared.detector import bilinear
-from shared.detector.bilinear import between, taps
-from shared.frames.pyramid import Image
+from featlink.shared.compiled import numba
+from featlink.shared.detector import bilinear
+from featlink.shared.detector.bilinear import between, taps
+from featlink.shared.frames.pyramid import Image
 
 
 def normalized_and_resized(transform: GeneralizedRCNNTransform, image: Image, resized: tuple[int, int]) -> Tensor:

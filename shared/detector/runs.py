@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from shared.detector.detections import MaskPart, Runs
+from featlink.shared.detector.detections import MaskPart, Runs
 
 THRESHOLD = 0.5
 """torchvision's reference evaluation binarises masks here: what is above is the object's."""

@@ -19,15 +19,15 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from shared.detector.checkpoints import misfit
-from shared.detector.config import ModelConfig, Profile
-from shared.detector.detections import Detections
-from shared.detector.device import Gateway, PoolOfEach, resolve
-from shared.detector.masks import PastedMasks
-from shared.detector.resizing import normalized_and_resized
-from shared.detector.weights import Checkpoint, load_checkpoint
-from shared.errors import ImageError, ModelError
-from shared.frames.pyramid import LEVELS, Image, Pyramid, Sizes
+from featlink.shared.detector.checkpoints import misfit
+from featlink.shared.detector.config import ModelConfig, Profile
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.device import Gateway, PoolOfEach, resolve
+from featlink.shared.detector.masks import PastedMasks
+from featlink.shared.detector.resizing import normalized_and_resized
+from featlink.shared.detector.weights import Checkpoint, load_checkpoint
+from featlink.shared.errors import ImageError, ModelError
+from featlink.shared.frames.pyramid import LEVELS, Image, Pyramid, Sizes
 
 _CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 _KEYS = ("0", "1", "2", "3", "pool")
@@ -173,7 +173,7 @@ class SplitModel:
     def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         features = self.network.backbone(batch)
         if self._reordered:
-            from shared.detector.fast.layout import channels_first
+            from featlink.shared.detector.fast.layout import channels_first
 
             features = {key: channels_first(x) for key, x in features.items()}
         return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, LEVELS, strict=True)}
@@ -181,7 +181,7 @@ class SplitModel:
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
         if self._reordered:  # RPN and RoIAlign would each bring the levels into this layout
-            from shared.detector.fast.layout import channels_last
+            from featlink.shared.detector.fast.layout import channels_last
 
             features = {key: channels_last(x) for key, x in features.items()}
         # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
@@ -229,11 +229,13 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
     if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
         network.to(device)
     elif config.profile == "fast":
-        from shared.detector.fast.accelerate import accelerate  # OpenVINO and Numba are loaded where they are used
+        from featlink.shared.detector.fast.accelerate import (
+            accelerate,
+        )  # OpenVINO and Numba are loaded where they are used
 
         accelerate(network, torch.get_num_threads())
     elif config.profile == "bf16":
-        from shared.detector.fast.bfloat16 import accelerate_bfloat16
+        from featlink.shared.detector.fast.bfloat16 import accelerate_bfloat16
 
         accelerate_bfloat16(network, torch.get_num_threads())
     name = f"{config.model}+bf16" if config.profile == "bf16" else config.model

@@ -16,9 +16,9 @@ from safetensors import safe_open
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_model_weights
 
-from shared.detector.checkpoints import HARMLESS, state_dict, unreadable
-from shared.detector.config import MODELS
-from shared.errors import ModelError
+from featlink.shared.detector.checkpoints import HARMLESS, state_dict, unreadable
+from featlink.shared.detector.config import MODELS
+from featlink.shared.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
         weights: ``starter`` for the bundled detector of synthetic scenes; ``coco`` for torchvision's
             COCO_V1 (downloaded once, with progress, checksum verified, into torch.hub's cache); or the
             path of a ``.pth`` or ``.safetensors`` file.
-        model: one of :data:`shared.detector.config.MODELS`.
+        model: one of :data:`featlink.shared.detector.config.MODELS`.
 
     Raises:
         ModelError: unknown model, no such file, download failed, not the official file, or not a state dict.
@@ -87,7 +87,7 @@ def weights_file(weights: str, model: str) -> Path | None:
 
 
 def _bundled() -> Checkpoint:
-    from starter.bundle import load_weights
+    from featlink.starter.bundle import load_weights
 
     try:
         weights = load_weights()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import FrameError
+from featlink.shared.errors import FrameError
 
 U8 = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.unsignedinteger[Any]]

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from shared.frames.pyramid import Pyramid
+from featlink.shared.frames.pyramid import Pyramid
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.frames.bitstream import Samples, dtype_for
-from shared.frames.pyramid import Array
+from featlink.shared.frames.bitstream import Samples, dtype_for
+from featlink.shared.frames.pyramid import Array
 
 TILES = 16
 """A level's 256 channels fill a 16×16 grid of tiles, channel k at row k div 16, column k mod 16."""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from shared.errors import FeatlinkError
+from featlink.shared.errors import FeatlinkError
 
 HEADER = "featlink-report"
 _Bits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

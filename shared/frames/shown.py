@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import FrameError
-from shared.frames.packing import level_range, quantize, tile
-from shared.frames.pyramid import Array, Image
-from shared.frames.wire import IMAGE, Frame, Tensor
+from featlink.shared.errors import FrameError
+from featlink.shared.frames.packing import level_range, quantize, tile
+from featlink.shared.frames.pyramid import Array, Image
+from featlink.shared.frames.wire import IMAGE, Frame, Tensor
 
 Plane = npt.NDArray[np.uint8]
 """Grey, shape (rows·H, columns·W)."""

@@ -8,11 +8,11 @@ Layout (all little-endian)::
 
 Buffers stand in the header's order; their sizes follow from shape, dtype and bits, so nothing in
 the header can contradict the byte count. Every byte of a frame is covered by a comparison or a
-checksum. A tensor quantised to t bits is stored as a dense t-bit stream (:mod:`shared.frames.bitstream`):
+checksum. A tensor quantised to t bits is stored as a dense t-bit stream (:mod:`featlink.shared.frames.bitstream`):
 the length of a frame *is* the bits that cross the link.
 
 A frame is a pure function of image, model and condition: timings and the run it is for travel beside
-it (:mod:`shared.frames.report`), because a real link would not carry them and bits must not depend on them.
+it (:mod:`featlink.shared.frames.report`), because a real link would not carry them and bits must not depend on them.
 
 Reading copies no buffer, and checks every limit before it allocates anything.
 """
@@ -30,9 +30,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from shared.errors import FrameError
-from shared.frames import bitstream
-from shared.frames.pyramid import LEVELS, Sizes
+from featlink.shared.errors import FrameError
+from featlink.shared.frames import bitstream
+from featlink.shared.frames.pyramid import LEVELS, Sizes
 
 MEDIA_TYPE = "application/vnd.featlink.frame"
 MAGIC = b"FEATLINK"

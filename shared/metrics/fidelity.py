@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.frames.packing import level_range
-from shared.frames.pyramid import Array
-from shared.metrics.rank_correlation import centred_ranks, correlation
-from shared.metrics.ssim import PEAK, Plane, level_ssim, ssim
+from featlink.shared.frames.packing import level_range
+from featlink.shared.frames.pyramid import Array
+from featlink.shared.metrics.rank_correlation import centred_ranks, correlation
+from featlink.shared.metrics.ssim import PEAK, Plane, level_ssim, ssim
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class CleanLevel:
     Attributes:
         values: shape (256, H, W).
         low, scale: its :func:`unit`.
-        ranks: its :func:`~shared.metrics.rank_correlation.centred_ranks`.
+        ranks: its :func:`~featlink.shared.metrics.rank_correlation.centred_ranks`.
     """
 
     values: Array

@@ -1,4 +1,4 @@
-"""The fidelity of a pyramid, computed on a GPU: :func:`shared.metrics.fidelity.compare_pyramids` in torch.
+"""The fidelity of a pyramid, computed on a GPU: :func:`featlink.shared.metrics.fidelity.compare_pyramids` in torch.
 
 Rank correlations are the same to the last digit, as they are quotients of integers. PSNR differs by less than 0.001 dB
 and SSIM by less than 10⁻⁵: the same float32 arithmetic in another order.
@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shared.detector.device import Gateway
-from shared.frames.packing import TILES
-from shared.frames.pyramid import Array
-from shared.metrics import ssim as plain
-from shared.metrics.fidelity import Fidelity, psnr, scale_of
-from shared.metrics.rank_correlation import sample_positions
+from featlink.shared.detector.device import Gateway
+from featlink.shared.frames.packing import TILES
+from featlink.shared.frames.pyramid import Array
+from featlink.shared.metrics import ssim as plain
+from featlink.shared.metrics.fidelity import Fidelity, psnr, scale_of
+from featlink.shared.metrics.rank_correlation import sample_positions
 
 _MOST_PIXELS = 1 << 24
 """Of a plane that are worked on at a time: about 1 GiB for all that is kept of them."""
@@ -76,7 +76,7 @@ def _level(clean: Tensor, bad: Tensor) -> tuple[Fidelity, float]:
 
 
 def _ssim(clean: Tensor, bad: Tensor, low: float, scale: float) -> float:
-    """As :func:`shared.metrics.ssim.level_ssim`, in strips of the tiled plane."""
+    """As :func:`featlink.shared.metrics.ssim.level_ssim`, in strips of the tiled plane."""
     halo = plain.WINDOW // 2
     middle, unit = np.float32(low + plain.PEAK / 2 / scale).item(), np.float32(scale).item()
     x, y = ((_tiled(level) - middle) * unit for level in (clean, bad))
@@ -93,7 +93,7 @@ def _ssim(clean: Tensor, bad: Tensor, low: float, scale: float) -> float:
 
 
 def _map(x: Tensor, y: Tensor, taps: Tensor) -> Tensor:
-    """SSIM at each position, by sum and difference as in :mod:`shared.metrics.ssim`."""
+    """SSIM at each position, by sum and difference as in :mod:`featlink.shared.metrics.ssim`."""
     s, d = x + y, x - y
     stack = torch.stack([s, d, s * s, d * d])[:, None]
     mean_s, mean_d, square_s, square_d = F.conv2d(F.conv2d(stack, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))[:, 0]

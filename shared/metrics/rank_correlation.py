@@ -8,7 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from shared.compiled import numba
+from featlink.shared.compiled import numba
 
 SAMPLE = 100_000
 """Values a level is judged by; a smaller level is taken whole."""

@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from shared.compiled import numba
-from shared.frames.packing import TILES
-from shared.frames.pyramid import Array
+from featlink.shared.compiled import numba
+from featlink.shared.frames.packing import TILES
+from featlink.shared.frames.pyramid import Array
 
 Plane = npt.NDArray[np.integer[Any] | np.floating[Any]]
 
@@ -84,7 +84,7 @@ def ssim(reference: Plane, distorted: Plane) -> float:
 
 
 def level_ssim(reference: Array, distorted: Array, low: float, scale: float) -> float:
-    """Mean structural similarity of the planes that two levels tile to (see :func:`shared.frames.packing.tile`).
+    """Mean structural similarity of the planes that two levels tile to (see ``tile``).
 
     The planes themselves are never made: their rows are gathered from the channels as they are needed.
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from fastapi import Header
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.errors import FeatlinkError
-from shared.service.problems import problem
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.service.problems import problem
 
 
 class ForbiddenError(FeatlinkError):

@@ -19,17 +19,17 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 
-from shared.errors import FeatlinkError
-from shared.service import front, problems
-from shared.service.access import Access, digest
-from shared.service.connection import Connection
-from shared.service.deadlines import Deadline
-from shared.service.environment import slip, wrong_settings
-from shared.service.intake import BodyLimit
-from shared.service.observe import Metrics, Observe, configure_logging
-from shared.service.parameters import known_only
-from shared.service.settings import ServiceSettings
-from shared.service.spans import Spans, provider
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.service import front, problems
+from featlink.shared.service.access import Access, digest
+from featlink.shared.service.connection import Connection
+from featlink.shared.service.deadlines import Deadline
+from featlink.shared.service.environment import slip, wrong_settings
+from featlink.shared.service.intake import BodyLimit
+from featlink.shared.service.observe import Metrics, Observe, configure_logging
+from featlink.shared.service.parameters import known_only
+from featlink.shared.service.settings import ServiceSettings
+from featlink.shared.service.spans import Spans, provider
 
 log = structlog.get_logger()
 _LOOK_SECONDS = 0.5

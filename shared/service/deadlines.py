@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.service.problems import problem
+from featlink.shared.service.problems import problem
 
 HEADER = "featlink-timeout-ms"
 """How many milliseconds the sender of a request will wait for its answer."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 PREFIX = "FEATLINK_"
 NOT_OF_SERVICES = ("BIND", "EDGE_PORT", "CHANNEL_PORT", "CLOUD_PORT", "PAGE_PORT", "DATA", "OUT", "FITTED")
-"""Variables of Compose's file and of :mod:`shared.fitted`; services pass over them."""
+"""Variables of Compose's file and of :mod:`featlink.shared.fitted`; services pass over them."""
 _OF_KUBERNETES = re.compile(r"\w*_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
 _ALIKE = 0.85
 """Ratio of :func:`difflib.get_close_matches` from which a name is taken for a slip of the pen."""

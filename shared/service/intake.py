@@ -11,7 +11,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.service.problems import problem
+from featlink.shared.service.problems import problem
 
 SMALL_BODY = 64 << 10
 """Bytes that settings and the like may have as JSON: parsing them must not stop the event loop for long."""

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from shared import cancelling
-from shared.service.problems import BusyError
+from featlink.shared import cancelling
+from featlink.shared.service.problems import BusyError
 
 T = TypeVar("T")
 _LONGEST_RETRY = 60.0
@@ -76,7 +76,7 @@ class Worker:
         """Run ``job`` when its turn comes.
 
         If the caller is cancelled, a job that has not begun is dropped; one in work is told
-        (:mod:`shared.cancelling`) and not waited for.
+        (:mod:`featlink.shared.cancelling`) and not waited for.
         """
         token = cancelling.Token()
 

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.service import notes, problems, tracing
+from featlink.shared.service import notes, problems, tracing
 
 log = structlog.get_logger()
 _QUIET = {"/livez", "/readyz", "/metrics"}

@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from shared.errors import FeatlinkError
-from shared.service.notes import note
-from shared.service.tracing import trace_id
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.service.notes import note
+from featlink.shared.service.tracing import trace_id
 
 MEDIA_TYPE = "application/problem+json"
 

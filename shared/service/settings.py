@@ -8,8 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.detector.config import ModelConfig, Profile
-from shared.service.access import is_loopback
+from featlink.shared.detector.config import ModelConfig, Profile
+from featlink.shared.service.access import is_loopback
 
 
 def _listed(text: str) -> list[str]:
@@ -103,7 +103,7 @@ class ModelSettings(BaseSettings):
     @classmethod
     def _possible_here(cls, profile: Profile) -> Profile:
         if profile == "bf16":
-            from shared.detector.fast.bfloat16 import refusal  # OpenVINO is slow to import
+            from featlink.shared.detector.fast.bfloat16 import refusal  # OpenVINO is slow to import
 
             if reason := refusal():
                 raise ValueError(reason)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import FeatlinkError
-from shared.service import notes, tracing
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.service import notes, tracing
 
 if TYPE_CHECKING:  # an optional dependency
     from opentelemetry.sdk.trace import TracerProvider
@@ -52,7 +52,7 @@ def provider(service: str, endpoint: str) -> TracerProvider:
 
 
 class Spans:
-    """ASGI middleware, inside :class:`shared.service.observe.Observe`: a span for each request.
+    """ASGI middleware, inside :class:`featlink.shared.service.observe.Observe`: a span for each request.
 
     Args:
         app: what answers.

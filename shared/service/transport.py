@@ -12,13 +12,13 @@ import httpx
 from fastapi import Request
 from starlette.responses import StreamingResponse
 
-from shared.errors import FeatlinkError, FrameError
-from shared.frames import wire
-from shared.frames.buffers import BufferPool
-from shared.service import deadlines
-from shared.service.problems import MEDIA_TYPE, BusyError, RelayedProblem, UpstreamError
-from shared.service.settings import ServiceSettings
-from shared.service.tracing import traceparent
+from featlink.shared.errors import FeatlinkError, FrameError
+from featlink.shared.frames import wire
+from featlink.shared.frames.buffers import BufferPool
+from featlink.shared.service import deadlines
+from featlink.shared.service.problems import MEDIA_TYPE, BusyError, RelayedProblem, UpstreamError
+from featlink.shared.service.settings import ServiceSettings
+from featlink.shared.service.tracing import traceparent
 
 _CHUNK = 1 << 20
 _received = BufferPool(keep=1)

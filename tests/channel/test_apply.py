@@ -13,12 +13,12 @@ from sent_by_hand import (
     uniform,
 )
 
-from channel.apply import apply
-from channel.distortions.packet_loss import PacketLoss
-from shared.conditions.language import from_fields, parse
-from shared.errors import ConditionError, FrameError
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
+from featlink.channel.apply import apply
+from featlink.channel.distortions.packet_loss import PacketLoss
+from featlink.shared.conditions.language import from_fields, parse
+from featlink.shared.errors import ConditionError, FrameError
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor
 
 
 @pytest.mark.parametrize(("bits", "paper"), [(8, 58.92), (4, 34.31)])

@@ -13,8 +13,8 @@ from sent_by_hand import (
     send,
 )
 
-from shared.errors import ConditionError, FrameError
-from shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.errors import ConditionError, FrameError
+from featlink.shared.frames.wire import Frame, Meta, Tensor
 
 
 @pytest.mark.parametrize("resized", [(80, 112), (40, 61), (75, 110), (150, 55)])

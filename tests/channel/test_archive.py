@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from channel.apply import Transmission, apply
-from channel.archive import decode as decode_kept
-from channel.archive import keep
-from channel.codecs.base import Tools
-from channel.codecs.entropy import Entropy
-from channel.codecs.ffmpeg import bundled
-from channel.codecs.process import CodecError
-from channel.codecs.yuv import padded_size
-from shared.conditions.language import parse
-from shared.errors import ConditionError, StorageError
-from shared.frames.packing import dequantize, tile
-from shared.frames.pyramid import Sizes
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor, nbytes
+from featlink.channel.apply import Transmission, apply
+from featlink.channel.archive import decode as decode_kept
+from featlink.channel.archive import keep
+from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.entropy import Entropy
+from featlink.channel.codecs.ffmpeg import bundled
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.yuv import padded_size
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import ConditionError, StorageError
+from featlink.shared.frames.packing import dequantize, tile
+from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor, nbytes
 
 SHAPES = {"p2": (8, 12), "p3": (4, 6), "p4": (2, 3), "p5": (1, 2), "p6": (1, 1)}
 

@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from channel import chain
-from channel.codecs.base import Codec, Shape, Tools
-from channel.codecs.process import CodecError
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.language import Condition
-from shared.conditions.step import Step
-from shared.errors import StepError
-from shared.frames.bitstream import Samples
+from featlink.channel import chain
+from featlink.channel.codecs.base import Codec, Shape, Tools
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.step import Step
+from featlink.shared.errors import StepError
+from featlink.shared.frames.bitstream import Samples
 
 SAMPLES = np.arange(256 * 6, dtype=np.uint16).reshape(256, 2, 3).astype(np.uint8)
 RANGES = np.array([[0, 1]], np.float32)

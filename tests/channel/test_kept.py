@@ -8,13 +8,13 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from channel.app import create_app
-from channel.kept import Kept
-from channel.link import Link
-from channel.settings import ChannelSettings
-from shared.conditions.language import parse
-from shared.errors import StorageError
-from shared.service.environment import wrong_settings
+from featlink.channel.app import create_app
+from featlink.channel.kept import Kept
+from featlink.channel.link import Link
+from featlink.channel.settings import ChannelSettings
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import StorageError
+from featlink.shared.service.environment import wrong_settings
 
 PLAIN = parse("identity")
 SLOW = Link(rate_mbps=5, rtt_ms=40)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from channel.distortions.packet_loss import PacketLoss
-from channel.link import Link, Transfer
+from featlink.channel.distortions.packet_loss import PacketLoss
+from featlink.channel.link import Link, Transfer
 
 
 def rng(seed: int = 0) -> np.random.Generator:

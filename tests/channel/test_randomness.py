@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel.randomness import stream
+from featlink.channel.randomness import stream
 
 NAMES = st.lists(st.integers() | st.text(max_size=5) | st.none(), max_size=4).map(tuple)
 
@@ -39,7 +39,7 @@ def test_names_do_not_run_together() -> None:
 def test_the_numbers_never_change() -> None:
     """Results of years ago can be had again, on any platform, whatever Python's hash seed."""
     assert stream(7, 42, "p2").integers(0, 1000, 5).tolist() == [985, 977, 757, 699, 551]
-    program = "from channel.randomness import stream; print(stream(7, 42, 'p2').integers(0, 1000, 5).tolist())"
+    program = "from featlink.channel.randomness import stream; print(stream(7, 42, 'p2').integers(0, 1000, 5).tolist())"
     output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert output.strip() == "[985, 977, 757, 699, 551]"
 

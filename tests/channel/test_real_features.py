@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from channel.apply import apply
-from edge.pipeline import EdgePipeline, Request
-from shared.conditions.language import parse
-from shared.detector.config import ModelConfig
-from shared.detector.split import build
-from shared.frames.cache import PyramidCache
-from shared.frames.report import Report
-from shared.frames.wire import Frame
+from featlink.channel.apply import apply
+from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.shared.conditions.language import parse
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import build
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cloud import coco
-from cloud.categories import match
-from cloud.coco import Category, Detection
-from shared.errors import ConflictError
+from featlink.cloud import coco
+from featlink.cloud.categories import match
+from featlink.cloud.coco import Category, Detection
+from featlink.shared.errors import ConflictError
 
 NAMES = ["__background__", "person", "bicycle", "N/A", "traffic light", "cat"]
 NUMBERS = [str(label) for label in range(6)]

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from requests_by_hand import picture
 
-from channel.apply import Transmission, apply, with_reference
-from cloud.coco import Detection
-from cloud.detect import Detector
-from edge.pipeline import EdgePipeline, Request
-from shared.conditions.language import parse
-from shared.detector.config import ModelConfig
-from shared.detector.split import SplitModel, build
-from shared.errors import FrameError
-from shared.frames import wire
-from shared.frames.cache import PyramidCache
-from shared.frames.pyramid import Image, Pyramid
-from shared.frames.report import Report
-from shared.frames.wire import REFERENCE, Frame, Tensor
+from featlink.channel.apply import Transmission, apply, with_reference
+from featlink.cloud.coco import Detection
+from featlink.cloud.detect import Detector
+from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.shared.conditions.language import parse
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.errors import FrameError
+from featlink.shared.frames import wire
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import REFERENCE, Frame, Tensor
 
 PLENTY = 1 << 30
 COARSE, FINE = "image: quantize(bits=2)", "image: quantize(bits=6)"

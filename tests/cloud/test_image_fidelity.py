@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from channel.apply import apply
-from cloud.detect import detect
-from cloud.image_fidelity import UNCHANGED, measure
-from edge.pipeline import EdgePipeline, Request
-from shared.conditions.language import parse
-from shared.detector.config import ModelConfig
-from shared.detector.detections import Detections
-from shared.detector.split import SplitModel, build
-from shared.frames.cache import PyramidCache
-from shared.frames.pyramid import LEVELS
-from shared.frames.report import Report
-from shared.frames.wire import Frame
+from featlink.channel.apply import apply
+from featlink.cloud.detect import detect
+from featlink.cloud.image_fidelity import UNCHANGED, measure
+from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.shared.conditions.language import parse
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.frames.pyramid import LEVELS
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame
 
 CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=original")
 

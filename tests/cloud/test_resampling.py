@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matches_by_hand import Json, image_ids, jittered, places, rectangles, small_data_set
 
-from cloud.coco import Detection, parse
-from cloud.evaluation import evaluate
-from cloud.matching import match
-from cloud.resampling import Pool, average_precision, draw_images, pool, resample
+from featlink.cloud.coco import Detection, parse
+from featlink.cloud.evaluation import evaluate
+from featlink.cloud.matching import match
+from featlink.cloud.resampling import Pool, average_precision, draw_images, pool, resample
 
 KINDS = ("bbox", "segm")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from cloud.app import create_app
-from cloud.settings import CloudSettings
+from featlink.cloud.app import create_app
+from featlink.cloud.settings import CloudSettings
 
 
 def test_a_failing_database_is_named(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from channel.settings import ChannelSettings
-from cloud.settings import CloudSettings
-from edge.settings import EdgeSettings
+from featlink.channel.settings import ChannelSettings
+from featlink.cloud.settings import CloudSettings
+from featlink.edge.settings import EdgeSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "docker.md"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from edge.decode import decode
-from shared.errors import ImageError
+from featlink.edge.decode import decode
+from featlink.shared.errors import ImageError
 
 LIMIT = 50_000_000
 RGB = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)

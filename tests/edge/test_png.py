@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.decode import decode, read_header
-from edge.png import bare
+from featlink.edge.decode import decode, read_header
+from featlink.edge.png import bare
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from featlink.dataset import open_dataset
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps.options import Options
-from shared.detector.config import ModelConfig
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def config(random_checkpoint: Callable[[str], Path]) -> ModelConfig:
 @pytest.fixture(scope="session")
 def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What steps need to know of the random network, where the channel looks for it."""
-    from channel.reduction.basis import encode
+    from featlink.channel.reduction.basis import encode
     from featlink.fitting.pca import fit
 
     folder = tmp_path_factory.mktemp("fitted")

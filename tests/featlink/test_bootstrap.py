@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
 from featlink.bootstrap import interval, unbiased, undecided
+from featlink.cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
 from featlink.samples import draw_ap
 
 

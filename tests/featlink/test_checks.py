@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from cloud import coco
-from cloud.coco import GroundTruth
 from featlink.checks import check_pictures, turned_notice
+from featlink.cloud import coco
+from featlink.cloud.coco import GroundTruth
 from featlink.errors import CommandError
 
 

@@ -12,9 +12,9 @@ import pytest
 from matches_by_hand import image_ids, jittered, small_data_set
 from rich.console import Console
 
-from cloud.coco import parse
-from cloud.evaluation import evaluate
 from featlink.clean_truth import clean_truth
+from featlink.cloud.coco import parse
+from featlink.cloud.evaluation import evaluate
 from featlink.dataset import ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.report.about import about

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from channel.reduction import learned
-from channel.reduction.basis import Basis
-from channel.reduction.bottleneck import Bottleneck
-from channel.reduction.pca import Pca
+from featlink.channel.reduction import learned
+from featlink.channel.reduction.basis import Basis
+from featlink.channel.reduction.bottleneck import Bottleneck
+from featlink.channel.reduction.pca import Pca
 from featlink.costs import multiply_adds, network_cost, of_row, padded_sizes
+from featlink.shared.detector.config import ModelConfig
+from featlink.starter.bundle import DATA
 from featlink.sweeps.plan import make_plan
-from shared.detector.config import ModelConfig
-from starter.bundle import DATA
 
 
 def by_hand(network: torch.nn.Module, picture: torch.Tensor) -> float:
@@ -110,6 +110,6 @@ def test_an_image_costs_the_sum_and_reductions_come_on_top() -> None:
 
 
 def _starter_identity() -> str:
-    from shared.detector.weights import load_checkpoint
+    from featlink.shared.detector.weights import load_checkpoint
 
     return load_checkpoint("starter", "maskrcnn_resnet50_fpn").identity

@@ -9,7 +9,7 @@ import pytest
 
 from featlink.dataset import missing, open_dataset
 from featlink.errors import CommandError
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 
 def folder(path: Path, images: object) -> Path:

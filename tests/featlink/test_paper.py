@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from featlink.paper import CLEAN_MAP, paper_rows
-from shared.conditions.names import NAMED
+from featlink.shared.conditions.names import NAMED
 
 
 def test_a_row_for_every_name_in_order() -> None:

@@ -233,7 +233,7 @@ def test_a_service_that_cannot_start_says_why_in_one_line(
     service: str, variable: str, value: str, message: str
 ) -> None:
     environment = os.environ | {f"FEATLINK_{variable}": value}
-    command = [sys.executable, "-m", service]
+    command = [sys.executable, "-m", f"featlink.{service}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert message in done.stdout + done.stderr

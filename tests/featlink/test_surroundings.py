@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from cloud.store import Store, sqlite_url
 from featlink.client import Client
+from featlink.cloud.store import Store, sqlite_url
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Source, download
 from featlink.launcher import Ports, Stack
 from featlink.service_settings import service_settings
-from shared import fitted
-from shared.detector.config import ModelConfig
+from featlink.shared import fitted
+from featlink.shared.detector.config import ModelConfig
 
 
 class Recorder(http.server.ThreadingHTTPServer):
@@ -119,9 +119,9 @@ def watch(event, args):
 
 sys.addaudithook(watch)
 import numpy as np
-import channel.app, cloud.app, edge.app
-from shared.detector.config import ModelConfig
-from shared.detector.split import build
+import featlink.channel.app, featlink.cloud.app, featlink.edge.app
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import build
 
 build(ModelConfig(threads=1, min_size=64, max_size=96)).detect_image(np.zeros((48, 64, 3), np.uint8))
 import threading, time
@@ -153,8 +153,8 @@ from numba.core import caching
 found = [one for one in caching.CacheImpl._locator_classes if "UserProvided" in one.__name__]
 caching.CacheImpl._locator_classes = found  # neither __pycache__ nor a home
 from pathlib import Path
-from shared.compiled import numba
-import shared.metrics.ssim
+from featlink.shared.compiled import numba
+import featlink.shared.metrics.ssim
 
 @numba.njit(cache=True)
 def one():

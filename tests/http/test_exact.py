@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torchvision.models import get_model
 from torchvision.transforms.functional import to_tensor
 
-from starter.bundle import SCENES, load_weights
+from featlink.starter.bundle import SCENES, load_weights
 
 MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
 FEW = {"score_threshold": 0.02, "proposals": 100, "max_detections": 20}

@@ -18,25 +18,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import channel.app
-from channel.app import ChannelSettings
-from channel.codecs.base import Tools
-from channel.link import Link
-from channel.warm import warm as warm_channel
-from cloud import coco_results
-from cloud.warm import warm as warm_cloud
-from shared.conditions import language
-from shared.detector.config import ModelConfig
-from shared.detector.split import SplitModel, build
-from shared.errors import StepError
-from shared.frames import wire
-from shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
+import featlink.channel.app
+from featlink.channel.app import ChannelSettings
+from featlink.channel.codecs.base import Tools
+from featlink.channel.link import Link
+from featlink.channel.warm import warm as warm_channel
+from featlink.cloud import coco_results
+from featlink.cloud.warm import warm as warm_cloud
+from featlink.shared.conditions import language
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.errors import StepError
+from featlink.shared.frames import wire
+from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
 
 _NETWORK: dict[str, Any] = {"weights": "starter", "min_size": 320, "max_size": 427, "threads": 2}
 _SCENE = Path(__file__).parents[2] / "starter/data/starter/val/000000000001.jpg"
 _NOWHERE = "http://127.0.0.1:9"
-_SSIM = "shared.metrics.ssim._strip_sum"
-_WINOGRAD = {f"shared.detector.fast.winograd.{kernel}": 1 for kernel in ("_transform", "_restore")}
+_SSIM = "featlink.shared.metrics.ssim._strip_sum"
+_WINOGRAD = {f"featlink.shared.detector.fast.winograd.{kernel}": 1 for kernel in ("_transform", "_restore")}
 _CONDITIONS = (
     "feature: identity",
     "feature: quantize(bits=10)",
@@ -122,7 +122,7 @@ def test_the_channel(first_requests: Callable[..., dict[str, Any]], model: Split
     requests = [("/v1/distort", frame(model, sent[text.partition(":")[0]], text)) for text in _CONDITIONS]
     found = first_requests("channel", requests, cloud_url=_NOWHERE)
     assert found["kernels"][_SSIM] == 1
-    assert found["kernels"]["channel.distortions.rank_shuffle._give"] == 2
+    assert found["kernels"]["featlink.channel.distortions.rank_shuffle._give"] == 2
     assert (found["compiled"], found["imported"]) == ({}, [])
     assert found["kept"] == [
         Link().model_dump(),
@@ -143,7 +143,7 @@ def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: SplitMo
         ("/v1/detect", frame(model, [distorted, Tensor(REFERENCE, planes)], "image: quantize(bits=4) @ at=original")),
     ]
     found = first_requests("cloud", requests, database_url=f"sqlite:///{tmp_path}/runs.sqlite", **_NETWORK)
-    expected = _WINOGRAD | {"shared.detector.fast.roi_align._pool_rois": 1, _SSIM: 1}
+    expected = _WINOGRAD | {"featlink.shared.detector.fast.roi_align._pool_rois": 1, _SSIM: 1}
     assert expected.items() <= found["kernels"].items()
     assert (found["compiled"], found["imported"]) == ({}, [])
     assert found["kept"] == [[], []]
@@ -182,8 +182,8 @@ def test_readiness_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         begun.set()
         assert go_on.wait(60)
 
-    monkeypatch.setattr(channel.app, "warm", slow)
-    app = channel.app.create_app(ChannelSettings(cloud_url=_NOWHERE))
+    monkeypatch.setattr(featlink.channel.app, "warm", slow)
+    app = featlink.channel.app.create_app(ChannelSettings(cloud_url=_NOWHERE))
 
     async def scenario() -> list[str]:
         transport = httpx.ASGITransport(app)
@@ -208,8 +208,8 @@ def test_a_service_that_cannot_warm_up_stops(monkeypatch: pytest.MonkeyPatch) ->
     def broken(_: Tools) -> None:
         raise StepError("quantize made 0 bits")
 
-    monkeypatch.setattr(channel.app, "warm", broken)
-    app = channel.app.create_app(ChannelSettings(cloud_url=_NOWHERE))
+    monkeypatch.setattr(featlink.channel.app, "warm", broken)
+    app = featlink.channel.app.create_app(ChannelSettings(cloud_url=_NOWHERE))
     stopped = asyncio.Event()
     app.state.stop = stopped.set
 

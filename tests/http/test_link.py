@@ -43,10 +43,10 @@ class Recorder:
 @pytest.fixture(scope="module")
 def link(services: Deployment, random_checkpoint: Callable[[str], Path]) -> Iterator[tuple[str, Recorder]]:
     """An edge whose link to the cloud is written down: its URL and the recorder."""
-    from channel.app import create_app as channel_app
-    from channel.settings import ChannelSettings
-    from edge.app import create_app as edge_app
-    from edge.settings import EdgeSettings
+    from featlink.channel.app import create_app as channel_app
+    from featlink.channel.settings import ChannelSettings
+    from featlink.edge.app import create_app as edge_app
+    from featlink.edge.settings import EdgeSettings
 
     recorder = Recorder(services.cloud)
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))

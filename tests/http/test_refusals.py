@@ -12,7 +12,7 @@ import pytest
 from deployment import Deployment
 from requests_by_hand import infer, picture
 
-from shared.frames import wire
+from featlink.shared.frames import wire
 
 
 def test_a_default_condition_for_features_alone_refuses_images(services: Deployment) -> None:

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from requests_by_hand import infer, picture
 
-from shared.frames import wire
+from featlink.shared.frames import wire
 
 
 def test_run_metrics_equal_pycocotools(services: Deployment) -> None:

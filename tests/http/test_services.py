@@ -53,8 +53,8 @@ def test_features_distort_detect_by_hand_equals_infer(services: Deployment) -> N
 
 
 def test_p6_can_be_rebuilt_in_the_cloud(services: Deployment, random_checkpoint: Callable[[str], Path]) -> None:
-    from edge.app import create_app as edge_app
-    from edge.settings import EdgeSettings
+    from featlink.edge.app import create_app as edge_app
+    from featlink.edge.settings import EdgeSettings
 
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     settings = EdgeSettings(channel_url=services.channel, weights=weights, profile="exact", send_p6=False, **SIZES)
@@ -90,8 +90,8 @@ def test_named_conditions_travel_like_any(services: Deployment) -> None:
 
 
 def test_bitstreams_can_be_kept(services: Deployment, tmp_path: Path) -> None:
-    from channel.app import create_app as channel_app
-    from channel.settings import ChannelSettings
+    from featlink.channel.app import create_app as channel_app
+    from featlink.channel.settings import ChannelSettings
 
     frame = httpx.post(f"{services.edge}/v1/features", content=picture(), params={"image_id": 7}, timeout=120)
     kind = {"content-type": frame.headers["content-type"]}

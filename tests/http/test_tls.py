@@ -14,8 +14,8 @@ import pytest
 from waiting import wait_until
 
 from featlink.launcher import free_port
-from shared.service.settings import ServiceSettings
-from shared.service.transport import NextService
+from featlink.shared.service.settings import ServiceSettings
+from featlink.shared.service.transport import NextService
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def channel(certificate: tuple[Path, Path]) -> Iterator[str]:
     port = free_port()
     chain, key = certificate
     settings = {"FEATLINK_PORT": str(port), "FEATLINK_TLS_CERT": str(chain), "FEATLINK_TLS_KEY": str(key)}
-    command = [sys.executable, "-m", "channel"]
+    command = [sys.executable, "-m", "featlink.channel"]
     with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL) as process:
         url = f"https://127.0.0.1:{port}"
         try:
@@ -101,7 +101,7 @@ def test_what_is_no_certificate_stops_the_service_with_one_line(
         file.write_text(content)
     settings = {f"FEATLINK_{name}": str(file) for name in named}
     settings |= {"FEATLINK_PORT": str(free_port()), "FEATLINK_CLOUD_URL": "https://127.0.0.1:1"}
-    command = [sys.executable, "-m", "channel"]
+    command = [sys.executable, "-m", "featlink.channel"]
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert len((done.stdout + done.stderr).strip().splitlines()) == 1

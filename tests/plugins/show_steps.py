@@ -12,22 +12,22 @@ import httpx
 import numpy as np
 from rich.console import Console
 
-from channel.app import create_app
-from channel.apply import apply
 from featlink import results
+from featlink.channel.app import create_app
+from featlink.channel.apply import apply
 from featlink.report.curves import curve_figures
 from featlink.report.families import families, pair_name, pairs
 from featlink.report.rates import bd_table
 from featlink.report.sweep import Sweep
+from featlink.shared.conditions import registry
+from featlink.shared.conditions.language import parse
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.starter.bundle import SCENES
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
-from shared.conditions import registry
-from shared.conditions.language import parse
-from shared.detector.config import ModelConfig
-from shared.frames.pyramid import Sizes
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
-from starter.bundle import SCENES
 
 SMALL = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)
 CONDITIONS = tuple(

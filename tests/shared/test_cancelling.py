@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from shared import cancelling
-from shared.cancelling import AbandonedError, Token
+from featlink.shared import cancelling
+from featlink.shared.cancelling import AbandonedError, Token
 
 
 def test_without_a_canceller_nothing_happens() -> None:

@@ -35,15 +35,15 @@ sys.meta_path[:] = map(Without, sys.meta_path)
 
 CHANNEL = """
 import numpy as np
-import channel.app
-from channel.apply import apply
-from shared.conditions import registry
-from shared.conditions.language import parse
-from shared.frames.pyramid import Sizes
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
+from featlink.channel.app import create_app
+from featlink.channel.apply import apply
+from featlink.shared.conditions import registry
+from featlink.shared.conditions.language import parse
+from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor
 
-channel.app.create_app().openapi()
+create_app().openapi()
 assert {"quantize", "gaussian_noise", "rank_shuffle", "jpeg", "hevc"} <= set(registry.steps()), registry.failures()
 sizes = Sizes((40, 64), (40, 64), (64, 64))
 picture = np.random.default_rng(1).integers(0, 256, (3, 40, 64), dtype=np.uint8)
@@ -62,18 +62,18 @@ DETECTOR = """
 import io
 import numpy as np
 from PIL import Image
-import cloud.app, edge.app
-from cloud.detect import Detector
-from cloud.settings import CloudSettings
-from edge.pipeline import EdgePipeline, Request
-from edge.settings import EdgeSettings
-from shared.detector.overlay import draw
-from shared.detector.split import build
-from shared.frames.cache import PyramidCache
+import featlink.cloud.app, featlink.edge.app
+from featlink.cloud.detect import Detector
+from featlink.cloud.settings import CloudSettings
+from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.settings import EdgeSettings
+from featlink.shared.detector.overlay import draw
+from featlink.shared.detector.split import build
+from featlink.shared.frames.cache import PyramidCache
 
 settings = CloudSettings(database_url="sqlite://", min_size=160, max_size=256, threads=1)
-edge.app.create_app(EdgeSettings()).openapi()
-cloud.app.create_app(settings).openapi()
+featlink.edge.app.create_app(EdgeSettings()).openapi()
+featlink.cloud.app.create_app(settings).openapi()
 model = build(settings.config())
 picture = io.BytesIO()
 Image.fromarray(np.random.default_rng(1).integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(picture, "PNG")
@@ -125,10 +125,13 @@ def test_a_part_runs_on_its_group_alone(group: str, program: str, never: set[str
             {"torch", "torchvision", "numba", "openvino", "plotly", "sqlalchemy", "pycocotools", "ray"},
         ),
         (
-            "import edge.app; edge.app.create_app()",
+            "import featlink.edge.app; featlink.edge.app.create_app()",
             {"torch", "openvino", "plotly", "sqlalchemy", "pycocotools"},
         ),
-        ("import cloud.app", {"torch", "openvino", "plotly"}),  # torch takes seconds: it comes after /livez answers
+        (
+            "import featlink.cloud.app",
+            {"torch", "openvino", "plotly"},
+        ),  # torch takes seconds: it comes after /livez answers
     ],
 )
 def test_an_import_is_cheap(program: str, heavy: set[str]) -> None:
@@ -139,7 +142,8 @@ def test_an_import_is_cheap(program: str, heavy: set[str]) -> None:
 
 @pytest.mark.parametrize(("part", "missing"), [("edge", "PIL"), ("cloud", "sqlalchemy"), ("featlink", "typer")])
 def test_what_is_not_installed_is_said_in_one_line(part: str, missing: str) -> None:
-    run_part = f"import runpy; runpy.run_module({part!r}, run_name='__main__')"
+    module = "featlink" if part == "featlink" else f"featlink.{part}"
+    run_part = f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
     done = run(PRELUDE.format(refused=[missing]) + run_part)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{part}: the module '{missing}' is not installed; 'pip install featlink'")

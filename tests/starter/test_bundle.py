@@ -13,15 +13,15 @@ import pytest
 import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from cloud.coco import parse
-from cloud.coco_results import to_coco
-from cloud.evaluation import evaluate
+from featlink.cloud.coco import parse
+from featlink.cloud.coco_results import to_coco
+from featlink.cloud.evaluation import evaluate
 from featlink.dataset import open_dataset
-from shared.detector import weights as shared_weights
-from shared.detector.config import ModelConfig
-from shared.detector.split import SplitModel, build
-from shared.errors import ModelError
-from starter import bundle
+from featlink.shared.detector import weights as shared_weights
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.errors import ModelError
+from featlink.starter import bundle
 
 MODEL = "maskrcnn_resnet50_fpn"
 

@@ -13,9 +13,9 @@ import pytest
 from pycocotools.coco import COCO
 
 from featlink.dataset import open_dataset
-from starter.bundle import SCENES
-from starter.folder import picture_scene, write_folder
-from starter.styles import CATEGORIES
+from featlink.starter.bundle import SCENES
+from featlink.starter.folder import picture_scene, write_folder
+from featlink.starter.styles import CATEGORIES
 
 
 def test_a_written_folder_holds_the_scenes(tmp_path: Path) -> None:

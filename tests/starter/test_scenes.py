@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from starter.draws import Draws
-from starter.folder import SIZES
-from starter.scenes import Scene, SceneConfig, SceneObject, paste, scene
-from starter.sprites import Part, sprites
-from starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION
+from featlink.starter.draws import Draws
+from featlink.starter.folder import SIZES
+from featlink.starter.scenes import Scene, SceneConfig, SceneObject, paste, scene
+from featlink.starter.sprites import Part, sprites
+from featlink.starter.styles import CATEGORIES, HELD_OUT_STYLE, STYLES, VALIDATION
 
 PARTS: tuple[Part, ...] = ("train", "val", "held-out")
 VARIED = SceneConfig("val", SIZES, crowds=0.5)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from starter.styles import HELD_OUT_STYLE, STYLES, VALIDATION, Style
+from featlink.starter.styles import HELD_OUT_STYLE, STYLES, VALIDATION, Style
 from training.build_sprites import SIZE, _decoded, _part, _pictures, _trim
 
 

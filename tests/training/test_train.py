@@ -14,8 +14,8 @@ import pytest
 import torch
 from waiting import wait_until
 
-from starter.bundle import decode, load_weights
-from starter.scenes import SceneConfig
+from featlink.starter.bundle import decode, load_weights
+from featlink.starter.scenes import SceneConfig
 from training.batches import LABELS, Crops, Scenes, Share, Stage
 from training.export import average, export, load
 from training.extract import extract

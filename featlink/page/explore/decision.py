@@ -19,7 +19,7 @@ from featlink.page.fields import field
 from featlink.page.latest import Latest
 from featlink.page.play.waterfall import html as waterfall
 from featlink.report.sweep import DOMAINS, Sweep, label
-from shared.errors import FeatlinkError
+from featlink.shared.errors import FeatlinkError
 
 _NAMES = {"feature": "features", "image": "pixels"}
 _SPEED = "how many times as fast as the machine of the sweep"

@@ -20,7 +20,7 @@ from featlink.report.curves import curve_figures
 from featlink.report.figure import Figure
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.report.table import percent
-from shared.errors import FeatlinkError
+from featlink.shared.errors import FeatlinkError
 
 
 def add_page(context: Context) -> None:

@@ -13,7 +13,7 @@ from featlink.page.catalogue import Value
 from featlink.page.context import Catalogue
 from featlink.page.fields import field
 from featlink.page.play.state import State
-from shared.conditions.language import Condition, StepSpec, parse
+from featlink.shared.conditions.language import Condition, StepSpec, parse
 
 Change = Callable[[State], None]
 

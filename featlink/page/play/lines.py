@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from featlink.page.play.state import State
-from shared.conditions.language import Domain
+from featlink.shared.conditions.language import Domain
 
 PICTURE = "picture.jpg"
 

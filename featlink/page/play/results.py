@@ -10,9 +10,9 @@ from nicegui import ui
 
 from featlink.page.play import waterfall
 from featlink.page.play.work import Clean, Received
+from featlink.shared.conditions.language import Domain
+from featlink.shared.frames.pyramid import LEVELS
 from featlink.views.matching import Detection
-from shared.conditions.language import Domain
-from shared.frames.pyramid import LEVELS
 
 TITLES: dict[Domain, str] = {"feature": "Features", "image": "Pixels"}
 _KINDS = ("kept", "lost", "new")

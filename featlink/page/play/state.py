@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from shared.conditions.language import Condition, Domain, parse
-from shared.errors import ConditionError
-from shared.frames.pyramid import LEVELS
+from featlink.shared.conditions.language import Condition, Domain, parse
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.pyramid import LEVELS
 
 Send = Literal["feature", "image", "both"]
 SENDS: tuple[Send, ...] = ("feature", "image", "both")

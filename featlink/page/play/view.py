@@ -24,8 +24,8 @@ from featlink.page.play.picker import Picker
 from featlink.page.play.state import FIRST, SENDS, State, restore
 from featlink.page.play.work import Clean, Received
 from featlink.page.services import ServiceError
-from shared.conditions.language import Domain
-from shared.errors import FeatlinkError
+from featlink.shared.conditions.language import Domain
+from featlink.shared.errors import FeatlinkError
 
 _FIRST_S = 0.05  # what the picture is ahead of its figures, so that the browser shows it first
 _SENDS = {"feature": "Features", "image": "Pixels", "both": "Both"}

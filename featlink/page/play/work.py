@@ -14,15 +14,15 @@ from featlink.page.pictures import Pictures, decoded, jpeg
 from featlink.page.play.lines import parameters
 from featlink.page.play.state import State
 from featlink.page.services import Services
+from featlink.shared.conditions.language import Condition, Domain
+from featlink.shared.detector.overlay import paint
+from featlink.shared.frames.packing import level_range, quantize, tile
+from featlink.shared.frames.pyramid import Image
+from featlink.shared.frames.shown import png
+from featlink.shared.frames.wire import Frame
 from featlink.views import compare
 from featlink.views.marks import received_overlay
 from featlink.views.matching import Matching, match
-from shared.conditions.language import Condition, Domain
-from shared.detector.overlay import paint
-from shared.frames.packing import level_range, quantize, tile
-from shared.frames.pyramid import Image
-from shared.frames.shown import png
-from shared.frames.wire import Frame
 
 Answer = dict[str, Any]
 _CLEAN = 16

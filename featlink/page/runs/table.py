@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.conditions.language import parse
-from shared.errors import ConditionError
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import ConditionError
 
 Run = Mapping[str, Any]
 """A run as ``GET /v1/runs`` has it, or a run's metrics as ``GET /v1/runs/ID/metrics`` has them."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from featlink.errors import CommandError
+from featlink.shared.errors import FeatlinkError
 from featlink.sweeps.cluster.connection import nodes_of
 from featlink.sweeps.cluster.room import Need, room
 from featlink.sweeps.cluster.worker import Opened, Order, Worker, deciding
 from featlink.sweeps.engine import Identity
-from shared.errors import FeatlinkError
 
 _log = logging.getLogger(__name__)
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from featlink.errors import CommandError
+from featlink.shared.conditions.language import Condition
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.errors import FeatlinkError
 from featlink.sweeps.cluster.connection import connect, nodes_of
 from featlink.sweeps.cluster.crew import Crew
 from featlink.sweeps.cluster.files import pack
 from featlink.sweeps.cluster.room import Need, gpus_each, most_threads, slots
 from featlink.sweeps.cluster.worker import Order
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
-from shared.conditions.language import Condition
-from shared.detector.config import ModelConfig
-from shared.errors import FeatlinkError
 
 _log = logging.getLogger(__name__)
 
@@ -200,6 +200,6 @@ def _line(error: Exception) -> str:
 
 
 def _weights(config: ModelConfig) -> Any:
-    from shared.detector.weights import weights_file  # torch takes seconds to import
+    from featlink.shared.detector.weights import weights_file  # torch takes seconds to import
 
     return weights_file(config.weights, config.model)

@@ -19,9 +19,9 @@ import numpy as np
 
 from featlink.errors import CommandError
 from featlink.files import replace
-from shared.errors import ModelError
-from shared.fitted import HOME, home
-from starter.bundle import fitted_to
+from featlink.shared.errors import ModelError
+from featlink.shared.fitted import HOME, home
+from featlink.starter.bundle import fitted_to
 
 Fetch = Callable[[Any], Any]
 """A reference to a file's content to the content, uint8 (bytes,)."""

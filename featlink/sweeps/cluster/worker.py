@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.registry import chain
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps.cluster.files import Fetch, Parcel, unpack
 from featlink.sweeps.engine import Failure, Identity, Outcome
 from featlink.sweeps.manifest import featlink_version, versions
-from shared.conditions.language import Condition
-from shared.conditions.registry import chain
-from shared.detector.config import ModelConfig
 
 if TYPE_CHECKING:  # slow to import, and this is imported where no worker runs
     from featlink.sweeps.gpu import GpuEngine

@@ -1,9 +1,9 @@
 """The ``fast`` profile: the same network with other implementations of its expensive parts.
 
 FPN, RPN and mask head spend almost all of their time in wide 3×3 convolutions, which Winograd's method computes; a
-backbone of full width is oneDNN's and Winograd's (:mod:`shared.detector.fast.residual`); the other layers are compiled
+backbone of full width is oneDNN's and Winograd's (``residual``); the other layers are compiled
 by OpenVINO, RoIAlign by Numba. What the weights leave at zero is left out before
-(:mod:`shared.detector.fast.prune`). All reorder float32 arithmetic; nothing is quantised. Against stock torchvision,
+(``prune``). All reorder float32 arithmetic; nothing is quantised. Against stock torchvision,
 detections stay within 0.01 px and 1e-4 of score; tests hold it to that.
 """
 
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from shared.detector.fast.graph import Graph
-from shared.detector.fast.masks import MaskBranch
-from shared.detector.fast.prune import drop_dead_channels
-from shared.detector.fast.regions import RegionHead
-from shared.detector.fast.residual import ResidualBackbone, is_wide
-from shared.detector.fast.roi_align import FastRoIAlign
-from shared.detector.fast.winograd import winograd
+from featlink.shared.detector.fast.graph import Graph
+from featlink.shared.detector.fast.masks import MaskBranch
+from featlink.shared.detector.fast.prune import drop_dead_channels
+from featlink.shared.detector.fast.regions import RegionHead
+from featlink.shared.detector.fast.residual import ResidualBackbone, is_wide
+from featlink.shared.detector.fast.roi_align import FastRoIAlign
+from featlink.shared.detector.fast.winograd import winograd
 
 _LEVELS = ("0", "1", "2", "3")
 """torchvision's names of p2..p5."""

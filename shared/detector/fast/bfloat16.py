@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from shared.detector.fast.graph import Graph
-from shared.detector.fast.masks import MaskBranch
-from shared.detector.fast.prune import drop_dead_channels
-from shared.detector.fast.regions import RegionHead
-from shared.detector.fast.roi_align import FastRoIAlign
-from shared.detector.fast.vino import openvino
-from shared.errors import ModelError
+from featlink.shared.detector.fast.graph import Graph
+from featlink.shared.detector.fast.masks import MaskBranch
+from featlink.shared.detector.fast.prune import drop_dead_channels
+from featlink.shared.detector.fast.regions import RegionHead
+from featlink.shared.detector.fast.roi_align import FastRoIAlign
+from featlink.shared.detector.fast.vino import openvino
+from featlink.shared.errors import ModelError
 
 _LEVELS = ("0", "1", "2", "3")
 """torchvision's names of p2..p5."""

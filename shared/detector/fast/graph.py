@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from shared.detector.fast.vino import FrontEndManager, TorchScriptPythonDecoder, openvino
-from shared.frames.buffers import BufferPool
+from featlink.shared.detector.fast.vino import FrontEndManager, TorchScriptPythonDecoder, openvino
+from featlink.shared.frames.buffers import BufferPool
 
 Precision = Literal["f32", "bf16"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 
-from shared.detector.fast.graph import Graph, Precision
+from featlink.shared.detector.fast.graph import Graph, Precision
 
 
 class RegionHead(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import Bottleneck
 
-from shared.detector.fast.winograd import WinogradConv
+from featlink.shared.detector.fast.winograd import WinogradConv
 
 _NARROWEST = 64
 """Channels of the first stage's 3×3 convolutions; with fewer, weights were pruned, and a compiled graph is faster."""

@@ -15,8 +15,8 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _filter_input, _setup_scales
 
-from shared.compiled import numba
-from shared.frames.buffers import BufferPool
+from featlink.shared.compiled import numba
+from featlink.shared.frames.buffers import BufferPool
 
 _buffers = BufferPool(keep=4)
 

@@ -15,16 +15,16 @@ import pytest
 from one_plane import code_plane
 from pydantic import Field, TypeAdapter, ValidationError
 
-from channel.codecs import yuv
-from channel.codecs.av1 import Av1
-from channel.codecs.base import Codec, Tools
-from channel.codecs.coding import code, code_all
-from channel.codecs.ffmpeg import bundled, decode
-from channel.codecs.hevc import Hevc
-from channel.codecs.jpeg import Jpeg
-from channel.codecs.process import CodecError
-from channel.codecs.video import VideoCodec
-from channel.codecs.vvenc import Vvenc
+from featlink.channel.codecs import yuv
+from featlink.channel.codecs.av1 import Av1
+from featlink.channel.codecs.base import Codec, Tools
+from featlink.channel.codecs.coding import code, code_all
+from featlink.channel.codecs.ffmpeg import bundled, decode
+from featlink.channel.codecs.hevc import Hevc
+from featlink.channel.codecs.jpeg import Jpeg
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.video import VideoCodec
+from featlink.channel.codecs.vvenc import Vvenc
 
 Natural = Callable[..., npt.NDArray[np.uint8]]
 Program = Callable[[str], str]

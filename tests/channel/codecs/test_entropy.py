@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from sent_by_hand import feature_frame, image_frame, pixels, send, uniform
 
-from channel.codecs import context_mixing
-from channel.codecs.base import Tools
-from channel.codecs.coding import code_samples
-from channel.codecs.context_mixing import LEVELS, RATES, SQUASH, STRETCH
-from channel.codecs.entropy import Entropy, alike_channels
-from channel.codecs.process import CodecError
-from channel.distortions.base import Planes
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
-from shared.frames import bitstream, wire
-from shared.frames.bitstream import Samples, dtype_for, nbytes
+from featlink.channel.codecs import context_mixing
+from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.coding import code_samples
+from featlink.channel.codecs.context_mixing import LEVELS, RATES, SQUASH, STRETCH
+from featlink.channel.codecs.entropy import Entropy, alike_channels
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.distortions.base import Planes
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames import bitstream, wire
+from featlink.shared.frames.bitstream import Samples, dtype_for, nbytes
 
 CODEC = Entropy()
 RANGES = np.array([[0, 1]], np.float32)
@@ -127,7 +127,7 @@ def test_the_same_bytes_on_any_number_of_threads_and_in_another_process() -> Non
     assert one == two
     program = (
         "import sys, numpy as np\n"
-        "from channel.codecs.entropy import Entropy\n"
+        "from featlink.channel.codecs.entropy import Entropy\n"
         "data = sys.stdin.buffer.read()\n"
         "sys.stdout.buffer.write(Entropy().decode(data, (64, 24, 32), 4).tobytes())"
     )

@@ -12,10 +12,10 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from channel.codecs import process
-from channel.codecs.process import CodecError, run
-from shared import cancelling
-from shared.cancelling import AbandonedError
+from featlink.channel.codecs import process
+from featlink.channel.codecs.process import CodecError, run
+from featlink.shared import cancelling
+from featlink.shared.cancelling import AbandonedError
 
 Program = Callable[[str], str]
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from channel.codecs import sparse
-from channel.codecs.entropy import Entropy
-from shared.frames.bitstream import dtype_for
+from featlink.channel.codecs import sparse
+from featlink.channel.codecs.entropy import Entropy
+from featlink.shared.frames.bitstream import dtype_for
 
 CODEC = Entropy()
 CODED = "85582ba0c229d84d"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from one_plane import code_plane
 
-from channel.codecs.base import Tools
-from channel.codecs.ffmpeg import bundled
-from channel.codecs.hevc import Hevc
-from channel.codecs.process import CodecError
-from channel.codecs.vvenc import Vvenc
+from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.ffmpeg import bundled
+from featlink.channel.codecs.hevc import Hevc
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.vvenc import Vvenc
 
 Natural = Callable[..., np.ndarray]
 Program = Callable[[str], str]

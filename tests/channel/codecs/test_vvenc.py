@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from channel.codecs import yuv
-from channel.codecs.base import Tools
-from channel.codecs.coding import code
-from channel.codecs.ffmpeg import bundled
-from channel.codecs.process import CodecError
-from channel.codecs.vvenc import Vvenc
+from featlink.channel.codecs import yuv
+from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.coding import code
+from featlink.channel.codecs.ffmpeg import bundled
+from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.vvenc import Vvenc
 
 RNG = np.random.default_rng(0)
 PLANE = RNG.integers(0, 256, (1, 40, 56), dtype=np.uint8)

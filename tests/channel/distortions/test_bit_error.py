@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from channel.distortions import bit_error
-from channel.distortions.base import Planes
-from channel.distortions.bit_error import BitError, error_positions, flip
-from channel.randomness import stream
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
-from shared.frames.bitstream import dtype_for, pack
+from featlink.channel.distortions import bit_error
+from featlink.channel.distortions.base import Planes
+from featlink.channel.distortions.bit_error import BitError, error_positions, flip
+from featlink.channel.randomness import stream
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.bitstream import dtype_for, pack
 
 RANGE = np.array([[0, 1]], np.float32)
 

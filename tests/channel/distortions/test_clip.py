@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sent_by_hand import SHAPES, Levels, feature_frame, image_frame, pixels, receive, send
 
-from channel.distortions.clip import Clip, clip
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
+from featlink.channel.distortions.clip import Clip, clip
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
 
 
 def normal() -> Levels:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from channel.distortions.base import Distortion, Planes
-from channel.randomness import stream
-from shared.conditions.registry import steps
-from shared.frames.bitstream import dtype_for
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.channel.randomness import stream
+from featlink.shared.conditions.registry import steps
+from featlink.shared.frames.bitstream import dtype_for
 
 DISTORTIONS = {name: step for name, step in steps().items() if issubclass(step, Distortion)}
 PARAMETERS = {

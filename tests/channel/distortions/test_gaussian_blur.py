@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
 
-from channel.distortions import gaussian_blur
-from channel.distortions.gaussian_blur import GaussianBlur, blur
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
+from featlink.channel.distortions import gaussian_blur
+from featlink.channel.distortions.gaussian_blur import GaussianBlur, blur
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
 
 
 def exact(samples: np.ndarray, sigma: float, window: int) -> np.ndarray:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from channel.distortions import gaussian_noise
-from channel.distortions.gaussian_noise import add_noise
-from channel.randomness import stream
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
-from shared.frames.bitstream import dtype_for
+from featlink.channel.distortions import gaussian_noise
+from featlink.channel.distortions.gaussian_noise import add_noise
+from featlink.channel.randomness import stream
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.bitstream import dtype_for
 
 
 def grey(bits: int, shape: tuple[int, ...] = (3, 200, 300)) -> np.ndarray:

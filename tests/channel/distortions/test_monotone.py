@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from channel.distortions.base import Planes
-from channel.distortions.monotone import Monotone, power_law
-from channel.randomness import stream
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
-from shared.frames.bitstream import dtype_for
+from featlink.channel.distortions.base import Planes
+from featlink.channel.distortions.monotone import Monotone, power_law
+from featlink.channel.randomness import stream
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.bitstream import dtype_for
 
 RANGE = np.array([[0, 1]], np.float32)
 GAMMAS = st.floats(1e-3, 1e3)

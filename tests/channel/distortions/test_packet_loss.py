@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channel.distortions.base import Planes
-from channel.distortions.packet_loss import PacketLoss, conceal, lose_packets, lost_samples
-from channel.randomness import stream
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
-from shared.frames.bitstream import dtype_for, nbytes, pack
-from shared.frames.packing import dequantize
+from featlink.channel.distortions.base import Planes
+from featlink.channel.distortions.packet_loss import PacketLoss, conceal, lose_packets, lost_samples
+from featlink.channel.randomness import stream
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.bitstream import dtype_for, nbytes, pack
+from featlink.shared.frames.packing import dequantize
 
 RANGE = np.array([[-1, 3]], np.float32)
 CHAINS = [(0.01, 1), (0.3, 1), (0.9, 1), (0.01, 3), (0.1, 1.2), (0.2, 10), (0.5, 2), (0.9, 30)]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from channel.distortions.base import Distortion, Planes
-from channel.distortions.quantize import Quantize, requantize
-from shared.frames.bitstream import dtype_for
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.channel.distortions.quantize import Quantize, requantize
+from featlink.shared.frames.bitstream import dtype_for
 
 BITS = st.integers(1, 16)
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, spearmanr
 
-from channel.distortions.rank_shuffle import shuffle_ranks
-from channel.randomness import stream
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
-from shared.frames.bitstream import dtype_for
+from featlink.channel.distortions.rank_shuffle import shuffle_ranks
+from featlink.channel.randomness import stream
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.bitstream import dtype_for
 
 
 def distinct(count: int) -> np.ndarray:

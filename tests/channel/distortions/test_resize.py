@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from channel.distortions.resize import bicubic, down_and_up
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError
-from shared.frames.bitstream import dtype_for
+from featlink.channel.distortions.resize import bicubic, down_and_up
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.bitstream import dtype_for
 
 
 def assert_interpolated(samples: np.ndarray, resized: np.ndarray, bits: int) -> None:

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from channel.apply import Transmission, apply
-from channel.reduction.basis import Basis, encode
-from channel.reduction.cells import SIDES, join, split
-from channel.reduction.pca import Pca
-from cloud.received import pyramid
-from shared.conditions.language import parse
-from shared.conditions.registry import chain
-from shared.errors import ConditionError, FrameError, ModelError
-from shared.frames import wire
-from shared.frames.bitstream import nbytes
-from shared.frames.packing import quantize
-from shared.frames.pyramid import Sizes, p6_from_p5
-from shared.frames.report import Report
-from shared.frames.wire import Frame, Meta, Tensor
+from featlink.channel.apply import Transmission, apply
+from featlink.channel.reduction.basis import Basis, encode
+from featlink.channel.reduction.cells import SIDES, join, split
+from featlink.channel.reduction.pca import Pca
+from featlink.cloud.received import pyramid
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
+from featlink.shared.errors import ConditionError, FrameError, ModelError
+from featlink.shared.frames import wire
+from featlink.shared.frames.bitstream import nbytes
+from featlink.shared.frames.packing import quantize
+from featlink.shared.frames.pyramid import Sizes, p6_from_p5
+from featlink.shared.frames.report import Report
+from featlink.shared.frames.wire import Frame, Meta, Tensor
 
 WEIGHTS = "0123456789abcdef"
 SIZES = Sizes((60, 90), (64, 96), (64, 96))

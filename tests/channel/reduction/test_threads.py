@@ -9,9 +9,9 @@ import sys
 CODE = """
 import hashlib
 import numpy as np
-from channel.reduction.basis import read
-from shared.fitted import find
-from starter.bundle import load_weights
+from featlink.channel.reduction.basis import read
+from featlink.shared.fitted import find
+from featlink.starter.bundle import load_weights
 
 basis = read(find("pca", load_weights().sha256[:16]))
 rng = np.random.default_rng(0)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import featlink as fl
+from featlink.shared.conditions.registry import chain
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps.run import SweepResult
-from shared.conditions.registry import chain
-from shared.detector.config import ModelConfig
 
 
 def run(tiny: Path, config: ModelConfig, conditions: Any, **more: Any) -> list[dict[str, Any]]:

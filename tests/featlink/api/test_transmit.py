@@ -15,10 +15,10 @@ import pytest
 from pydantic import Field
 
 import featlink as fl
-from cloud.coco_results import to_coco
+from featlink.cloud.coco_results import to_coco
+from featlink.shared.conditions import registry
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps.local import LocalEngine
-from shared.conditions import registry
-from shared.detector.config import ModelConfig
 
 Image = npt.NDArray[np.uint8]
 

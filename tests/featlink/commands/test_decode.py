@@ -13,12 +13,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import featlink as fl
-from channel.apply import Transmission, apply
-from channel.archive import keep
-from cloud.received import pyramid
 from featlink.api.signals import frame_of
-from shared.conditions.language import parse
-from shared.frames.report import Report
+from featlink.channel.apply import Transmission, apply
+from featlink.channel.archive import keep
+from featlink.cloud.received import pyramid
+from featlink.shared.conditions.language import parse
+from featlink.shared.frames.report import Report
 
 ROOT = Path(__file__).parents[3]
 

@@ -17,10 +17,10 @@ from featlink import results
 from featlink.cli import app
 from featlink.demo import CONDITIONS
 from featlink.errors import CommandError
+from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps.engine import Outcome, Task
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.plan import make_plan
-from shared.detector.config import ModelConfig
 
 
 def demo(*arguments: object) -> Result:

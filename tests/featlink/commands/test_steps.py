@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 
 from featlink.commands.steps import describe, values
-from shared.conditions.language import parse
-from shared.conditions.registry import steps
-from shared.conditions.step import Step
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import steps
+from featlink.shared.conditions.step import Step
 
 OUTSIDE = '''
 from typing import ClassVar, Literal
@@ -22,8 +22,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
 
 
 @register

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from channel.link import Link
+from featlink.channel.link import Link
 from featlink.deciding.links import Route
 from featlink.deciding.trace import Trace
 

@@ -11,8 +11,8 @@ import torch
 from typer.testing import CliRunner
 
 import featlink as fl
-from channel.reduction import learned, networks
-from channel.reduction.basis import Basis, encode
+from featlink.channel.reduction import learned, networks
+from featlink.channel.reduction.basis import Basis, encode
 from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.fitting.bottleneck import STEPS, Training
@@ -20,10 +20,10 @@ from featlink.fitting.lessons import Lesson, prepare
 from featlink.fitting.networks import Networks
 from featlink.fitting.pca import fit
 from featlink.fitting.teacher import Teacher, distance
-from shared.detector.config import ModelConfig
-from shared.detector.split import SplitModel, build
-from shared.errors import ModelError
-from starter.bundle import SCENES, load_weights
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.errors import ModelError
+from featlink.starter.bundle import SCENES, load_weights
 
 CONFIG = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)
 
@@ -160,7 +160,7 @@ def test_the_command_writes_what_the_step_reads(
     basis: Basis, model: SplitModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
-    monkeypatch.setattr("starter.bundle.fitted_to", lambda: "0")  # so that what is fitted here is taken
+    monkeypatch.setattr("featlink.starter.bundle.fitted_to", lambda: "0")  # so that what is fitted here is taken
     (tmp_path / f"pca-{basis.weights}.safetensors").write_bytes(encode(basis))
     options = ["--weights", "starter", "--min-size", "128", "--max-size", "224", "--threads", "1"]
     done = CliRunner().invoke(
@@ -178,7 +178,7 @@ def test_the_command_writes_what_the_step_reads(
 
 
 def test_the_bundled_one_is_of_the_bundled_weights() -> None:
-    from starter.bundle import DATA
+    from featlink.starter.bundle import DATA
 
     path = DATA / "bottleneck.safetensors"
     found = learned.read(path)

@@ -9,15 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 import featlink as fl
-from channel.reduction.basis import Basis, read
-from channel.reduction.cells import SIDES
+from featlink.channel.reduction.basis import Basis, read
+from featlink.channel.reduction.cells import SIDES
 from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.fitting.metric import gram
 from featlink.fitting.pca import fit, rounds
-from shared.detector.config import ModelConfig
-from shared.detector.split import SplitModel, build
-from starter.bundle import DATA, load_weights
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import SplitModel, build
+from featlink.starter.bundle import DATA, load_weights
 
 
 @pytest.fixture(scope="module")

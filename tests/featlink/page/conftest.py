@@ -44,7 +44,9 @@ class Process:
 
     def start(self) -> None:
         environment = {**os.environ, "FEATLINK_PORT": str(self.port), "FEATLINK_HOST": "127.0.0.1", **self.settings}
-        self.running = subprocess.Popen([sys.executable, "-m", self.module], env=environment, stdout=subprocess.DEVNULL)
+        self.running = subprocess.Popen(
+            [sys.executable, "-m", f"featlink.{self.module}"], env=environment, stdout=subprocess.DEVNULL
+        )
 
     def wait(self) -> None:
         wait_until(self._answers, f"the {self.module} to answer", pause=0.05)
@@ -108,7 +110,7 @@ def site(playwright: Any, sweeps: Path, tmp_path_factory: pytest.TempPathFactory
     urls = {"EDGE_URL": ports.edge_url, "CHANNEL_URL": ports.channel_url, "CLOUD_URL": ports.cloud_url}
     urls |= {"DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('cloud')}/runs.sqlite", "SWEEPS": str(sweeps)}
     settings = {f"FEATLINK_{name.upper()}": str(value) for name, value in {**urls, **SIZE}.items()}
-    places = {"cloud": ports.cloud, "edge": ports.edge, "channel": ports.channel, "featlink.page": page_port}
+    places = {"cloud": ports.cloud, "edge": ports.edge, "channel": ports.channel, "page": page_port}
     processes = {name: Process(name, port, settings) for name, port in places.items()}
     try:
         for process in processes.values():
@@ -117,7 +119,7 @@ def site(playwright: Any, sweeps: Path, tmp_path_factory: pytest.TempPathFactory
             process.wait()
         wait_until_ready(ports.edge_url)
         deployment = Deployment(ports.edge_url, ports.channel_url, ports.cloud_url)
-        yield Site(processes["featlink.page"].url, deployment, processes["channel"])
+        yield Site(processes["page"].url, deployment, processes["channel"])
     finally:
         for process in processes.values():
             process.kill()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from starter.bundle import SCENES
+from featlink.starter.bundle import SCENES
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 
 from featlink.page.play import lines
 from featlink.page.play.state import State, restore
-from shared.conditions.language import parse
+from featlink.shared.conditions.language import parse
 
 CONDITION = parse("gaussian_blur(sigma=1.5, window=5) | vvenc(qp=40) @ packing=stacked, seed=3")
 STATE = State("000000000009.jpg", "both", CONDITION, {"rate_mbps": 2.5, "on_loss": "erase"}, "p4")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from featlink.report.families import families, pair_name, pairs
 from featlink.results import Row
-from shared.conditions.language import parse
+from featlink.shared.conditions.language import parse
 
 
 def row(text: str) -> Row:

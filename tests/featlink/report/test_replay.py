@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.decode import decode
 from featlink.dataset import open_dataset
+from featlink.edge.decode import decode
 from featlink.errors import CommandError
 from featlink.report.about import about
 from featlink.report.gallery import Strip
 from featlink.report.make import ReportOptions, make_page
 from featlink.report.replay import Replay, open_replay
 from featlink.report.sweep import Sweep
-from shared.conditions.language import parse
-from shared.frames.shown import pixels, planes
+from featlink.shared.conditions.language import parse
+from featlink.shared.frames.shown import pixels, planes
 
 
 @pytest.fixture(scope="module")

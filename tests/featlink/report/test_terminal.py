@@ -20,9 +20,9 @@ from featlink.report.sweep import Sweep
 from featlink.report.table import Column, Table
 from featlink.report.terminal import as_text
 from featlink.results import Row
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.names import NAMED
 from featlink.sweeps.plan import make_plan
-from shared.conditions.language import parse
-from shared.conditions.names import NAMED
 
 WIDTHS = (20, 40, 80, 120, None)
 

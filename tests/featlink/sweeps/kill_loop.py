@@ -23,10 +23,10 @@ from waiting import wait_until
 
 import featlink.sweeps.local as local
 import featlink.sweeps.stages as stages
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.split import build
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
-from shared.detector.config import ModelConfig
-from shared.detector.split import build
 
 CONDITIONS = ("paper.table4", "image: gaussian_noise(sigma=20)", "image: vvenc(qp=40)", "packet_loss(rate=0.1)")
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from featlink.shared.errors import ModelError
 from featlink.sweeps.cluster.files import Parcel, pack, unpack
 from featlink.sweeps.cluster.room import Need, Node, most_threads, room
-from shared.errors import ModelError
 
 WEIGHTS = b"weights " * 1000
 

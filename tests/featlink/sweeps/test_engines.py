@@ -17,14 +17,14 @@ from PIL import Image
 from featlink.client import Client
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
+from featlink.shared.conditions.language import Condition, Domain, parse
+from featlink.shared.conditions.registry import steps
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.errors import ModelError
 from featlink.sweeps.engine import Engine, Failure, Outcome, Task
 from featlink.sweeps.gpu import GpuEngine
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.local import LocalEngine, build_local
-from shared.conditions.language import Condition, Domain, parse
-from shared.conditions.registry import steps
-from shared.detector.config import ModelConfig
-from shared.errors import ModelError
 
 CHAINS = (
     "identity",

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from featlink import results
 from featlink.commands.outcome import INCOMPLETE, end
 from featlink.errors import CommandError
+from featlink.shared.errors import ConflictError
 from featlink.sweeps.engine import Failure
 from featlink.sweeps.failures import Failures, lines
 from featlink.sweeps.merge import merge
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import SweepResult, run_sweep
-from shared.errors import ConflictError
 
 Make = Callable[..., Options]
 CONSOLE = Console(quiet=True)

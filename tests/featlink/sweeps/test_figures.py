@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cloud import coco
-from cloud.coco import Detection
-from cloud.evaluation import evaluate
-from cloud.store import Result
 from featlink import results
+from featlink.cloud import coco
+from featlink.cloud.coco import Detection
+from featlink.cloud.evaluation import evaluate
+from featlink.cloud.store import Result
 from featlink.sweeps.engine import Identity, Outcome
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.plan import jobs, make_plan

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from featlink.errors import CommandError
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import steps
+from featlink.shared.errors import ConditionError
 from featlink.sweeps.plan import CLEAN, is_random, jobs, make_plan
-from shared.conditions.language import parse
-from shared.conditions.registry import steps
-from shared.errors import ConditionError
 
 
 def test_the_paper_is_33_rows_after_the_clean_ones_with_seeds_for_noise_alone() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.conditions.language import Condition, StepSpec, from_fields, parse
-from shared.errors import ConditionError
-from shared.frames.pyramid import LEVELS
+from featlink.shared.conditions.language import Condition, StepSpec, from_fields, parse
+from featlink.shared.errors import ConditionError
+from featlink.shared.frames.pyramid import LEVELS
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
 WORDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,9}", fullmatch=True).filter(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared.conditions.language import parse
-from shared.conditions.names import NAMED, select
-from shared.conditions.registry import chain
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.names import NAMED, select
+from featlink.shared.conditions.registry import chain
 
 ROWS_PER_TABLE = {1: 9, 2: 6, 3: 6, 4: 6, 5: 6}
 

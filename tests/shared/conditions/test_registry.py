@@ -5,12 +5,12 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from channel.codecs.vvenc import Vvenc
-from channel.distortions.quantize import Quantize
-from shared.conditions.language import from_fields, parse
-from shared.conditions.names import NAMED
-from shared.conditions.registry import chain, schema, steps
-from shared.errors import ConditionError
+from featlink.channel.codecs.vvenc import Vvenc
+from featlink.channel.distortions.quantize import Quantize
+from featlink.shared.conditions.language import from_fields, parse
+from featlink.shared.conditions.names import NAMED
+from featlink.shared.conditions.registry import chain, schema, steps
+from featlink.shared.errors import ConditionError
 
 
 def test_a_chain_keeps_its_order() -> None:

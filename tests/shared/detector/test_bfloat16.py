@@ -16,16 +16,16 @@ from by_wire import over_the_wire
 from PIL import Image
 from torchvision.ops import box_iou
 
-from cloud.received import received_pyramid
-from edge.pipeline import EdgePipeline, Request
-from shared.detector.config import MODELS, ModelConfig
-from shared.detector.detections import Detections
-from shared.detector.fast.bfloat16 import refusal
-from shared.detector.split import SplitModel, build
-from shared.errors import ModelError
-from shared.frames.cache import PyramidCache
-from shared.frames.wire import Frame
-from starter.bundle import SCENES
+from featlink.cloud.received import received_pyramid
+from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.shared.detector.config import MODELS, ModelConfig
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.fast.bfloat16 import refusal
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.errors import ModelError
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.frames.wire import Frame
+from featlink.starter.bundle import SCENES
 
 SIZES = {"min_size": 224, "max_size": 384}
 PICTURES = sorted((SCENES / "val").iterdir())[:3]
@@ -111,10 +111,13 @@ def test_its_frames_are_its_own(models: dict[str, SplitModel], edge: str, cloud:
 
 COMMANDS = {
     "edge": (
-        [sys.executable, "-m", "edge"],
+        [sys.executable, "-m", "featlink.edge"],
         "edge: wrong settings: FEATLINK_PROFILE: bf16 needs a CPU with AVX512-BF16",
     ),
-    "cloud": ([sys.executable, "-m", "cloud"], "cloud: wrong settings: FEATLINK_PROFILE: bf16 needs a CPU with"),
+    "cloud": (
+        [sys.executable, "-m", "featlink.cloud"],
+        "cloud: wrong settings: FEATLINK_PROFILE: bf16 needs a CPU with",
+    ),
     "command line": (
         [sys.executable, "-m", "featlink", "bench", "--profile", "bf16", "--out", "out"],
         "featlink: profile: bf16 needs a CPU with AVX512-BF16",
@@ -145,6 +148,6 @@ def test_a_cpu_without_it_is_told_in_one_line(how: str, tmp_path: Path) -> None:
 
 def test_building_it_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as on a worker of a cluster whose settings were checked on another machine."""
-    monkeypatch.setattr("shared.detector.fast.bfloat16.refusal", lambda: "bf16 needs another CPU")
+    monkeypatch.setattr("featlink.shared.detector.fast.bfloat16.refusal", lambda: "bf16 needs another CPU")
     with pytest.raises(ModelError, match=r"^profile: bf16 needs another CPU$"):
         build(ModelConfig(profile="bf16", device="cpu"))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from shared.detector.checkpoints import misfit, state_dict
-from shared.detector.weights import load_checkpoint
-from shared.errors import ModelError
+from featlink.shared.detector.checkpoints import misfit, state_dict
+from featlink.shared.detector.weights import load_checkpoint
+from featlink.shared.errors import ModelError
 
 STATE = {"rpn.weight": torch.arange(4.0), "backbone.bias": torch.ones(2)}
 ARGS = argparse.Namespace(data_path="/data", output=Path("/out"), lr=0.02, opt="sgd")

@@ -14,13 +14,13 @@ from torchvision.models import get_model
 from torchvision.transforms.functional import to_tensor
 
 import featlink as fl
-from shared.detector.config import ModelConfig
-from shared.detector.detections import Detections
-from shared.detector.device import AT_ONCE, PoolOfEach, resolve
-from shared.detector.split import SplitModel, build
-from shared.errors import ModelError
-from shared.frames.pyramid import Pyramid
-from starter.bundle import SCENES, load_weights
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.device import AT_ONCE, PoolOfEach, resolve
+from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.errors import ModelError
+from featlink.shared.frames.pyramid import Pyramid
+from featlink.starter.bundle import SCENES, load_weights
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 SIZES = {"min_size": 224, "max_size": 384}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from shared.detector.masks import PastedMasks
+from featlink.shared.detector.masks import PastedMasks
 
 SIDES = st.integers(1, 60)
 EDGES = st.floats(-20, 80, width=32)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from shared.detector.overlay import draw
+from featlink.shared.detector.overlay import draw
 
 GREY = np.full((60, 80, 3), 100, np.uint8)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from cloud.rle import compressed
-from shared.detector.masks import PastedMasks
+from featlink.cloud.rle import compressed
+from featlink.shared.detector.masks import PastedMasks
 
 HALF = np.float32(0.5)
 
@@ -98,6 +98,6 @@ def test_a_large_photo(kind: str) -> None:
 @pytest.mark.parametrize("how", ["no known arithmetic", "known"])
 def test_without_a_known_arithmetic_torch_does_it(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how != "known":
-        monkeypatch.setattr("shared.detector.bilinear.fused", lambda *_: None)
+        monkeypatch.setattr("featlink.shared.detector.bilinear.fused", lambda *_: None)
     rng = np.random.default_rng(2)
     check(smooth(rng).astype(np.float32), np.array([20, 30, 400, 300], np.float32), (350, 450))

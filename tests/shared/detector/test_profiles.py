@@ -16,13 +16,13 @@ from PIL import Image
 from torchvision.models import get_model
 from torchvision.transforms.functional import to_tensor
 
-from cloud import coco
-from cloud.coco_results import to_coco
-from cloud.evaluation import evaluate
-from shared.detector.config import ModelConfig
-from shared.detector.detections import Detections
-from shared.detector.split import SplitModel, build
-from starter.bundle import SCENES, load_weights
+from featlink.cloud import coco
+from featlink.cloud.coco_results import to_coco
+from featlink.cloud.evaluation import evaluate
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.split import SplitModel, build
+from featlink.starter.bundle import SCENES, load_weights
 
 THRESHOLD = 0.05
 """torchvision's: what scores near it may fall on either side."""

@@ -19,10 +19,10 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.transforms.functional import to_tensor
 from waiting import wait_until
 
-from shared.detector.config import ModelConfig
-from shared.detector.detections import Detections
-from shared.detector.split import build
-from shared.errors import ModelError
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.detections import Detections
+from featlink.shared.detector.split import build
+from featlink.shared.errors import ModelError
 
 SIZES: dict[str, Any] = {"min_size": 128, "max_size": 224}
 FEW: dict[str, Any] = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
@@ -81,7 +81,9 @@ def test_official_layout_from_the_cache_equals_torchvision(
     path = tmp_path / "checkpoints" / weights.url.rpartition("/")[2]
     torch.save(official, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr("shared.detector.weights.path_hash", lambda _: digest)  # the real file's is in its name
+    monkeypatch.setattr(
+        "featlink.shared.detector.weights.path_hash", lambda _: digest
+    )  # the real file's is in its name
     stock = get_model(name, weights=weights, progress=False, **STOCK_FEW, **SIZES).eval()
     expected = call_stock(stock, noise())
     ours = build(ModelConfig(name, "coco", "exact", **FEW, **SIZES))

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model_weights
 
-from shared.detector.config import MODELS, ModelConfig
-from shared.detector.split import build
-from shared.detector.weights import load_checkpoint, path_hash
-from shared.errors import ModelError
+from featlink.shared.detector.config import MODELS, ModelConfig
+from featlink.shared.detector.split import build
+from featlink.shared.detector.weights import load_checkpoint, path_hash
+from featlink.shared.errors import ModelError
 
 MODEL = "fasterrcnn_resnet50_fpn"
 CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
@@ -221,7 +221,7 @@ def test_the_official_file_is_taken_from_its_place(checkpoints: Path, monkeypatc
     with pytest.raises(ModelError, match="not the official file"):
         load_checkpoint("coco", MODEL)
     monkeypatch.setattr(
-        "shared.detector.weights.path_hash", lambda _: hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        "featlink.shared.detector.weights.path_hash", lambda _: hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     )
     checkpoint = load_checkpoint("coco", MODEL)
     assert matches(checkpoint.state)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import FrameError
-from shared.frames.bitstream import dtype_for, nbytes, pack, unpack
+from featlink.shared.errors import FrameError
+from featlink.shared.frames.bitstream import dtype_for, nbytes, pack, unpack
 
 BITS = st.integers(1, 16)
 

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.frames.cache import CacheEntry, PyramidCache
-from shared.frames.pyramid import Pyramid, Sizes
+from featlink.shared.frames.cache import CacheEntry, PyramidCache
+from featlink.shared.frames.pyramid import Pyramid, Sizes
 
 
 def pyramid(nbytes: int) -> CacheEntry:

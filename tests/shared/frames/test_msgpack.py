@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from frames_by_hand import PREFIX, SMALL, assemble, fields, joined, meta, quantised, same
 
-from shared.frames import wire
-from shared.frames.wire import Frame
+from featlink.shared.frames import wire
+from featlink.shared.frames.wire import Frame
 
 FRAMES = {
     **SMALL,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.frames.packing import dequantize, grid, level_range, quantize, stack, tile, unstack, untile
+from featlink.shared.frames.packing import dequantize, grid, level_range, quantize, stack, tile, unstack, untile
 
 BITS = st.integers(1, 16)
 PER = st.sampled_from(["level", "channel"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from shared.frames.pyramid import Pyramid, Sizes, p6_from_p5
+from featlink.shared.frames.pyramid import Pyramid, Sizes, p6_from_p5
 
 
 @pytest.mark.parametrize("shape", [(256, 25, 34), (3, 1, 1), (2, 2, 5)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.frames.report import HEADER, Report, ReportError, read_header
+from featlink.shared.frames.report import HEADER, Report, ReportError, read_header
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 NAMES = st.text(max_size=10)

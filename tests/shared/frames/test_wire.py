@@ -24,11 +24,11 @@ from frames_by_hand import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import FrameError
-from shared.frames import wire
-from shared.frames.bitstream import dtype_for
-from shared.frames.pyramid import LEVELS, Sizes
-from shared.frames.wire import Frame, Limits, Meta, Tensor
+from featlink.shared.errors import FrameError
+from featlink.shared.frames import wire
+from featlink.shared.frames.bitstream import dtype_for
+from featlink.shared.frames.pyramid import LEVELS, Sizes
+from featlink.shared.frames.wire import Frame, Limits, Meta, Tensor
 
 # --- what is written is read back -------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from frames_by_hand import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import FrameError
-from shared.frames import wire
+from featlink.shared.errors import FrameError
+from featlink.shared.frames import wire
 
 # --- damage -----------------------------------------------------------------------------------------------------
 

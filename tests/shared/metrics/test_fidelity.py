@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from shared.frames.packing import dequantize, level_range, quantize, tile
-from shared.metrics import fidelity as module
-from shared.metrics.fidelity import Fidelity, Remembered, compare_images, compare_pyramids, unit
-from shared.metrics.rank_correlation import spearman
+from featlink.shared.frames.packing import dequantize, level_range, quantize, tile
+from featlink.shared.metrics import fidelity as module
+from featlink.shared.metrics.fidelity import Fidelity, Remembered, compare_images, compare_pyramids, unit
+from featlink.shared.metrics.rank_correlation import spearman
 
 SIZES = {"p2": (20, 28), "p3": (10, 14), "p4": (5, 7), "p5": (3, 4), "p6": (2, 2)}
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from shared.detector.device import Gateway
-from shared.frames.packing import dequantize, level_range, quantize
-from shared.frames.pyramid import Array
-from shared.metrics import on_device
-from shared.metrics.fidelity import compare_pyramids
-from shared.metrics.on_device import DeviceFidelity
+from featlink.shared.detector.device import Gateway
+from featlink.shared.frames.packing import dequantize, level_range, quantize
+from featlink.shared.frames.pyramid import Array
+from featlink.shared.metrics import on_device
+from featlink.shared.metrics.fidelity import compare_pyramids
+from featlink.shared.metrics.on_device import DeviceFidelity
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 RNG = np.random.default_rng(0)

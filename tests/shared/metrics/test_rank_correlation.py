@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from shared.metrics.rank_correlation import SAMPLE, sample_positions, spearman
+from featlink.shared.metrics.rank_correlation import SAMPLE, sample_positions, spearman
 
 
 @pytest.mark.parametrize("size", [1, 2, 57, SAMPLE - 1, SAMPLE, SAMPLE + 1, 217_600, 13_926_400])

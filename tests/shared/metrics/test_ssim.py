@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
-from shared.frames.packing import tile
-from shared.metrics.ssim import level_ssim, ssim
+from featlink.shared.frames.packing import tile
+from featlink.shared.metrics.ssim import level_ssim, ssim
 
 
 def skimage_ssim(x: np.ndarray, y: np.ndarray) -> float:

@@ -11,9 +11,9 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-from shared.service.app import create_service
-from shared.service.observe import configure_logging
-from shared.service.settings import ServiceSettings
+from featlink.shared.service.app import create_service
+from featlink.shared.service.observe import configure_logging
+from featlink.shared.service.settings import ServiceSettings
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ import pytest
 from fastapi import FastAPI, Request
 from pydantic import ValidationError
 
-from shared.service.access import digest, role
-from shared.service.settings import ServiceSettings
+from featlink.shared.service.access import digest, role
+from featlink.shared.service.settings import ServiceSettings
 
 CLIENT, OTHER, SERVICE = "client-token-0123456789", "another-token-0123456789", "service-token-0123456789"
 

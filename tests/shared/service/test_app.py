@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from shared.errors import ModelError
+from featlink.shared.errors import ModelError
 
 
 def reason(answer: httpx.Response) -> str | None:

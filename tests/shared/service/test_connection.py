@@ -13,8 +13,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from waiting import wait_until
 
-from shared.service import connection
-from shared.service.connection import HEAD_BYTES
+from featlink.shared.service import connection
+from featlink.shared.service.connection import HEAD_BYTES
 
 
 @pytest.fixture

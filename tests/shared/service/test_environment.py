@@ -8,13 +8,13 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from channel.settings import ChannelSettings
-from cloud.settings import CloudSettings
-from edge.settings import EdgeSettings
+from featlink.channel.settings import ChannelSettings
+from featlink.cloud.settings import CloudSettings
+from featlink.edge.settings import EdgeSettings
 from featlink.network import checked_config, known_settings
-from shared.errors import ModelError
-from shared.service.environment import slip, wrong_settings
-from shared.service.settings import ServiceSettings
+from featlink.shared.errors import ModelError
+from featlink.shared.service.environment import slip, wrong_settings
+from featlink.shared.service.settings import ServiceSettings
 
 ALL: list[type[ServiceSettings]] = [EdgeSettings, ChannelSettings, CloudSettings]
 
@@ -87,7 +87,7 @@ def test_what_others_set_is_passed_over(name: str) -> None:
 )
 def test_a_service_stops_with_one_line(variable: str, message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "channel"],
+        [sys.executable, "-m", "featlink.channel"],
         env={variable: "x", "PATH": "/usr/bin"},
         capture_output=True,
         text=True,

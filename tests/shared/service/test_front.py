@@ -12,8 +12,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Query
 
-from shared.errors import ConflictError
-from shared.service.notes import begin, note
+from featlink.shared.errors import ConflictError
+from featlink.shared.service.notes import begin, note
 
 Visit = Callable[..., Any]
 

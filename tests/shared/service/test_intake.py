@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import Body, FastAPI, Request
 
-from shared.service.intake import SMALL_BODY
+from featlink.shared.service.intake import SMALL_BODY
 
 LIMIT = 1 << 20
 CHUNK = 1 << 16

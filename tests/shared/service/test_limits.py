@@ -13,9 +13,9 @@ import pytest
 from fastapi import FastAPI
 from waiting import LONG
 
-from shared import cancelling
-from shared.service.limits import Worker
-from shared.service.problems import BusyError
+from featlink.shared import cancelling
+from featlink.shared.service.limits import Worker
+from featlink.shared.service.problems import BusyError
 
 
 def test_beyond_its_queue_a_service_is_busy(make_service: Callable[..., FastAPI], visit: Any) -> None:

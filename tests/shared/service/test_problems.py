@@ -10,8 +10,8 @@ import pytest
 from fastapi import Body, FastAPI, Query
 from starlette.responses import StreamingResponse
 
-from shared.errors import ConditionError, ConflictError, FeatlinkError, ImageError, NotFoundError
-from shared.service.problems import BusyError, NotReadyError, RelayedProblem, UpstreamError
+from featlink.shared.errors import ConditionError, ConflictError, FeatlinkError, ImageError, NotFoundError
+from featlink.shared.service.problems import BusyError, NotReadyError, RelayedProblem, UpstreamError
 
 Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 Visit = Callable[[FastAPI, Ask], httpx.Response]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from channel.settings import ChannelSettings
-from cloud.settings import CloudSettings
-from edge.settings import EdgeSettings
-from shared.detector.config import ModelConfig
-from shared.service.settings import ModelSettings, ServiceSettings
+from featlink.channel.settings import ChannelSettings
+from featlink.cloud.settings import CloudSettings
+from featlink.edge.settings import EdgeSettings
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.service.settings import ModelSettings, ServiceSettings
 
 ALL = [EdgeSettings, ChannelSettings, CloudSettings]
 

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from shared.errors import ConflictError, FeatlinkError
-from shared.service import spans, tracing
-from shared.service.app import create_service
-from shared.service.notes import note
-from shared.service.settings import ServiceSettings
+from featlink.shared.errors import ConflictError, FeatlinkError
+from featlink.shared.service import spans, tracing
+from featlink.shared.service.app import create_service
+from featlink.shared.service.notes import note
+from featlink.shared.service.settings import ServiceSettings
 
 proto = pytest.importorskip(
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="the extra 'otel' is not installed"

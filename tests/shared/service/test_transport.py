@@ -14,13 +14,13 @@ from deployment import serve
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from shared.frames import wire
-from shared.frames.pyramid import Sizes
-from shared.frames.wire import Frame, Meta, Tensor
-from shared.service import tracing
-from shared.service.problems import BusyError, RelayedProblem, UpstreamError
-from shared.service.settings import ServiceSettings
-from shared.service.transport import FrameAnswers, NextService, read_frame
+from featlink.shared.frames import wire
+from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.service import tracing
+from featlink.shared.service.problems import BusyError, RelayedProblem, UpstreamError
+from featlink.shared.service.settings import ServiceSettings
+from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
 
 FRAME = Frame(
     Meta("feature", "m", "w", Sizes((480, 640), (480, 640), (480, 640))),

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from channel.distortions.base import Distortion, Planes
-from shared.conditions.registry import register
+from featlink.channel.distortions.base import Distortion, Planes
+from featlink.shared.conditions.registry import register
 
 
 @register

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from channel.codecs.base import Codec, Shape, Tools
-from shared.conditions.registry import register
-from shared.frames.bitstream import Samples
+from featlink.channel.codecs.base import Codec, Shape, Tools
+from featlink.shared.conditions.registry import register
+from featlink.shared.frames.bitstream import Samples
 
 
 @register

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from shared.detector.fast.layout import channels_first, channels_last
+from featlink.shared.detector.fast.layout import channels_first, channels_last
 
 
 @pytest.fixture(params=[1, 2, 5])

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from shared.detector.config import ModelConfig
-from shared.detector.fast.prune import drop_dead_channels
-from shared.detector.split import build
+from featlink.shared.detector.config import ModelConfig
+from featlink.shared.detector.fast.prune import drop_dead_channels
+from featlink.shared.detector.split import build
 
 MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
 

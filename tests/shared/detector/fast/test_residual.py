@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 
-from shared.detector.fast.residual import FusedConv, ResidualBackbone, is_wide
+from featlink.shared.detector.fast.residual import FusedConv, ResidualBackbone, is_wide
 
 
 def random_backbone(build: Callable[..., Any]) -> Any:

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from shared.detector.fast.winograd import WinogradConv, winograd
+from featlink.shared.detector.fast.winograd import WinogradConv, winograd
 
 
 def largest_error(fast: nn.Module, slow: nn.Module, x: torch.Tensor) -> float:
