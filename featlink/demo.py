@@ -10,8 +10,8 @@ from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import MAX_PIXELS, open_dataset
 from featlink.edge.decode import decode
 from featlink.files import replace
+from featlink.report.builder import ReportOptions, make_page
 from featlink.report.html import render
-from featlink.report.make import ReportOptions, make_page
 from featlink.report.sweep import open_sweep
 from featlink.results import Row
 from featlink.shared.detector.overlay import draw

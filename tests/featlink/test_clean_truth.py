@@ -17,8 +17,7 @@ from featlink.cloud.coco import parse
 from featlink.cloud.evaluation import evaluate
 from featlink.dataset import ground_truth, open_dataset
 from featlink.errors import CommandError
-from featlink.report.about import about
-from featlink.report.sweep import open_sweep
+from featlink.report.sweep import about, open_sweep
 from featlink.sweeps.merge import merge
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
