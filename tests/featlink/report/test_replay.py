@@ -17,7 +17,7 @@ from featlink.report.gallery import Strip
 from featlink.report.replay import Replay, open_replay
 from featlink.report.sweep import Sweep, about
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.shown import pixels, planes
+from featlink.shared.frames.visualisation import pixels, planes
 
 
 @pytest.fixture(scope="module")
