@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from featlink.channel.apply import Transmission, apply
+from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.pyramid import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
@@ -44,7 +44,7 @@ def pixels(height: int, width: int) -> np.ndarray:
 
 
 def send(frame: Frame, condition: str, report: Telemetry | None = None, fidelity: bool = True) -> Transmission:
-    return apply(frame, parse(condition, frame.meta.domain), report or Telemetry(), fidelity)
+    return transmit(frame, parse(condition, frame.meta.domain), report or Telemetry(), fidelity)
 
 
 @dataclass(frozen=True)
