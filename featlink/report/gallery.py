@@ -15,12 +15,12 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 
 from featlink.cloud.store import Store
-from featlink.edge.decode import decode
 from featlink.report.sweep import DOMAINS, Sweep, families, label, pairs
 from featlink.results import Row
 from featlink.shared.detector.overlay import draw
 from featlink.shared.errors import NotFoundError
 from featlink.shared.frames.pyramid import Image
+from featlink.shared.pictures import decode
 
 THRESHOLD = 0.5
 """Detections with lower scores are not drawn."""
