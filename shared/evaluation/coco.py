@@ -16,8 +16,8 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 import msgspec
 import numpy as np
 
-from featlink.cloud.coco_repair import decoded, repaired, told
 from featlink.shared.errors import DatasetError
+from featlink.shared.evaluation.mending import decoded, repaired, told
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65535)]
