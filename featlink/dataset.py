@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from featlink.edge.decode import read_header
 from featlink.errors import CommandError
 from featlink.shared.errors import ImageError
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import GroundTruth
+from featlink.shared.pictures import read_header
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
