@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from featlink.bootstrap import Interval, interval, undecided
-from featlink.cloud.matching import Floats, Ints
-from featlink.cloud.resampling import average_precision
 from featlink.costs import of_row
 from featlink.deciding.query import Route, Wish
 from featlink.errors import CommandError
@@ -20,6 +17,9 @@ from featlink.results import Row
 from featlink.samples import draw_ap
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
+from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
+from featlink.shared.evaluation.matching import Floats, Ints
+from featlink.shared.evaluation.resampling import average_precision
 
 TIMING_ERROR = 0.15
 """Times measured again, through services and a link that really waits, differ by up to this share: nearer than that,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import Dataset, open_dataset
 from featlink.deciding.decision import decision_blocks
 from featlink.errors import CommandError
@@ -39,6 +38,7 @@ from featlink.report.table import Table, markdown, percent
 from featlink.report.timing import break_even_table, coding_times_table, latency_figures, multiply_adds_table, overlaps
 from featlink.results import Row
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.records import DATABASE
 
 if TYPE_CHECKING:  # it loads torch

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import numpy as np
 
-from featlink.bootstrap import Interval, interval
 from featlink.paper import TABLES, PaperRow, paper_rows
 from featlink.report.html import Page, Section
 from featlink.report.sweep import Sweep, about, condition_of, label
@@ -27,6 +26,7 @@ from featlink.report.table import (
 from featlink.report.timing import overlaps, stages
 from featlink.results import Row
 from featlink.shared.conditions import registry
+from featlink.shared.evaluation.confidence_intervals import Interval, interval
 from featlink.shared.metrics.rank_correlation import spearman
 
 TABLE2_NOTE = (

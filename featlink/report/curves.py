@@ -11,13 +11,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from featlink.bootstrap import Interval, interval
-from featlink.cloud.matching import Floats
 from featlink.paper import TABLES, paper_rows
 from featlink.report.sweep import DOMAINS, Family, Sweep, families, label, pair_name, pairs
 from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, signed, with_interval
 from featlink.results import Row
 from featlink.shared.conditions import registry
+from featlink.shared.evaluation.confidence_intervals import Interval, interval
+from featlink.shared.evaluation.matching import Floats
 
 NAMES = {"feature": "features", "image": "image"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon", "pentagon")

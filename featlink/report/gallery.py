@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pictures
 
-from featlink.cloud.store import Store
 from featlink.report.sweep import DOMAINS, Sweep, families, label, pairs
 from featlink.results import Row
 from featlink.shared.detector.overlay import draw
 from featlink.shared.errors import NotFoundError
 from featlink.shared.frames.pyramid import Image
 from featlink.shared.pictures import decode
+from featlink.shared.store import Store
 
 THRESHOLD = 0.5
 """Detections with lower scores are not drawn."""
