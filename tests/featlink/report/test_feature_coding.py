@@ -17,7 +17,7 @@ from featlink.report.coding import (
     coding_curves,
     coding_figure,
     rate_csv,
-    read_curves,
+    external_curves,
 )
 from featlink.report.curves import Curve, Figure
 from featlink.report.sweep import Sweep
@@ -95,7 +95,7 @@ def test_no_rows_and_no_curves_make_no_section(tmp_path: Path) -> None:
 
 def test_curves_of_others_stand_beside_ours(tmp_path: Path, sweep: Sweep) -> None:
     (tmp_path / "points.csv").write_text("AP, bpp, who\n55,0.4,x\n50,0.2,x\n40,0.1,x\n25,0.05,x\n")
-    [theirs] = read_curves([f"half={tmp_path}/points.csv"])
+    [theirs] = external_curves([f"half={tmp_path}/points.csv"])
     assert theirs.points[0] == (0.05, 0.25)
     blocks = coding_blocks(sweep, [theirs])
     assert any(isinstance(block, Figure) and block.traces[-1]["name"] == "half" for block in blocks)
@@ -131,16 +131,16 @@ def test_without_named_sets_ours_are_the_families(tmp_path: Path) -> None:
 def test_what_is_no_curve_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "wrong.csv").write_text(text)
     with pytest.raises(CommandError, match=r"wrong\.csv"):
-        read_curves([f"x={tmp_path}/wrong.csv"])
+        external_curves([f"x={tmp_path}/wrong.csv"])
 
 
 @pytest.mark.parametrize("given", [["x"], ["=y.csv"], ["x="], ["a=gone.csv"], []])
 def test_curves_are_named(given: list[str]) -> None:
     if given:
         with pytest.raises(CommandError):
-            read_curves(given)
+            external_curves(given)
     else:
-        assert read_curves(given) == []
+        assert external_curves(given) == []
 
 
 def test_points_as_csv(sweep: Sweep) -> None:
