@@ -81,7 +81,7 @@ def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:
 
 def test_each_image_and_condition_has_its_own_folder(tmp_path: Path) -> None:
     conditions = ["jpeg(quality=50)", "jpeg(quality=60)", "jpeg(quality=50) @ seed=1"]
-    folders = {save(transmit(text, image_id), tmp_path) for text in conditions for image_id in (1, 2)}
+    folders = {save(sent_by(text, image_id), tmp_path) for text in conditions for image_id in (1, 2)}
     assert len(folders) == 6
     assert all(folder is not None and folder.parent.name in ("1", "2") for folder in folders)
     assert save(sent_by(conditions[0], 1), tmp_path) in folders, "again is the same place"
