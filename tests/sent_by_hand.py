@@ -11,7 +11,7 @@ import numpy as np
 
 from featlink.channel.apply import Transmission, apply
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.features import Sizes
 from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 
