@@ -31,7 +31,7 @@ from featlink.deciding.wish import make_wish
 from featlink.launcher import Ports, Stack
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.service_settings import service_settings
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.engine import Outcome
 from featlink.sweeps.http import HttpEngine

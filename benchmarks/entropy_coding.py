@@ -27,11 +27,11 @@ from featlink.channel.transmit import transmit
 from featlink.dataset import open_dataset
 from featlink.edge.decode import decode
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.frames.bitstream import Samples, nbytes, pack
 from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 
 
 def frame_of(model: SplitModel, picture: Path, domain: str) -> Frame:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from featlink.cloud.coco import Detection, DetectionMask
 from featlink.cloud.rle import compressed
-from featlink.shared.detector.detections import Detections, MaskPart, PartialMasks
-from featlink.shared.detector.runs import runs_of_part
+from featlink.shared.models.detections import Detections, MaskPart, PartialMasks
+from featlink.shared.models.rle import runs_of_part
 
 
 def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:

@@ -9,7 +9,7 @@ import math
 
 import msgspec
 
-from featlink.shared.frames.pyramid import Pyramid
+from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
@@ -20,7 +20,7 @@ UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f
 
 
 def measure(
-    frame: Frame, pyramid: Pyramid, report: Report, clean: Pyramid | None, compare: Compare = compare_pyramids
+    frame: Frame, pyramid: FeatureMaps, report: Report, clean: FeatureMaps | None, compare: Compare = compare_pyramids
 ) -> Report:
     """Complete a report with an image's [F]: ``psnr_f``, ``ssim_f``, ``spearman_f``, and the time that took.
 

@@ -10,7 +10,7 @@ import re
 import simplejpeg
 
 from featlink.shared.errors import ImageError
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
 
 _MAGIC = b"\xff\xd8\xff"
 _MOST_SCANS = 100

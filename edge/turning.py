@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
 
 _TURNS: dict[int, Callable[[Image], Any]] = {
     2: lambda image: cv2.flip(image, 1),

@@ -14,7 +14,7 @@ from featlink.report.html import render
 from featlink.report.make import ReportOptions, make_page
 from featlink.report.sweep import open_sweep
 from featlink.results import Row
-from featlink.shared.detector.overlay import draw
+from featlink.shared.models.overlay import draw
 from featlink.sweeps.figures import file_names
 from featlink.sweeps.records import DATABASE
 

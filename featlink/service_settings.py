@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 
 
 def service_settings(config: ModelConfig, database: Path, keep_bitstreams: Path | None = None) -> dict[str, str]:

@@ -17,9 +17,9 @@ from featlink.report.families import families, pairs
 from featlink.report.pictures import data_uri, png_pixels, shrink
 from featlink.report.sweep import DOMAINS, Sweep, label
 from featlink.results import Row
-from featlink.shared.detector.overlay import draw
 from featlink.shared.errors import NotFoundError
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
+from featlink.shared.models.overlay import draw
 
 THRESHOLD = 0.5
 """Detections with lower scores are not drawn."""

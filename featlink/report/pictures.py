@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from featlink.shared.frames.pyramid import Image as Pixels
+from featlink.shared.features import Image as Pixels
 
 _QUALITY = 72
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from featlink.shared.detector.overlay import paint
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
+from featlink.shared.models.overlay import paint
 from featlink.views.matching import Detection, Matching
 
 LOST = (230, 40, 60)

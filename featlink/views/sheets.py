@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
 
 _GAP = 8
 _CAPTION = 26

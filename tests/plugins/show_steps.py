@@ -21,10 +21,10 @@ from featlink.report.rates import bd_table
 from featlink.report.sweep import Sweep
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.features import Sizes
 from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.models.config import ModelConfig
 from featlink.starter.bundle import SCENES
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
