@@ -11,11 +11,9 @@ import pytest
 
 from featlink.channel.bitstream_archive import decode as decode_kept
 from featlink.channel.bitstream_archive import save
-from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.base import CodecError, Tools
 from featlink.channel.codecs.entropy import Entropy
-from featlink.channel.codecs.ffmpeg import bundled
-from featlink.channel.codecs.process import CodecError
-from featlink.channel.codecs.yuv import padded_size
+from featlink.channel.codecs.video import bundled_ffmpeg, padded_size
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, StorageError
@@ -36,7 +34,7 @@ def sent_by(condition: str, image_id: int | None = 139, key: str = "a1b2") -> Tr
 
 def decode(path: Path, height: int, width: int) -> np.ndarray:
     """The luma of a file's only picture, by a command line that knows nothing of Featlink."""
-    command = [bundled(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-"]
+    command = [bundled_ffmpeg(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-"]
     frame = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "<u2")
     rows, columns = padded_size((height, width))
     assert frame.size == rows * columns * 3 // 2
