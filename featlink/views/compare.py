@@ -15,7 +15,7 @@ from featlink.client import Client
 from featlink.shared.conditions.language import Domain, parse
 from featlink.shared.errors import ConditionError
 from featlink.shared.features import Image
-from featlink.shared.frames.shown import plane, png
+from featlink.shared.frames.visualisation import plane, png
 from featlink.shared.models.fpn import FPN
 from featlink.shared.models.overlay import paint
 from featlink.views.marks import difference, received_overlay

@@ -17,7 +17,7 @@ from featlink.page.services import Services
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.features import Image
 from featlink.shared.frames.packing import level_range, quantize, tile
-from featlink.shared.frames.shown import png
+from featlink.shared.frames.visualisation import png
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.overlay import paint
 from featlink.views import compare

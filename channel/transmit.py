@@ -59,7 +59,7 @@ class Transmission:
     extension: str
 
 
-def apply(
+def transmit(
     frame: Frame,
     condition: Condition,
     report: Report,
