@@ -62,7 +62,7 @@ def draw(image: Image, found: Detections, threshold: float = 0.5) -> Picture:
     """
     import PIL.Image
 
-    from featlink.cloud.coco_results import to_coco
+    from featlink.shared.evaluation.coco_results import to_coco
     from featlink.shared.models.overlay import paint
 
     names = {str(label): name for label, name in enumerate(found.categories)}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from featlink.cloud.coco import Detection, DetectionMask
-from featlink.cloud.rle import compressed
+from featlink.shared.evaluation.coco import Detection, DetectionMask
+from featlink.shared.evaluation.rle import compressed
 from featlink.shared.models.detections import Detections, MaskPart, PartialMasks
 from featlink.shared.models.rle import runs_of_part
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from featlink.cloud.coco import DetectionMask
 from featlink.shared.compiled import numba
+from featlink.shared.evaluation.coco import DetectionMask
 from featlink.shared.models.detections import Runs
 
 _MOST = 13
