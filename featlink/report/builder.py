@@ -1,27 +1,141 @@
-"""The report as data: sections of text, tables, plots and pictures."""
+"""A sweep's folder → its report, pictures included where they can be had."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from featlink.report.about import about, manifest_table
-from featlink.report.agreement import agreement_table, by_table
-from featlink.report.coding_times import coding_times_table, multiply_adds_table
-from featlink.report.condition_tables import equal_noise_table, other_table, paper_tables, size_table
-from featlink.report.curve import Curve
-from featlink.report.curves import curve_figures, paper_figure
-from featlink.report.decision import decision_blocks
-from featlink.report.feature_coding import coding_blocks
-from featlink.report.figure import Figure
-from featlink.report.gallery import THRESHOLD, Strip
-from featlink.report.latency import break_even_table, latency_figures, overlaps
-from featlink.report.rates import bd_findings, bd_table, equal_bits_table, equal_psnr_table
-from featlink.report.sweep import Sweep
+from sqlalchemy.exc import SQLAlchemyError
+
+from featlink.dataset import Dataset, open_dataset
+from featlink.deciding.decision import decision_blocks
+from featlink.errors import CommandError
+from featlink.report.coding import coding_blocks
+from featlink.report.conditions import (
+    agreement_table,
+    by_table,
+    equal_noise_table,
+    other_table,
+    paper_tables,
+    size_table,
+)
+from featlink.report.curves import (
+    Curve,
+    bd_findings,
+    bd_table,
+    curve_figures,
+    equal_bits_table,
+    equal_psnr_table,
+    paper_figure,
+)
+from featlink.report.gallery import THRESHOLD, Strip, chosen_images, chosen_pairs, overlays, plane_strips
+from featlink.report.html import Block, Page, Section
+from featlink.report.sweep import Sweep, about, condition_of, label, manifest_table
 from featlink.report.table import Table, markdown, percent
+from featlink.report.timing import break_even_table, coding_times_table, latency_figures, multiply_adds_table, overlaps
 from featlink.results import Row
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.store import Store, sqlite_url
+from featlink.sweeps.records import DATABASE
 
-Block = Table | Figure | Strip | str
+if TYPE_CHECKING:  # it loads torch
+    from featlink.report.replay import Replay
+
+_LEVELS = ("p2", "p3", "p4", "p5")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Which pictures a report gets.
+
+    Attributes:
+        dataset: the data set's folder; None takes the manifest's.
+        images: how many images the gallery shows; 0 for no gallery.
+        planes: recompute what crossed the link, which needs the sweep's weights and some seconds.
+        others: curves of others, to stand beside ours.
+    """
+
+    dataset: Path | None = None
+    images: int = 3
+    planes: bool = True
+    others: Sequence[Curve] = ()
+
+
+def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
+    """Make a report; a part that cannot be made says why in its place."""
+    try:
+        dataset = _dataset(sweep, wanted)
+        with contextlib.closing(_store(sweep)) as store:
+            ids = chosen_images(sweep, store, dataset.images, max(1, wanted.images))
+            replay = _replay(sweep, wanted)
+            gallery = _gallery(sweep, store, dataset, ids[: wanted.images], replay)
+        planes = [replay] if isinstance(replay, str) else _planes(sweep, replay, dataset, ids[:1])
+    except (FeatlinkError, OSError, SQLAlchemyError) as error:
+        reason = f"Left out: {str(error).splitlines()[0]}"
+        return page(sweep, [reason], [reason], wanted.others)
+    return page(sweep, gallery, planes, wanted.others)
+
+
+def _dataset(sweep: Sweep, wanted: ReportOptions) -> Dataset:
+    folder = wanted.dataset or about(sweep).folder
+    if folder is None:
+        raise CommandError("the manifest does not say where the pictures are; give the data set with --dataset")
+    if wanted.dataset is None and not folder.is_dir():
+        raise CommandError(f"there is no data set at {folder}; give it with --dataset")
+    return open_dataset(folder, sweep.truth)
+
+
+def _store(sweep: Sweep) -> Store:
+    path = sweep.folder / DATABASE
+    if not path.is_file():  # SQLite would make it
+        raise CommandError(f"there is no {path}, which has the detections")
+    return Store(sqlite_url(path))
+
+
+def _replay(sweep: Sweep, wanted: ReportOptions) -> Replay | str:
+    if not wanted.planes:
+        return "Left out on request (--no-planes)."
+    from featlink.report.replay import open_replay
+
+    try:
+        return open_replay(about(sweep))
+    except FeatlinkError as error:
+        return f"Left out: {error}"
+
+
+def _gallery(sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], replay: Replay | str) -> list[Strip | str]:
+    if not ids:
+        return ["No pictures were asked for, or none of the data set was evaluated."]
+    names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
+    images = [image for _, image in chosen_pairs(sweep)]
+    blocks: list[Strip | str] = []
+    for image_id in ids:
+        path = dataset.images[image_id]
+        distorted = None if isinstance(replay, str) else replay.pictures(path, image_id, images)
+        blocks.append(overlays(sweep, store, image_id, path, names, distorted))
+    told = "Features cannot be seen, so their detections are drawn on the clean picture"
+    blocks.append(
+        f"{told}, as are the image domain's."
+        if isinstance(replay, str)
+        else f"{told}; the image domain's on what was received."
+    )
+    return blocks
+
+
+def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> list[Strip | str]:
+    from featlink.shared.frames.visualisation import planes
+
+    clean = sweep.clean("feature")
+    if clean is None or not ids:
+        return ["Left out: no image was evaluated with clean features."]
+    path = dataset.images[ids[0]]
+    rows = [clean, *(feature for feature, _ in chosen_pairs(sweep))]
+    found = {label(row): planes(replay.received(path, ids[0], condition_of(row))) for row in rows}
+    return list(plane_strips(found, _LEVELS))
+
 
 _OVERLAP = (
     " Stages of this sweep overlapped: their times include waiting for one another, and are no basis for a decision. A "
@@ -32,42 +146,6 @@ _DECISION = (
     "answers for other links, traces, machines, floors and deadlines."
 )
 _CODING = "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows."
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        id: for links.
-        title: heading.
-        lead: what it is about, in a sentence or two.
-        blocks: text, tables, plots and pictures.
-    """
-
-    id: str
-    title: str
-    lead: str
-    blocks: Sequence[Block]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A report.
-
-    Attributes:
-        title: heading.
-        statement: which model's numbers these are.
-        facts: the headline, (what, value).
-        findings: what the numbers say, in one sentence each.
-        sections: the rest.
-    """
-
-    title: str
-    statement: str
-    facts: Sequence[tuple[str, str]]
-    findings: Sequence[str]
-    sections: Sequence[Section]
 
 
 def page(
