@@ -30,11 +30,11 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
-from featlink.cloud.coco import parse as parse_truth
-from featlink.cloud.coco_results import to_coco
-from featlink.cloud.evaluation import evaluate
 from featlink.dataset import open_dataset
 from featlink.report.sweep import open_sweep
+from featlink.shared.evaluation.coco import parse as parse_truth
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import FeatureMaps
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections

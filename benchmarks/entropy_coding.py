@@ -23,13 +23,13 @@ from featlink.channel.codecs.base import PictureFormat, PlaneCoder, Tools
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.transmit import transmit
 from featlink.dataset import open_dataset
-from featlink.edge.decode import decode
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.bitstream import Samples, nbytes, pack
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.pictures import decode
+from featlink.shared.result import Telemetry
 
 
 def frame_of(model: SplitModel, picture: Path, domain: str) -> Frame:
@@ -56,7 +56,7 @@ def zero_order_bits(samples: Samples) -> float:
 
 def measure(frame: Frame, bits: int, threads: int) -> dict[str, float]:
     """Of one picture at one depth."""
-    sent = transmit(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Report(), fidelity=False)
+    sent = transmit(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Telemetry(), fidelity=False)
     planes = {t.name: t.data for t in sent.frame.tensors}
     forms = {name: PictureFormat(plane.shape, bits) for name, plane in planes.items()}  # type: ignore[arg-type]
     started = time.perf_counter()

@@ -32,7 +32,7 @@ from featlink.channel.distortions.quantize import requantize
 from featlink.channel.randomness import Item, stream
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import FrameError, StepError
 from featlink.shared.features import Array
 from featlink.shared.frames import bitstream

@@ -19,10 +19,10 @@ from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.features import Array
 from featlink.shared.frames import bitstream, wire
 from featlink.shared.frames.packing import dequantize
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
 from featlink.shared.models.fpn import FPN
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 _UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
@@ -47,7 +47,7 @@ class Transmission:
     frame: Frame
     parts: list[wire.Buffer]
     crossing: Frame
-    report: Report
+    report: Telemetry
     fidelity: Fidelity | None
     coded: Mapping[str, CodedPicture]
     extension: str
@@ -61,7 +61,7 @@ class Transmission:
 def transmit(
     frame: Frame,
     condition: Condition,
-    report: Report,
+    report: Telemetry,
     fidelity: bool = True,
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
@@ -121,7 +121,7 @@ def transmit(
     report = report.with_timings(**timings, serialize=write_ms + report.timings.get("serialize", 0))
     figures = {} if measured is None else _named(frame.meta.domain, measured)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    report = Report(report.timings, _bits(crossing, crossing_bytes, output), figures)
+    report = Telemetry(report.timings, _bits(crossing, crossing_bytes, output), figures)
     return Transmission(out, parts, crossing, report, measured, output.coded, container)
 
 

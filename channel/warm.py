@@ -15,9 +15,9 @@ from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Domain
 from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.models.fpn import FPN
+from featlink.shared.result import Telemetry
 
 _SIDE = 64
 """Of the network's input and of the image: what happens once costs the same for any size."""
@@ -48,7 +48,7 @@ def warm(tools: Tools) -> None:
         condition = language.parse(text)
         frame = _frame(condition.domain)
         with contextlib.suppress(CodecError):
-            with_reference(frame, transmit(frame, condition, Report(), tools=tools))
+            with_reference(frame, transmit(frame, condition, Telemetry(), tools=tools))
 
 
 def _frame(domain: Domain) -> Frame:

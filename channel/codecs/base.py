@@ -24,7 +24,7 @@ from typing import ClassVar, Generic, TypeVar
 import numpy as np
 
 from featlink.channel.distortions.base import IMAGE
-from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.frames.bitstream import Samples, dtype_for
 from featlink.shared.frames.packing import stack, tile, unstack, untile

@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> Image:
         >>> fl.read_image(fl.open_dataset("starter").images[1]).shape[2]
         3
     """
-    from featlink.edge.decode import decode
+    from featlink.shared.pictures import decode
 
     try:
         data = Path(path).read_bytes()
@@ -62,7 +62,7 @@ def draw(image: Image, found: Detections, threshold: float = 0.5) -> Picture:
     """
     import PIL.Image
 
-    from featlink.cloud.coco_results import to_coco
+    from featlink.shared.evaluation.coco_results import to_coco
     from featlink.shared.models.overlay import paint
 
     names = {str(label): name for label, name in enumerate(found.categories)}

@@ -23,7 +23,7 @@ from featlink.channel.codecs.base import (
 from featlink.channel.distortions.base import Distortion, Planes
 from featlink.channel.distortions.gaussian_noise import GaussianNoise
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import StepError
 from featlink.shared.frames.bitstream import Samples
 

@@ -15,8 +15,8 @@ import pytest
 from pydantic import Field
 
 import featlink as fl
-from featlink.cloud.coco_results import to_coco
 from featlink.shared.conditions import registry
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.local import LocalEngine
 

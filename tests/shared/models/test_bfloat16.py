@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 from featlink.cloud.received import received_pyramid
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.errors import ModelError
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame

@@ -16,9 +16,9 @@ from PIL import Image
 from torchvision.models import get_model
 from torchvision.transforms.functional import to_tensor
 
-from featlink.cloud import coco
-from featlink.cloud.coco_results import to_coco
-from featlink.cloud.evaluation import evaluate
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
