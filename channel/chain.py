@@ -14,7 +14,7 @@ from featlink.channel.distortions.base import IMAGE, Distortion, Planes
 from featlink.channel.distortions.quantize import requantize
 from featlink.channel.randomness import stream
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import StepError
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import tile, untile
@@ -113,7 +113,7 @@ def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, 
         return _checked(step, planes, step.apply(planes, rng))
     tiles = replace(planes, samples=tile(planes.samples)[None])
     tiled = _checked(step, tiles, step.apply(tiles, rng))
-    return replace(tiled, samples=untile(tiled.samples[0], channels=len(planes.samples)))
+    return replace(tiled, samples=untile(tiled.samples[0], len(planes.samples)))
 
 
 def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:

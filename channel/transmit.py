@@ -18,14 +18,15 @@ from featlink.channel.reduction.base import Reduction
 from featlink.channel.resizing import resized
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError, FrameError
+from featlink.shared.features import Array
 from featlink.shared.frames import bitstream, wire
-from featlink.shared.frames.packing import TILES, dequantize, level_range, quantize
-from featlink.shared.frames.pyramid import Array, p6_from_p5
-from featlink.shared.frames.report import Report
+from featlink.shared.frames.packing import dequantize, level_range, quantize
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
+from featlink.shared.models.fpn import FPN
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -52,7 +53,7 @@ class Transmission:
     frame: Frame
     parts: list[wire.Buffer]
     crossing: Frame
-    report: Report
+    report: Telemetry
     fidelity: Fidelity | None
     bitstreams: Mapping[str, bytes]
     extension: str
@@ -61,7 +62,7 @@ class Transmission:
 def transmit(
     frame: Frame,
     condition: Condition,
-    report: Report,
+    report: Telemetry,
     fidelity: bool = True,
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
@@ -118,7 +119,7 @@ def transmit(
     report = report.with_timings(**timings, serialize=write_ms + report.timings.get("serialize", 0))
     figures = {} if measured is None else _named(frame.meta.domain, measured)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    report = Report(report.timings, _bits(crossing, crossing_bytes, result), figures)
+    report = Telemetry(report.timings, _bits(crossing, crossing_bytes, result), figures)
     return Transmission(out, parts, crossing, report, measured, result.bitstreams, result.extension)
 
 
@@ -212,9 +213,10 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     """The clean floats a chain starts from; an image's are its pixels at the size the condition is ``at``."""
     if frame.meta.domain == "feature":
         for tensor in frame.tensors:
-            if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != TILES**2:
+            channels = FPN[tensor.name].channels if tensor.name in FPN.names else 0
+            if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != channels:
                 has = f"{tensor.data.dtype.name} in {len(tensor.data)} channels"
-                raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {TILES**2}")
+                raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {channels}")
         return {tensor.name: tensor.data for tensor in frame.tensors}  # type: ignore[misc]
     pixels = frame.tensor("image").data
     if pixels.dtype != np.uint8 or pixels.shape != (3, *frame.meta.sizes.original):
@@ -258,9 +260,8 @@ def _fidelity(references: Mapping[str, Array], out: Frame, compare: Compare) -> 
     received = {tensor.name: _floats(tensor) for tensor in out.tensors}
     if "image" in references:
         return compare_images(references["image"], received["image"])
-    if "p6" in references and "p6" not in received:  # as the cloud rebuilds it
-        received["p6"] = p6_from_p5(received["p5"])
-    return compare(references, received)
+    whole = FPN.complete(received)  # as the cloud does
+    return compare(references, {name: whole[name] for name in references})
 
 
 def _floats(tensor: Tensor) -> Array:

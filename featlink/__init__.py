@@ -40,14 +40,18 @@ if TYPE_CHECKING:
     from featlink.dataset import open_dataset as open_dataset
     from featlink.shared.conditions.language import Condition as Condition
     from featlink.shared.conditions.language import parse as parse
+    from featlink.shared.conditions.registry import Step as Step
     from featlink.shared.conditions.registry import register as register
     from featlink.shared.conditions.registry import steps as steps
-    from featlink.shared.conditions.step import Step as Step
-    from featlink.shared.detector.detections import Detections as Detections
     from featlink.shared.errors import FeatlinkError as FeatlinkError
+    from featlink.shared.features import FeatureMaps as FeatureMaps
+    from featlink.shared.features import FeatureSpec as FeatureSpec
+    from featlink.shared.features import Pyramid as Pyramid
+    from featlink.shared.features import Sizes as Sizes
+    from featlink.shared.features import TensorSpec as TensorSpec
     from featlink.shared.frames.bitstream import Samples as Samples
-    from featlink.shared.frames.pyramid import Pyramid as Pyramid
     from featlink.shared.metrics.fidelity import Fidelity as Fidelity
+    from featlink.shared.models.detections import Detections as Detections
 
 _HOMES = {
     "featlink.channel.codecs.base": ("Codec", "SampleCodec", "Tools"),
@@ -63,12 +67,11 @@ _HOMES = {
     "featlink.api.transmission": ("transmit",),
     "featlink.dataset": ("open_dataset",),
     "featlink.shared.conditions.language": ("Condition", "parse"),
-    "featlink.shared.conditions.registry": ("register", "steps"),
-    "featlink.shared.conditions.step": ("Step",),
-    "featlink.shared.detector.detections": ("Detections",),
+    "featlink.shared.conditions.registry": ("Step", "register", "steps"),
+    "featlink.shared.models.detections": ("Detections",),
     "featlink.shared.errors": ("FeatlinkError",),
     "featlink.shared.frames.bitstream": ("Samples",),
-    "featlink.shared.frames.pyramid": ("Pyramid",),
+    "featlink.shared.features": ("FeatureMaps", "FeatureSpec", "Pyramid", "Sizes", "TensorSpec"),
     "featlink.shared.metrics.fidelity": ("Fidelity",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.conditions.registry import Kind, Step
+from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples
-from featlink.shared.frames.pyramid import Array
 
 IMAGE = "image"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from featlink.shared.conditions.step import Step
+    from featlink.shared.conditions.registry import Step
 
 _TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
 
@@ -22,7 +22,7 @@ def steps(
     ] = False,
 ) -> None:
     """List the steps a condition can have, with their parameters, ranges and defaults."""
-    from featlink.report.terminal import say
+    from featlink.report.table import say
     from featlink.shared.conditions import registry
 
     if as_json:

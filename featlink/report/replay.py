@@ -6,20 +6,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from featlink.channel.transmit import transmit
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.errors import CommandError
 from featlink.fetch.weights import cached_path
-from featlink.report.about import About
-from featlink.report.sweep import condition_of
+from featlink.report.sweep import About, condition_of
 from featlink.results import Row
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.config import ModelConfig, Profile
-from featlink.shared.detector.split import build
+from featlink.shared.features import Image
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.frames.pyramid import Image
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.config import ModelConfig, Profile
+from featlink.shared.models.torchvision_rcnn import build
+from featlink.shared.result import Telemetry
 
 _CACHE_BYTES = 1 << 28
 _MAX_PIXELS = 1 << 28
@@ -40,7 +39,7 @@ class Replay:
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         """What the cloud gets of an image of the data set."""
         request = Request(picture.read_bytes(), condition.domain, image_id=image_id)
-        return transmit(self._pipeline(request).frame, condition, Report(), fidelity=False).frame
+        return transmit(self._pipeline(request).frame, condition, Telemetry(), fidelity=False).frame
 
     def pictures(self, picture: Path, image_id: int, rows: Iterable[Row]) -> dict[str, Image]:
         """What the cloud gets of an image under conditions of the image domain, by row id."""

@@ -12,7 +12,7 @@ checksum. A tensor quantised to t bits is stored as a dense t-bit stream (:mod:`
 the length of a frame *is* the bits that cross the link.
 
 A frame is a pure function of image, model and condition: timings and the run it is for travel beside
-it (:mod:`featlink.shared.frames.report`), because a real link would not carry them and bits must not depend on them.
+it (:mod:`featlink.shared.result`), because a real link would not carry them and bits must not depend on them.
 
 Reading copies no buffer, and checks every limit before it allocates anything.
 """
@@ -31,8 +31,9 @@ import numpy.typing as npt
 import xxhash
 
 from featlink.shared.errors import FrameError
+from featlink.shared.features import Sizes
 from featlink.shared.frames import bitstream
-from featlink.shared.frames.pyramid import LEVELS, Sizes
+from featlink.shared.models.fpn import FPN
 
 MEDIA_TYPE = "application/vnd.featlink.frame"
 MAGIC = b"FEATLINK"
@@ -53,7 +54,7 @@ LATENT = "latent"
 REDUCED = (LATENT,)
 """Names of the planes that reductions make."""
 
-_NAMES = {"feature": (*LEVELS, *REDUCED), "image": (IMAGE, REFERENCE)}
+_NAMES = {"feature": (*FPN.names, *REDUCED), "image": (IMAGE, REFERENCE)}
 """What each domain sends."""
 
 Buffer = bytes | bytearray | memoryview

@@ -39,8 +39,8 @@ from featlink.channel.app import create_app
 from featlink.channel.transmit import transmit
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.pyramid import Sizes
-from featlink.shared.frames.report import Report
+from featlink.shared.features import Sizes
+from featlink.shared.result import Telemetry
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 
 create_app().openapi()
@@ -54,7 +54,7 @@ frames = {
 }
 for domain, text in (("image", "jpeg:quality=50"), ("image", "hevc:qp=30"), ("feature", "rank_shuffle:span=2"),
                      ("feature", "quantize:bits=4|gaussian_noise:sigma=0.1")):
-    sent = transmit(frames[domain], parse(text, domain), Report())
+    sent = transmit(frames[domain], parse(text, domain), Telemetry())
     print(text, sent.report.bits, sent.fidelity.ssim)
 """
 
@@ -65,10 +65,10 @@ from PIL import Image
 import featlink.cloud.app, featlink.edge.app
 from featlink.cloud.detect import Detector
 from featlink.cloud.settings import CloudSettings
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.edge.settings import EdgeSettings
-from featlink.shared.detector.overlay import draw
-from featlink.shared.detector.split import build
+from featlink.shared.models.overlay import draw
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.frames.cache import PyramidCache
 
 settings = CloudSettings(database_url="sqlite://", min_size=160, max_size=256, threads=1)
@@ -87,7 +87,7 @@ from pathlib import Path
 from featlink.page.app import create_app
 from featlink.page.explore import sweeps
 from featlink.page.pictures import decoded, scenes, thumbnail
-from featlink.views.compare import compared
+from featlink.views import compared
 
 paths = [getattr(route, "path", "") for route in create_app().routes]
 assert "/pictures/{key}" in paths, paths

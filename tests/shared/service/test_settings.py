@@ -13,8 +13,8 @@ from featlink.channel.settings import ChannelSettings
 from featlink.cloud.settings import CloudSettings
 from featlink.edge.settings import EdgeSettings
 from featlink.network import checked_config, known_settings
-from featlink.shared.detector.config import ModelConfig
 from featlink.shared.errors import ModelError
+from featlink.shared.models.config import ModelConfig
 from featlink.shared.service.settings import ModelSettings, ServiceSettings, slip, wrong_settings
 
 ALL = [EdgeSettings, ChannelSettings, CloudSettings]
