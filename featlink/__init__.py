@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from featlink.api.sweeping import sweep as sweep
     from featlink.api.transmission import transmit as transmit
     from featlink.channel.codecs.base import Codec as Codec
-    from featlink.channel.codecs.base import SampleCodec as SampleCodec
+    from featlink.channel.codecs.base import CodecError as CodecError
+    from featlink.channel.codecs.base import StillCodec as StillCodec
     from featlink.channel.codecs.base import Tools as Tools
-    from featlink.channel.codecs.process import CodecError as CodecError
     from featlink.channel.distortions.base import Distortion as Distortion
     from featlink.channel.distortions.base import Planes as Planes
     from featlink.channel.randomness import stream as stream
@@ -43,15 +43,18 @@ if TYPE_CHECKING:
     from featlink.shared.conditions.registry import Step as Step
     from featlink.shared.conditions.registry import register as register
     from featlink.shared.conditions.registry import steps as steps
-    from featlink.shared.detector.detections import Detections as Detections
     from featlink.shared.errors import FeatlinkError as FeatlinkError
+    from featlink.shared.features import FeatureMaps as FeatureMaps
+    from featlink.shared.features import FeatureSpec as FeatureSpec
+    from featlink.shared.features import Pyramid as Pyramid
+    from featlink.shared.features import Sizes as Sizes
+    from featlink.shared.features import TensorSpec as TensorSpec
     from featlink.shared.frames.bitstream import Samples as Samples
-    from featlink.shared.frames.pyramid import Pyramid as Pyramid
     from featlink.shared.metrics.fidelity import Fidelity as Fidelity
+    from featlink.shared.models.detections import Detections as Detections
 
 _HOMES = {
-    "featlink.channel.codecs.base": ("Codec", "SampleCodec", "Tools"),
-    "featlink.channel.codecs.process": ("CodecError",),
+    "featlink.channel.codecs.base": ("Codec", "CodecError", "StillCodec", "Tools"),
     "featlink.channel.distortions.base": ("Distortion", "Planes"),
     "featlink.channel.randomness": ("stream",),
     "featlink.api.deciding": ("decide",),
@@ -64,10 +67,10 @@ _HOMES = {
     "featlink.dataset": ("open_dataset",),
     "featlink.shared.conditions.language": ("Condition", "parse"),
     "featlink.shared.conditions.registry": ("Step", "register", "steps"),
-    "featlink.shared.detector.detections": ("Detections",),
+    "featlink.shared.models.detections": ("Detections",),
     "featlink.shared.errors": ("FeatlinkError",),
     "featlink.shared.frames.bitstream": ("Samples",),
-    "featlink.shared.frames.pyramid": ("Pyramid",),
+    "featlink.shared.features": ("FeatureMaps", "FeatureSpec", "Pyramid", "Sizes", "TensorSpec"),
     "featlink.shared.metrics.fidelity": ("Fidelity",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
