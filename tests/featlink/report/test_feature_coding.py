@@ -16,8 +16,8 @@ from featlink.report.coding import (
     coding_blocks,
     coding_curves,
     coding_figure,
-    rate_csv,
     external_curves,
+    rate_csv,
 )
 from featlink.report.curves import Curve, Figure
 from featlink.report.sweep import Sweep
@@ -48,7 +48,7 @@ def test_every_set_is_a_curve_with_intervals(sweep: Sweep) -> None:
     assert [one.name for one in curves] == list(TEXTS)
     for one in curves:
         assert [bpp for bpp, _ in one.points] == pytest.approx(
-            [0.8 * SIZES[one.name] / 2**i for i in range(4)], rel=0.01
+            [0.8 * SIZES[one.name] / 2**i for i in (3, 2, 1, 0)], rel=0.01
         )
         assert one.draws is not None
     figure = coding_figure(sweep, curves, [])
