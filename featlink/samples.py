@@ -21,7 +21,7 @@ from featlink.bootstrap import DRAWS, LEAST_IMAGES, SPLITS, unbiased
 from featlink.cloud.matching import IOUS, Floats, Ints
 from featlink.cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
 from featlink.errors import CommandError
-from featlink.files import replace
+from featlink.shared.files import replace
 
 SAMPLES = "samples.npz"
 KINDS = ("segm", "bbox")

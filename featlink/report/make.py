@@ -18,8 +18,8 @@ from featlink.report.curve import Curve
 from featlink.report.gallery import Strip, chosen_images, chosen_pairs, overlays, plane_strips
 from featlink.report.page import Page, page
 from featlink.report.sweep import Sweep, condition_of, label
+from featlink.results import DATABASE
 from featlink.shared.errors import FeatlinkError
-from featlink.sweeps.records import DATABASE
 
 if TYPE_CHECKING:  # it loads torch
     from featlink.report.replay import Replay

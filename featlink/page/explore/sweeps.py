@@ -12,10 +12,9 @@ from featlink.errors import CommandError
 from featlink.page.pictures import Pictures, decoded, jpeg
 from featlink.report.about import about
 from featlink.report.sweep import Sweep, open_sweep
-from featlink.results import MANIFEST, RESULTS, Row
+from featlink.results import DATABASE, MANIFEST, RESULTS, Row
 from featlink.shared.detector.overlay import paint
 from featlink.shared.errors import NotFoundError
-from featlink.sweeps.records import DATABASE
 from featlink.views.marks import received_overlay
 from featlink.views.matching import Matching, match
 

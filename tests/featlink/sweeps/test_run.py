@@ -26,11 +26,11 @@ from featlink.cloud.store import Store
 from featlink.errors import CommandError
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.fast.bfloat16 import refusal
-from featlink.sweeps.merge import merge
-from featlink.sweeps.options import Options, read_seeds, read_shard, read_time
-from featlink.sweeps.run import locked, run_sweep
+from featlink.sweeps.folder import locked
+from featlink.sweeps.plan import SweepOptions, read_seeds, read_shard, read_time
+from featlink.sweeps.run import merge, run_sweep
 
-Make = Callable[..., Options]
+Make = Callable[..., SweepOptions]
 CONSOLE = Console(quiet=True)
 
 
