@@ -11,25 +11,25 @@ import msgspec
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from featlink.channel.apply import Transmission, apply, with_reference
-from featlink.channel.archive import keep
+from featlink.channel.bitstream_archive import save
 from featlink.channel.kept import Kept
 from featlink.channel.link import Link, LinkError, parse_link
 from featlink.channel.randomness import stream
 from featlink.channel.settings import ChannelSettings
-from featlink.channel.shown import received
+from featlink.channel.transmit import Transmission, with_reference
+from featlink.channel.transmit import transmit as transmit_frame
 from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
 from featlink.shared.frames import wire
-from featlink.shared.frames.report import HEADER, Report, read_header
+from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import HEADER, Telemetry, read_header
 from featlink.shared.service.access import RunToken, run_token
+from featlink.shared.service.admission import RequestQueue, remaining_s
 from featlink.shared.service.app import create_service, serve
-from featlink.shared.service.deadlines import remaining_s
-from featlink.shared.service.limits import Worker
-from featlink.shared.service.notes import note
+from featlink.shared.service.observability import bind
 from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
 
 _FRAME_BODY: dict[str, Any] = {
@@ -63,7 +63,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     kept = Kept(settings.state, settings.link, default)
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
-    worker = Worker(settings.max_requests, settings.max_waiting)
+    worker = RequestQueue(settings.max_requests, settings.max_waiting)
     answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     cloud = NextService("cloud", settings.cloud_url, settings)
 
@@ -87,7 +87,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     )
 
     @contextlib.asynccontextmanager
-    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Report]]:
+    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Telemetry]]:
         """Take a frame in, then wait for a place to work on it."""
         report = read_header(request.headers.get(HEADER))
         async with worker.enter():
@@ -95,16 +95,16 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             async with worker.place():
                 yield frame, report
 
-    async def distorted(frame: Frame, report: Report, fidelity: bool, over: Link) -> Transmission:
+    async def distorted(frame: Frame, report: Telemetry, fidelity: bool, over: Link) -> Transmission:
         if frame.meta.condition is None:
             condition = language.from_fields({**kept.condition.model_dump(mode="json"), "domain": frame.meta.domain})
         else:
             condition = language.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
 
         def work() -> Transmission:
-            sent = apply(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
+            sent = transmit_frame(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
             if settings.keep_bitstreams is not None:
-                keep(sent, settings.keep_bitstreams)
+                save(sent, settings.keep_bitstreams)
             return sent
 
         return await worker.run(work)
@@ -140,7 +140,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             else:
                 answer = await answering
             condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
-            note(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
+            bind(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
             named = {"condition": condition, "link": over.model_dump()}
             return answer | named | ({"waited_ms": transfer.ms} if over.wait else {})
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from featlink.edge.decode import decode
 from featlink.shared.frames.pyramid import Image
+from featlink.shared.pictures import decode
 from featlink.starter.bundle import SCENES
 
 MAX_PIXELS = 50_000_000

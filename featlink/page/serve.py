@@ -23,7 +23,7 @@ def main() -> None:
 def serve(settings: PageSettings) -> None:
     """Serve the page until the process is told to stop."""
     from featlink.page.app import create_app
-    from featlink.shared.service.observe import configure_logging
+    from featlink.shared.service.observability import configure_logging
 
     configure_logging("page", settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(_worth_telling)

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import httpx
 
-from featlink.client import refusal
-from featlink.credentials import authorization
+from featlink.client import authorization, refusal
 from featlink.errors import CommandError
 from featlink.page.settings import PageSettings
 from featlink.shared.frames import wire

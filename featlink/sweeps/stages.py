@@ -6,14 +6,14 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featlink.channel.apply import Transmission, apply
 from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud import image_fidelity
 from featlink.cloud.coco_results import to_coco
 from featlink.cloud.detect import comparison, detect
 from featlink.cloud.store import Result
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.pipeline import EdgePipeline, EdgeResult, Request
+from featlink.edge.prepare import EdgePipeline, EdgeResult, Request
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.conditions.registry import chain
@@ -22,8 +22,8 @@ from featlink.shared.detector.split import SplitModel
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.pyramid import Pyramid
-from featlink.shared.frames.report import Report
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 from featlink.sweeps.engine import OF_ONE_IMAGE, ItemError, ItemResult, ModelInfo
 
@@ -103,7 +103,7 @@ class Stages:
         condition = self._conditions[index]
         sent = prepared.sent[condition.domain]
         try:
-            return apply(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=prepared.compare)
+            return transmit(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=prepared.compare)
         except OF_ONE_IMAGE as error:
             return ItemError(prepared.image_id, (index,), str(error))
         except FeatlinkError as error:
@@ -124,7 +124,7 @@ class Stages:
         return functools.partial(_finish, index, prepared.image_id, detections, measure)
 
 
-def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Report]) -> ItemResult:
+def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Telemetry]) -> ItemResult:
     report = measure()
     results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
     report = report.with_timings(encode=encode_ms)

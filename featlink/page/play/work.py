@@ -18,7 +18,7 @@ from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.detector.overlay import paint
 from featlink.shared.frames.packing import level_range, quantize, tile
 from featlink.shared.frames.pyramid import Image
-from featlink.shared.frames.shown import png
+from featlink.shared.frames.visualisation import png
 from featlink.shared.frames.wire import Frame
 from featlink.views import compare
 from featlink.views.marks import received_overlay

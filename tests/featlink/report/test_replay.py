@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from featlink.dataset import open_dataset
-from featlink.edge.decode import decode
 from featlink.errors import CommandError
 from featlink.report.about import about
 from featlink.report.gallery import Strip
@@ -18,7 +17,8 @@ from featlink.report.make import ReportOptions, make_page
 from featlink.report.replay import Replay, open_replay
 from featlink.report.sweep import Sweep
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.shown import pixels, planes
+from featlink.shared.frames.visualisation import pixels, planes
+from featlink.shared.pictures import decode
 
 
 @pytest.fixture(scope="module")
