@@ -8,11 +8,11 @@ import numpy as np
 import xxhash
 
 from featlink.cloud import image_fidelity
-from featlink.cloud.coco import Detection
-from featlink.cloud.coco_results import to_coco
 from featlink.cloud.received import received_pyramid
 from featlink.shared.detector.detections import Detections
 from featlink.shared.errors import FrameError
+from featlink.shared.evaluation.coco import Detection
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.pyramid import Pyramid
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import MAX_PIXELS, open_dataset
 from featlink.report.html import render
 from featlink.report.make import ReportOptions, make_page
@@ -15,6 +14,7 @@ from featlink.results import DATABASE, Row
 from featlink.shared.detector.overlay import draw
 from featlink.shared.files import replace
 from featlink.shared.pictures import decode
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.figures import file_names
 
 CONDITIONS = tuple(

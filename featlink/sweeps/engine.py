@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from featlink.channel.codecs.process import CodecError
-from featlink.cloud.store import Result
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FrameError, ImageError
+from featlink.shared.store import Result
 from featlink.sweeps.plan import SweepOptions
 
 OF_ONE_IMAGE = (ImageError, FrameError, CodecError)

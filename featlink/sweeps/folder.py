@@ -22,14 +22,14 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from featlink.cloud import coco
-from featlink.cloud.coco import GroundTruth
-from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import Dataset, store_name
 from featlink.errors import CommandError
 from featlink.results import DATABASE, MANIFEST, load_manifest
 from featlink.shared.conditions.language import parse
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.files import lock, replace
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo
 from featlink.sweeps.plan import PlannedRun, SweepOptions, by_condition
 

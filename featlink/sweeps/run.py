@@ -14,14 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from featlink import costs, results
 from featlink.checks import Checked, check_pictures, turned_notice
-from featlink.cloud.categories import Labels, match
-from featlink.cloud.coco import GroundTruth
-from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import Dataset, ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.results import DATABASE, load_manifest
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.evaluation.categories import Labels, match
+from featlink.shared.evaluation.coco import GroundTruth
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps import folder as folders
 from featlink.sweeps.engine import Engine, ItemError, ItemResult, ModelInfo, WorkItem, open_engine
 from featlink.sweeps.figures import write_figures
