@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featlink.dataset import MAX_PIXELS, open_dataset
+from featlink.report.builder import ReportOptions, make_page
 from featlink.report.html import render
-from featlink.report.make import ReportOptions, make_page
 from featlink.report.sweep import open_sweep
 from featlink.results import DATABASE, Row
 from featlink.shared.detector.overlay import draw

@@ -58,8 +58,7 @@ def estimate(
 
     from featlink.estimate import duration, sentences
     from featlink.estimate import estimate as reckon
-    from featlink.report.table import Column, Table
-    from featlink.report.terminal import say, show
+    from featlink.report.table import Column, Table, say, show
 
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
         options = SweepOptions(

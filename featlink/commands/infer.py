@@ -38,7 +38,7 @@ def infer(
     """Send a picture to a running edge and show what the cloud detects."""
     from featlink.client import Client
     from featlink.shared.pictures import decode
-    from featlink.views.compare import compared, domain_of, planes_sheet
+    from featlink.views import compared, domain_of, planes_sheet
 
     if not picture.is_file():
         raise CommandError(f"there is no file {picture}")

@@ -9,8 +9,7 @@ from featlink.channel.transmit import transmit
 from featlink.edge.prepare import EdgePipeline, Request
 from featlink.errors import CommandError
 from featlink.fetch.weights import cached_path
-from featlink.report.about import About
-from featlink.report.sweep import condition_of
+from featlink.report.sweep import About, condition_of
 from featlink.results import Row
 from featlink.shared.conditions.language import Condition
 from featlink.shared.detector.config import ModelConfig, Profile

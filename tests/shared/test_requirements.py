@@ -87,7 +87,7 @@ from pathlib import Path
 from featlink.page.app import create_app
 from featlink.page.explore import sweeps
 from featlink.page.pictures import decoded, scenes, thumbnail
-from featlink.views.compare import compared
+from featlink.views import compared
 
 paths = [getattr(route, "path", "") for route in create_app().routes]
 assert "/pictures/{key}" in paths, paths

@@ -12,7 +12,7 @@ from featlink.page.play import waterfall
 from featlink.page.play.work import Clean, Received
 from featlink.shared.conditions.language import Domain
 from featlink.shared.frames.pyramid import LEVELS
-from featlink.views.matching import Detection
+from featlink.views import Detection
 
 TITLES: dict[Domain, str] = {"feature": "Features", "image": "Pixels"}
 _KINDS = ("kept", "lost", "new")

@@ -14,8 +14,8 @@ import pytest
 from numbers_by_key import Numbers, numbers
 from PIL import Image
 
-from featlink.channel.apply import Transmission
 from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import Transmission
 from featlink.client import Client
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from featlink.report.about import about
-from featlink.report.bd import bd_interval, bd_rate
-from featlink.report.curve import Curve, curve
-from featlink.report.families import families
-from featlink.report.figure import NAMES, SYMBOLS, Figure, axis, colour, error_bars
-from featlink.report.latency import stages
-from featlink.report.sweep import Sweep, label
+from featlink.errors import CommandError
+from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bd_interval, bd_rate, colour, curve, error_bars
+from featlink.report.sweep import Sweep, about, condition_of, families, label
 from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, signed, with_interval
+from featlink.report.timing import stages
 from featlink.results import Row
+from featlink.shared.conditions import registry
 
 PREFIX = "fcm."
 ANCHORS = ("pixels", "tiled")
@@ -148,3 +149,99 @@ def points_table(sweep: Sweep, ours: Sequence[Curve]) -> Table:
             )
     note = "Encode: reduction and encoder; decode: decoder and restoring. As measured in this sweep."
     return Table("Points of the curves", columns, lines, (note,))
+
+
+_COLUMNS = ("bpp", "ap")
+_MOST_POINTS = 1000
+
+
+def read_curves(given: Iterable[str]) -> list[Curve]:
+    """Curves from ``NAME=FILE`` texts.
+
+    Args:
+        given: each a name and a CSV file with the columns ``bpp`` (bits per pixel of the original picture) and ``AP``,
+            in percent if one of them is above 1. Other columns may be there.
+
+    Raises:
+        CommandError: not such a text, or such a file; names are given twice.
+    """
+    curves: dict[str, Curve] = {}
+    for text in given:
+        name, found, file = text.partition("=")
+        if not (found and name.strip() and file.strip()):
+            raise CommandError(f"a curve is NAME=FILE.csv, not {text!r}")
+        if name.strip() in curves:
+            raise CommandError(f"two curves are called {name.strip()!r}")
+        curves[name.strip()] = Curve(name.strip(), _points(Path(file.strip())))
+    return list(curves.values())
+
+
+def _points(path: Path) -> list[tuple[float, float]]:
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CommandError(f"{path} is not a CSV file: {error}") from None
+    heading = [cell.strip().lower() for cell in lines[0]] if lines else []
+    if any(heading.count(column) != 1 for column in _COLUMNS):
+        raise CommandError(f"{path} needs a first line that names the columns bpp and AP")
+    rows = [line for line in lines[1:] if any(cell.strip() for cell in line)]
+    if not 1 <= len(rows) <= _MOST_POINTS:
+        raise CommandError(f"{path} has {len(rows)} points, not 1 to {_MOST_POINTS}")
+    places = [heading.index(column) for column in _COLUMNS]
+    points = [_numbers(path, number, line, places) for number, line in enumerate(rows, 2)]
+    unit = 100 if max(ap for _, ap in points) > 1 else 1
+    if max(ap for _, ap in points) > 100:
+        raise CommandError(f"{path} has an AP above 100 %")
+    return sorted((bpp, ap / unit) for bpp, ap in points)
+
+
+def _numbers(path: Path, number: int, line: list[str], places: list[int]) -> tuple[float, float]:
+    try:
+        bpp, ap = (float(line[place]) for place in places)
+    except (ValueError, IndexError):
+        raise CommandError(f"{path}, line {number}: bpp and AP are not both numbers") from None
+    if not (math.isfinite(bpp) and bpp > 0 and math.isfinite(ap) and ap >= 0):
+        raise CommandError(f"{path}, line {number}: bpp is to be above 0, AP from 0 on")
+    return bpp, ap
+
+
+COLUMNS = (
+    *("curve", "domain", "condition", "QP", "bpp", "AP", "AP_low", "AP_high"),
+    *("AP_bbox", "AP_bbox_low", "AP_bbox_high", "encode_s", "decode_s"),
+)
+
+
+def rate_csv(sweep: Sweep) -> str:
+    """One line per row of a curve whose strength trades bits for AP, and per clean run.
+
+    ``AP`` is the sweep's leading one, in percent, with its 95 % interval; ``QP`` the strength, whatever the step calls
+    it; times are seconds an image, of reducing and encoding, and of decoding and restoring.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    written = {row.id for family in families(sweep.rows) if family.changes_bits for row in family.rows}
+    names = {row.id: family.name for family in families(sweep.rows) for row in family.rows}
+    for row in sweep.rows:
+        if row.clean or row.id in written or row.id.startswith(PREFIX):
+            name = row.id.split(".")[1] if row.id.startswith(PREFIX) else "clean" if row.clean else names[row.id]
+            writer.writerow([name, row.domain, row.condition, _strength(row), f"{row.bpp:.6g}", *_figures(sweep, row)])
+    return text.getvalue()
+
+
+def _figures(sweep: Sweep, row: Row) -> list[str]:
+    cells: list[float | None] = []
+    for kind in (sweep.kind, "bbox"):
+        ends = sweep.interval(row, kind) or (None, None)
+        cells += [None if one is None else 100 * one for one in (sweep.ap(row, kind), *ends)]
+    times = dict(stages(row))
+    seconds = [sum(times.get(name, 0.0) for name in names) / 1e3 for names in (ENCODING, DECODING)]
+    return ["" if one is None else f"{one:.4f}" for one in [*cells, *seconds]]
+
+
+def _strength(row: Row) -> str:
+    varied = [getattr(step, step.strength) for step in registry.chain(condition_of(row)) if step.strength]
+    given = [value for value in varied if value is not None]
+    return f"{given[-1]:g}" if given else ""
