@@ -30,7 +30,7 @@ from featlink.deciding.query import make_wish
 from featlink.deciding.ranking import Option
 from featlink.launcher import Ports, Stack, service_settings
 from featlink.report.sweep import Sweep, open_sweep
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps import folder as folders
 from featlink.sweeps.engine import ItemResult, WorkItem
 from featlink.sweeps.folder import Records, locked

@@ -11,8 +11,8 @@ from featlink.report.builder import ReportOptions, make_page
 from featlink.report.html import render
 from featlink.report.sweep import open_sweep
 from featlink.results import DATABASE, Row
-from featlink.shared.detector.overlay import draw
 from featlink.shared.files import replace
+from featlink.shared.models.overlay import draw
 from featlink.shared.pictures import decode
 from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.figures import file_names

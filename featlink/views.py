@@ -15,10 +15,11 @@ from PIL import Image as Pictures
 
 from featlink.client import Client
 from featlink.shared.conditions.language import Domain, parse
-from featlink.shared.detector.overlay import paint
 from featlink.shared.errors import ConditionError
-from featlink.shared.frames.pyramid import LEVELS, Image
+from featlink.shared.features import Image
 from featlink.shared.frames.visualisation import plane, png
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.overlay import paint
 
 
 def compared(picture: Image, clean: Mapping[str, Any], answer: Mapping[str, Any]) -> bytes:
@@ -84,12 +85,12 @@ def planes_sheet(client: Client, data: bytes, answer: Mapping[str, Any]) -> byte
         ConditionError: no features were received.
     """
     arrived = answer.get("received", {})
-    if not any(level in arrived for level in LEVELS):
+    if not any(level in arrived for level in FPN.names):
         raise ConditionError("planes are of features; an image crossed the link")
     sent = {tensor.name: tensor for tensor in client.features(data, "feature").tensors}
     rows = [
         ((f"{level} sent", plane(sent[level])), (f"{level} received", decoded(arrived[level])))
-        for level in LEVELS
+        for level in FPN.names
         if level in arrived and level in sent
     ]
     return png(sheet(rows))

@@ -16,9 +16,9 @@ from PIL import Image as Pictures
 
 from featlink.report.sweep import DOMAINS, Sweep, families, label, pairs
 from featlink.results import Row
-from featlink.shared.detector.overlay import draw
 from featlink.shared.errors import NotFoundError
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
+from featlink.shared.models.overlay import draw
 from featlink.shared.pictures import decode
 from featlink.shared.store import Store
 

@@ -18,9 +18,9 @@ from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Transmission
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.stages import Prepared, Stages
 

@@ -16,7 +16,7 @@ from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, parse
 from featlink.shared.conditions.names import select
 from featlink.shared.conditions.registry import chain
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 
 CLEAN = {"clean.feature": "feature: identity", "clean.image": "image: identity"}
 """The undistorted run of each domain; every sweep has both, first: retention is relative to them."""

@@ -19,9 +19,9 @@ from featlink.report.curves import bd_table, curve_figures
 from featlink.report.sweep import Sweep, families, pair_name, pairs
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.features import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.models.config import ModelConfig
 from featlink.shared.result import Telemetry
 from featlink.starter.bundle import SCENES
 from featlink.sweeps.plan import SweepOptions

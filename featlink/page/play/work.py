@@ -15,11 +15,11 @@ from featlink.page.play.lines import parameters
 from featlink.page.play.state import State
 from featlink.page.services import Services
 from featlink.shared.conditions.language import Condition, Domain
-from featlink.shared.detector.overlay import paint
+from featlink.shared.features import Image
 from featlink.shared.frames.packing import level_range, quantize, tile
-from featlink.shared.frames.pyramid import Image
 from featlink.shared.frames.visualisation import png
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.overlay import paint
 from featlink.views import Matching, match, received_overlay, received_picture
 
 Answer = dict[str, Any]

@@ -17,8 +17,8 @@ from pydantic import Field
 import featlink as fl
 from featlink.channel.codecs.base import Tools
 from featlink.shared.conditions import registry
-from featlink.shared.detector.config import ModelConfig
 from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.engine import WorkItem
 from featlink.sweeps.local import LocalEngine
 from featlink.sweeps.stages import Stages

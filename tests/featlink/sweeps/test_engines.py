@@ -21,9 +21,9 @@ from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, Domain, parse
 from featlink.shared.conditions.registry import steps
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import ModelError
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.sweeps.engine import Engine, ItemError, ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.local import LocalEngine
