@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,7 +24,7 @@ from featlink.shared.evaluation.categories import Labels, match
 from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps import folder as folders
-from featlink.sweeps.engine import Engine, ItemError, ItemResult, ModelInfo, WorkItem, open_engine
+from featlink.sweeps.engine import Engine, ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.folder import FAILED, Failures, Records, locked
 from featlink.sweeps.plan import SweepOptions, make_plan
@@ -33,6 +34,59 @@ Why = Literal["complete", "time budget", "interrupted"]
 OpenEngine = Callable[[SweepOptions, Sequence[Condition]], contextlib.AbstractContextManager[Engine]]
 _SPEED_S = 1800
 """Seconds over which the progress bar averages: conditions differ in cost, so it takes several pictures."""
+
+
+@contextlib.contextmanager
+def open_engine(options: SweepOptions, conditions: Sequence[Condition]) -> Iterator[Engine]:
+    """Start the engine of a sweep, and stop it at the end.
+
+    Args:
+        options: of the sweep.
+        conditions: of the runs, by index.
+
+    Raises:
+        FeatlinkError: it cannot be started.
+    """
+    if options.engine == "http":
+        from featlink.client import Client
+        from featlink.sweeps.http import HttpEngine
+
+        with _edge(options) as edge, Client(edge, edge) as client:
+            yield HttpEngine(client, conditions, options.fidelity)
+    elif options.engine == "ray":
+        from featlink.sweeps.cluster.engine import Cluster, RayEngine
+
+        cluster = Cluster(
+            options.ray_workers, options.ray_address, memory_per_worker=int(options.worker_memory_gb * 1e9)
+        )
+        with RayEngine(options.config, conditions, options.fidelity, cluster) as engine:
+            yield engine
+    else:
+        from featlink.sweeps.local import build_local
+
+        yield build_local(options.config, conditions, options.fidelity)
+
+
+@contextlib.contextmanager
+def _edge(options: SweepOptions) -> Iterator[str]:
+    """The URL of the edge given, or of one that is started here."""
+    from featlink.launcher import Stack, free_ports, service_settings
+
+    if options.edge is not None:
+        yield options.edge
+        return
+    ports = free_ports()
+    with (
+        tempfile.TemporaryDirectory(prefix="featlink-") as folder,  # the sweep keeps its runs itself
+        (options.out / "services.log").open("w") as log,
+        Stack(
+            ports,
+            service_settings(options.config, Path(folder) / "runs.sqlite", options.keep_bitstreams),
+            lambda name, line: print(name, line, file=log),
+        ) as stack,
+    ):
+        stack.wait_ready()
+        yield ports.edge_url
 
 
 @dataclass(frozen=True)
