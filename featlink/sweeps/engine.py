@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.base import CodecError
 from featlink.shared.errors import FrameError, ImageError
 from featlink.shared.store import Result
 
