@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from featlink.errors import CommandError
-from featlink.files import replace
 from featlink.shared.evaluation.protocol import Figure, Scores, evaluators
+from featlink.shared.files import replace
 
 RESULTS = "results.json"
 MANIFEST = "manifest.json"
+DATABASE = "runs.sqlite"
 
 
 class SeedResult(msgspec.Struct, frozen=True, omit_defaults=True):

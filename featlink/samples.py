@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.errors import CommandError
-from featlink.files import replace
 from featlink.shared.evaluation.coco_metrics import IOUS, Floats, Ints, Pool
 from featlink.shared.evaluation.confidence_intervals import DRAWS, LEAST_IMAGES, draw_images
 from featlink.shared.evaluation.protocol import Resampler
+from featlink.shared.files import replace
 
 SAMPLES = "samples.npz"
 

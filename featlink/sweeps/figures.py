@@ -14,7 +14,6 @@ import numpy as np
 
 from featlink import results, samples
 from featlink.errors import CommandError
-from featlink.files import replace
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
 from featlink.shared.evaluation.coco import Detection, GroundTruth, ItemTruth, items
@@ -22,17 +21,16 @@ from featlink.shared.evaluation.coco_metrics import Pool
 from featlink.shared.evaluation.coco_results import clean_truth
 from featlink.shared.evaluation.confidence_intervals import interval
 from featlink.shared.evaluation.protocol import Evaluator, Resampler, Scores, evaluators, grouped
+from featlink.shared.files import replace
 from featlink.shared.items import ItemId
 from featlink.shared.store.summary import pool_each
-from featlink.sweeps.plan import Entry
-from featlink.sweeps.records import Records
+from featlink.sweeps.folder import Records
+from featlink.sweeps.plan import PlannedRun, by_condition
 
 _Numbers = Mapping[str, float | None]
 
 
-def write_figures(
-    folder: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth, clean: bool = False
-) -> list[results.Row]:
+def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: bool = False) -> list[results.Row]:
     """Evaluate what a sweep has, and write ``results.json``, ``results.csv``, ``samples.npz`` and ``detections/``.
 
     Only images that every condition has a result for are counted, so that all rows, also of a sweep that is half
@@ -41,7 +39,6 @@ def write_figures(
     Args:
         folder: the sweep's.
         records: its database.
-        rows: its conditions.
         truth: the ground truth.
         clean: take what clean features gave for the truth, whatever that says.
 
@@ -53,26 +50,27 @@ def write_figures(
     """
     images = records.complete()
     runs = iter(records.runs)
-    names = file_names([row.id for row in rows])
+    conditions = by_condition(records.plan)
+    names = file_names(list(conditions))
     if clean:  # the first run is that of clean features
         of_clean = _collect(records, records.runs[0], images).detections
         truth = clean_truth(truth, [one for found in of_clean.values() for one in found])
     judges = [one.against_clean() if clean else one for one in evaluators()]
     there = items(truth)
-    found: list[tuple[Entry, list[SeedResult]]] = []
+    found: list[tuple[PlannedRun, list[SeedResult]]] = []
     by_image: dict[str, list[RunSamples]] = {}
-    for row in rows if images else ():
+    for id, seeds in conditions.items() if images else ():
         of_seeds: list[SeedResult] = []
-        for seed in row.seeds:
+        for seed in (planned.condition.seed for planned in seeds):
             run = next(runs)
             collected = _collect(records, run, images)
             scores, resamplers = _evaluate(judges, collected, there)
             of_seeds.append(_seed_result(seed, run, collected, scores, there))
-            by_image.setdefault(row.id, []).append(_samples(collected, resamplers))
-            suffix = f".seed{seed}" if len(row.seeds) > 1 else ""
-            target = folder / "detections" / f"{names[row.id]}{suffix}.json"
+            by_image.setdefault(id, []).append(_samples(collected, resamplers))
+            suffix = f".seed{seed}" if len(seeds) > 1 else ""
+            target = folder / "detections" / f"{names[id]}{suffix}.json"
             replace(target, msgspec.json.encode([one for found in collected.detections.values() for one in found]))
-        found.append((row, of_seeds))
+        found.append((seeds[0], of_seeds))
     if not found:
         return []
     sampled = sample(sorted(images), by_image)
@@ -147,7 +145,7 @@ def _seed_result(
     )
 
 
-def _row(row: Entry, seeds: list[SeedResult], sampled: Samples) -> results.Row:
+def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples) -> results.Row:
     groups = dict.fromkeys(group for one in seeds for group in one.scores)
     of_seeds = {group: [one.scores[group] for one in seeds if group in one.scores] for group in groups}
     return results.Row(
