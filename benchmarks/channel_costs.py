@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import psutil
 
-from featlink.channel.apply import apply
 from featlink.channel.codecs.coding import code
 from featlink.channel.codecs.vvenc import Vvenc
 from featlink.channel.distortions.gaussian_blur import blur
 from featlink.channel.distortions.resize import down_and_up
+from featlink.channel.transmit import transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.bitstream import pack
 from featlink.shared.frames.packing import level_range, quantize, tile
@@ -110,13 +110,13 @@ def main(repeats: int) -> None:
     for name, ms in result.items():
         print(f"{name:<45} {ms:8.1f} ms  {ms / result['copy of the float plane of p2']:5.1f} copies", flush=True)
 
-    print(f"\nwhole pyramid ({float_mib:.0f} MiB of float32) through apply():")
+    print(f"\nwhole pyramid ({float_mib:.0f} MiB of float32) through transmit():")
     peaks = {}
     for text in CONDITIONS:
         condition = parse(text)
-        apply(frame, condition, Report())  # warm
-        once = medians({"time": lambda c=condition: apply(frame, c, Report(), fidelity=False)}, 3)["time"]  # type: ignore[misc]
-        peaks[text] = peak_mib(lambda c=condition: apply(frame, c, Report())) / float_mib  # type: ignore[misc]
+        transmit(frame, condition, Report())  # warm
+        once = medians({"time": lambda c=condition: transmit(frame, c, Report(), fidelity=False)}, 3)["time"]  # type: ignore[misc]
+        peaks[text] = peak_mib(lambda c=condition: transmit(frame, c, Report())) / float_mib  # type: ignore[misc]
         print(f"{text:<45} {once:8.1f} ms  peak with fidelity {peaks[text]:.2f} float pyramids", flush=True)
 
     overheads = []

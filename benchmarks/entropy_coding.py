@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from featlink.channel.apply import apply
 from featlink.channel.codecs.base import Tools
 from featlink.channel.codecs.coding import code_samples
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.distortions.base import Planes
+from featlink.channel.transmit import transmit
 from featlink.dataset import open_dataset
 from featlink.edge.decode import decode
 from featlink.shared.conditions.language import parse
@@ -58,7 +58,7 @@ def zero_order_bits(samples: Samples) -> float:
 
 def measure(frame: Frame, bits: int, threads: int) -> dict[str, float]:
     """Of one picture at one depth."""
-    sent = apply(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Report(), fidelity=False)
+    sent = transmit(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Report(), fidelity=False)
     planes = [Planes(t.data, bits, t.ranges, t.name) for t in sent.frame.tensors if t.ranges is not None]  # type: ignore[arg-type]
     started = time.perf_counter()
     coded = code_samples(planes, Entropy(), Tools(threads=threads))  # which compares what it decodes

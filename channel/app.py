@@ -11,19 +11,20 @@ import msgspec
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from featlink.channel.apply import Transmission, apply, with_reference
-from featlink.channel.archive import keep
+from featlink.channel.bitstream_archive import save
 from featlink.channel.kept import Kept
 from featlink.channel.link import Link, LinkError, parse_link
 from featlink.channel.randomness import stream
 from featlink.channel.settings import ChannelSettings
-from featlink.channel.shown import received
+from featlink.channel.transmit import Transmission, with_reference
+from featlink.channel.transmit import transmit as transmit_frame
 from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
 from featlink.shared.frames import wire
 from featlink.shared.frames.report import HEADER, Report, read_header
+from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import Frame
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.app import create_service, serve
@@ -102,9 +103,9 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             condition = language.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
 
         def work() -> Transmission:
-            sent = apply(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
+            sent = transmit_frame(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
             if settings.keep_bitstreams is not None:
-                keep(sent, settings.keep_bitstreams)
+                save(sent, settings.keep_bitstreams)
             return sent
 
         return await worker.run(work)

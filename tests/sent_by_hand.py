@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from featlink.channel.apply import Transmission, apply
+from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.pyramid import Sizes
 from featlink.shared.frames.report import Report
@@ -44,7 +44,7 @@ def pixels(height: int, width: int) -> np.ndarray:
 
 
 def send(frame: Frame, condition: str, report: Report | None = None, fidelity: bool = True) -> Transmission:
-    return apply(frame, parse(condition, frame.meta.domain), report or Report(), fidelity)
+    return transmit(frame, parse(condition, frame.meta.domain), report or Report(), fidelity)
 
 
 @dataclass(frozen=True)

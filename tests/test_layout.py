@@ -29,7 +29,7 @@ OUTSIDE = ("tests", "benchmarks", "examples")
 LIGHT = [
     *("featlink", "featlink.cli"),
     *("featlink.edge.app", "featlink.edge.pipeline"),
-    *("featlink.channel.app", "featlink.channel.apply"),
+    *("featlink.channel.app", "featlink.channel.transmit"),
     *("featlink.cloud.app", "featlink.cloud.detect", "featlink.cloud.evaluation", "featlink.cloud.store"),
     *(
         "featlink.shared.conditions.registry",

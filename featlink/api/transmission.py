@@ -55,7 +55,7 @@ def transmit(
         >>> sent.image.shape == image.shape, round(sent.fidelity.psnr)
         (True, 35)
     """
-    from featlink.channel.apply import apply
+    from featlink.channel.transmit import transmit as send
 
     frame = frame_of(signal, None if model is None else model.split, image_id)
     domain = domain_of(signal)
@@ -64,7 +64,7 @@ def transmit(
         raise ConditionError(
             f"'{chosen}' acts on the network's input, whose size a model knows: give model=, or say @ at=original"
         )
-    sent = apply(frame, chosen, Report(), fidelity, tools)
+    sent = send(frame, chosen, Report(), fidelity, tools)
     return Delivery(
         condition=chosen,
         bits=sent.report.bits or 0,

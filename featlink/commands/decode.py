@@ -18,7 +18,7 @@ def decode(
     threads: Annotated[int, typer.Option(min=0, help="Of the decoders; 0: one a core.")] = 0,
 ) -> None:
     """Decode kept bitstreams as the receiver does. Whatever the number of threads, the result is the same."""
-    from featlink.channel.archive import decode as read
+    from featlink.channel.bitstream_archive import decode as read
     from featlink.channel.codecs.base import Tools
     from featlink.files import replace
 

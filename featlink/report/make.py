@@ -106,7 +106,7 @@ def _gallery(sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], repla
 
 
 def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> list[Strip | str]:
-    from featlink.shared.frames.shown import planes
+    from featlink.shared.frames.visualisation import planes
 
     clean = sweep.clean("feature")
     if clean is None or not ids:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from featlink.channel.apply import apply
+from featlink.channel.transmit import transmit
 from featlink.edge.pipeline import EdgePipeline, Request
 from featlink.errors import CommandError
 from featlink.fetch.weights import cached_path
@@ -18,7 +18,7 @@ from featlink.shared.detector.split import build
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.pyramid import Image
 from featlink.shared.frames.report import Report
-from featlink.shared.frames.shown import pixels
+from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
 
 _CACHE_BYTES = 1 << 28
@@ -40,7 +40,7 @@ class Replay:
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         """What the cloud gets of an image of the data set."""
         request = Request(picture.read_bytes(), condition.domain, image_id=image_id)
-        return apply(self._pipeline(request).frame, condition, Report(), fidelity=False).frame
+        return transmit(self._pipeline(request).frame, condition, Report(), fidelity=False).frame
 
     def pictures(self, picture: Path, image_id: int, rows: Iterable[Row]) -> dict[str, Image]:
         """What the cloud gets of an image under conditions of the image domain, by row id."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 import cv2
 import torch
 
-from featlink.channel.apply import Transmission
 from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import Transmission
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.detector.config import ModelConfig

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featlink.channel.apply import Transmission, apply
 from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud import image_fidelity
 from featlink.cloud.coco_results import to_coco
 from featlink.cloud.detect import comparison, detect
@@ -103,7 +103,7 @@ class Stages:
         condition = self._conditions[index]
         sent = prepared.sent[condition.domain]
         try:
-            return apply(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=prepared.compare)
+            return transmit(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=prepared.compare)
         except OF_ONE_IMAGE as error:
             return Failure(prepared.image_id, (index,), str(error))
         except FeatlinkError as error:

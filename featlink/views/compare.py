@@ -16,7 +16,7 @@ from featlink.shared.conditions.language import Domain, parse
 from featlink.shared.detector.overlay import paint
 from featlink.shared.errors import ConditionError
 from featlink.shared.frames.pyramid import LEVELS, Image
-from featlink.shared.frames.shown import plane, png
+from featlink.shared.frames.visualisation import plane, png
 from featlink.views.marks import difference, received_overlay
 from featlink.views.matching import match
 from featlink.views.sheets import sheet

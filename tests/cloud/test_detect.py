@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from requests_by_hand import picture
 
-from featlink.channel.apply import Transmission, apply, with_reference
+from featlink.channel.transmit import Transmission, transmit, with_reference
 from featlink.cloud.coco import Detection
 from featlink.cloud.detect import Detector
 from featlink.edge.pipeline import EdgePipeline, Request
@@ -60,7 +60,7 @@ def sent(model: Counting, text: str, seed: int = 0) -> tuple[Frame, Transmission
     condition = parse(text)
     pipeline = EdgePipeline(model.model, PyramidCache(0), 10**8)
     source = pipeline(Request(picture(seed=seed), condition.domain, condition, image_id=seed)).frame
-    return source, apply(source, condition, Report())
+    return source, transmit(source, condition, Report())
 
 
 def received(model: Counting, text: str, seed: int = 0) -> tuple[Frame, Report]:

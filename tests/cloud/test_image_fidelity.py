@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featlink.channel.apply import apply
+from featlink.channel.transmit import transmit
 from featlink.cloud.detect import detect
 from featlink.cloud.image_fidelity import UNCHANGED, measure
 from featlink.edge.pipeline import EdgePipeline, Request
@@ -40,7 +40,7 @@ def send(model: SplitModel, picture: bytes, text: str) -> tuple[Frame, Report]:
     condition = parse(text)
     pipeline = EdgePipeline(model, PyramidCache(0), 10**8)
     frame = pipeline(Request(picture, condition.domain, condition, image_id=1)).frame
-    sent = apply(frame, condition, Report())
+    sent = transmit(frame, condition, Report())
     return sent.frame, sent.report
 
 

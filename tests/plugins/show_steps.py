@@ -14,7 +14,7 @@ from rich.console import Console
 
 from featlink import results
 from featlink.channel.app import create_app
-from featlink.channel.apply import apply
+from featlink.channel.transmit import transmit
 from featlink.report.curves import curve_figures
 from featlink.report.families import families, pair_name, pairs
 from featlink.report.rates import bd_table
@@ -52,7 +52,7 @@ def colours_of_noise() -> list[tuple[int, ...]]:
     """The colours that salt and pepper leave in a picture of one colour."""
     pixels = np.broadcast_to(np.array([10, 20, 30], np.uint8)[:, None, None], (3, 20, 30))
     frame = Frame(Meta("image", "m", "w", Sizes((20, 30), (20, 30), (32, 32))), (Tensor("image", pixels),))
-    sent = apply(frame, parse("image: salt_and_pepper(share=0.5)"), Report())
+    sent = transmit(frame, parse("image: salt_and_pepper(share=0.5)"), Report())
     samples = sent.frame.tensor("image").data.reshape(3, -1).T
     return sorted(set(map(tuple, samples.tolist())))
 

@@ -36,7 +36,7 @@ sys.meta_path[:] = map(Without, sys.meta_path)
 CHANNEL = """
 import numpy as np
 from featlink.channel.app import create_app
-from featlink.channel.apply import apply
+from featlink.channel.transmit import transmit
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.pyramid import Sizes
@@ -54,7 +54,7 @@ frames = {
 }
 for domain, text in (("image", "jpeg:quality=50"), ("image", "hevc:qp=30"), ("feature", "rank_shuffle:span=2"),
                      ("feature", "quantize:bits=4|gaussian_noise:sigma=0.1")):
-    sent = apply(frames[domain], parse(text, domain), Report())
+    sent = transmit(frames[domain], parse(text, domain), Report())
     print(text, sent.report.bits, sent.fidelity.ssim)
 """
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from featlink.channel.apply import Transmission, apply
 from featlink.channel.reduction.basis import Basis, encode
 from featlink.channel.reduction.cells import SIDES, join, split
 from featlink.channel.reduction.pca import Pca
+from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud.received import pyramid
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
@@ -68,7 +68,7 @@ def features(height: int = 64, width: int = 96) -> Levels:
 
 def send(condition: str, levels: Levels | None = None, weights: str = WEIGHTS) -> Transmission:
     tensors = tuple(Tensor(name, level) for name, level in (levels or features()).items())
-    return apply(Frame(Meta("feature", "m", weights, SIZES), tensors), parse(condition), Report())
+    return transmit(Frame(Meta("feature", "m", weights, SIZES), tensors), parse(condition), Report())
 
 
 def projected(basis: Basis, levels: Levels) -> Levels:

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 
 import featlink as fl
 from featlink.api.signals import frame_of
-from featlink.channel.apply import Transmission, apply
-from featlink.channel.archive import keep
+from featlink.channel.bitstream_archive import save
+from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud.received import pyramid
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.report import Report
@@ -32,7 +32,7 @@ def sent(model: fl.Model, condition: str) -> Transmission:
     image = fl.read_image(next(iter(fl.open_dataset("starter").images.values())))
     parsed = parse(condition)
     signal = image if parsed.domain == "image" else model.pyramid(image)
-    return apply(frame_of(signal, model.split), parsed, Report(), fidelity=False)
+    return transmit(frame_of(signal, model.split), parsed, Report(), fidelity=False)
 
 
 def decode(*arguments: str, threads: str = "1") -> subprocess.CompletedProcess[str]:
@@ -52,7 +52,7 @@ def decode(*arguments: str, threads: str = "1") -> subprocess.CompletedProcess[s
 )
 def test_files_become_the_pyramid_that_was_received(condition: str, model: fl.Model, tmp_path: Path) -> None:
     transmission = sent(model, condition)
-    folder = keep(transmission, tmp_path)
+    folder = save(transmission, tmp_path)
     assert folder is not None
     expected = pyramid(transmission.frame).levels  # as the cloud reads them
     for threads in ("1", "2"):
@@ -66,7 +66,7 @@ def test_files_become_the_pyramid_that_was_received(condition: str, model: fl.Mo
 
 def test_every_bit_counted_is_in_a_file_or_the_frames_header(model: fl.Model, tmp_path: Path) -> None:
     transmission = sent(model, "bottleneck(step=3) | entropy")
-    folder = keep(transmission, tmp_path)
+    folder = save(transmission, tmp_path)
     assert folder is not None
     kept = sum(file.stat().st_size for file in folder.iterdir() if file.name != "side.json")
     header = transmission.report.bits // 8 - kept
@@ -76,7 +76,7 @@ def test_every_bit_counted_is_in_a_file_or_the_frames_header(model: fl.Model, tm
 
 def test_an_image_becomes_a_png(model: fl.Model, tmp_path: Path) -> None:
     transmission = sent(model, "image: jpeg(quality=30) @ at=original")
-    folder = keep(transmission, tmp_path)
+    folder = save(transmission, tmp_path)
     out = tmp_path / "received.png"
     assert decode(str(folder), "--out", str(out)).returncode == 0
     pixels = np.asarray(Image.open(out)).transpose(2, 0, 1)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from featlink.cli import app
 from featlink.client import Client
-from featlink.shared.frames.shown import plane
+from featlink.shared.frames.visualisation import plane
 
 SIZES: dict[str, Any] = {"min_size": 96, "max_size": 128, "proposals": 20, "max_detections": 5, "score_threshold": 0.01}
 

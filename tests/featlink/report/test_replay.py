@@ -18,7 +18,7 @@ from featlink.report.make import ReportOptions, make_page
 from featlink.report.replay import Replay, open_replay
 from featlink.report.sweep import Sweep
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.shown import pixels, planes
+from featlink.shared.frames.visualisation import pixels, planes
 
 
 @pytest.fixture(scope="module")

@@ -45,15 +45,15 @@ def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
         threads=1,
     )
     model, log = build(config), out.with_suffix(".log")
-    real_apply = stages.apply
+    real_transmit = stages.transmit
 
-    def logged_apply(frame: Any, condition: Any, *rest: Any, **named: Any) -> Any:
+    def logged_transmit(frame: Any, condition: Any, *rest: Any, **named: Any) -> Any:
         with log.open("a") as file:
             file.write(f"{time.time()}\t{frame.meta.image_id}\t{condition}\n")
-        return real_apply(frame, condition, *rest, **named)
+        return real_transmit(frame, condition, *rest, **named)
 
     def sweep() -> None:
-        stages.apply = logged_apply  # type: ignore[attr-defined]
+        stages.transmit = logged_transmit  # type: ignore[attr-defined]
         local.build_local = lambda *args: local.LocalEngine(  # work ahead, as with more threads than one
             model, args[1], args[2], threads=2
         )

@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 import xxhash
 
-from featlink.channel.apply import Transmission
 from featlink.channel.codecs.base import Codec, SampleCodec, Tools
 from featlink.channel.codecs.layout import from_pictures, picture_shapes
 from featlink.channel.codecs.process import CodecError
 from featlink.channel.reduction.base import Reduction
+from featlink.channel.transmit import Transmission
 from featlink.shared.conditions import language, registry
 from featlink.shared.errors import ConditionError, StorageError
 from featlink.shared.frames.bitstream import Samples, dtype_for
@@ -66,7 +66,7 @@ class Decoded:
     image: Samples | None
 
 
-def keep(sent: Transmission, folder: Path) -> Path | None:
+def save(sent: Transmission, folder: Path) -> Path | None:
     """Write what a codec made of a frame: one file a plane, beside ``side.json`` with what else a receiver needs.
 
     Args:
@@ -111,7 +111,7 @@ def keep(sent: Transmission, folder: Path) -> Path | None:
 
 
 def decode(folder: Path, tools: Tools | None = None) -> Decoded:
-    """Read what :func:`keep` wrote, as the receiver would: nothing but the files and what was fitted to the network.
+    """Read what :func:`save` wrote, as the receiver would: nothing but the files and what was fitted to the network.
 
     Args:
         folder: of one image under one condition.

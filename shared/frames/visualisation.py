@@ -1,7 +1,9 @@
-"""What a frame carries, made visible: a picture as it is, features as the planes of 16×16 tiles that are coded."""
+"""Visualise what a frame carries: a picture as it is, features as the planes of tiles that are coded."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Collection
 from typing import Any
 
 import cv2
@@ -61,3 +63,25 @@ def png(picture: npt.NDArray[np.uint8]) -> bytes:
     """Lossless and quick: a PNG file's bytes of RGB (H, W, 3) or grey (H, W)."""
     stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     return bytes(cv2.imencode(".png", stored, _FAST)[1])
+
+
+def received(source: Frame, frame: Frame, names: Collection[str]) -> dict[str, str]:
+    """Tensors of a frame as base64 of PNG files: a picture in RGB, a level as its plane of tiles.
+
+    Args:
+        source: what was sent; levels that arrive as floats are shown in its ranges.
+        frame: what arrived.
+        names: of tensors; those the frame has not are left out.
+    """
+    clean = {tensor.name: tensor for tensor in source.tensors}
+    found = {}
+    for tensor in frame.tensors:
+        if tensor.name not in names:
+            continue
+        if tensor.name == IMAGE:
+            picture = pixels(frame)
+        else:
+            before = clean.get(tensor.name)
+            picture = plane(tensor, None if before is None else np.asarray(before.data, np.float32))
+        found[tensor.name] = base64.b64encode(png(picture)).decode()
+    return found

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featlink.channel.apply import Transmission, apply
-from featlink.channel.archive import decode as decode_kept
-from featlink.channel.archive import keep
+from featlink.channel.bitstream_archive import decode as decode_kept
+from featlink.channel.bitstream_archive import save
 from featlink.channel.codecs.base import Tools
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.codecs.ffmpeg import bundled
 from featlink.channel.codecs.process import CodecError
 from featlink.channel.codecs.yuv import padded_size
+from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, StorageError
 from featlink.shared.frames.packing import dequantize, tile
@@ -27,11 +27,11 @@ from featlink.shared.frames.wire import Frame, Meta, Tensor, nbytes
 SHAPES = {"p2": (8, 12), "p3": (4, 6), "p4": (2, 3), "p5": (1, 2), "p6": (1, 1)}
 
 
-def transmit(condition: str, image_id: int | None = 139, key: str = "a1b2") -> Transmission:
+def sent_by(condition: str, image_id: int | None = 139, key: str = "a1b2") -> Transmission:
     rng = np.random.default_rng(3)
     tensors = (Tensor(n, rng.standard_normal((256, *shape), np.float32)) for n, shape in SHAPES.items())
     meta = Meta("feature", "m", "w", Sizes((31, 46), (32, 48), (32, 64)), image_id=image_id, key=key)
-    return apply(Frame(meta, tuple(tensors)), parse(condition), Report(), fidelity=False)
+    return transmit(Frame(meta, tuple(tensors)), parse(condition), Report(), fidelity=False)
 
 
 def decode(path: Path, height: int, width: int) -> np.ndarray:
@@ -45,8 +45,8 @@ def decode(path: Path, height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("codec", ["vvenc", "hevc"])
 def test_files_decode_to_the_samples_that_were_received(codec: str, tmp_path: Path) -> None:
-    sent = transmit(f"{codec}(qp=30)")
-    folder = keep(sent, tmp_path)
+    sent = sent_by(f"{codec}(qp=30)")
+    folder = save(sent, tmp_path)
     assert folder is not None
     side = json.loads((folder / "side.json").read_text())
     assert side["condition"] == f"feature: {codec}(qp=30)"
@@ -58,8 +58,8 @@ def test_files_decode_to_the_samples_that_were_received(codec: str, tmp_path: Pa
 
 
 def test_entropy_coded_files_decode_to_the_samples_that_were_received(tmp_path: Path) -> None:
-    sent = transmit("clip(sigmas=2) | quantize(bits=3) | entropy")
-    folder = keep(sent, tmp_path)
+    sent = sent_by("clip(sigmas=2) | quantize(bits=3) | entropy")
+    folder = save(sent, tmp_path)
     assert folder is not None
     for described in json.loads((folder / "side.json").read_text())["tensors"]:
         data = (folder / f"{described['name']}.fel").read_bytes()
@@ -69,8 +69,8 @@ def test_entropy_coded_files_decode_to_the_samples_that_were_received(tmp_path: 
 
 
 def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:
-    sent = transmit("vvenc(qp=40) @ packing=stacked")
-    folder = keep(sent, tmp_path)
+    sent = sent_by("vvenc(qp=40) @ packing=stacked")
+    folder = save(sent, tmp_path)
     assert folder is not None
     files = list(folder.glob("*.vvc"))
     assert [file.name for file in files] == ["pyramid.vvc"]
@@ -81,27 +81,27 @@ def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:
 
 def test_each_image_and_condition_has_its_own_folder(tmp_path: Path) -> None:
     conditions = ["jpeg(quality=50)", "jpeg(quality=60)", "jpeg(quality=50) @ seed=1"]
-    folders = {keep(transmit(text, image_id), tmp_path) for text in conditions for image_id in (1, 2)}
+    folders = {save(transmit(text, image_id), tmp_path) for text in conditions for image_id in (1, 2)}
     assert len(folders) == 6
     assert all(folder is not None and folder.parent.name in ("1", "2") for folder in folders)
-    assert keep(transmit(conditions[0], 1), tmp_path) in folders, "again is the same place"
+    assert save(sent_by(conditions[0], 1), tmp_path) in folders, "again is the same place"
 
 
 def test_a_picture_without_id_goes_by_its_key(tmp_path: Path) -> None:
-    folder = keep(transmit("jpeg", None, "../../etc"), tmp_path)
+    folder = save(sent_by("jpeg", None, "../../etc"), tmp_path)
     assert folder is not None
     assert folder.resolve().is_relative_to(tmp_path)
 
 
 def test_without_a_codec_there_is_nothing_to_keep(tmp_path: Path) -> None:
-    assert keep(transmit("quantize:bits=4"), tmp_path) is None
+    assert save(sent_by("quantize:bits=4"), tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot keep bitstreams in .*: Not a directory"):
-        keep(transmit("jpeg"), tmp_path / "file")
+        save(sent_by("jpeg"), tmp_path / "file")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None
 )
 @pytest.mark.parametrize("threads", [1, 2])
 def test_decoding_the_files_gives_the_pyramid_that_was_received(condition: str, threads: int, tmp_path: Path) -> None:
-    sent = transmit(condition)
-    folder = keep(sent, tmp_path)
+    sent = sent_by(condition)
+    folder = save(sent, tmp_path)
     assert folder is not None
     decoded = decode_kept(folder, Tools(threads=threads))
     assert decoded.image is None
@@ -131,8 +131,8 @@ def test_decoding_the_files_gives_the_pyramid_that_was_received(condition: str, 
 def test_decoding_the_files_gives_the_picture_that_was_received(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 31, 46), np.uint8)
     meta = Meta("image", "m", "w", Sizes((31, 46), (62, 92), (64, 96)), image_id=4)
-    sent = apply(Frame(meta, (Tensor("image", pixels),)), parse("image: vvenc(qp=30) @ at=original"), Report())
-    folder = keep(sent, tmp_path)
+    sent = transmit(Frame(meta, (Tensor("image", pixels),)), parse("image: vvenc(qp=30) @ at=original"), Report())
+    folder = save(sent, tmp_path)
     assert folder is not None
     decoded = decode_kept(folder)
     assert decoded.levels == {}
@@ -140,8 +140,8 @@ def test_decoding_the_files_gives_the_picture_that_was_received(tmp_path: Path) 
 
 
 def test_what_is_damaged_or_missing_is_said(tmp_path: Path) -> None:
-    sent = transmit("quantize(bits=3) | entropy")
-    folder = keep(sent, tmp_path)
+    sent = sent_by("quantize(bits=3) | entropy")
+    folder = save(sent, tmp_path)
     assert folder is not None
     data = bytearray((folder / "p2.fel").read_bytes())
     data[len(data) // 2] ^= 8

@@ -58,7 +58,7 @@ class Transmission:
     extension: str
 
 
-def apply(
+def transmit(
     frame: Frame,
     condition: Condition,
     report: Report,
