@@ -26,8 +26,8 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.frames.bitstream import pack
 from featlink.shared.frames.packing import level_range, quantize, tile
 from featlink.shared.frames.pyramid import Array, Sizes
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
 
 SHAPES = {"p2": (200, 272), "p3": (100, 136), "p4": (50, 68), "p5": (25, 34), "p6": (13, 17)}
 CONDITIONS = (
@@ -114,9 +114,9 @@ def main(repeats: int) -> None:
     peaks = {}
     for text in CONDITIONS:
         condition = parse(text)
-        transmit(frame, condition, Report())  # warm
-        once = medians({"time": lambda c=condition: transmit(frame, c, Report(), fidelity=False)}, 3)["time"]  # type: ignore[misc]
-        peaks[text] = peak_mib(lambda c=condition: transmit(frame, c, Report())) / float_mib  # type: ignore[misc]
+        transmit(frame, condition, Telemetry())  # warm
+        once = medians({"time": lambda c=condition: transmit(frame, c, Telemetry(), fidelity=False)}, 3)["time"]  # type: ignore[misc]
+        peaks[text] = peak_mib(lambda c=condition: transmit(frame, c, Telemetry())) / float_mib  # type: ignore[misc]
         print(f"{text:<45} {once:8.1f} ms  peak with fidelity {peaks[text]:.2f} float pyramids", flush=True)
 
     overheads = []

@@ -25,13 +25,13 @@ from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.distortions.base import Planes
 from featlink.channel.transmit import transmit
 from featlink.dataset import open_dataset
-from featlink.edge.decode import decode
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.frames.bitstream import Samples, nbytes, pack
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.pictures import decode
+from featlink.shared.result import Telemetry
 
 
 def frame_of(model: SplitModel, picture: Path, domain: str) -> Frame:
@@ -58,7 +58,7 @@ def zero_order_bits(samples: Samples) -> float:
 
 def measure(frame: Frame, bits: int, threads: int) -> dict[str, float]:
     """Of one picture at one depth."""
-    sent = transmit(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Report(), fidelity=False)
+    sent = transmit(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Telemetry(), fidelity=False)
     planes = [Planes(t.data, bits, t.ranges, t.name) for t in sent.frame.tensors if t.ranges is not None]  # type: ignore[arg-type]
     started = time.perf_counter()
     coded = code_samples(planes, Entropy(), Tools(threads=threads))  # which compares what it decodes

@@ -26,10 +26,10 @@ from torchvision.ops import box_iou
 from featlink.cloud.coco_results import to_coco
 from featlink.cloud.evaluation import evaluate
 from featlink.dataset import MAX_PIXELS, ground_truth, open_dataset
-from featlink.edge.decode import decode
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.split import build
+from featlink.shared.pictures import decode
 
 SCORE = 0.1
 OVERLAP = 0.5

@@ -23,9 +23,9 @@ from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
 from featlink.shared.frames import wire
-from featlink.shared.frames.report import HEADER, Report, read_header
 from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import HEADER, Telemetry, read_header
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.deadlines import remaining_s
@@ -88,7 +88,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     )
 
     @contextlib.asynccontextmanager
-    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Report]]:
+    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Telemetry]]:
         """Take a frame in, then wait for a place to work on it."""
         report = read_header(request.headers.get(HEADER))
         async with worker.enter():
@@ -96,7 +96,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             async with worker.place():
                 yield frame, report
 
-    async def distorted(frame: Frame, report: Report, fidelity: bool, over: Link) -> Transmission:
+    async def distorted(frame: Frame, report: Telemetry, fidelity: bool, over: Link) -> Transmission:
         if frame.meta.condition is None:
             condition = language.from_fields({**kept.condition.model_dump(mode="json"), "domain": frame.meta.domain})
         else:

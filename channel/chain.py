@@ -14,7 +14,7 @@ from featlink.channel.distortions.base import IMAGE, Distortion, Planes
 from featlink.channel.distortions.quantize import requantize
 from featlink.channel.randomness import stream
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import StepError
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import tile, untile

@@ -18,14 +18,14 @@ from featlink.channel.reduction.base import Reduction
 from featlink.channel.resizing import resized
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.frames import bitstream, wire
 from featlink.shared.frames.packing import TILES, dequantize, level_range, quantize
 from featlink.shared.frames.pyramid import Array, p6_from_p5
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -52,7 +52,7 @@ class Transmission:
     frame: Frame
     parts: list[wire.Buffer]
     crossing: Frame
-    report: Report
+    report: Telemetry
     fidelity: Fidelity | None
     bitstreams: Mapping[str, bytes]
     extension: str
@@ -61,7 +61,7 @@ class Transmission:
 def transmit(
     frame: Frame,
     condition: Condition,
-    report: Report,
+    report: Telemetry,
     fidelity: bool = True,
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
@@ -118,7 +118,7 @@ def transmit(
     report = report.with_timings(**timings, serialize=write_ms + report.timings.get("serialize", 0))
     figures = {} if measured is None else _named(frame.meta.domain, measured)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    report = Report(report.timings, _bits(crossing, crossing_bytes, result), figures)
+    report = Telemetry(report.timings, _bits(crossing, crossing_bytes, result), figures)
     return Transmission(out, parts, crossing, report, measured, result.bitstreams, result.extension)
 
 

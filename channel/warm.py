@@ -17,8 +17,8 @@ from featlink.shared.conditions.language import Domain
 from featlink.shared.frames import wire
 from featlink.shared.frames.packing import TILES
 from featlink.shared.frames.pyramid import LEVELS, Sizes
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
 
 _SIDE = 64
 """Of the network's input and of the image: what happens once costs the same for any size."""
@@ -49,7 +49,7 @@ def warm(tools: Tools) -> None:
         condition = language.parse(text)
         frame = _frame(condition.domain)
         with contextlib.suppress(CodecError):
-            with_reference(frame, transmit(frame, condition, Report(), tools=tools))
+            with_reference(frame, transmit(frame, condition, Telemetry(), tools=tools))
 
 
 def _frame(domain: Domain) -> Frame:

@@ -31,8 +31,8 @@ from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.errors import ConflictError, NotFoundError, StorageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.frames.report import HEADER, Report, read_header
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import HEADER, Telemetry, read_header
 from featlink.shared.service.access import RUN_TOKEN, ForbiddenError, RunToken, digest, role
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.limits import Worker
@@ -157,7 +157,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
                 found = labels.apply(found)
                 fresh = Result(image_id, found, report.bits or 0, report.fidelity, report.timings, report.link_bits)
                 result = (await asyncio.to_thread(store.add_result, run, fresh))[0]
-            report = Report(dict(result.timings), result.bits, dict(result.fidelity), result.link_bits)
+            report = Telemetry(dict(result.timings), result.bits, dict(result.fidelity), result.link_bits)
             return _answer(network, frame, result.detections, report, names)
 
     @app.get("/v1/datasets", summary="The stored data sets")
@@ -303,7 +303,7 @@ def _answer(
     model: SplitModel,
     frame: Frame,
     detections: list[Detection],
-    report: Report,
+    report: Telemetry,
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The answer to a frame; ``names`` are the data set's, where it has some, by category id."""

@@ -11,13 +11,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from operator import sub
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 
 from featlink.cloud.coco_repair import decoded, repaired, told
 from featlink.shared.errors import DatasetError
+from featlink.shared.result import Detection as Detection
+from featlink.shared.result import DetectionMask as DetectionMask
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -81,23 +83,6 @@ class GroundTruth(msgspec.Struct, frozen=True):
     def has_masks(self) -> bool:
         """Whether there is a mask for every annotation (else there is one for none)."""
         return all(annotation.segmentation for annotation in self.annotations)
-
-
-class DetectionMask(TypedDict):
-    """A detection's mask: size (height, width) of the image and compressed RLE text."""
-
-    size: list[int]
-    counts: str
-
-
-class Detection(TypedDict):
-    """One entry of COCO's results format; bbox is x, y, width, height in pixels of the original image."""
-
-    image_id: int | None  # None: a picture outside any data set
-    category_id: int
-    bbox: list[float]
-    score: float
-    segmentation: NotRequired[DetectionMask]
 
 
 _decoder = msgspec.json.Decoder(GroundTruth)

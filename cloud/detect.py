@@ -15,9 +15,9 @@ from featlink.shared.detector.detections import Detections
 from featlink.shared.errors import FrameError
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.pyramid import Pyramid
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 
 def detect(
-    model: SplitModel, frame: Frame, report: Report, known: CacheEntry | None = None
-) -> tuple[Detections, Pyramid, Report]:
+    model: SplitModel, frame: Frame, report: Telemetry, known: CacheEntry | None = None
+) -> tuple[Detections, Pyramid, Telemetry]:
     """Run the network's rest on a frame.
 
     Args:
@@ -74,7 +74,7 @@ class Detector:
         self._cache = cache
         self._compare = comparison(model)
 
-    def __call__(self, frame: Frame, report: Report) -> tuple[list[Detection], Report]:
+    def __call__(self, frame: Frame, report: Telemetry) -> tuple[list[Detection], Telemetry]:
         """Detect and measure; see :func:`detect`.
 
         Returns:

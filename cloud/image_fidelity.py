@@ -10,9 +10,9 @@ import math
 import msgspec
 
 from featlink.shared.frames.pyramid import Pyramid
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
@@ -20,8 +20,8 @@ UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f
 
 
 def measure(
-    frame: Frame, pyramid: Pyramid, report: Report, clean: Pyramid | None, compare: Compare = compare_pyramids
-) -> Report:
+    frame: Frame, pyramid: Pyramid, report: Telemetry, clean: Pyramid | None, compare: Compare = compare_pyramids
+) -> Telemetry:
     """Complete a report with an image's [F]: ``psnr_f``, ``ssim_f``, ``spearman_f``, and the time that took.
 
     Args:
@@ -51,5 +51,5 @@ def untouched(frame: Frame) -> bool:
     return frame.tensor("image").bits is None
 
 
-def _with_fidelity(report: Report, measured: dict[str, float | None]) -> Report:
+def _with_fidelity(report: Telemetry, measured: dict[str, float | None]) -> Telemetry:
     return msgspec.structs.replace(report, fidelity={**report.fidelity, **measured})

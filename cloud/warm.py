@@ -14,8 +14,8 @@ import numpy as np
 from featlink.cloud.detect import Detector
 from featlink.shared.detector.largest import largest_input
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from featlink.shared.detector.split import SplitModel
@@ -37,7 +37,7 @@ def warm(model: SplitModel) -> None:
     condition: dict[str, object] = {"at": "original"}
     meta = Meta("image", model.name, model.weights, model.image_sizes(height, width), condition=condition)
     with _any_score(model):
-        Detector(model, PyramidCache(0))(Frame(meta, tensors), Report())
+        Detector(model, PyramidCache(0))(Frame(meta, tensors), Telemetry())
     _code_large_mask()
 
 

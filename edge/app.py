@@ -12,8 +12,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import UploadFile
 
-from featlink.edge.pipeline import EdgePipeline, EdgeResult
-from featlink.edge.pipeline import Request as PictureRequest
+from featlink.edge.prepare import EdgePipeline, EdgeResult
+from featlink.edge.prepare import Request as PictureRequest
 from featlink.edge.settings import EdgeSettings
 from featlink.edge.warm import warm
 from featlink.shared.conditions import language

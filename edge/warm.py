@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from featlink.edge.decode import FORMATS
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.detector.largest import largest_input
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.pictures import FORMATS
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from featlink.shared.detector.split import SplitModel

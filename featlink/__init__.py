@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from featlink.dataset import open_dataset as open_dataset
     from featlink.shared.conditions.language import Condition as Condition
     from featlink.shared.conditions.language import parse as parse
+    from featlink.shared.conditions.registry import Step as Step
     from featlink.shared.conditions.registry import register as register
     from featlink.shared.conditions.registry import steps as steps
-    from featlink.shared.conditions.step import Step as Step
     from featlink.shared.detector.detections import Detections as Detections
     from featlink.shared.errors import FeatlinkError as FeatlinkError
     from featlink.shared.frames.bitstream import Samples as Samples
@@ -63,8 +63,7 @@ _HOMES = {
     "featlink.api.transmission": ("transmit",),
     "featlink.dataset": ("open_dataset",),
     "featlink.shared.conditions.language": ("Condition", "parse"),
-    "featlink.shared.conditions.registry": ("register", "steps"),
-    "featlink.shared.conditions.step": ("Step",),
+    "featlink.shared.conditions.registry": ("Step", "register", "steps"),
     "featlink.shared.detector.detections": ("Detections",),
     "featlink.shared.errors": ("FeatlinkError",),
     "featlink.shared.frames.bitstream": ("Samples",),

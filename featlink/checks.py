@@ -10,9 +10,9 @@ import xxhash
 
 from featlink.cloud.coco import GroundTruth
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.decode import read_header
 from featlink.errors import CommandError
 from featlink.shared.errors import ImageError
+from featlink.shared.pictures import read_header
 
 
 @dataclass

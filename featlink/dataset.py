@@ -10,9 +10,9 @@ from typing import Literal
 
 from featlink.cloud import coco
 from featlink.cloud.coco import GroundTruth
-from featlink.edge.decode import read_header
 from featlink.errors import CommandError
 from featlink.shared.errors import ImageError
+from featlink.shared.pictures import read_header
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]

@@ -12,8 +12,8 @@ import numpy as np
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.pyramid import Sizes
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
 
 SHAPES = {"p2": (20, 28), "p3": (10, 14), "p4": (5, 7), "p5": (3, 4), "p6": (2, 2)}
 SIZES = Sizes((75, 110), (80, 112), (96, 128))
@@ -43,8 +43,8 @@ def pixels(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (3, height, width), dtype=np.uint8)
 
 
-def send(frame: Frame, condition: str, report: Report | None = None, fidelity: bool = True) -> Transmission:
-    return transmit(frame, parse(condition, frame.meta.domain), report or Report(), fidelity)
+def send(frame: Frame, condition: str, report: Telemetry | None = None, fidelity: bool = True) -> Transmission:
+    return transmit(frame, parse(condition, frame.meta.domain), report or Telemetry(), fidelity)
 
 
 @dataclass(frozen=True)

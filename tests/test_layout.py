@@ -28,7 +28,7 @@ LINKED = ("edge", "channel", "cloud", "shared", "starter")
 OUTSIDE = ("tests", "benchmarks", "examples")
 LIGHT = [
     *("featlink", "featlink.cli"),
-    *("featlink.edge.app", "featlink.edge.pipeline"),
+    *("featlink.edge.app", "featlink.edge.prepare"),
     *("featlink.channel.app", "featlink.channel.transmit"),
     *("featlink.cloud.app", "featlink.cloud.detect", "featlink.cloud.evaluation", "featlink.cloud.store"),
     *(

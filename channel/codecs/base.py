@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.frames.bitstream import Samples
 
 Shape = tuple[int, int, int]

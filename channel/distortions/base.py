@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.frames.bitstream import Samples
 from featlink.shared.frames.pyramid import Array
 

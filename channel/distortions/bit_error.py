@@ -11,8 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from featlink.channel.distortions.base import Distortion, Planes
-from featlink.shared.conditions.registry import register
-from featlink.shared.conditions.step import Kind
+from featlink.shared.conditions.registry import Kind, register
 from featlink.shared.frames.bitstream import Samples
 
 _DRAWS = 1 << 14

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from featlink.channel.distortions.base import Distortion, Planes
-from featlink.shared.conditions.registry import register
-from featlink.shared.conditions.step import Kind
+from featlink.shared.conditions.registry import Kind, register
 from featlink.shared.frames.bitstream import Samples, dtype_for, pack, unpack
 from featlink.shared.frames.packing import quantize
 

@@ -10,8 +10,7 @@ from pydantic import Field
 
 from featlink.channel.distortions.base import Distortion, Planes
 from featlink.shared.compiled import numba
-from featlink.shared.conditions.registry import register
-from featlink.shared.conditions.step import Kind
+from featlink.shared.conditions.registry import Kind, register
 from featlink.shared.frames.bitstream import Samples
 
 

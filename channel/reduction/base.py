@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.shared.conditions.language import Domain
-from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.frames.pyramid import Array
 
 

@@ -13,8 +13,8 @@ from featlink.network import checked_config
 from featlink.shared.detector.config import MODELS, ModelConfig, Profile
 from featlink.shared.errors import ModelError
 from featlink.shared.frames.pyramid import Image, Pyramid
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ class Model:
         from featlink.cloud.detect import detect
 
         frame = self._adopted(signal.frame) if isinstance(signal, Delivery) else frame_of(signal, self.split)
-        return detect(self.split, frame, Report())[0]
+        return detect(self.split, frame, Telemetry())[0]
 
     def _adopted(self, frame: Frame) -> Frame:
         """A frame that was sent without a model is taken for this one's."""

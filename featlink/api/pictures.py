@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> Image:
         >>> fl.read_image(fl.open_dataset("starter").images[1]).shape[2]
         3
     """
-    from featlink.edge.decode import decode
+    from featlink.shared.pictures import decode
 
     try:
         data = Path(path).read_bytes()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xxhash
 
 from featlink.api.pictures import checked
-from featlink.edge.pipeline import feature_tensors, image_tensors
+from featlink.edge.prepare import feature_tensors, image_tensors
 from featlink.shared.conditions.language import Domain
 from featlink.shared.frames.pyramid import Image, Pyramid, Sizes
 from featlink.shared.frames.wire import Frame, Meta

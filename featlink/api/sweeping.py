@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import FeatlinkError
 
 if TYPE_CHECKING:

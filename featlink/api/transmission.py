@@ -10,10 +10,10 @@ from featlink.api.delivery import Delivery
 from featlink.api.signals import domain_of, frame_of
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, Domain, from_fields, parse, validation_line
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError
 from featlink.shared.frames.pyramid import Image, Pyramid
-from featlink.shared.frames.report import Report
+from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:
     from featlink.api.model import Model
@@ -64,7 +64,7 @@ def transmit(
         raise ConditionError(
             f"'{chosen}' acts on the network's input, whose size a model knows: give model=, or say @ at=original"
         )
-    sent = send(frame, chosen, Report(), fidelity, tools)
+    sent = send(frame, chosen, Telemetry(), fidelity, tools)
     return Delivery(
         condition=chosen,
         bits=sent.report.bits or 0,

@@ -37,7 +37,7 @@ def infer(
 ) -> None:
     """Send a picture to a running edge and show what the cloud detects."""
     from featlink.client import Client
-    from featlink.edge.decode import decode
+    from featlink.shared.pictures import decode
     from featlink.views.compare import compared, domain_of, planes_sheet
 
     if not picture.is_file():

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from featlink.channel.reduction.basis import Basis
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.decode import decode
 from featlink.shared.detector.split import SplitModel
+from featlink.shared.pictures import decode
 
 _FOUND = 0.08
 """Score from which a detection counts: the unsure ones must stay unsure."""

@@ -11,12 +11,12 @@ import numpy as np
 from featlink.channel.reduction.basis import Basis
 from featlink.channel.reduction.cells import SIDES, gather, join
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.decode import decode
 from featlink.fitting.metric import Matrix, gram
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import ModelError
 from featlink.shared.frames.pyramid import Array
+from featlink.shared.pictures import decode
 
 CELL, GROUP = 448, 1024
 """Components of a cell of 16×16 pixels, and of 2×2 such cells, that a basis keeps at most."""

@@ -23,7 +23,7 @@ from featlink.shared.conditions.language import Condition
 from featlink.shared.detector.overlay import paint
 from featlink.shared.frames.packing import level_range, quantize, tile
 from featlink.shared.frames.pyramid import Image
-from featlink.shared.frames.shown import png
+from featlink.shared.frames.visualisation import png
 from featlink.shared.frames.wire import Frame
 from featlink.shared.lru import LRU
 from featlink.shared.pictures import decode

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from featlink.channel.transmit import transmit
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.errors import CommandError
 from featlink.fetch.weights import cached_path
 from featlink.report.about import About
@@ -17,9 +17,9 @@ from featlink.shared.detector.config import ModelConfig, Profile
 from featlink.shared.detector.split import build
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.pyramid import Image
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import Telemetry
 
 _CACHE_BYTES = 1 << 28
 _MAX_PIXELS = 1 << 28
@@ -40,7 +40,7 @@ class Replay:
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         """What the cloud gets of an image of the data set."""
         request = Request(picture.read_bytes(), condition.domain, image_id=image_id)
-        return transmit(self._pipeline(request).frame, condition, Report(), fidelity=False).frame
+        return transmit(self._pipeline(request).frame, condition, Telemetry(), fidelity=False).frame
 
     def pictures(self, picture: Path, image_id: int, rows: Iterable[Row]) -> dict[str, Image]:
         """What the cloud gets of an image under conditions of the image domain, by row id."""

@@ -13,7 +13,7 @@ from featlink.cloud.coco_results import to_coco
 from featlink.cloud.detect import comparison, detect
 from featlink.cloud.store import Result
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.pipeline import EdgePipeline, EdgeResult, Request
+from featlink.edge.prepare import EdgePipeline, EdgeResult, Request
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.conditions.registry import chain
@@ -22,8 +22,8 @@ from featlink.shared.detector.split import SplitModel
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.pyramid import Pyramid
-from featlink.shared.frames.report import Report
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome
 
@@ -124,7 +124,7 @@ class Stages:
         return functools.partial(_finish, index, prepared.image_id, detections, measure)
 
 
-def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Report]) -> Outcome:
+def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Telemetry]) -> Outcome:
     report = measure()
     results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
     report = report.with_timings(encode=encode_ms)

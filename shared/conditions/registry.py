@@ -1,4 +1,4 @@
-"""Which steps there are. A step registers itself; nothing else lists steps.
+"""What a step of a condition is, and which there are. A step registers itself; nothing else lists steps.
 
 Steps are found through the entry-point group ``featlink.steps``, Featlink's own as well as those of other packages. An
 entry point names a module, or a package whose modules are all imported::
@@ -16,15 +16,53 @@ import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from featlink.shared.conditions.language import Condition, StepSpec, validation_line
-from featlink.shared.conditions.step import KINDS, Step
+from featlink.shared.conditions.language import Condition, Domain, StepSpec, validation_line
 from featlink.shared.errors import ConditionError
 
 GROUP = "featlink.steps"
+
+Kind = Literal["reduction", "distortion", "probe", "loss", "codec"]
+KINDS: tuple[Kind, ...] = ("reduction", "distortion", "probe", "loss", "codec")
+"""``reduction``: makes fewer planes of the levels, and levels of those again; ``distortion``: damages samples;
+``probe``: changes one property of them and keeps another, to learn which matters; ``loss``: damages the payload on its
+way; ``codec``: makes the bitstreams that cross the link in the samples' place."""
+
+
+class Step(BaseModel):
+    """A step's parameters.
+
+    A subclass adds ``type: Literal["its_name"] = "its_name"`` and its fields, each bounded and described, and is
+    registered by :func:`register`.
+
+    Attributes:
+        kind: what it does to the samples.
+        strength: the parameter by which it gets stronger or weaker: conditions that differ in it alone are the points
+            of one curve. None for a step without one.
+        changes_bits: whether its strength trades bits for accuracy, so that a BD-rate is asked of it.
+        random: whether another seed gives another result; a sweep then runs several seeds.
+        domains: where it may be used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: ClassVar[Kind]
+    strength: ClassVar[str | None] = None
+    changes_bits: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+    domains: ClassVar[tuple[Domain, ...]] = ("feature", "image")
+
+    type: str
+
+    @property
+    def spec(self) -> StepSpec:
+        """The step as a condition's text has it: its name and the parameters that were given."""
+        given = self.model_dump(exclude={"type"}, exclude_unset=True)
+        return StepSpec(type=self.type, params=given)
+
 
 S = TypeVar("S", bound=Step)
 

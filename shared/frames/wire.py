@@ -12,7 +12,7 @@ checksum. A tensor quantised to t bits is stored as a dense t-bit stream (:mod:`
 the length of a frame *is* the bits that cross the link.
 
 A frame is a pure function of image, model and condition: timings and the run it is for travel beside
-it (:mod:`featlink.shared.frames.report`), because a real link would not carry them and bits must not depend on them.
+it (:mod:`featlink.shared.result`), because a real link would not carry them and bits must not depend on them.
 
 Reading copies no buffer, and checks every limit before it allocates anything.
 """

@@ -21,8 +21,8 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, StorageError
 from featlink.shared.frames.packing import dequantize, tile
 from featlink.shared.frames.pyramid import Sizes
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor, nbytes
+from featlink.shared.result import Telemetry
 
 SHAPES = {"p2": (8, 12), "p3": (4, 6), "p4": (2, 3), "p5": (1, 2), "p6": (1, 1)}
 
@@ -31,7 +31,7 @@ def sent_by(condition: str, image_id: int | None = 139, key: str = "a1b2") -> Tr
     rng = np.random.default_rng(3)
     tensors = (Tensor(n, rng.standard_normal((256, *shape), np.float32)) for n, shape in SHAPES.items())
     meta = Meta("feature", "m", "w", Sizes((31, 46), (32, 48), (32, 64)), image_id=image_id, key=key)
-    return transmit(Frame(meta, tuple(tensors)), parse(condition), Report(), fidelity=False)
+    return transmit(Frame(meta, tuple(tensors)), parse(condition), Telemetry(), fidelity=False)
 
 
 def decode(path: Path, height: int, width: int) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_decoding_the_files_gives_the_pyramid_that_was_received(condition: str, 
 def test_decoding_the_files_gives_the_picture_that_was_received(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 31, 46), np.uint8)
     meta = Meta("image", "m", "w", Sizes((31, 46), (62, 92), (64, 96)), image_id=4)
-    sent = transmit(Frame(meta, (Tensor("image", pixels),)), parse("image: vvenc(qp=30) @ at=original"), Report())
+    sent = transmit(Frame(meta, (Tensor("image", pixels),)), parse("image: vvenc(qp=30) @ at=original"), Telemetry())
     folder = save(sent, tmp_path)
     assert folder is not None
     decoded = decode_kept(folder)

@@ -13,7 +13,7 @@ from featlink.channel.codecs.base import Codec, Shape, Tools
 from featlink.channel.codecs.process import CodecError
 from featlink.channel.distortions.base import Distortion, Planes
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import StepError
 from featlink.shared.frames.bitstream import Samples
 

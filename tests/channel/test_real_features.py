@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from featlink.channel.transmit import transmit
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import build
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import Telemetry
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def frame(starter: Path) -> Frame:
 
 def measure(frame: Frame, text: str) -> tuple[int, float]:
     """Bits and PSNR[F]."""
-    report = transmit(frame, parse(text), Report()).report
+    report = transmit(frame, parse(text), Telemetry()).report
     psnr = report.fidelity["psnr_f"]
     assert report.bits is not None
     assert psnr is not None
@@ -66,4 +66,4 @@ def test_features_that_are_not_numbers_are_refused(frame: Frame) -> None:
         level[3, 1, 1] = bad
         tensors = (frame.tensors[0], type(frame.tensors[1])("p3", level), *frame.tensors[2:])
         with pytest.raises(Exception, match="p3: features are not finite"):
-            transmit(Frame(frame.meta, tensors), parse("gaussian_blur(sigma=1)"), Report())
+            transmit(Frame(frame.meta, tensors), parse("gaussian_blur(sigma=1)"), Telemetry())

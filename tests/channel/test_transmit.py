@@ -17,8 +17,8 @@ from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.transmit import transmit
 from featlink.shared.conditions.language import from_fields, parse
 from featlink.shared.errors import ConditionError, FrameError
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
 
 
 @pytest.mark.parametrize(("bits", "paper"), [(8, 58.92), (4, 34.31)])
@@ -120,7 +120,7 @@ def test_the_frame_says_what_was_done_to_it() -> None:
 
 
 def test_the_report_grows() -> None:
-    before = Report({"backbone": 12.0, "serialize": 1000.0})
+    before = Telemetry({"backbone": 12.0, "serialize": 1000.0})
     timings = send(feature_frame(uniform()), "quantize:bits=8", before).report.timings
     assert list(timings) == ["backbone", "serialize", "fidelity", "distort"]
     assert timings["backbone"] == 12
@@ -206,7 +206,7 @@ def test_a_fixed_range_is_the_one_given_and_clips() -> None:
 
 def test_an_erasing_link_is_packet_loss_after_the_chain() -> None:
     frame, erasure = feature_frame(uniform()), PacketLoss(rate=0.2, mtu=200, conceal="mean")
-    by_link = transmit(frame, parse("quantize:bits=6"), Report(), erasure=erasure)
+    by_link = transmit(frame, parse("quantize:bits=6"), Telemetry(), erasure=erasure)
     by_chain = send(frame, "quantize:bits=6 | packet_loss(rate=0.2, mtu=200, conceal=mean)")
     for one, other in zip(by_link.frame.tensors, by_chain.frame.tensors, strict=True):
         np.testing.assert_array_equal(one.data, other.data)
@@ -217,7 +217,7 @@ def test_an_erasing_link_is_packet_loss_after_the_chain() -> None:
 def test_an_erasing_links_seed_is_its_own() -> None:
     frame, erasure = feature_frame(uniform()), PacketLoss(rate=0.2, mtu=200)
     first, same, other = (
-        transmit(frame, parse(text), Report(), erasure=erasure, erasure_seed=seed).frame.tensors[0].data
+        transmit(frame, parse(text), Telemetry(), erasure=erasure, erasure_seed=seed).frame.tensors[0].data
         for text, seed in (("identity", 1), ("identity @ seed=5", 1), ("identity", 2))
     )
     np.testing.assert_array_equal(first, same)
@@ -225,11 +225,11 @@ def test_an_erasing_links_seed_is_its_own() -> None:
 
 
 def test_an_erasing_link_damages_what_no_condition_does() -> None:
-    sent = transmit(feature_frame(uniform()), parse("identity"), Report(), erasure=PacketLoss(rate=0.5))
+    sent = transmit(feature_frame(uniform()), parse("identity"), Telemetry(), erasure=PacketLoss(rate=0.5))
     assert {tensor.bits for tensor in sent.frame.tensors} == {8}
     assert sent.report.fidelity["psnr_f"] < 20
 
 
 def test_an_erasing_link_refuses_codecs() -> None:
     with pytest.raises(ConditionError, match="packet_loss damages a payload of samples, not a codec's bitstream"):
-        transmit(feature_frame(uniform()), parse("jpeg"), Report(), erasure=PacketLoss(rate=0.1))
+        transmit(feature_frame(uniform()), parse("jpeg"), Telemetry(), erasure=PacketLoss(rate=0.1))

@@ -13,7 +13,7 @@ from requests_by_hand import picture
 from featlink.channel.transmit import Transmission, transmit, with_reference
 from featlink.cloud.coco import Detection
 from featlink.cloud.detect import Detector
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import SplitModel, build
@@ -21,8 +21,8 @@ from featlink.shared.errors import FrameError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.pyramid import Image, Pyramid
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import REFERENCE, Frame, Tensor
+from featlink.shared.result import Telemetry
 
 PLENTY = 1 << 30
 COARSE, FINE = "image: quantize(bits=2)", "image: quantize(bits=6)"
@@ -60,16 +60,16 @@ def sent(model: Counting, text: str, seed: int = 0) -> tuple[Frame, Transmission
     condition = parse(text)
     pipeline = EdgePipeline(model.model, PyramidCache(0), 10**8)
     source = pipeline(Request(picture(seed=seed), condition.domain, condition, image_id=seed)).frame
-    return source, transmit(source, condition, Report())
+    return source, transmit(source, condition, Telemetry())
 
 
-def received(model: Counting, text: str, seed: int = 0) -> tuple[Frame, Report]:
+def received(model: Counting, text: str, seed: int = 0) -> tuple[Frame, Telemetry]:
     """What the cloud gets, read from its bytes."""
     source, transmission = sent(model, text, seed)
     return wire.read(b"".join(with_reference(source, transmission))), transmission.report
 
 
-def figures(answer: tuple[list[Detection], Report]) -> tuple[list[Detection], object, object]:
+def figures(answer: tuple[list[Detection], Telemetry]) -> tuple[list[Detection], object, object]:
     detections, report = answer
     return detections, report.fidelity, report.bits
 

@@ -11,15 +11,15 @@ import pytest
 from featlink.channel.transmit import transmit
 from featlink.cloud.detect import detect
 from featlink.cloud.image_fidelity import UNCHANGED, measure
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.pyramid import LEVELS
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import Telemetry
 
 CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=original")
 
@@ -36,11 +36,11 @@ def picture(pictures: list[Path]) -> bytes:
     return pictures[-1].read_bytes()
 
 
-def send(model: SplitModel, picture: bytes, text: str) -> tuple[Frame, Report]:
+def send(model: SplitModel, picture: bytes, text: str) -> tuple[Frame, Telemetry]:
     condition = parse(text)
     pipeline = EdgePipeline(model, PyramidCache(0), 10**8)
     frame = pipeline(Request(picture, condition.domain, condition, image_id=1)).frame
-    sent = transmit(frame, condition, Report())
+    sent = transmit(frame, condition, Telemetry())
     return sent.frame, sent.report
 
 

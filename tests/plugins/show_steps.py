@@ -23,8 +23,8 @@ from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.frames.pyramid import Sizes
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
 from featlink.starter.bundle import SCENES
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
@@ -52,7 +52,7 @@ def colours_of_noise() -> list[tuple[int, ...]]:
     """The colours that salt and pepper leave in a picture of one colour."""
     pixels = np.broadcast_to(np.array([10, 20, 30], np.uint8)[:, None, None], (3, 20, 30))
     frame = Frame(Meta("image", "m", "w", Sizes((20, 30), (20, 30), (32, 32))), (Tensor("image", pixels),))
-    sent = transmit(frame, parse("image: salt_and_pepper(share=0.5)"), Report())
+    sent = transmit(frame, parse("image: salt_and_pepper(share=0.5)"), Telemetry())
     samples = sent.frame.tensor("image").data.reshape(3, -1).T
     return sorted(set(map(tuple, samples.tolist())))
 

@@ -40,7 +40,7 @@ from featlink.channel.transmit import transmit
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.pyramid import Sizes
-from featlink.shared.frames.report import Report
+from featlink.shared.result import Telemetry
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 
 create_app().openapi()
@@ -54,7 +54,7 @@ frames = {
 }
 for domain, text in (("image", "jpeg:quality=50"), ("image", "hevc:qp=30"), ("feature", "rank_shuffle:span=2"),
                      ("feature", "quantize:bits=4|gaussian_noise:sigma=0.1")):
-    sent = transmit(frames[domain], parse(text, domain), Report())
+    sent = transmit(frames[domain], parse(text, domain), Telemetry())
     print(text, sent.report.bits, sent.fidelity.ssim)
 """
 
@@ -65,7 +65,7 @@ from PIL import Image
 import featlink.cloud.app, featlink.edge.app
 from featlink.cloud.detect import Detector
 from featlink.cloud.settings import CloudSettings
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.edge.settings import EdgeSettings
 from featlink.shared.detector.overlay import draw
 from featlink.shared.detector.split import build

@@ -20,8 +20,8 @@ from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import nbytes
 from featlink.shared.frames.packing import quantize
 from featlink.shared.frames.pyramid import Sizes, p6_from_p5
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
 
 WEIGHTS = "0123456789abcdef"
 SIZES = Sizes((60, 90), (64, 96), (64, 96))
@@ -68,7 +68,7 @@ def features(height: int = 64, width: int = 96) -> Levels:
 
 def send(condition: str, levels: Levels | None = None, weights: str = WEIGHTS) -> Transmission:
     tensors = tuple(Tensor(name, level) for name, level in (levels or features()).items())
-    return transmit(Frame(Meta("feature", "m", weights, SIZES), tensors), parse(condition), Report())
+    return transmit(Frame(Meta("feature", "m", weights, SIZES), tensors), parse(condition), Telemetry())
 
 
 def projected(basis: Basis, levels: Levels) -> Levels:

@@ -18,7 +18,7 @@ from featlink.channel.bitstream_archive import save
 from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud.received import pyramid
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.report import Report
+from featlink.shared.result import Telemetry
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,7 +32,7 @@ def sent(model: fl.Model, condition: str) -> Transmission:
     image = fl.read_image(next(iter(fl.open_dataset("starter").images.values())))
     parsed = parse(condition)
     signal = image if parsed.domain == "image" else model.pyramid(image)
-    return transmit(frame_of(signal, model.split), parsed, Report(), fidelity=False)
+    return transmit(frame_of(signal, model.split), parsed, Telemetry(), fidelity=False)
 
 
 def decode(*arguments: str, threads: str = "1") -> subprocess.CompletedProcess[str]:

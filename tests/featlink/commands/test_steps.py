@@ -13,8 +13,7 @@ import pytest
 
 from featlink.commands.steps import describe, values
 from featlink.shared.conditions.language import parse
-from featlink.shared.conditions.registry import steps
-from featlink.shared.conditions.step import Step
+from featlink.shared.conditions.registry import Step, steps
 
 OUTSIDE = '''
 from typing import ClassVar, Literal

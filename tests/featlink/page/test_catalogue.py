@@ -13,7 +13,7 @@ from featlink.page.catalogue import control, controls, step_forms
 from featlink.page.fields import Scale
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, StepSpec
-from featlink.shared.conditions.step import Kind, Step
+from featlink.shared.conditions.registry import Kind, Step
 
 
 def test_every_step_has_a_form_whose_start_is_a_valid_condition() -> None:

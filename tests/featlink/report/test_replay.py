@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from featlink.dataset import open_dataset
-from featlink.edge.decode import decode
 from featlink.errors import CommandError
 from featlink.report.about import about
 from featlink.report.gallery import Strip

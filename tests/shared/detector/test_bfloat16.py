@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 from featlink.cloud.received import received_pyramid
-from featlink.edge.pipeline import EdgePipeline, Request
+from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.detector.config import MODELS, ModelConfig
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.fast.bfloat16 import refusal

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import xxhash
 
-from featlink.edge.decode import decode
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.pyramid import Image, Pyramid
-from featlink.shared.frames.report import Report
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.pictures import decode
+from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -52,7 +52,7 @@ class EdgeResult:
 
     frame: Frame
     image: Image
-    report: Report
+    report: Telemetry
     reused_ms: float = 0
 
 
@@ -109,7 +109,7 @@ class EdgePipeline:
             key=key,
             condition=None if request.condition is None else request.condition.model_dump(mode="json"),
         )
-        return EdgeResult(Frame(meta, tensors), image, Report(timings), reused_ms)
+        return EdgeResult(Frame(meta, tensors), image, Telemetry(timings), reused_ms)
 
     def _pyramid(self, key: str, image: Image) -> tuple[CacheEntry, float]:
         """The picture's pyramid, and the backbone's time if that was saved."""
