@@ -104,8 +104,8 @@ class Client:
 
     def runs(self, limit: int) -> list[dict[str, Any]]:
         """The latest runs, the newest first."""
-        runs: list[dict[str, Any]] = self._json(self._cloud, "GET", "/v1/runs", params={"limit": limit})
-        return runs
+        runs: Any = self._json(self._cloud, "GET", "/v1/runs", params={"limit": limit})
+        return list(runs)
 
     def detections(self, run: str) -> Iterator[bytes]:
         """A run's detections as JSON in COCO's results format, piece by piece; the first is asked for at once."""
@@ -160,10 +160,11 @@ class Client:
         """Set the link of requests that bring none."""
         self._json(self._channel, "PUT", "/v1/link", json=link)
 
-    def _json(self, client: httpx.Client, method: str, path: str, **request: Any) -> Any:
+    def _json(self, client: httpx.Client, method: str, path: str, **request: Any) -> dict[str, Any]:
         response = self._send(client, method, path, **request)
         try:
-            return response.json()
+            body: dict[str, Any] = response.json()
+            return body
         except ValueError:
             raise CommandError(f"{client.base_url} did not answer JSON (status {response.status_code})") from None
 

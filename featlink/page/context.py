@@ -21,7 +21,7 @@ from featlink.page.pictures import Inference, PictureStore
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_EVERY_ADDRESS = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 - compared with, not listened on
+_EVERY_ADDRESS = {"0.0.0.0", "::", "[::]", ""}
 _REQUESTS = 32
 """Requests to the services at a time, of all visitors together."""
 

@@ -262,7 +262,7 @@ class Explorer:
             )
             if names == [EXAMPLE]:
                 ui.html(
-                    "<p class='quiet'>The bundled scenes with the bundled weights. A sweep of your own appears here, too: "
+                    "<p class='quiet'>The bundled scenes with the bundled weights. A sweep of your own appears here: "
                     f"<code>featlink bench --out {escape(str(self._folder / 'first'))} --limit 8</code></p>",
                     sanitize=False,
                 )
@@ -384,7 +384,7 @@ class Explorer:
 
 
 class DecisionPanel:
-    """"Which should I send?", answered for one sweep, and again whenever a slider has moved.
+    """ "Which should I send?", answered for one sweep, and again whenever a slider has moved.
 
     Args:
         sweep: a finished sweep.
@@ -414,7 +414,9 @@ class DecisionPanel:
         except FeatlinkError as error:
             self._answer.content, self._times.content = f"<p>{escape(str(error))}</p>", ""
             return
-        overlapped = "<p>Stages of this sweep overlapped: its times include waiting.</p>" if answer["overlapped"] else ""
+        overlapped = (
+            "<p>Stages of this sweep overlapped: its times include waiting.</p>" if answer["overlapped"] else ""
+        )
         self._answer.content = f"<p><b>{headline(answer)}</b></p><p>{escape(answer['sentence'])}</p>{overlapped}"
         self._times.content = waterfall({self._title(one): _places(one) for one in leading(answer).values()})
 

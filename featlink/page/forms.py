@@ -1,4 +1,4 @@
-"""Forms from JSON schema: the controls of a step's, a condition's and the link's parameters, and the editor of a chain."""
+"""Forms from JSON schema: controls of a step's, a condition's and the link's parameters; the editor of a chain."""
 
 from __future__ import annotations
 
@@ -402,8 +402,15 @@ class ChainEditor:
     def _card(self, place: int, step: StepSpec, count: int) -> None:
         form = self._catalogue.steps.get(step.type)
         with ui.element("section").classes("step").props(f'aria-label="Step {place + 1}: {step.type}"'):
-            with ui.element("div").classes("step-head"):
-                ui.html(f"<b>{step.type}</b> <i>{form.kind if form else 'unknown'}</i>", tag="span", sanitize=True)
+            ui.html(f"<b>{step.type}</b> <i>{form.kind if form else 'unknown'}</i>", sanitize=True).classes("step-name")
+            first, more = (form.controls[:1], form.controls[1:]) if form is not None else ((), ())
+            with ui.element("div").classes("step-strength"):
+                for control in first:
+                    value = step.params.get(control.name, control.start)
+                    field(control, value, partial(self._set, place, control.name))
+                if form is None:
+                    ui.html("<p class='quiet'>The channel does not know this step.</p>", sanitize=False)
+            with ui.element("div").classes("step-buttons"):
                 for icon, label, to in (("arrow_upward", "up", place - 1), ("arrow_downward", "down", place + 1)):
                     if 0 <= to < count:
                         ui.button(icon=icon, on_click=lambda to=to: self._move(place, to)).props(
@@ -412,12 +419,6 @@ class ChainEditor:
                 ui.button(icon="close", on_click=lambda: self._remove(place)).props(
                     f'flat round dense size=sm aria-label="Remove {step.type}"'
                 )
-            if form is None:
-                ui.html("<p class='quiet'>The channel does not know this step.</p>", sanitize=False)
-                return
-            first, more = form.controls[:1], form.controls[1:]
-            for control in first:
-                field(control, step.params.get(control.name, control.start), partial(self._set, place, control.name))
             if more:
                 with ui.expansion("More").props("dense").classes("options"):
                     for control in more:

@@ -1,7 +1,7 @@
 """The playground: one picture on two sides, A and B, each with its own condition, over one link.
 
-A side is a column with its controls above its picture. Whatever arrives for a side replaces the picture in the column and
-touches no other element, so a column can show one still or one frame of a stream after the other.
+A side is a column with its controls above its picture. What arrives for a side replaces the picture in its column and
+touches no other element, so that a column can show a still or the frames of a stream, one after the other.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _LEGENDS = {
         "<span>Press on a picture to see the clean one.</span>"
     ),
     "difference": (
-        "<span class='heat' aria-hidden='true'></span> mean error of the samples, none to 64 of 255; of features, those of "
-        "the level whose planes are shown, or else of the middle one."
+        "<span class='heat' aria-hidden='true'></span> mean error of the samples, 0 to 64 of 255; of features, in the "
+        "level whose planes are shown, or else in the middle one."
     ),
 }
 
@@ -203,9 +203,7 @@ class Playground:
         """Ask for what has changed and show what comes; a newer setting waits until this is done."""
         for side in [side for side in self._received if side not in state.sides]:
             del self._received[side], self._questions[side]
-        asked: list[Side] = [
-            side for side in state.sides if self._questions.get(side) != self._question(state, side)
-        ]
+        asked: list[Side] = [side for side in state.sides if self._questions.get(side) != self._question(state, side)]
         for side in asked:
             self._views[side].overlay.busy(True)
         try:
@@ -261,9 +259,7 @@ class Playground:
         overlay = self._views[side].overlay
         overlay.first(received.error or received.overlay, results.in_words(received), mark)
         await asyncio.sleep(_AHEAD_S)
-        overlay.settle(
-            f"<b class='size'>{results.size(received.result.bits)}</b> {results.chips(received.matching)}"
-        )
+        overlay.settle(f"<b class='size'>{results.size(received.result.bits)}</b> {results.chips(received.matching)}")
         self._show_both(state, clean)
 
     def _show_both(self, state: State, clean: Clean) -> None:
@@ -393,7 +389,9 @@ class SideView:
         with self._section:
             with ui.element("div").classes("side-head"):
                 self._badge = ui.html("", tag="span", sanitize=False)
-                self._send = ui.toggle({"feature": "Features", "image": "Pixels"}, on_change=lambda e: self._sends(e.value))
+                self._send = ui.toggle(
+                    {"feature": "Features", "image": "Pixels"}, on_change=lambda e: self._sends(e.value)
+                )
                 self._send.props(f'dense no-caps unelevated aria-label="Side {letter} sends"')
                 self._match = ui.button(f"= bits of {other}", on_click=lambda: match(side)).props(
                     f'no-caps outline dense aria-label="Give side {letter} the bits of side {other}"'

@@ -104,7 +104,9 @@ def _rows(sides: Sequence[Received]) -> list[tuple[str, bool, _Cells]]:
         sent = [text(one, f"{measure}_{one.condition.domain[0]}") for one in sides]
         rows.append((f"{measure.upper()} of what is sent", False, sent))
         if images:
-            rows.append((f"{measure.upper()} of what the heads get", False, [text(one, f"{measure}_f") for one in sides]))
+            rows.append(
+                (f"{measure.upper()} of what the heads get", False, [text(one, f"{measure}_f") for one in sides])
+            )
     matchings = [one.matching for one in sides]
     kept: _Cells = [(len(one.kept), f"{len(one.kept)} of {len(one.kept) + len(one.lost)}") for one in matchings]
     rows.append(("Detections kept", False, kept))

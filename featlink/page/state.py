@@ -20,8 +20,8 @@ STARTS = (
     ("feature: bottleneck(step=9.5) | entropy @ bit_depth=10", "image: vvenc(qp=42)"),
     ("feature: vvenc(qp=42)", "image: vvenc(qp=42)"),
 )
-"""What is compared where the address says nothing: learned features against coded pixels at about the same bits; where the
-deployment has no bottleneck for its weights, the tiles of features."""
+"""What is compared where the address says nothing: learned features and coded pixels at about the same bits. The last
+is for a deployment that refuses the first because it has no bottleneck for its weights."""
 
 PICTURE = "picture.jpg"
 
@@ -49,11 +49,16 @@ class State:
     @property
     def sides(self) -> dict[Side, Condition]:
         """The conditions by side, A first."""
-        return {"a": self.a} | ({} if self.b is None else {"b": self.b})
+        sides: dict[Side, Condition] = {"a": self.a}
+        if self.b is not None:
+            sides["b"] = self.b
+        return sides
 
     def with_side(self, side: Side, condition: Condition | None) -> State:
-        """The same with another condition on one side."""
-        return replace(self, **{side: condition})
+        """The same with another condition on one side; None removes it, and of A, B takes the place."""
+        if side == "b":
+            return replace(self, b=condition)
+        return replace(self, a=condition or self.b or self.a, b=self.b if condition else None)
 
     def link_text(self) -> str:
         """The link's JSON form; every setting not named is the simulated link's default."""
@@ -61,7 +66,8 @@ class State:
 
     def query(self) -> str:
         """The address's query, from which :func:`restore` makes the state again."""
-        fields = {"picture": self.picture, **{side: str(condition) for side, condition in self.sides.items()}}
+        fields = {"picture": self.picture}
+        fields |= {side: str(condition) for side, condition in self.sides.items()}
         if self.link:
             fields["link"] = self.link_text()
         if self.view != "detections":
@@ -116,9 +122,7 @@ def _sides_of_earlier(condition: Condition, send: str) -> dict[str, Condition]:
     domains = {"feature": ("feature",), "image": ("image",), "both": ("feature", "image")}.get(
         send, (condition.domain,)
     )
-    return {
-        side: condition.model_copy(update={"domain": domain}) for side, domain in zip("ab", domains, strict=False)
-    }
+    return {side: condition.model_copy(update={"domain": domain}) for side, domain in zip("ab", domains, strict=False)}
 
 
 def curl(state: State, edge: str, picture: str) -> str:

@@ -26,6 +26,7 @@ document.addEventListener("change", (event) => {
 function featlinkShow(id, shown) {
   const image = getHtmlElement(id);
   if (!image) return;
+  if (featlinkPressed?.image === image) featlinkPressed.src = shown.src;
   for (const [name, value] of Object.entries(shown)) image.setAttribute(name, value);
   image.classList.remove("empty");
 }
