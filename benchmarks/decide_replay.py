@@ -28,9 +28,8 @@ from featlink.dataset import ground_truth, open_dataset
 from featlink.deciding.answer import Decision, decide
 from featlink.deciding.judge import Option
 from featlink.deciding.wish import make_wish
-from featlink.launcher import Ports, Stack
+from featlink.launcher import Ports, Stack, service_settings
 from featlink.report.sweep import Sweep, open_sweep
-from featlink.service_settings import service_settings
 from featlink.shared.detector.config import ModelConfig
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.engine import Outcome

@@ -31,8 +31,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+import featlink.client as client_module
 import featlink.launcher as launcher
-import featlink.retrying as retrying
 from featlink.client import Client
 from featlink.errors import RefusalError
 from featlink.launcher import Stack, free_ports
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--disk", type=Path, help="only fill this folder's small file system during a run")
     given = parser.parse_args()
     launcher._RESTARTS = 1000
-    retrying.PATIENCE_SECONDS = 600  # a busy machine starts services slowly
+    client_module.PATIENCE_SECONDS = 600  # a busy machine starts services slowly
     truth, pictures = many(json.loads((SCENES / "annotations/instances_val.json").read_text()), given.images)
     with tempfile.TemporaryDirectory() as folder:
         annotations = Path(folder) / "many.json"

@@ -27,10 +27,9 @@ from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import Frame
 from featlink.shared.result import HEADER, Telemetry, read_header
 from featlink.shared.service.access import RunToken, run_token
+from featlink.shared.service.admission import RequestQueue, remaining_s
 from featlink.shared.service.app import create_service, serve
-from featlink.shared.service.deadlines import remaining_s
-from featlink.shared.service.limits import Worker
-from featlink.shared.service.notes import note
+from featlink.shared.service.observability import bind
 from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
 
 _FRAME_BODY: dict[str, Any] = {
@@ -64,7 +63,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     kept = Kept(settings.state, settings.link, default)
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
-    worker = Worker(settings.max_requests, settings.max_waiting)
+    worker = RequestQueue(settings.max_requests, settings.max_waiting)
     answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     cloud = NextService("cloud", settings.cloud_url, settings)
 
@@ -141,7 +140,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             else:
                 answer = await answering
             condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
-            note(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
+            bind(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
             named = {"condition": condition, "link": over.model_dump()}
             return answer | named | ({"waited_ms": transfer.ms} if over.wait else {})
 

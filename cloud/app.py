@@ -34,9 +34,9 @@ from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
 from featlink.shared.result import HEADER, Telemetry, read_header
 from featlink.shared.service.access import RUN_TOKEN, ForbiddenError, RunToken, digest, role
+from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
-from featlink.shared.service.limits import Worker
-from featlink.shared.service.notes import note
+from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
 from featlink.shared.service.transport import read_frame
 
@@ -70,7 +70,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     """
     settings = settings or CloudSettings()
     limits = wire.Limits(frame_bytes=settings.max_body)
-    worker, evaluations = (Worker(settings.max_requests, settings.max_waiting) for _ in range(2))
+    worker, evaluations = (RequestQueue(settings.max_requests, settings.max_waiting) for _ in range(2))
     store = Store(settings.database_url)
     model: SplitModel | None = None
     detector: Detector | None = None
@@ -143,7 +143,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
             frame, received = await read_frame(request, limits)
             await held.enter_async_context(worker.place())
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
-            note(run=run)
+            bind(run=run)
             if run is None:
                 return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
             image_id = _image_id(frame)
@@ -307,7 +307,7 @@ def _answer(
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The answer to a frame; ``names`` are the data set's, where it has some, by category id."""
-    note(domain=frame.meta.domain, image=frame.meta.image_id, bits=report.bits, detections=len(detections))
+    bind(domain=frame.meta.domain, image=frame.meta.image_id, bits=report.bits, detections=len(detections))
     labels = {detection["category_id"] for detection in detections}
     height, width = frame.meta.sizes.original
     return {

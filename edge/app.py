@@ -23,9 +23,9 @@ from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.service.access import RunToken, run_token
+from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
-from featlink.shared.service.limits import Worker
-from featlink.shared.service.notes import note
+from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
 from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
@@ -63,7 +63,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or EdgeSettings()
-    worker = Worker(settings.max_requests, settings.max_waiting)
+    worker = RequestQueue(settings.max_requests, settings.max_waiting)
     answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     channel = NextService("channel", settings.channel_url, settings)
     pipeline: EdgePipeline | None = None
@@ -171,8 +171,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             waited_ms = answer.pop("waited_ms", 0.0)
             answer["timings"]["hops"] = _unaccounted(answer["timings"], total_ms - waited_ms + prepared.reused_ms)
             answer["timings"]["total"] = total_ms
-            note(condition=answer.get("condition"), domain=prepared.frame.meta.domain, run=run, image=image_id)
-            note(bits=answer["bits"], detections=len(answer["detections"]))
+            bind(condition=answer.get("condition"), domain=prepared.frame.meta.domain, run=run, image=image_id)
+            bind(bits=answer["bits"], detections=len(answer["detections"]))
             if render is None:
                 return answer
             png = await worker.run(lambda: draw(prepared.image, answer["detections"], answer["categories"]))

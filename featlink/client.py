@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import httpx
+import tenacity
 
-from featlink import retrying
-from featlink.credentials import authorization
 from featlink.errors import CommandError, RefusalError
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame
 from featlink.shared.service.access import RUN_TOKEN
 
 Service = Literal["edge", "channel", "cloud"]
+
+PATIENCE_SECONDS = 60.0
+"""How long a request is tried again; a service that was killed is back before that."""
+
+_AGAIN = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE}
+_SAFE = {"GET", "HEAD", "PUT", "DELETE"}
+_PURE = {"/v1/infer", "/v1/features"}
+"""POSTs that change nothing, or add a result of a run that is added once, however often it is sent."""
+
+_answered: weakref.WeakSet[httpx.Client] = weakref.WeakSet()
+_jitter = tenacity.wait_random_exponential(multiplier=0.2, max=10)
 
 
 class Client:
@@ -160,20 +173,20 @@ class Client:
         """Set the link of requests that bring none."""
         self._json(self._channel, "PUT", "/v1/link", json=link)
 
-    def _json(self, client: httpx.Client, method: str, path: str, **request: Any) -> dict[str, Any]:
-        response = self._send(client, method, path, **request)
+    def _json(self, client: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self._send(client, method, path, **options)
         try:
             body: dict[str, Any] = response.json()
             return body
         except ValueError:
             raise CommandError(f"{client.base_url} did not answer JSON (status {response.status_code})") from None
 
-    def _send(self, client: httpx.Client, method: str, path: str, **request: Any) -> httpx.Response:
+    def _send(self, client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             if self._patient:
-                response = retrying.request(client, method, path, **request)
+                response = request(client, method, path, **options)
             else:
-                response = client.request(method, path, **request)
+                response = client.request(method, path, **options)
         except httpx.ConnectError as error:
             raise CommandError(f"{client.base_url}: {error}; if nothing runs there, `featlink up` starts it") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -205,3 +218,60 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
 
 def _given(params: dict[str, str | int | bool | None]) -> dict[str, str | int | bool]:
     return {name: value for name, value in params.items() if value is not None}
+
+
+def authorization() -> dict[str, str]:
+    """The header that carries ``FEATLINK_TOKEN``, or the services' own ``FEATLINK_SERVICE_TOKEN``; none without."""
+    token = os.environ.get("FEATLINK_TOKEN") or os.environ.get("FEATLINK_SERVICE_TOKEN")
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def request(client: httpx.Client, method: str, path: str, **given: Any) -> httpx.Response:
+    """Send a request; again, after a time that ``Retry-After`` or chance decides, while that can help.
+
+    Args:
+        client: to send it with.
+        method: its method.
+        path: its path.
+        given: further arguments of ``client.request``.
+
+    Returns:
+        The answer; the last one if it never was another than "try again".
+
+    Raises:
+        httpx.HTTPError: the last one.
+    """
+    if method not in _SAFE and path not in _PURE:
+        return client.request(method, path, **given)
+
+    def lost(error: BaseException) -> bool:
+        """A connection that broke, or cannot be made any more: what has never answered is no service."""
+        broken = httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError
+        return isinstance(error, broken | httpx.ConnectError if client in _answered else broken)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lost) | tenacity.retry_if_result(_busy),
+        wait=_wait,
+        stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
+        retry_error_callback=_last,
+    )
+    response: httpx.Response = retrying(client.request, method, path, **given)
+    _answered.add(client)
+    return response
+
+
+def _busy(response: httpx.Response) -> bool:
+    return response.status_code in _AGAIN
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    outcome = state.outcome
+    after = "" if outcome is None or outcome.failed else outcome.result().headers.get("retry-after", "")
+    return (float(after) if after.isdecimal() else 0) + _jitter(state)
+
+
+def _last(state: tenacity.RetryCallState) -> httpx.Response:
+    if state.outcome is None:
+        raise RuntimeError("nothing was tried")
+    response: httpx.Response = state.outcome.result()
+    return response

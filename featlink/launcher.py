@@ -14,13 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 import httpx
 
-from featlink.credentials import authorization
+from featlink.client import authorization
 from featlink.errors import CommandError
+from featlink.shared.detector.config import ModelConfig
 
 LogLine = Callable[[str, str], None]
 """Called with a service's name and a line of its log."""
@@ -69,6 +71,22 @@ class Ports:
     def names(self) -> tuple[str, ...]:
         """What listens, in the order in which it is stopped: nothing is asked that has stopped already."""
         return (*(() if self.page is None else ("page",)), "edge", "channel", "cloud")
+
+
+def service_settings(config: ModelConfig, database: Path, keep_bitstreams: Path | None = None) -> dict[str, str]:
+    """``FEATLINK_*`` settings, without the prefix; services take what is not set here from the environment.
+
+    Args:
+        config: the network of edge and cloud.
+        database: the SQLite file in which the cloud keeps its runs.
+        keep_bitstreams: the folder in which the channel keeps codecs' bitstreams; None keeps none.
+    """
+    settings = {
+        **vars(config),
+        "database_url": str(database.resolve()),
+        "keep_bitstreams": keep_bitstreams and keep_bitstreams.resolve(),
+    }
+    return {name: str(value) for name, value in settings.items() if value is not None}
 
 
 def free_port() -> int:

@@ -19,8 +19,7 @@ def checked_config(**given: Any) -> ModelConfig:
     Raises:
         ModelError: a value is not allowed, in one line.
     """
-    from featlink.shared.service.environment import slip, wrong_settings
-    from featlink.shared.service.settings import ModelSettings
+    from featlink.shared.service.settings import ModelSettings, slip, wrong_settings
 
     try:
         config = ModelSettings(**given).config()

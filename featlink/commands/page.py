@@ -32,7 +32,7 @@ def page(
 
     from featlink.page.app import serve
     from featlink.page.context import PageSettings, reachable
-    from featlink.shared.service.environment import wrong_settings
+    from featlink.shared.service.settings import wrong_settings
 
     given = {
         "host": host,

@@ -42,8 +42,7 @@ def up(
     keep_bitstreams: BitstreamsOption = None,
 ) -> None:
     """Start edge, channel, cloud and the live page on this machine and show their logs. Ctrl-C stops them."""
-    from featlink.launcher import Ports, Stack, free_or
-    from featlink.service_settings import service_settings
+    from featlink.launcher import Ports, Stack, free_or, service_settings
 
     config = network_config(
         model=model,

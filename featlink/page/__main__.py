@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from featlink.page.app import serve
 from featlink.page.context import PageSettings
-from featlink.shared.service.environment import wrong_settings
+from featlink.shared.service.settings import wrong_settings
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from featlink.page import deployment, explorer, playground
 from featlink.page.context import Context, PageSettings, reachable
 from featlink.page.pictures import decoded, scene_path, thumbnail
 from featlink.shared.errors import ImageError
-from featlink.shared.service.observe import configure_logging
+from featlink.shared.service.observability import configure_logging
 
 ASSETS = Path(__file__).parent / "assets"
 _KEEP = {"cache-control": "public, max-age=31536000, immutable"}

@@ -46,8 +46,7 @@ def open_engine(options: Options, conditions: Sequence[Condition]) -> Iterator[E
 @contextlib.contextmanager
 def _edge(options: Options) -> Iterator[str]:
     """The URL of the edge given, or of one that is started here."""
-    from featlink.launcher import Stack, free_ports
-    from featlink.service_settings import service_settings
+    from featlink.launcher import Stack, free_ports, service_settings
 
     if options.edge is not None:
         yield options.edge

@@ -1,4 +1,4 @@
-"""Who may ask: bearer tokens, names a service answers to, and no other site's pages."""
+"""Authentication by bearer tokens, and checks of the ``Host`` and ``Origin`` headers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,11 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Header
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.service.problems import problem
-
-
-class ForbiddenError(FeatlinkError):
-    """A request that its token gives no right to."""
-
-    status = 403
-    title = "Forbidden"
-
 
 Role = Literal["anyone", "client", "service"]
 """``anyone`` where no token is asked for; else whose token came with the request."""
@@ -30,8 +23,21 @@ Role = Literal["anyone", "client", "service"]
 RUN_TOKEN = "featlink-run-token"
 """Header with the token of the run that a result is to enter; edge and channel pass it on."""
 
+RunToken = Annotated[
+    str | None,
+    Header(alias=RUN_TOKEN, description="token of the run, as POST /v1/runs answered it", max_length=200),
+]
+"""The header as a parameter of endpoints."""
+
 _OPEN = {"/livez"}
 _ONE_LABEL = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
+
+
+class ForbiddenError(FeatlinkError):
+    """A request that its token gives no right to."""
+
+    status = 403
+    title = "Forbidden"
 
 
 def is_loopback(host: str) -> bool:
@@ -43,15 +49,8 @@ def is_loopback(host: str) -> bool:
 
 
 def digest(token: str) -> str:
-    """A token as it is kept: its SHA-256 in hexadecimal."""
+    """A token as it is stored: its SHA-256 in hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-RunToken = Annotated[
-    str | None,
-    Header(alias=RUN_TOKEN, description="token of the run, as POST /v1/runs answered it", max_length=200),
-]
-"""The header as a parameter of endpoints."""
 
 
 def run_token(headers: Mapping[str, str]) -> dict[str, str]:
@@ -61,8 +60,8 @@ def run_token(headers: Mapping[str, str]) -> dict[str, str]:
 
 def role(scope: Scope) -> Role:
     """Whose request this is; see :data:`Role`."""
-    found: Role = scope.get("featlink.role", "anyone")
-    return found
+    whose: Role = scope.get("featlink.role", "anyone")
+    return whose
 
 
 class Access:
@@ -89,20 +88,21 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        host, origin = headers.get(b"host", ""), headers.get(b"origin")
-        found = self._role(headers.get(b"authorization", ""))
-        if host and not self._is_own(_name(host)):
-            detail = f"this service is not {_name(host)!r}; FEATLINK_HOSTS lists the names it answers to"
-            await problem(421, "Misdirected request", detail, scope["path"])(scope, receive, send)
+        headers, path = Headers(scope=scope), scope["path"]
+        host, origin = headers.get("host", ""), headers.get("origin")
+        name = _name(host)
+        whose = self._role(headers.get("authorization", ""))
+        if host and not self._is_own(name):
+            detail = f"this service is not {name!r}; FEATLINK_HOSTS lists the names it answers to"
+            await problem(421, "Misdirected request", detail, path)(scope, receive, send)
         elif origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            await problem(403, "Forbidden", "pages of other sites may not ask", scope["path"])(scope, receive, send)
-        elif found is None and scope["path"] not in _OPEN:
-            response = problem(401, "Unauthorized", "a valid bearer token is needed", scope["path"])
+            await problem(403, "Forbidden", "pages of other sites may not ask", path)(scope, receive, send)
+        elif whose is None and path not in _OPEN:
+            response = problem(401, "Unauthorized", "a valid bearer token is needed", path)
             response.headers["www-authenticate"] = "Bearer"
             await response(scope, receive, send)
         else:
-            scope["featlink.role"] = found or "anyone"
+            scope["featlink.role"] = whose or "anyone"
             await self._app(scope, receive, send)
 
     def _role(self, authorization: str) -> Role | None:
@@ -112,7 +112,7 @@ class Access:
         given = digest(token.strip())
         # in constant time, and all of them, whichever it is
         is_service = bool(self._services) and hmac.compare_digest(given, self._services)
-        is_client = sum(hmac.compare_digest(given, one) for one in self._clients) > 0
+        is_client = sum(hmac.compare_digest(given, client) for client in self._clients) > 0
         if scheme.lower() != "bearer":
             return None
         return "service" if is_service else "client" if is_client else None

@@ -1,45 +1,67 @@
-"""The frame of every service's FastAPI app, and how it is served."""
+"""What every service is: a FastAPI app with health, metrics, problems and limits, and the server that it runs in."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import gc
+import html
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+import httptools
 import structlog
 import uvicorn
-from fastapi import Depends, FastAPI, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from featlink.shared.errors import FeatlinkError
-from featlink.shared.service import front, problems
+from featlink.shared.service import problems
 from featlink.shared.service.access import Access, digest
-from featlink.shared.service.connection import Connection
-from featlink.shared.service.deadlines import Deadline
-from featlink.shared.service.environment import slip, wrong_settings
-from featlink.shared.service.intake import BodyLimit
-from featlink.shared.service.observe import Metrics, Observe, configure_logging
-from featlink.shared.service.parameters import known_only
-from featlink.shared.service.settings import ServiceSettings
-from featlink.shared.service.spans import Spans, provider
+from featlink.shared.service.admission import RequestBounds
+from featlink.shared.service.observability import Metrics, Observe, configure_logging, tracer_provider
+from featlink.shared.service.settings import ServiceSettings, slip, wrong_settings
 
 log = structlog.get_logger()
-_LOOK_SECONDS = 0.5
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+HEAD_BYTES = 64 << 10
+"""Bytes of a request's line and headers, of its trailers, and of what frames its chunks beyond the chunks' own size."""
+
+HEAD_SECONDS = 20.0
+"""Until a request's headers must have come: a connection without a request is closed."""
+
+READ_SECONDS = 30.0
+"""Until a client must have read some of an answer that fills its buffers."""
+
+STOP_SECONDS = 60
+"""What a service that is told to stop gives its accepted requests; then it cancels them."""
+
+_POLL_SECONDS = 0.5
 """Between two looks whether the next service is ready."""
 
 _ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 421, 422, 431, 500, 503, 504)
-GRACE_SECONDS = 60
-"""What a service that is told to stop gives its accepted requests; then it cancels them."""
-
-Settings = TypeVar("Settings", bound=ServiceSettings)
+_LINKS = {"docs": "/docs", "api": "/openapi.json", "ready": "/readyz", "metrics": "/metrics"}
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{service}</title>
+<style>body{{font:16px/1.5 sans-serif;max-width:40em;margin:3em auto;padding:0 1em}}</style>
+<h1>{service}</h1>
+<p>{summary}</p>
+<p>{advice}</p>
+<ul>{links}</ul>
+<p>Version {version}</p>
+</html>
+"""
 
 
 def create_service(
@@ -69,7 +91,7 @@ def create_service(
         refusals: statuses of problems, beside those of every service, for the API's documentation.
     """
     loading: asyncio.Task[None] | None = None
-    tracer = provider(name, settings.otlp_endpoint) if settings.otlp_endpoint else None
+    tracers = tracer_provider(name, settings.otlp_endpoint) if settings.otlp_endpoint else None
 
     def stop_on_failure(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -90,7 +112,7 @@ def create_service(
         if loaded.cancelled() or loaded.exception() is not None:
             return
         while await unready():
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         log.info("ready", **({"open": settings.address} if settings.address else {}))
 
     @contextlib.asynccontextmanager
@@ -104,8 +126,8 @@ def create_service(
         with contextlib.suppress(FeatlinkError):
             await loading
         await close()
-        if tracer is not None:
-            await asyncio.to_thread(tracer.shutdown)
+        if tracers is not None:
+            await asyncio.to_thread(tracers.shutdown)
 
     app = FastAPIOffline(  # whose /docs loads nothing from elsewhere
         title=f"Featlink {name}",
@@ -113,7 +135,7 @@ def create_service(
         version=version("featlink"),
         lifespan=lifespan,
         redoc_url=None,
-        dependencies=[Depends(known_only)],
+        dependencies=[Depends(_known_parameters)],
         responses=problems.documented(*_ANY_REQUEST, *refusals),
     )
     metrics = Metrics()
@@ -122,25 +144,25 @@ def create_service(
     app.state.failed = False
     app.state.stop = lambda: None  # serve() puts the server's own stop here
     app.add_middleware(
-        BodyLimit,
-        limit=settings.max_body,
-        held=settings.max_held,
-        silence_s=settings.upload_silence_s,
-        grace_s=settings.upload_grace_s,
-        small=small,
+        RequestBounds, limit=settings.max_body, held=settings.max_held, timeout_s=settings.timeout_s, small=small
     )
-    app.add_middleware(Deadline, timeout_s=settings.timeout_s)
     app.add_middleware(
         Access,
         clients=settings.client_tokens,
         services=digest(settings.service_token.get_secret_value()) if settings.service_token else "",
         hosts=settings.other_hosts,
     )
-    if tracer is not None:
-        app.add_middleware(Spans, provider=tracer)
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Observe, metrics=metrics, tracers=tracers)
     problems.install(app)
-    front.install(app, name, summary, advice)
+    about = {"service": app.title, "version": app.version, "summary": summary, "advice": advice}
+    links = "".join(f'<li><a href="{path}">{word}</a></li>' for word, path in _LINKS.items())
+    page = _PAGE.format(**{key: html.escape(value) for key, value in about.items()}, links=links)
+
+    @app.get("/", include_in_schema=False)
+    async def root(request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(page)
+        return JSONResponse({**about, **_LINKS})
 
     @app.head("/livez", include_in_schema=False)
     @app.get("/livez", tags=["health"], summary="The process answers")
@@ -166,22 +188,26 @@ def create_service(
     return app
 
 
-def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
-    """How uvicorn is to serve an app of :func:`create_service`.
+async def _known_parameters(request: Request) -> None:
+    """A dependency of every endpoint: a misspelt query parameter would silently do nothing.
 
-    Args:
-        app: the service.
-        options: further ones of ``uvicorn.Config``, such as ``host`` and ``port``.
+    Raises:
+        RequestValidationError: the query has a parameter that the endpoint does not take.
     """
-    return uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        **options,
-    )
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute):
+        return
+    operation = request.app.openapi()["paths"].get(route.path_format, {}).get(request.method.lower())
+    if operation is None:  # not documented, such as the documentation
+        return
+    known = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    errors = []
+    for name in request.query_params.keys() - set(known):
+        alike = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {alike[0]}?" if alike else f"known are {', '.join(known) or 'none'}"
+        errors.append({"type": "extra_forbidden", "loc": ("query", name[:64]), "msg": f"unknown parameter; {hint}"})
+    if errors:
+        raise RequestValidationError(errors)
 
 
 def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable[[Settings], FastAPI]) -> None:
@@ -225,3 +251,126 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
 
 def _leave(*_: object) -> None:
     raise SystemExit(0)
+
+
+def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
+    """How uvicorn is to serve an app of :func:`create_service`.
+
+    Args:
+        app: the service.
+        options: further ones of ``uvicorn.Config``, such as ``host`` and ``port``.
+    """
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        **options,
+    )
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol with bounded heads, and time-outs for heads and for answers that nobody reads."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._too_long = False
+        self._not_body = 0  # bytes since the request began that were no part of its body
+        self._body = self._body_before = 0  # bytes of all bodies, and of those before this request's
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request, but not for ever."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._cancel_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and give up on a head that is too long."""
+        body = self._body
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        self._not_body += len(data) - (self._body - body)
+        # a chunk of one byte is framed by five more
+        if self._not_body > HEAD_BYTES + (0 if self._in_head else 8 * (self._body - self._body_before)):
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head, self._not_body, self._body_before = True, 0, self._body
+        if self._head_timer is None:
+            self._await_head()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers are of no use here, and ignored."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there, or too long although it came at once."""
+        self._in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
+            self._too_long = True
+            raise httptools.HttpParserError("head too long")
+        self._not_body = -HEAD_BYTES  # the head may have come in one piece with much else
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What does not parse, heads that are too long among it."""
+        if self._too_long:
+            self._refuse_head()
+        else:
+            super().send_400_response(msg)
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body came."""
+        self._body += len(body)
+        if self.cycle is not None and not self.cycle.body:
+            self.cycle.body = b""  # type: ignore[assignment]  # what is added to it is then handed on without a copy
+        super().on_body(body)
+
+    def pause_writing(self) -> None:
+        """The client does not read: it has some time to begin again."""
+        super().pause_writing()
+        if self._read_timer is None:
+            self._read_timer = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        super().resume_writing()
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._head_timer, self._read_timer):
+            if timer is not None:
+                timer.cancel()
+        self._head_timer = self._read_timer = None
+
+    def _refuse_head(self) -> None:
+        self._cancel_timers()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # an answer to an earlier request is on its way, or this one's body goes astray
+            return
+        body = b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
+        body += b'"detail":"the request\'s line and headers exceed %d bytes"}' % HEAD_BYTES
+        head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
+        self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
+        self.transport.close()

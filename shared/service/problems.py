@@ -11,10 +11,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 from starlette.types import Scope
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from featlink.shared.errors import FeatlinkError
-from featlink.shared.service.notes import note
-from featlink.shared.service.tracing import trace_id
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -69,8 +68,9 @@ def problem(status: int, title: str, detail: str, path: str = "", retry_after_s:
         path: of the request.
         retry_after_s: of a 503.
     """
-    note(reason=detail)
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "trace_id": trace_id()}
+    bind_contextvars(reason=detail)
+    trace_id = get_contextvars().get("trace_id", "")
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "trace_id": trace_id}
     if path:
         body["instance"] = path
     headers = {"retry-after": str(retry_after_s)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
@@ -108,7 +108,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RelayedProblem)
     async def _relayed(_: Request, error: RelayedProblem) -> JSONResponse:
-        note(reason=str(error))
+        bind_contextvars(reason=str(error))
         headers = {"retry-after": error.retry_after or "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
         return JSONResponse(error.body, error.status, headers, media_type=MEDIA_TYPE)
 

@@ -15,10 +15,10 @@ from starlette.responses import StreamingResponse
 from featlink.shared.errors import FeatlinkError, FrameError
 from featlink.shared.frames import wire
 from featlink.shared.frames.buffers import BufferPool
-from featlink.shared.service import deadlines
+from featlink.shared.service import admission
+from featlink.shared.service.observability import traceparent
 from featlink.shared.service.problems import MEDIA_TYPE, BusyError, RelayedProblem, UpstreamError
 from featlink.shared.service.settings import ServiceSettings
-from featlink.shared.service.tracing import traceparent
 
 _CHUNK = 1 << 20
 _received = BufferPool(keep=1)
@@ -129,12 +129,12 @@ class NextService:
             RelayedProblem: it answered with a problem.
             UpstreamError: it cannot be reached, timed out, or did not answer JSON.
         """
-        timeout = max(0.001, min(self._timeout, deadlines.remaining_s()))
+        timeout = max(0.001, min(self._timeout, admission.remaining_s()))
         headers = {
             "content-type": wire.MEDIA_TYPE,
             "content-length": str(wire.nbytes(parts)),
             "traceparent": traceparent(),
-            deadlines.HEADER: str(math.ceil(timeout * 1e3)),
+            admission.HEADER: str(math.ceil(timeout * 1e3)),
             **headers,
         }
         try:

@@ -14,7 +14,7 @@ from featlink.channel.link import Link
 from featlink.channel.settings import ChannelSettings
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import StorageError
-from featlink.shared.service.environment import wrong_settings
+from featlink.shared.service.settings import wrong_settings
 
 PLAIN = parse("identity")
 SLOW = Link(rate_mbps=5, rtt_ms=40)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import tenacity
 
-from featlink import retrying
+from featlink import client as requests
 
 Answer = httpx.Response | type[httpx.HTTPError]
 OK, BUSY, DOWN = httpx.Response(200), httpx.Response(503, headers={"retry-after": "0"}), httpx.Response(502)
@@ -17,7 +17,7 @@ OK, BUSY, DOWN = httpx.Response(200), httpx.Response(503, headers={"retry-after"
 
 @pytest.fixture(autouse=True)
 def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying, "_jitter", tenacity.wait_none())
+    monkeypatch.setattr(requests, "_jitter", tenacity.wait_none())
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def ask() -> Callable[..., tuple[httpx.Response, int]]:
 
     def ask(answers: list[Answer], method: str = "POST", path: str = "/v1/infer") -> tuple[httpx.Response, int]:
         with client(answers) as one:
-            return retrying.request(one, method, path), asked
+            return requests.request(one, method, path), asked
 
     return ask
 
@@ -65,7 +65,7 @@ def test_a_run_is_not_opened_twice(ask: Callable[..., tuple[httpx.Response, int]
 def test_patience_ends_with_what_was_wrong(
     ask: Callable[..., tuple[httpx.Response, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(requests, "PATIENCE_SECONDS", 0.05)
     assert ask([BUSY])[0].status_code == 503
     with pytest.raises(httpx.ReadError, match="lost"):
         ask([httpx.ReadError])
@@ -85,11 +85,11 @@ def test_only_a_service_that_has_answered_can_be_on_its_way_back(
         raise given("refused", request=request)
 
     with httpx.Client(transport=httpx.MockTransport(answer), base_url="http://service") as client:
-        assert retrying.request(client, "GET", "/readyz").status_code == 200
-        assert retrying.request(client, "GET", "/readyz").status_code == 200
+        assert requests.request(client, "GET", "/readyz").status_code == 200
+        assert requests.request(client, "GET", "/readyz").status_code == 200
 
 
 def test_retry_after_is_respected() -> None:
     state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     state.set_result(httpx.Response(503, headers={"retry-after": "7"}))
-    assert 7 <= retrying._wait(state) <= 17
+    assert 7 <= requests._wait(state) <= 17

@@ -19,8 +19,7 @@ from featlink.client import Client
 from featlink.cloud.store import Store, sqlite_url
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Source, download
-from featlink.launcher import Ports, Stack
-from featlink.service_settings import service_settings
+from featlink.launcher import Ports, Stack, service_settings
 from featlink.shared import fitted
 from featlink.shared.detector.config import ModelConfig
 

@@ -18,6 +18,7 @@ from featlink.report.replay import Replay, open_replay
 from featlink.report.sweep import Sweep
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.visualisation import pixels, planes
+from featlink.shared.pictures import decode
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from featlink.shared.service.app import create_service
-from featlink.shared.service.observe import configure_logging
+from featlink.shared.service.observability import configure_logging
 from featlink.shared.service.settings import ServiceSettings
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from waiting import wait_until
 
-from featlink.shared.service import connection
-from featlink.shared.service.connection import HEAD_BYTES
+from featlink.shared.service import app as service_app
+from featlink.shared.service.app import HEAD_BYTES
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_large_bodies_and_pipelined_requests_are_as_before(url: str) -> None:
 
 
 def test_a_connection_without_a_request_is_closed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(service_app, "HEAD_SECONDS", 0.2)
     whole = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
     assert talk(url) == b""
     assert talk(url, b"GET /livez HT") == b""
@@ -93,7 +93,7 @@ def test_a_connection_without_a_request_is_closed(url: str, monkeypatch: pytest.
 
 
 def test_an_answer_that_nobody_reads_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(service_app, "READ_SECONDS", 0.2)
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as stalled:
         stalled.sendall(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")

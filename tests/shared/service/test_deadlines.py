@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from waiting import wait_until
 
-from featlink.shared.service.deadlines import HEADER, remaining_s
+from featlink.shared.service.admission import HEADER, remaining_s
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from featlink.cloud.settings import CloudSettings
 from featlink.edge.settings import EdgeSettings
 from featlink.network import checked_config, known_settings
 from featlink.shared.errors import ModelError
-from featlink.shared.service.environment import slip, wrong_settings
-from featlink.shared.service.settings import ServiceSettings
+from featlink.shared.service.settings import ServiceSettings, slip, wrong_settings
 
 ALL: list[type[ServiceSettings]] = [EdgeSettings, ChannelSettings, CloudSettings]
 

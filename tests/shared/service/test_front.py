@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Query
 
 from featlink.shared.errors import ConflictError
-from featlink.shared.service.notes import begin, note
+from featlink.shared.service.observability import bind
 
 Visit = Callable[..., Any]
 
@@ -24,7 +24,7 @@ def service(make_service: Callable[..., FastAPI]) -> FastAPI:
 
     @app.get("/v1/things")
     async def things(limit: int = 3, by: Annotated[str, Query(alias="order")] = "") -> dict[str, Any]:
-        note(condition="x: y", detections=limit, run=None)
+        bind(condition="x: y", detections=limit, run=None)
         if by == "wrong":
             raise ConflictError("no such order")
         return {"limit": limit}
@@ -102,20 +102,27 @@ def test_the_log_line_has_what_was_noted_and_the_reason(
     assert "query.limit" in odd["reason"]
 
 
-def test_notes_are_of_one_request_and_bounded() -> None:
-    async def request(name: str) -> dict[str, Any]:
-        notes = begin()
+def test_what_is_bound_is_of_one_request_and_bounded(
+    visit: Visit, make_service: Callable[..., FastAPI], capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = make_service()
+
+    @app.get("/{name}")
+    async def item(name: str) -> None:
         await asyncio.sleep(0)
-        note(name=name, text="x" * 10_000)
-        return notes
+        bind(name=name, text="x" * 10_000, **({"only": name} if name == "a" else {}))
 
-    async def both() -> list[dict[str, Any]]:
-        return list(await asyncio.gather(request("a"), request("b")))
+    async def scenario(client: httpx.AsyncClient) -> None:
+        await asyncio.gather(client.get("/a"), client.get("/b"))
+        await client.get("/c")  # in the same task as this one
+        await client.get("/livez")
 
-    first, second = asyncio.run(both())
-    assert (first["name"], second["name"]) == ("a", "b")
-    assert len(first["text"]) == 500
-    note(lost=True)
+    visit(app, scenario)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    lines = sorted((line for line in lines if line["event"] == "request"), key=lambda line: str(line["path"]))
+    assert [line["name"] for line in lines] == ["a", "b", "c"]
+    assert [line.get("only") for line in lines] == ["a", None, None]
+    assert {len(line["text"]) for line in lines} == {500}
 
 
 def test_the_address_is_told_when_it_is_ready(

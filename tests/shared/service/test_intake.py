@@ -10,7 +10,8 @@ import httpx
 import pytest
 from fastapi import Body, FastAPI, Request
 
-from featlink.shared.service.intake import SMALL_BODY
+from featlink.shared.service import admission
+from featlink.shared.service.admission import SMALL_BODY
 
 LIMIT = 1 << 20
 CHUNK = 1 << 16
@@ -124,8 +125,10 @@ def test_short_json_has_a_limit_of_its_own(make_service: Callable[..., FastAPI],
 
 
 @pytest.mark.parametrize("path", ["/raw", "/json"])
-def test_an_upload_that_pauses_ends_with_408(path: str, make_service: Callable[..., FastAPI], visit: Any) -> None:
-    app = routed(make_service(upload_silence_s=0.05))
+def test_an_upload_that_pauses_ends_with_408(
+    path: str, app: FastAPI, visit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "UPLOAD_SECONDS", 0.05)
 
     async def stops() -> AsyncIterator[bytes]:
         yield b'"begin'
@@ -137,8 +140,8 @@ def test_an_upload_that_pauses_ends_with_408(path: str, make_service: Callable[.
     assert answer.json()["detail"] == "the body comes too slowly: 6 bytes in 0 s"
 
 
-def test_an_upload_that_trickles_ends_with_408(make_service: Callable[..., FastAPI], visit: Any) -> None:
-    app = routed(make_service(upload_silence_s=5, upload_grace_s=0.2))
+def test_an_upload_that_trickles_ends_with_408(app: FastAPI, visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "UPLOAD_SECONDS", 0.2)
 
     async def trickle() -> AsyncIterator[bytes]:
         for _ in range(2000):

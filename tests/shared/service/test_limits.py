@@ -14,12 +14,12 @@ from fastapi import FastAPI
 from waiting import LONG
 
 from featlink.shared import cancelling
-from featlink.shared.service.limits import Worker
+from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.problems import BusyError
 
 
 def test_beyond_its_queue_a_service_is_busy(make_service: Callable[..., FastAPI], visit: Any) -> None:
-    app, worker, gate = make_service(), Worker(2), threading.Event()
+    app, worker, gate = make_service(), RequestQueue(2), threading.Event()
 
     @app.get("/job")
     async def work() -> str:
@@ -46,7 +46,7 @@ def test_beyond_its_queue_a_service_is_busy(make_service: Callable[..., FastAPI]
 
 
 def test_jobs_run_one_at_a_time_in_order_beside_the_event_loop() -> None:
-    worker = Worker(10)
+    worker = RequestQueue(10)
     order: list[tuple[str, int]] = []
     beside = threading.Event()
 
@@ -68,7 +68,7 @@ def test_jobs_run_one_at_a_time_in_order_beside_the_event_loop() -> None:
 
 
 def test_a_place_is_given_back_whatever_happens() -> None:
-    worker = Worker(1)
+    worker = RequestQueue(1)
 
     def fail() -> None:
         raise KeyError("lost")
@@ -92,7 +92,7 @@ def test_a_place_is_given_back_whatever_happens() -> None:
 
 
 def test_closing_finishes_the_job_in_work() -> None:
-    worker, finished = Worker(1), threading.Event()
+    worker, finished = RequestQueue(1), threading.Event()
 
     async def main() -> None:
         job = asyncio.create_task(worker.run(lambda: (time.sleep(0.05), finished.set())))
@@ -105,7 +105,7 @@ def test_closing_finishes_the_job_in_work() -> None:
 
 
 def test_waiting_requests_get_their_places_in_the_order_they_came() -> None:
-    worker, served = Worker(1, waiting=8), []
+    worker, served = RequestQueue(1, waiting=8), []
 
     async def main() -> None:
         async def client(name: str, times: int) -> None:
@@ -123,7 +123,7 @@ def test_waiting_requests_get_their_places_in_the_order_they_came() -> None:
 
 
 def test_a_slow_upload_holds_no_place() -> None:
-    worker = Worker(1, waiting=4)
+    worker = RequestQueue(1, waiting=4)
 
     async def main() -> str:
         async with asyncio.timeout(LONG), worker.enter(), worker.admit():  # the first uploads, for as long as it likes
@@ -134,7 +134,7 @@ def test_a_slow_upload_holds_no_place() -> None:
 
 
 def test_cancelled_work_that_waits_never_runs_and_work_in_progress_is_told() -> None:
-    worker, begun, ran = Worker(4), threading.Event(), []
+    worker, begun, ran = RequestQueue(4), threading.Event(), []
 
     def job() -> None:
         stopped = threading.Event()

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
 
-from featlink.shared.service.observe import configure_logging
+from featlink.shared.service.observability import configure_logging
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

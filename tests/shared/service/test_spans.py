@@ -14,9 +14,9 @@ import pytest
 from fastapi import FastAPI
 
 from featlink.shared.errors import ConflictError, FeatlinkError
-from featlink.shared.service import spans, tracing
+from featlink.shared.service import observability
 from featlink.shared.service.app import create_service
-from featlink.shared.service.notes import note
+from featlink.shared.service.observability import bind
 from featlink.shared.service.settings import ServiceSettings
 
 proto = pytest.importorskip(
@@ -79,8 +79,8 @@ def test_each_request_is_a_span_with_what_was_noted(collector: Collector, visit:
 
     @app.get("/v1/things/{thing}")
     async def things(thing: str) -> None:
-        note(condition="x: y", bits=8)
-        asked_on.append(tracing.traceparent())
+        bind(condition="x: y", bits=8)
+        asked_on.append(observability.traceparent())
         if thing == "wrong":
             raise ConflictError("no")
 
@@ -107,4 +107,4 @@ def test_each_request_is_a_span_with_what_was_noted(collector: Collector, visit:
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(FeatlinkError, match=r"pip install 'featlink\[otel\]'"):
-        spans.provider("edge", "http://127.0.0.1:4318")
+        observability.tracer_provider("edge", "http://127.0.0.1:4318")

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from featlink.shared.frames import wire
 from featlink.shared.frames.pyramid import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
-from featlink.shared.service import tracing
+from featlink.shared.service import observability
 from featlink.shared.service.problems import BusyError, RelayedProblem, UpstreamError
 from featlink.shared.service.settings import ServiceSettings
 from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
@@ -179,7 +179,7 @@ def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> dict[str
 
 def test_a_frame_arrives_as_it_was_sent(upstream: str) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    tracing.enter(f"00-{trace}-00f067aa0ba902b7-01")
+    observability.enter_trace(f"00-{trace}-00f067aa0ba902b7-01")
     answer = send(upstream, "/echo", extra="1")
     assert answer["same"]
     assert answer["params"] == {"run": "a b"}
