@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,7 +47,7 @@ from featlink.views.matching import Matching, match
 EXAMPLE = "bundled example"
 """The name of the sweep that comes with Featlink, of the bundled scenes."""
 
-_EXAMPLE_FOLDER = Path(__file__).parent / "example"
+_EXAMPLE_FILE = Path(__file__).parent / "assets" / "example.zip"
 _DEPTH = 3
 _NAMES = {"feature": "features", "image": "pixels"}
 
@@ -72,6 +77,16 @@ def sweep_names(root: Path) -> list[str]:
     return [name for _, name in sorted(sweeps)] + [EXAMPLE]
 
 
+@functools.cache
+def _example_folder() -> Path:
+    """The bundled sweep, unpacked: SQLite wants to write beside its file, and the installation may be read-only."""
+    folder = Path(tempfile.mkdtemp(prefix="featlink-example-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(_EXAMPLE_FILE) as archive:
+        archive.extractall(folder)
+    return folder
+
+
 def load_sweep(root: Path, name: str) -> Sweep:
     """A sweep of :func:`sweep_names`.
 
@@ -80,7 +95,7 @@ def load_sweep(root: Path, name: str) -> Sweep:
     """
     if name not in sweep_names(root):
         raise CommandError(f"there is no finished sweep {name!r} in {root}")
-    return open_sweep(_EXAMPLE_FOLDER if name == EXAMPLE else root / name)
+    return open_sweep(_example_folder() if name == EXAMPLE else root / name)
 
 
 def data_folder(sweep: Sweep) -> Path:
@@ -89,7 +104,7 @@ def data_folder(sweep: Sweep) -> Path:
     Raises:
         CommandError: not on this machine.
     """
-    if sweep.folder == _EXAMPLE_FOLDER:
+    if sweep.folder == _example_folder():
         return SCENES
     folder = about(sweep).folder
     if folder is None or not folder.exists():
