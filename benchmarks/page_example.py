@@ -1,6 +1,6 @@
 """The sweep that comes with the live page: made of the bundled scenes, packed so that it is small.
 
-``python -m benchmarks.page_example FOLDER`` runs the sweep into the folder (stop it, and the same command goes on), then
+``python -m benchmarks.page_example FOLDER`` runs the sweep into the folder (stop it, and the same command goes on) and
 writes ``featlink/page/assets/example.zip``. Of the detections, those that the page draws are kept.
 """
 
@@ -53,7 +53,8 @@ def pack(folder: Path) -> None:
                 drawn = [one for one in json.loads(zlib.decompress(blob)) if one["score"] >= THRESHOLD]
                 text = json.dumps(drawn, separators=(",", ":")).encode()
                 small.execute(
-                    "UPDATE results SET detections = ?, timings = '{}', fidelity = '{}' WHERE run_id = ? AND image_id = ?",
+                    "UPDATE results SET detections = ?, timings = '{}', fidelity = '{}' "
+                    "WHERE run_id = ? AND image_id = ?",
                     (zlib.compress(text, 0), run, image),  # the archive compresses better what is alike
                 )
             small.commit()

@@ -148,6 +148,10 @@ class Playground:
         catalogue = self._catalogue
         for view in self._views.values():
             view.offer(catalogue)
+        if (level := self._state.planes) and catalogue.levels and level not in catalogue.levels:
+            self._state = replace(self._state, planes="")
+            self._tell(f"The address names no level {level!r}.", "error")
+            keep_banner = True
         self._planes.offer(catalogue.levels, self._state.planes)
         self._link.clear()
         with self._link:
@@ -393,7 +397,7 @@ class SideView:
                     {"feature": "Features", "image": "Pixels"}, on_change=lambda e: self._sends(e.value)
                 )
                 self._send.props(f'dense no-caps unelevated aria-label="Side {letter} sends"')
-                self._match = ui.button(f"= bits of {other}", on_click=lambda: match(side)).props(
+                self._match = ui.button(f"Match bits of {other}", on_click=lambda: match(side)).props(
                     f'no-caps outline dense aria-label="Give side {letter} the bits of side {other}"'
                 )
                 self._match.tooltip(f"Find the strength with which {letter} sends as many bits as {other}")

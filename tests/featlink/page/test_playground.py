@@ -128,7 +128,7 @@ def test_the_difference_shows_errors_and_which_side_kept_what(tab: Any) -> None:
     assert "view=difference" in tab.url
     assert wait_for(tab, "quantize", "a") != before[0]
     assert wait_for(tab, "jpeg", "b") != before[1]
-    tab.get_by_role("button", name="Detections").click()
+    tab.get_by_role("button", name="Detections", exact=True).click()
     tab.wait_for_function("src => document.querySelector('.overlay.a img').src.endsWith(src)", arg=before[0])
 
 
