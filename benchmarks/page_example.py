@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 
 import featlink as fl
-from featlink.views.matching import THRESHOLD
+from featlink.views import THRESHOLD
 
 CONDITIONS = [
     *(f"bottleneck(step={step}) | entropy @ bit_depth=10" for step in (0.7, 1.4, 2.8, 4.8, 9.5)),

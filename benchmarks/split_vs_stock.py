@@ -28,8 +28,8 @@ from torchvision.transforms.functional import to_tensor
 
 from featlink.client import Client
 from featlink.launcher import Stack, free_ports
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 
 
 def mosaic(folder: Path) -> bytes:

@@ -8,25 +8,25 @@ import numpy as np
 import xxhash
 
 from featlink.cloud import image_fidelity
-from featlink.cloud.coco import Detection
-from featlink.cloud.coco_results import to_coco
 from featlink.cloud.received import received_pyramid
-from featlink.shared.detector.detections import Detections
 from featlink.shared.errors import FrameError
+from featlink.shared.evaluation.coco import Detection
+from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
-from featlink.shared.frames.pyramid import Pyramid
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.models.detections import Detections
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
 def detect(
     model: SplitModel, frame: Frame, report: Telemetry, known: CacheEntry | None = None
-) -> tuple[Detections, Pyramid, Telemetry]:
+) -> tuple[Detections, FeatureMaps, Telemetry]:
     """Run the network's rest on a frame.
 
     Args:
@@ -90,7 +90,7 @@ class Detector:
         results, encode_ms = timed(lambda: to_coco(detections, frame.meta.image_id))
         return results, report.with_timings(encode=encode_ms)
 
-    def _clean_pyramid(self, frame: Frame) -> Pyramid | None:
+    def _clean_pyramid(self, frame: Frame) -> FeatureMaps | None:
         reference = next((tensor for tensor in frame.tensors if tensor.name == REFERENCE), None)
         if reference is None:
             return None

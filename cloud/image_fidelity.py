@@ -9,7 +9,7 @@ import math
 
 import msgspec
 
-from featlink.shared.frames.pyramid import Pyramid
+from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.wire import Frame
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.result import Telemetry
@@ -20,7 +20,11 @@ UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f
 
 
 def measure(
-    frame: Frame, pyramid: Pyramid, report: Telemetry, clean: Pyramid | None, compare: Compare = compare_pyramids
+    frame: Frame,
+    pyramid: FeatureMaps,
+    report: Telemetry,
+    clean: FeatureMaps | None,
+    compare: Compare = compare_pyramids,
 ) -> Telemetry:
     """Complete a report with an image's [F]: ``psnr_f``, ``ssim_f``, ``spearman_f``, and the time that took.
 

@@ -9,19 +9,16 @@ import numpy.typing as npt
 
 from featlink.shared.conditions import language
 from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.features import FeatureMaps, Sizes
 from featlink.shared.frames.packing import dequantize
-from featlink.shared.frames.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
 from featlink.shared.frames.wire import Frame, Tensor
+from featlink.shared.models.fpn import FPN
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.detector.split import SplitModel
-
-_CHANNELS = 256
-_DIVISOR = 32
-"""torchvision pads the network input to a multiple of this."""
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
-def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
+def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
     """What the heads run on: the pyramid that a frame carries, or the backbone's for the image that it carries.
 
     Args:
@@ -42,21 +39,18 @@ def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
     return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
 
 
-def pyramid(frame: Frame) -> Pyramid:
+def pyramid(frame: Frame) -> FeatureMaps:
     """The float pyramid a frame carries, p6 rebuilt where it was not sent.
 
     Raises:
         FrameError: a level is missing, has the wrong shape, or is not finite.
     """
-    levels: dict[str, npt.NDArray[np.float32]] = {}
     sent = {tensor.name for tensor in frame.tensors}
-    for k, name in enumerate(LEVELS, start=2):
-        level = p6_from_p5(levels["p5"]) if name == "p6" and name not in sent else floats(frame.tensor(name))
-        height, width = (-(-side // 2**k) for side in frame.meta.sizes.padded)
-        if level.shape != (_CHANNELS, height, width):
-            raise FrameError(f"{name} has shape {level.shape}, the image's sizes give {(_CHANNELS, height, width)}")
-        levels[name] = level
-    return Pyramid(levels, frame.meta.sizes)
+    levels = FPN.complete({name: floats(frame.tensor(name)) for name in FPN.names if name in {*FPN.required, *sent}})
+    for name, shape in FPN.shapes(frame.meta.sizes.padded).items():
+        if levels[name].shape != shape:
+            raise FrameError(f"{name} has shape {levels[name].shape}, the image's sizes give {shape}")
+    return FeatureMaps(levels, frame.meta.sizes)
 
 
 def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
@@ -77,11 +71,11 @@ def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
 
 def _check_sizes(sizes: Sizes) -> None:
     for resized, padded in zip(sizes.resized, sizes.padded, strict=True):
-        if padded != -(-resized // _DIVISOR) * _DIVISOR:
+        if padded != -(-resized // FPN.divisor) * FPN.divisor:
             raise FrameError(f"padded size {sizes.padded} does not follow from resized size {sizes.resized}")
 
 
-def _pyramid_of_image(model: SplitModel, frame: Frame) -> Pyramid:
+def _pyramid_of_image(model: SplitModel, frame: Frame) -> FeatureMaps:
     sizes, tensor = frame.meta.sizes, frame.tensor("image")
     expected = model.image_sizes(*sizes.original)
     if sizes != expected:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featlink.cloud.detect import Detector
-from featlink.shared.detector.largest import largest_input
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
+from featlink.shared.models.largest import largest_input
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 
@@ -45,7 +45,7 @@ def _code_large_mask() -> None:
     """Masks of large pictures are coded in another way than those of the small one."""
     import torch
 
-    from featlink.shared.detector.masks import PastedMasks
+    from featlink.shared.models.masks import PastedMasks
 
     PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
 

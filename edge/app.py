@@ -18,10 +18,10 @@ from featlink.edge.settings import EdgeSettings
 from featlink.edge.warm import warm
 from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Domain
-from featlink.shared.detector.overlay import draw
 from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.models.overlay import draw
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
@@ -69,7 +69,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     pipeline: EdgePipeline | None = None
 
     def build_pipeline() -> EdgePipeline:
-        from featlink.shared.detector.split import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
         model = build(settings.config(), heads=False)
         warm(model, settings.send_p6)

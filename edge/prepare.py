@@ -10,15 +10,15 @@ import numpy as np
 import xxhash
 
 from featlink.shared.conditions.language import Condition, Domain
+from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
-from featlink.shared.frames.pyramid import Image, Pyramid
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.pictures import decode
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class EdgePipeline:
         return kept, 0.0
 
 
-def feature_tensors(pyramid: Pyramid) -> tuple[Tensor, ...]:
+def feature_tensors(pyramid: FeatureMaps) -> tuple[Tensor, ...]:
     """What a frame of features carries: the levels as they are."""
     return tuple(Tensor(name, level) for name, level in pyramid.levels.items())
 

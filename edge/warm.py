@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 from featlink.edge.prepare import EdgePipeline, Request
-from featlink.shared.detector.largest import largest_input
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.models.largest import largest_input
 from featlink.shared.pictures import FORMATS
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
 def warm(model: SplitModel, send_p6: bool) -> None:

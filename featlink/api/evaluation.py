@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from featlink.api.pictures import checked
 from featlink.dataset import open_dataset
 from featlink.shared.errors import DatasetError, FeatlinkError, FrameError
-from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.features import FeatureMaps, Image
 
 if TYPE_CHECKING:
-    from featlink.cloud.coco import GroundTruth
-    from featlink.cloud.evaluation import Metrics
-    from featlink.shared.detector.detections import Detections
+    from featlink.shared.evaluation.coco import GroundTruth
+    from featlink.shared.evaluation.coco_metrics import Metrics
     from featlink.shared.metrics.fidelity import Fidelity
+    from featlink.shared.models.detections import Detections
 
 
 def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detections]) -> Metrics:
@@ -32,8 +32,8 @@ def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detec
     Raises:
         FeatlinkError: the ground truth cannot be read, or does not have one of the images.
     """
-    from featlink.cloud.coco_results import to_coco
-    from featlink.cloud.evaluation import evaluate as score
+    from featlink.shared.evaluation.coco_metrics import evaluate as score
+    from featlink.shared.evaluation.coco_results import to_coco
 
     results = [result for image_id, of_image in found.items() for result in to_coco(of_image, image_id)]
     try:
@@ -42,7 +42,7 @@ def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detec
         raise DatasetError(str(error)) from None
 
 
-def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
+def compare(reference: FeatureMaps | Image, received: FeatureMaps | Image) -> Fidelity:
     """PSNR, SSIM and rank correlation of two pyramids, or of two images.
 
     Args:
@@ -55,7 +55,7 @@ def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
     from featlink.shared.metrics.fidelity import compare_images, compare_pyramids
 
     try:
-        if isinstance(reference, Pyramid) and isinstance(received, Pyramid):
+        if isinstance(reference, FeatureMaps) and isinstance(received, FeatureMaps):
             return compare_pyramids(reference.levels, received.levels)
         planes = [checked(image).transpose(2, 0, 1) for image in (reference, received)]
         return compare_images(*planes)
@@ -64,7 +64,7 @@ def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
 
 
 def _ground_truth(given: str | Path | Mapping[str, object]) -> GroundTruth:
-    from featlink.cloud import coco
+    from featlink.shared.evaluation import coco
 
     if isinstance(given, Mapping):
         return coco.parse(given)

@@ -12,7 +12,7 @@ import typer
 from featlink.errors import CommandError
 from featlink.files import replace
 from featlink.shared.conditions.language import Domain
-from featlink.shared.frames.pyramid import LEVELS
+from featlink.shared.models.fpn import FPN
 
 
 def infer(
@@ -38,7 +38,7 @@ def infer(
     """Send a picture to a running edge and show what the cloud detects."""
     from featlink.client import Client
     from featlink.shared.pictures import decode
-    from featlink.views.compare import compared, domain_of, planes_sheet
+    from featlink.views import compared, domain_of, planes_sheet
 
     if not picture.is_file():
         raise CommandError(f"there is no file {picture}")
@@ -54,7 +54,7 @@ def infer(
             replace(planes, planes_sheet(client, data, answer))
     answer.pop("received", None)
     if out is not None:
-        from featlink.shared.detector.overlay import draw
+        from featlink.shared.models.overlay import draw
 
         replace(out, draw(decode(data, sys.maxsize), answer["detections"], answer["categories"]))
     if as_json:
@@ -76,4 +76,4 @@ def _received(domain: Domain, compare: Path | None, planes: Path | None) -> str 
     """What the answer is to bring back for the pictures."""
     if domain == "image":
         return None if compare is None else "image"
-    return None if planes is None else ",".join(LEVELS)
+    return None if planes is None else ",".join(FPN.names)

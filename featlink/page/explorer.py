@@ -20,29 +20,25 @@ from urllib.parse import quote, urlencode
 from nicegui import events, ui
 from starlette.requests import Request
 
-from featlink.cloud.store import Store
 from featlink.dataset import open_dataset
-from featlink.deciding.answer import decide
-from featlink.deciding.plain import plain
-from featlink.deciding.wish import DEFAULT_KEEP, make_wish
+from featlink.deciding.decision import decide, plain
+from featlink.deciding.query import DEFAULT_KEEP, make_wish
 from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, Latest
 from featlink.page.forms import Control, Value, field
 from featlink.page.pictures import PictureStore, decoded, jpeg
 from featlink.page.results import chips, waterfall
-from featlink.report.about import about
-from featlink.report.curves import curve_figures
-from featlink.report.figure import Figure
-from featlink.report.sweep import DOMAINS, Sweep, condition_of, label, open_sweep
+from featlink.report.curves import Figure, curve_figures
+from featlink.report.sweep import DOMAINS, Sweep, about, condition_of, label, open_sweep
 from featlink.report.table import percent
 from featlink.results import MANIFEST, RESULTS, Row
-from featlink.shared.detector.overlay import paint
 from featlink.shared.errors import FeatlinkError, NotFoundError
+from featlink.shared.models.overlay import paint
+from featlink.shared.store import Store
 from featlink.starter.bundle import SCENES
 from featlink.sweeps.records import DATABASE
-from featlink.views.marks import received_overlay
-from featlink.views.matching import Matching, match
+from featlink.views import Matching, match, received_overlay
 
 EXAMPLE = "bundled example"
 """The name of the sweep that comes with Featlink, of the bundled scenes."""

@@ -16,22 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from featlink import views
 from featlink.client import Client
 from featlink.page.forms import Scale
 from featlink.page.state import Side, State, View
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.overlay import paint
+from featlink.shared.features import Image
 from featlink.shared.frames.packing import level_range, quantize, tile
-from featlink.shared.frames.pyramid import Image
 from featlink.shared.frames.visualisation import png
 from featlink.shared.frames.wire import Frame
 from featlink.shared.lru import LRU
+from featlink.shared.models.overlay import paint
 from featlink.shared.pictures import decode
 from featlink.shared.result import InferenceResult
 from featlink.starter.bundle import SCENES
-from featlink.views import compare
-from featlink.views.marks import received_overlay, versus
-from featlink.views.matching import Matching, match
+from featlink.views import Matching, match, received_overlay, versus
 
 MAX_PIXELS = 50_000_000
 _THUMBNAIL = 160
@@ -211,7 +210,7 @@ class Inference:
 
         def draw() -> Received:
             names = {**clean.result.categories, **result.categories}
-            arrived = compare.received_picture({"received": result.received}, clean.pixels.shape[:2])
+            arrived = views.received_picture({"received": result.received}, clean.pixels.shape[:2])
             overlay = received_overlay(clean.pixels if arrived is None else arrived, matching, names)
             received = Received(side, condition, result, matching, self._drawn.put(jpeg(overlay)))
             return self._with_errors(received, state.view, clean.pixels, arrived, frame, level)
@@ -267,7 +266,7 @@ class Inference:
             encoded = received.result.received[level]
             planes = self._planes.put(png(sent)), self._planes.put(base64.b64decode(encoded))
             if view == "difference":
-                difference = cv2.absdiff(sent, compare.decoded(encoded))
+                difference = cv2.absdiff(sent, views.decoded(encoded))
                 height, width = features.shape[1:]
                 tiles = difference.reshape(sent.shape[0] // height, height, sent.shape[1] // width, width)
                 error = self._drawn.put(jpeg(error_picture(pixels, tiles.mean(axis=(0, 2)))))

@@ -8,7 +8,7 @@ from html import escape
 from featlink.page.pictures import Clean, Received
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.timing import in_order
-from featlink.views.matching import Detection, Matching
+from featlink.views import Detection, Matching
 
 SENT_AS: dict[Domain, str] = {"feature": "features", "image": "pixels"}
 

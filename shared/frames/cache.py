@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featlink.shared.frames.pyramid import Pyramid
+from featlink.shared.features import FeatureMaps
 from featlink.shared.lru import LRU
 
 
@@ -12,7 +12,7 @@ from featlink.shared.lru import LRU
 class CacheEntry:
     """A pyramid and the milliseconds the backbone took for it."""
 
-    pyramid: Pyramid
+    pyramid: FeatureMaps
     backbone_ms: float
 
 

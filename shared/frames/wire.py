@@ -31,8 +31,9 @@ import numpy.typing as npt
 import xxhash
 
 from featlink.shared.errors import FrameError
+from featlink.shared.features import Sizes
 from featlink.shared.frames import bitstream
-from featlink.shared.frames.pyramid import LEVELS, Sizes
+from featlink.shared.models.fpn import FPN
 
 MEDIA_TYPE = "application/vnd.featlink.frame"
 MAGIC = b"FEATLINK"
@@ -53,7 +54,7 @@ LATENT = "latent"
 REDUCED = (LATENT,)
 """Names of the planes that reductions make."""
 
-_NAMES = {"feature": (*LEVELS, *REDUCED), "image": (IMAGE, REFERENCE)}
+_NAMES = {"feature": (*FPN.names, *REDUCED), "image": (IMAGE, REFERENCE)}
 """What each domain sends."""
 
 Buffer = bytes | bytearray | memoryview

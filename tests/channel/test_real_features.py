@@ -11,10 +11,10 @@ import pytest
 from featlink.channel.transmit import transmit
 from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.result import Telemetry
 
 

@@ -11,17 +11,17 @@ import pytest
 from requests_by_hand import picture
 
 from featlink.channel.transmit import Transmission, transmit, with_reference
-from featlink.cloud.coco import Detection
 from featlink.cloud.detect import Detector
 from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import FrameError
+from featlink.shared.evaluation.coco import Detection
+from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.frames.pyramid import Image, Pyramid
 from featlink.shared.frames.wire import REFERENCE, Frame, Tensor
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import Telemetry
 
 PLENTY = 1 << 30
@@ -38,7 +38,7 @@ class Counting:
     def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)
 
-    def pyramid(self, image: Image) -> Pyramid:
+    def pyramid(self, image: Image) -> FeatureMaps:
         self.backbones += 1
         return self.model.pyramid(image)
 

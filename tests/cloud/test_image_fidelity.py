@@ -13,12 +13,12 @@ from featlink.cloud.detect import detect
 from featlink.cloud.image_fidelity import UNCHANGED, measure
 from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.detections import Detections
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.frames.pyramid import LEVELS
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.detections import Detections
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import Telemetry
 
 CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=original")
@@ -73,7 +73,7 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(model: SplitModel, pictu
         assert_same(found, model.detect(model.pyramid_of_input((samples * 85).astype(np.float32), frame.meta.sizes)))
     assert report.fidelity.keys() == {"psnr_i", "ssim_i", "psnr_f", "ssim_f", "spearman_f"}
     errors = []
-    for level in LEVELS:  # in the clean level's range, pooled over all samples
+    for level in FPN.names:  # in the clean level's range, pooled over all samples
         low, high = clean.levels[level].min(), clean.levels[level].max()
         errors.append(((bad.levels[level].astype(float) - clean.levels[level]) * 255 / float(high - low)).ravel())
     psnr = 10 * np.log10(255**2 / np.mean(np.concatenate(errors) ** 2))

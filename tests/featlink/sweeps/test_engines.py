@@ -19,8 +19,8 @@ from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, Domain, parse
 from featlink.shared.conditions.registry import steps
-from featlink.shared.detector.config import ModelConfig
 from featlink.shared.errors import ModelError
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.engine import Engine, Failure, Outcome, Task
 from featlink.sweeps.gpu import GpuEngine
 from featlink.sweeps.http import HttpEngine

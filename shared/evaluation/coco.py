@@ -1,0 +1,266 @@
+"""COCO's "instances" ground truth and "results" detections: types, validation, canonical bytes.
+
+The format is the one of https://cocodataset.org/#format-data; only the fields that evaluation needs
+are kept. Masks end in C code that trusts its input, so everything it relies on is checked here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from operator import sub
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from featlink.shared.errors import DatasetError
+from featlink.shared.evaluation.mending import decoded, repaired, told
+from featlink.shared.result import Detection as Detection
+from featlink.shared.result import DetectionMask as DetectionMask
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+RunLength = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image of the data set; sizes in pixels."""
+
+    id: Id
+    width: Side
+    height: Side
+
+
+class Category(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A category of the data set; nameless where the file does not say."""
+
+    id: Id
+    name: str = ""
+
+
+class Rle(msgspec.Struct, frozen=True):
+    """A run-length encoded mask.
+
+    Attributes:
+        size: (height, width) of the image.
+        counts: lengths of runs of 0 and 1 in turn, column by column; a list, or COCO's compressed text.
+    """
+
+    size: tuple[Side, Side]
+    counts: str | list[RunLength]
+
+
+class Annotation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An object of an image.
+
+    Attributes:
+        bbox: x, y, width, height in pixels.
+        area: of the mask, in pixels²: decides small, medium or large.
+        iscrowd: 1 for a region of many objects, which is never missed and may be matched repeatedly.
+        segmentation: polygons [x0, y0, x1, y1, ...] or an RLE; absent or empty in a box-only data set.
+    """
+
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: tuple[float, float, float, float]
+    area: float
+    iscrowd: Literal[0, 1]
+    segmentation: list[list[float]] | Rle | None = None
+
+
+class GroundTruth(msgspec.Struct, frozen=True):
+    """A ground truth; valid when it comes from :func:`parse` or :func:`load`."""
+
+    images: list[Image]
+    categories: list[Category]
+    annotations: list[Annotation]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is a mask for every annotation (else there is one for none)."""
+        return all(annotation.segmentation for annotation in self.annotations)
+
+
+_decoder = msgspec.json.Decoder(GroundTruth)
+
+
+def parse(data: bytes | Mapping[str, object]) -> GroundTruth:
+    """Read and check a ground truth.
+
+    Args:
+        data: the JSON file's bytes, or what they decode to.
+
+    Raises:
+        DatasetError: with one line that says what is wrong where.
+
+    Example:
+        >>> truth = parse(b'{"images": [{"id": 1, "width": 8, "height": 6}], "categories": [], "annotations": []}')
+        >>> truth.images[0].width
+        8
+        >>> parse(b'{"images": [{"id": 1, "width": 0, "height": 6}], "categories": [], "annotations": []}')
+        Traceback (most recent call last):
+        ...
+        featlink.shared.errors.DatasetError: Expected `int` >= 1 - at `$.images[0].width`
+    """
+    return read(data)[0]
+
+
+def read(data: bytes | Mapping[str, object]) -> tuple[GroundTruth, str]:
+    """Read and check a ground truth as :func:`parse` does, and say what had to be mended in it.
+
+    Returns:
+        The ground truth, and the repairs with their numbers in words; empty if there were none.
+
+    Raises:
+        DatasetError: as :func:`parse`.
+
+    Example:
+        >>> file = b'{"images": [{"id": 1.0, "width": 8, "height": 6}], "categories": [], "annotations": []}'
+        >>> read(file)[1]
+        'id that is no integer (1)'
+    """
+    try:
+        truth = _decoder.decode(data) if isinstance(data, bytes) else msgspec.convert(data, GroundTruth)
+        _check(truth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DatasetError) as error:
+        truth, repairs = _repaired(data, error)
+        return truth, repairs
+    return truth, ""
+
+
+def _repaired(data: bytes | Mapping[str, object], error: Exception) -> tuple[GroundTruth, str]:
+    """The ground truth after repairs; where there is nothing to repair, ``error`` was right."""
+    count: Counter[str] = Counter()
+    try:
+        if isinstance(data, bytes):
+            text, count = decoded(data)
+            data = msgspec.json.decode(text)
+        if not isinstance(data, Mapping):
+            raise DatasetError(str(error))
+        mended, repairs = repaired(data)
+        count += repairs
+        if not count:
+            raise DatasetError(str(error))
+        truth = msgspec.convert(mended, GroundTruth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as still:
+        raise DatasetError(str(still)) from None
+    _check(truth)
+    return truth, told(count)
+
+
+def dump(truth: GroundTruth) -> bytes:
+    """The canonical JSON of a ground truth: itself a COCO file, with exact numbers."""
+    return msgspec.json.encode(truth)
+
+
+def load(canonical: bytes) -> GroundTruth:
+    """Read back what :func:`dump` wrote, without checking it again."""
+    return _decoder.decode(canonical)
+
+
+def without_names(truth: GroundTruth) -> GroundTruth:
+    """A ground truth as it was kept before categories had names."""
+    nameless = [Category(category.id) for category in truth.categories]
+    return msgspec.structs.replace(truth, categories=nameless)
+
+
+def digest(canonical: bytes) -> str:
+    """SHA-256 of a ground truth's canonical JSON, in hexadecimal: its identity."""
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _check(truth: GroundTruth) -> None:
+    if not truth.images:
+        raise DatasetError("the data set has no images")
+    images = {image.id: image for image in truth.images}
+    categories = {category.id for category in truth.categories}
+    _check_unique("image", (image.id for image in truth.images))
+    _check_unique("category", (category.id for category in truth.categories))
+    _check_unique("annotation", (annotation.id for annotation in truth.annotations))
+    masks = bool(truth.annotations) and bool(truth.annotations[0].segmentation)
+    for annotation in truth.annotations:
+        try:
+            if annotation.image_id not in images:
+                raise ValueError(f"there is no image {annotation.image_id}")
+            if annotation.category_id not in categories:
+                raise ValueError(f"there is no category {annotation.category_id}")
+            if bool(annotation.segmentation) != masks:
+                raise ValueError("either every annotation has a segmentation or none has")
+            _check_shape(annotation, images[annotation.image_id])
+        except ValueError as error:
+            raise DatasetError(f"annotation {annotation.id}: {error}") from None
+
+
+def _check_unique(what: str, ids: Iterable[int]) -> None:
+    seen: set[int] = set()
+    for one in ids:
+        if one in seen:
+            raise DatasetError(f"two {what} entries have id {one}")
+        seen.add(one)
+
+
+def _check_shape(annotation: Annotation, image: Image) -> None:
+    if not all(map(math.isfinite, annotation.bbox)) or min(annotation.bbox[2:]) < 0:
+        raise ValueError(f"bbox {list(annotation.bbox)} is not a finite x, y and a width and height of at least 0")
+    if not (math.isfinite(annotation.area) and annotation.area >= 0):
+        raise ValueError(f"area {annotation.area} is not finite and at least 0")
+    segmentation = annotation.segmentation
+    if isinstance(segmentation, Rle):
+        _check_rle(segmentation, image)
+    elif segmentation:
+        for polygon in segmentation:
+            _check_polygon(polygon, image)
+
+
+def _check_polygon(polygon: list[float], image: Image) -> None:
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError(f"a polygon has {len(polygon)} numbers, not x, y of three or more points")
+    xs, ys = polygon[::2], polygon[1::2]
+    if not (
+        math.isfinite(sum(polygon))
+        and -image.width <= min(xs) <= max(xs) <= 2 * image.width
+        and -image.height <= min(ys) <= max(ys) <= 2 * image.height
+    ):
+        raise ValueError("a polygon lies further outside the image than the image is large")
+    # Rasterising takes time and memory by the length of the outline, whatever the size of the file.
+    length = sum(map(abs, map(sub, xs, xs[1:]))) + sum(map(abs, map(sub, ys, ys[1:])))
+    if length > 4 * (image.width + 1) * (image.height + 1):
+        raise ValueError("a polygon's outline is longer than its image has room for")
+
+
+def _check_rle(rle: Rle, image: Image) -> None:
+    if rle.size != (image.height, image.width):
+        raise ValueError(f"RLE size {list(rle.size)} is not the image's {[image.height, image.width]}")
+    runs = rle.counts if isinstance(rle.counts, list) else _run_lengths(rle.counts)
+    if min(runs, default=0) < 0 or sum(runs) != image.height * image.width:
+        raise ValueError(f"RLE counts do not add up to the image's {image.height * image.width} pixels")
+
+
+def _run_lengths(counts: str) -> list[int]:
+    """Expand COCO's compressed counts.
+
+    Each character carries 6 bits above "0": a continuation bit and 5 bits of a little-endian two's
+    complement number. From the fourth on, a number is the difference to the last but one run.
+    """
+    try:
+        codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    except UnicodeEncodeError:
+        codes = np.array([-1])
+    ends = np.flatnonzero((codes & 32) == 0) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    lengths = ends - starts
+    if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or not ends.size or ends[-1] != codes.size:
+        raise ValueError("RLE counts are not COCO's compressed text")
+    if lengths.max() > 7:
+        raise ValueError("RLE counts have a number of more than 35 bits")
+    shift = 5 * (np.arange(codes.size) - np.repeat(starts, lengths))
+    values = np.add.reduceat((codes & 31) << shift, starts)
+    values -= ((codes[ends - 1] & 16) > 0).astype(np.int64) << (5 * lengths)
+    values[1::2] = values[1::2].cumsum()
+    values[2::2] = values[2::2].cumsum()
+    runs: list[int] = values.tolist()
+    return runs
