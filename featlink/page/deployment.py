@@ -365,7 +365,7 @@ class ServicesView:
             state, why = "ready", ""
             if service == "edge":
                 model = await context.ask(context.client.model)
-                rows = {name.capitalize(): str(model[name]) for name in ("name", "weights") if name in model}
+                rows = {name.capitalize(): str(model[name]) for name in ("model", "weights", "profile", "device")}
         except CommandError as error:
             state, why = "not ready" if hasattr(error, "status") else "down", str(error)
         body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows.items())
