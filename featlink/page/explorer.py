@@ -32,12 +32,11 @@ from featlink.page.results import chips, waterfall
 from featlink.report.curves import Figure, curve_figures
 from featlink.report.sweep import DOMAINS, Sweep, about, condition_of, label, open_sweep
 from featlink.report.table import percent
-from featlink.results import MANIFEST, RESULTS, Row
+from featlink.results import DATABASE, MANIFEST, RESULTS, Row
 from featlink.shared.errors import FeatlinkError, NotFoundError
 from featlink.shared.models.overlay import paint
 from featlink.shared.store import Store
 from featlink.starter.bundle import SCENES
-from featlink.sweeps.records import DATABASE
 from featlink.views import Matching, match, received_overlay
 
 EXAMPLE = "bundled example"
