@@ -36,6 +36,7 @@ from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
+from featlink.shared.service.settings import ModelSettings, naming
 from featlink.shared.service.transport import read_frame
 from featlink.shared.store import Result, Store
 from featlink.shared.store.summary import run_metrics
@@ -71,14 +72,16 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     settings = settings or CloudSettings()
     limits = wire.Limits(frame_bytes=settings.max_body)
     worker, evaluations = (RequestQueue(settings.max_requests, settings.max_waiting) for _ in range(2))
-    store = Store(settings.database_url)
+    with naming(settings, "database_url"):
+        store = Store(settings.database_url)
     model: SplitModel | None = None
     detector: Detector | None = None
 
     def build_model() -> SplitModel:
         from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
-        network = build(settings.config())
+        with naming(settings, *ModelSettings.model_fields):
+            network = build(settings.config())
         warm(network)
         facts = {"profile": settings.profile, "device": str(network.device)}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)

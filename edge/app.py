@@ -27,6 +27,7 @@ from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
+from featlink.shared.service.settings import ModelSettings, naming
 from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
 
@@ -71,7 +72,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     def build_pipeline() -> EdgePipeline:
         from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
-        model = build(settings.config(), heads=False)
+        with naming(settings, *ModelSettings.model_fields):
+            model = build(settings.config(), heads=False)
         warm(model, settings.send_p6)
         facts = {"profile": settings.profile, "device": str(model.device)}
         app.state.metrics.describe(model=model.name, weights=model.weights, **facts)
