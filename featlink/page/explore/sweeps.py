@@ -10,11 +10,10 @@ from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.page.pictures import Pictures, decoded, jpeg
 from featlink.report.sweep import Sweep, about, open_sweep
-from featlink.results import MANIFEST, RESULTS, Row
+from featlink.results import DATABASE, MANIFEST, RESULTS, Row
 from featlink.shared.errors import NotFoundError
 from featlink.shared.models.overlay import paint
 from featlink.shared.store import Store
-from featlink.sweeps.records import DATABASE
 from featlink.views import Matching, match, received_overlay
 
 _DEPTH = 3
