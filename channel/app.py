@@ -88,6 +88,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         advice="Set the link with PUT /v1/link; GET /v1/conditions has what it can do. Pictures go to the edge.",
         load=load,
         unready=cloud.unready,
+        network=lambda: cloud.network,
         close=close,
         refusals=(409, 411, 502, 507),
         small=("/v1/condition", "/v1/link"),
@@ -99,6 +100,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         report = read_header(request.headers.get(HEADER))
         async with worker.enter():
             frame, _ = await read_frame(request, limits)
+            bind(run=request.query_params.get("run"), image=frame.meta.image_id, domain=frame.meta.domain)
             async with worker.place():
                 yield frame, report
 
@@ -147,7 +149,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             else:
                 answer = await answering
             condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
-            bind(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
+            bind(condition=condition, bits=report.bits, link_bits=transfer.bits)
             named = {"condition": condition, "link": over.model_dump()}
             return answer | named | ({"waited_ms": transfer.ms} if over.wait else {})
 

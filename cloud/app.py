@@ -111,6 +111,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         advice="Open a run with POST /v1/runs and read it at /v1/runs/ID/metrics. Pictures go to the edge.",
         load=load,
         unready=unready,
+        network=lambda: None if model is None else f"{model.name} {model.weights}",
         close=close,
         refusals=(409, 411, 507),
         small=("/v1/runs",),
@@ -146,7 +147,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
             frame, received = await read_frame(request, limits)
             await held.enter_async_context(worker.place())
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
-            bind(run=run)
+            bind(run=run, image=frame.meta.image_id, domain=frame.meta.domain)
             if run is None:
                 return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
             image_id = _image_id(frame)
@@ -310,7 +311,7 @@ def _answer(
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The answer to a frame; ``names`` are the data set's, where it has some, by category id."""
-    bind(domain=frame.meta.domain, image=frame.meta.image_id, bits=report.bits, detections=len(detections))
+    bind(bits=report.bits, detections=len(detections))
     labels = {detection["category_id"] for detection in detections}
     height, width = frame.meta.sizes.original
     return {

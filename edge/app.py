@@ -83,6 +83,16 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         nonlocal pipeline
         pipeline = await worker.run(build_pipeline)  # OpenMP's threads, once started, belong to the thread they serve
 
+    def network() -> str | None:
+        return None if pipeline is None else "{model} {weights}".format(**pipeline.model)
+
+    async def unready() -> str | None:
+        if reason := await channel.unready():
+            return reason
+        if channel.network not in (None, network()):
+            return f"the cloud runs {channel.network}, the edge {network()}: FEATLINK_WEIGHTS is to be alike for both"
+        return None
+
     async def close() -> None:
         worker.close()
         await channel.close()
@@ -93,7 +103,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         settings,
         advice="POST a picture to /v1/infer: curl --data-binary @photo.jpg 'http://…/v1/infer?condition=quantize:bits=4'",
         load=load,
-        unready=channel.unready,
+        unready=unready,
         close=close,
         refusals=(409, 415, 502, 507),
     )
@@ -162,6 +172,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     ) -> dict[str, Any] | Response:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
         started = time.monotonic()
+        bind(run=run, image=image_id, condition=condition, domain=domain)
         async with admitted(request, domain, condition, image_id) as picture:
             prepared = await prepare(picture)
             parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
@@ -173,7 +184,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             waited_ms = answer.pop("waited_ms", 0.0)
             answer["timings"]["hops"] = _unaccounted(answer["timings"], total_ms - waited_ms + prepared.reused_ms)
             answer["timings"]["total"] = total_ms
-            bind(condition=answer.get("condition"), domain=prepared.frame.meta.domain, run=run, image=image_id)
+            bind(condition=answer.get("condition"), domain=prepared.frame.meta.domain)
             bind(bits=answer["bits"], detections=len(answer["detections"]))
             if render is None:
                 return answer
