@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from featlink.channel.transmit import transmit
@@ -17,6 +17,7 @@ from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import ModelConfig, Profile
+from featlink.shared.models.fpn import FPN
 from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.result import Telemetry
 
@@ -30,10 +31,12 @@ class Replay:
     Args:
         pipeline: of the sweep's own model.
         categories: category id, as text, to name.
+        levels: of features, that are sent and not made of others.
     """
 
-    def __init__(self, pipeline: EdgePipeline, categories: Mapping[str, str]) -> None:
+    def __init__(self, pipeline: EdgePipeline, categories: Mapping[str, str], levels: Sequence[str]) -> None:
         self._pipeline = pipeline
+        self.levels = levels
         self.categories = categories
 
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
@@ -62,4 +65,4 @@ def open_replay(what: About) -> Replay:
     if what.identity and not what.identity.startswith(model.weights):
         raise CommandError(f"{what.weights} now holds other weights: {model.weights}, not {what.identity[:16]}")
     names = {str(number): name for number, name in enumerate(model.categories)}
-    return Replay(EdgePipeline(model, PyramidCache(_CACHE_BYTES), _MAX_PIXELS), names)
+    return Replay(EdgePipeline(model, PyramidCache(_CACHE_BYTES), _MAX_PIXELS), names, FPN.required)
