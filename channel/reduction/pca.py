@@ -1,7 +1,7 @@
 """The PCA of all levels together: training-free, fitted once to a network.
 
-Levels stand over common positions (cells), so that one transform sees all of them at once. Its maps are a file that both
-ends of the link have, as they have the network.
+Levels stand over common positions (cells), so that one transform sees all of them at once. Its maps are a file that
+both ends of the link have, as they have the network.
 """
 
 from __future__ import annotations
