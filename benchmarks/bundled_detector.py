@@ -30,14 +30,14 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
-from featlink.cloud.coco import parse as parse_truth
-from featlink.cloud.coco_results import to_coco
-from featlink.cloud.evaluation import evaluate
 from featlink.dataset import open_dataset
 from featlink.report.sweep import open_sweep
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.evaluation.coco import parse as parse_truth
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.frames.pyramid import LEVELS, Pyramid
 from featlink.starter.bundle import decode, load_weights
 from featlink.starter.folder import write_folder

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from featlink.clean_truth import IMPORTANCE, THRESHOLD, clean_truth
-from featlink.cloud.coco import Detection, GroundTruth
-from featlink.cloud.evaluation import Metrics, evaluate, score
-from featlink.cloud.matching import match
-from featlink.cloud.store import Store
 from featlink.report.table import percent, signed
 from featlink.results import load_manifest
+from featlink.shared.evaluation.clean_truth import IMPORTANCE, THRESHOLD, clean_truth
+from featlink.shared.evaluation.coco import Detection, GroundTruth
+from featlink.shared.evaluation.coco_metrics import Metrics, evaluate, score
+from featlink.shared.evaluation.matching import match
+from featlink.shared.store import Store
 from featlink.sweeps.manifest import rows_of
 from featlink.sweeps.plan import jobs
 from featlink.sweeps.records import DATABASE, runs_by_name

@@ -18,12 +18,12 @@ import numpy as np
 from rich.progress import track
 
 import featlink as fl
-from featlink.bootstrap import DRAWS, interval
-from featlink.cloud import coco
-from featlink.cloud.coco_results import to_coco
-from featlink.cloud.matching import match
-from featlink.cloud.resampling import average_precision, draw_images, pool
 from featlink.samples import draw_ap
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.evaluation.confidence_intervals import DRAWS, interval
+from featlink.shared.evaluation.matching import match
+from featlink.shared.evaluation.resampling import average_precision, draw_images, pool
 
 CONDITION = "quantize(bits=2)"
 NAMES = ("clean", "distorted")

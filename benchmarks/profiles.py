@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from featlink.cloud.coco_results import to_coco
-from featlink.cloud.evaluation import evaluate
 from featlink.dataset import MAX_PIXELS, ground_truth, open_dataset
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.split import build
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.pictures import decode
 
 SCORE = 0.1

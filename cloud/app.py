@@ -18,17 +18,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DBAPIError
 
-from featlink.cloud import coco
-from featlink.cloud.categories import match
-from featlink.cloud.coco import Detection
 from featlink.cloud.detect import Detector
 from featlink.cloud.settings import CloudSettings
-from featlink.cloud.store import Result, Store
-from featlink.cloud.summary import run_metrics
 from featlink.cloud.warm import warm
 from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.errors import ConflictError, NotFoundError, StorageError
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.categories import match
+from featlink.shared.evaluation.coco import Detection
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
@@ -39,6 +37,8 @@ from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
 from featlink.shared.service.transport import read_frame
+from featlink.shared.store import Result, Store
+from featlink.shared.store.summary import run_metrics
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from featlink.shared.detector.split import SplitModel

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import xxhash
 
-from featlink.cloud.coco import GroundTruth
 from featlink.dataset import MAX_PIXELS
 from featlink.errors import CommandError
 from featlink.shared.errors import ImageError
+from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.pictures import read_header
 
 

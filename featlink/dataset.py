@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from featlink.cloud import coco
-from featlink.cloud.coco import GroundTruth
 from featlink.errors import CommandError
 from featlink.shared.errors import ImageError
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.pictures import read_header
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
-"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.clean_truth`)."""
+"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.shared.evaluation.clean_truth`)."""
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest picture."""
@@ -87,7 +87,7 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
     """A data set's annotations; with ``clean``, its images alone, as what is right is not known before the clean run.
 
     Returns:
-        The ground truth, and what had to be mended in its file (:func:`featlink.cloud.coco.read`).
+        The ground truth, and what had to be mended in its file (:func:`featlink.shared.evaluation.coco.read`).
 
     Raises:
         CommandError: a picture cannot be read.

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import MAX_PIXELS, open_dataset
 from featlink.files import replace
 from featlink.report.html import render
@@ -15,6 +14,7 @@ from featlink.report.sweep import open_sweep
 from featlink.results import Row
 from featlink.shared.detector.overlay import draw
 from featlink.shared.pictures import decode
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.figures import file_names
 from featlink.sweeps.records import DATABASE
 

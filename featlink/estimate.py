@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from featlink.cloud import coco
 from featlink.dataset import ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.results import Row
 from featlink.shared.conditions.language import parse
+from featlink.shared.evaluation import coco
 from featlink.sweeps.options import Options
 from featlink.sweeps.pace import Times, Typical, disk_bytes, typical, whole_s
 from featlink.sweeps.run import run_sweep

@@ -26,7 +26,7 @@ class SeedResult(msgspec.Struct, frozen=True):
     Attributes:
         seed: of the condition's random distortions.
         run: id of the run in the sweep's database, whose detections these are.
-        bbox: the 12 COCO numbers of boxes in 0..1, by name (:data:`featlink.cloud.evaluation.METRICS`).
+        bbox: the 12 COCO numbers of boxes in 0..1, by name (:data:`featlink.shared.evaluation.coco_metrics.METRICS`).
         segm: of masks; None for a box-only model.
         bits_per_image: mean of what crossed the link.
         bpp: all bits over all original pixels.
@@ -55,7 +55,7 @@ class Row(msgspec.Struct, frozen=True):
         bbox, segm, bits_per_image, bpp, fidelity, timings: as in :class:`SeedResult`.
         seeds: one entry per seed; a condition without random distortions has one.
         intervals: ``bbox`` and ``segm``: the 95 % bootstrap interval over images of AP, as low and high
-            (:mod:`featlink.bootstrap`); None where there are too few images or objects.
+            (:mod:`featlink.shared.evaluation.confidence_intervals`); None where there are too few images or objects.
     """
 
     id: str

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featlink.bootstrap import DRAWS, LEAST_IMAGES, SPLITS, unbiased
-from featlink.cloud.matching import IOUS, Floats, Ints
-from featlink.cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
 from featlink.errors import CommandError
 from featlink.files import replace
+from featlink.shared.evaluation.confidence_intervals import DRAWS, LEAST_IMAGES, SPLITS, unbiased
+from featlink.shared.evaluation.matching import IOUS, Floats, Ints
+from featlink.shared.evaluation.resampling import Pool, average_precision, draw_images, halve_images, resample
 
 SAMPLES = "samples.npz"
 KINDS = ("segm", "bbox")
@@ -82,12 +82,12 @@ def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draw
 
 
 def draw_ap(found: Pool, draws: Ints, kept: npt.ArrayLike | None = None) -> Floats:
-    """AP of every draw, without the bias of few images (:func:`featlink.bootstrap.unbiased`).
+    """AP of every draw, without the bias of few images, as ``confidence_intervals.unbiased`` takes it away.
 
     Args:
         found: how detections fare.
         draws: (B, N) weights; without draws, nothing is computed.
-        kept: as in :func:`featlink.cloud.resampling.average_precision`.
+        kept: as in :func:`featlink.shared.evaluation.resampling.average_precision`.
     """
     if not len(draws):
         return np.zeros(0)

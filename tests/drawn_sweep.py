@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from featlink import results, samples
-from featlink.bootstrap import interval
-from featlink.cloud.matching import IOUS
-from featlink.cloud.resampling import Pool, average_precision
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.results import Row, SeedResult
+from featlink.shared.evaluation.confidence_intervals import interval
+from featlink.shared.evaluation.matching import IOUS
+from featlink.shared.evaluation.resampling import Pool, average_precision
 
 OBJECTS = 20
 """In each image."""

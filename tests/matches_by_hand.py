@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from featlink.cloud.coco import Detection, DetectionMask, _run_lengths
+from featlink.shared.evaluation.coco import Detection, DetectionMask, _run_lengths
 
 Json = dict[str, Any]
 

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
-from featlink.cloud import coco
-from featlink.cloud.coco import Detection
-from featlink.cloud.evaluation import METRICS
-from featlink.cloud.store import Result, Store
 from featlink.paper import paper_rows
 from featlink.results import Row, Scores, SeedResult, save
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.names import select
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import Detection
+from featlink.shared.evaluation.coco_metrics import METRICS
+from featlink.shared.store import Result, Store
 
 SIZE = (96, 128)
 CLEAN = {"clean.feature": "feature: identity", "clean.image": "image: identity"}

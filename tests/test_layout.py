@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "cloud": {"shared"},
     "shared": {"starter"},
     "starter": set(),
-    "training": {"cloud", "shared", "starter"},  # it evaluates what it has learned
+    "training": {"shared", "starter"},
 }
 LINKED = ("edge", "channel", "cloud", "shared", "starter")
 """Folders at the top that are imported as ``featlink.edge`` and so on."""
@@ -30,7 +30,8 @@ LIGHT = [
     *("featlink", "featlink.cli"),
     *("featlink.edge.app", "featlink.edge.prepare"),
     *("featlink.channel.app", "featlink.channel.transmit"),
-    *("featlink.cloud.app", "featlink.cloud.detect", "featlink.cloud.evaluation", "featlink.cloud.store"),
+    *("featlink.cloud.app", "featlink.cloud.detect"),
+    *("featlink.shared.evaluation.coco_metrics", "featlink.shared.store"),
     *(
         "featlink.shared.conditions.registry",
         "featlink.shared.frames.wire",

@@ -12,9 +12,9 @@ from featlink.shared.errors import DatasetError, FeatlinkError, FrameError
 from featlink.shared.frames.pyramid import Image, Pyramid
 
 if TYPE_CHECKING:
-    from featlink.cloud.coco import GroundTruth
-    from featlink.cloud.evaluation import Metrics
     from featlink.shared.detector.detections import Detections
+    from featlink.shared.evaluation.coco import GroundTruth
+    from featlink.shared.evaluation.coco_metrics import Metrics
     from featlink.shared.metrics.fidelity import Fidelity
 
 
@@ -32,8 +32,8 @@ def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detec
     Raises:
         FeatlinkError: the ground truth cannot be read, or does not have one of the images.
     """
-    from featlink.cloud.coco_results import to_coco
-    from featlink.cloud.evaluation import evaluate as score
+    from featlink.shared.evaluation.coco_metrics import evaluate as score
+    from featlink.shared.evaluation.coco_results import to_coco
 
     results = [result for image_id, of_image in found.items() for result in to_coco(of_image, image_id)]
     try:
@@ -64,7 +64,7 @@ def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
 
 
 def _ground_truth(given: str | Path | Mapping[str, object]) -> GroundTruth:
-    from featlink.cloud import coco
+    from featlink.shared.evaluation import coco
 
     if isinstance(given, Mapping):
         return coco.parse(given)

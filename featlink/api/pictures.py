@@ -62,8 +62,8 @@ def draw(image: Image, found: Detections, threshold: float = 0.5) -> Picture:
     """
     import PIL.Image
 
-    from featlink.cloud.coco_results import to_coco
     from featlink.shared.detector.overlay import paint
+    from featlink.shared.evaluation.coco_results import to_coco
 
     names = {str(label): name for label, name in enumerate(found.categories)}
     return PIL.Image.fromarray(paint(checked(image), to_coco(found.above(threshold), None), names, threshold))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from featlink.cloud.matching import Floats
 from featlink.costs import of_row
 from featlink.errors import CommandError
 from featlink.report.latency import CLOUD
@@ -16,6 +15,7 @@ from featlink.report.sweep import Sweep, condition_of, label
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
+from featlink.shared.evaluation.matching import Floats
 
 _APART = {"transfer", "hops", "fidelity", "total"}
 _NO_CHOICE = {"loss", "probe"}

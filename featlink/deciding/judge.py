@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featlink.bootstrap import Interval, interval, undecided
-from featlink.cloud.matching import Floats, Ints
-from featlink.cloud.resampling import average_precision
 from featlink.deciding.candidates import Candidate
 from featlink.deciding.links import Route
 from featlink.deciding.wish import Wish
 from featlink.report.sweep import Sweep
 from featlink.samples import draw_ap
+from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
+from featlink.shared.evaluation.matching import Floats, Ints
+from featlink.shared.evaluation.resampling import average_precision
 
 TIMING_ERROR = 0.15
 """Times measured again, through services and a link that really waits, differ by up to this share: nearer than that,

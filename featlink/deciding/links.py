@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from featlink.channel.link import Link
 from featlink.channel.randomness import stream
-from featlink.cloud.matching import Floats
 from featlink.deciding.trace import Trace
+from featlink.shared.evaluation.matching import Floats
 
 _STARTS = 64
 """Moments of a trace that an average is taken over, for each image."""

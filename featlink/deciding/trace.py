@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from featlink.cloud.matching import Floats
 from featlink.errors import CommandError
+from featlink.shared.evaluation.matching import Floats
 
 _MAHIMAHI_BITS = 8 * 1500
 """What each line of a Mahimahi trace delivers."""

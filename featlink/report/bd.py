@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featlink.bootstrap import Interval, interval
-from featlink.cloud.matching import Floats
 from featlink.report.curve import Curve, Points
+from featlink.shared.evaluation.confidence_intervals import Interval, interval
+from featlink.shared.evaluation.matching import Floats
 
 LEAST_POINTS = 3
 """Points a curve needs. VCEG-M33 uses four; the paper's tables have three."""

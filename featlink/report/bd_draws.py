@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from featlink.cloud.matching import Floats
+from featlink.shared.evaluation.matching import Floats
 
 
 @numba.njit(cache=True, nogil=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from featlink.bootstrap import Interval, interval
 from featlink.report.about import about
 from featlink.report.condition_tables import FIDELITY, ap_cell
 from featlink.report.page import Page, Section
 from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, signed, with_interval
 from featlink.results import Row
+from featlink.shared.evaluation.confidence_intervals import Interval, interval
 
 
 def compare_table(a: Sweep, b: Sweep) -> Table:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featlink.cloud.matching import Floats
 from featlink.report.families import Family
 from featlink.report.sweep import Sweep
 from featlink.results import Row
+from featlink.shared.evaluation.matching import Floats
 
 Points = Sequence[tuple[float, float]]
 

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from featlink.cloud.store import Store
 from featlink.report.families import families, pairs
 from featlink.report.pictures import data_uri, png_pixels, shrink
 from featlink.report.sweep import DOMAINS, Sweep, label
@@ -20,6 +19,7 @@ from featlink.shared.detector.overlay import draw
 from featlink.shared.errors import NotFoundError
 from featlink.shared.frames.pyramid import Image
 from featlink.shared.pictures import decode
+from featlink.shared.store import Store
 
 THRESHOLD = 0.5
 """Detections with lower scores are not drawn."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import Dataset, open_dataset
 from featlink.errors import CommandError
 from featlink.report.about import about
@@ -19,6 +18,7 @@ from featlink.report.gallery import Strip, chosen_images, chosen_pairs, overlays
 from featlink.report.page import Page, page
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.records import DATABASE
 
 if TYPE_CHECKING:  # it loads torch

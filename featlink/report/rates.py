@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from featlink.bootstrap import Interval, interval
-from featlink.cloud.matching import Floats
 from featlink.report.bd import LEAST_POINTS, bd_interval, bd_rate, bits_vary
 from featlink.report.curve import Curve, Points, family_curve
 from featlink.report.families import Family, families, pair_name, pairs
 from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, signed, with_interval
 from featlink.results import Row
+from featlink.shared.evaluation.confidence_intervals import Interval, interval
+from featlink.shared.evaluation.matching import Floats
 
 _MOST = 0.5
 

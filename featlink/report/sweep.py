@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from featlink import results, samples
-from featlink.bootstrap import Interval, interval
-from featlink.cloud.matching import Floats
 from featlink.dataset import Truth
 from featlink.results import Row
 from featlink.samples import Samples
 from featlink.shared.conditions.language import Condition, parse
+from featlink.shared.evaluation.confidence_intervals import Interval, interval
+from featlink.shared.evaluation.matching import Floats
 
 DOMAINS = ("feature", "image")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from featlink.channel.codecs.process import CodecError
-from featlink.cloud.store import Result
 from featlink.shared.errors import FrameError, ImageError
+from featlink.shared.store import Result
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 
 from featlink import results, samples
-from featlink.bootstrap import interval
-from featlink.clean_truth import IMPORTANCE, clean_truth
-from featlink.cloud.coco import Detection, GroundTruth
-from featlink.cloud.evaluation import Metrics, score
-from featlink.cloud.matching import Floats, Matched, match
-from featlink.cloud.pooling import pool_each
-from featlink.cloud.resampling import pool
 from featlink.files import replace
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
+from featlink.shared.evaluation.clean_truth import IMPORTANCE, clean_truth
+from featlink.shared.evaluation.coco import Detection, GroundTruth
+from featlink.shared.evaluation.coco_metrics import Metrics, score
+from featlink.shared.evaluation.confidence_intervals import interval
+from featlink.shared.evaluation.matching import Floats, Matched, match
+from featlink.shared.evaluation.pooling import pool_each
+from featlink.shared.evaluation.resampling import pool
 from featlink.sweeps.plan import Entry
 from featlink.sweeps.records import Records
 

@@ -9,11 +9,11 @@ from typing import Any
 from PIL import Image
 
 from featlink.client import Client
-from featlink.cloud.store import Result
 from featlink.errors import CommandError, RefusalError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError
 from featlink.shared.frames.pyramid import LEVELS
+from featlink.shared.store import Result
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 
 _SIMILARITIES = ("ssim_f", "ssim_i", "spearman_f", "spearman_i")

@@ -13,13 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from featlink.cloud import coco
-from featlink.cloud.coco import GroundTruth
 from featlink.dataset import Dataset
 from featlink.errors import CommandError
 from featlink.files import replace
 from featlink.results import MANIFEST, load_manifest
 from featlink.shared.conditions.language import parse
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import GroundTruth
 from featlink.sweeps.engine import Identity
 from featlink.sweeps.options import Options
 from featlink.sweeps.plan import Entry

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from featlink import results
-from featlink.cloud.store import Store, sqlite_url
 from featlink.errors import CommandError
 from featlink.results import load_manifest
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.contents import load_contents, save_contents
 from featlink.sweeps.engine import Identity, Outcome

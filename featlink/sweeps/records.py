@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from featlink.cloud.coco import GroundTruth
-from featlink.cloud.store import Store, sqlite_url
 from featlink.dataset import store_name
 from featlink.errors import CommandError
+from featlink.shared.evaluation.coco import GroundTruth
+from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.engine import Identity, Outcome
 from featlink.sweeps.plan import Job
 

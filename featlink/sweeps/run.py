@@ -24,11 +24,11 @@ from rich.text import Text
 
 from featlink import costs, results
 from featlink.checks import Checked, check_pictures, turned_notice
-from featlink.cloud.categories import Labels, match
-from featlink.cloud.coco import GroundTruth
 from featlink.dataset import Dataset, ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.evaluation.categories import Labels, match
+from featlink.shared.evaluation.coco import GroundTruth
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.contents import save_contents
 from featlink.sweeps.engine import Engine, Failure, Identity, Outcome, Task

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud import image_fidelity
-from featlink.cloud.coco_results import to_coco
 from featlink.cloud.detect import comparison, detect
-from featlink.cloud.store import Result
 from featlink.dataset import MAX_PIXELS
 from featlink.edge.prepare import EdgePipeline, EdgeResult, Request
 from featlink.errors import CommandError
@@ -20,10 +18,12 @@ from featlink.shared.conditions.registry import chain
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.split import SplitModel
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.pyramid import Pyramid
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
 from featlink.shared.result import Telemetry
+from featlink.shared.store import Result
 from featlink.shared.timing import timed
 from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome
 

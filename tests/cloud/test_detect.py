@@ -11,13 +11,13 @@ import pytest
 from requests_by_hand import picture
 
 from featlink.channel.transmit import Transmission, transmit, with_reference
-from featlink.cloud.coco import Detection
 from featlink.cloud.detect import Detector
 from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import FrameError
+from featlink.shared.evaluation.coco import Detection
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.pyramid import Image, Pyramid

@@ -9,9 +9,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from featlink.checks import check_pictures, turned_notice
-from featlink.cloud import coco
-from featlink.cloud.coco import GroundTruth
 from featlink.errors import CommandError
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import GroundTruth
 
 
 def truth(width: int, height: int, images: int = 1) -> GroundTruth:

@@ -12,13 +12,13 @@ import pytest
 from matches_by_hand import image_ids, jittered, small_data_set
 from rich.console import Console
 
-from featlink.clean_truth import clean_truth
-from featlink.cloud.coco import parse
-from featlink.cloud.evaluation import evaluate
 from featlink.dataset import ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.report.about import about
 from featlink.report.sweep import open_sweep
+from featlink.shared.evaluation.clean_truth import clean_truth
+from featlink.shared.evaluation.coco import parse
+from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.sweeps.merge import merge
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
@@ -79,7 +79,7 @@ def test_a_sweep_of_pictures_alone(options: Callable[..., Options], tiny: Path, 
     shutil.copytree(tiny / "val", folder)
     base: Any = replace(options(), config=replace(options().config, score_threshold=0.0), fidelity=False, seeds=(0,))
     with pytest.MonkeyPatch.context() as patch:  # random weights are never confident
-        patch.setattr("featlink.clean_truth.clean_truth.__defaults__", (0.0,))
+        patch.setattr("featlink.shared.evaluation.clean_truth.clean_truth.__defaults__", (0.0,))
         whole = replace(base, dataset=folder, truth="clean", out=tmp_path / "whole")
         rows = run_sweep(whole, CONSOLE).rows
         clean = {row.id: row for row in rows}["clean.feature"]

@@ -11,8 +11,8 @@ import pytest
 from drawn_sweep import Made, make_drawn
 
 from featlink import samples
-from featlink.bootstrap import LEAST_IMAGES
 from featlink.errors import CommandError
+from featlink.shared.evaluation.confidence_intervals import LEAST_IMAGES
 
 ROWS = {"a": Made("feature: vvenc(qp=22)", 0.5, 30), "b": Made("image: vvenc(qp=22)", 0.4, 20)}
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from featlink.client import Client
-from featlink.cloud.store import Store, sqlite_url
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Source, download
 from featlink.launcher import Ports, Stack, service_settings
 from featlink.shared import fitted
 from featlink.shared.detector.config import ModelConfig
+from featlink.shared.store import Store, sqlite_url
 
 
 class Recorder(http.server.ThreadingHTTPServer):

@@ -23,12 +23,12 @@ from featlink.channel.app import ChannelSettings
 from featlink.channel.codecs.base import Tools
 from featlink.channel.link import Link
 from featlink.channel.warm import warm as warm_channel
-from featlink.cloud import coco_results
 from featlink.cloud.warm import warm as warm_cloud
 from featlink.shared.conditions import language
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import StepError
+from featlink.shared.evaluation import coco_results
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
 

@@ -6,7 +6,6 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from featlink.cloud.store import Store
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.page.pictures import Pictures, decoded, jpeg
@@ -15,6 +14,7 @@ from featlink.report.sweep import Sweep, open_sweep
 from featlink.results import MANIFEST, RESULTS, Row
 from featlink.shared.detector.overlay import paint
 from featlink.shared.errors import NotFoundError
+from featlink.shared.store import Store
 from featlink.sweeps.records import DATABASE
 from featlink.views.marks import received_overlay
 from featlink.views.matching import Matching, match

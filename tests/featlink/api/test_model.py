@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import featlink as fl
-from featlink.cloud.coco_results import to_coco
+from featlink.shared.evaluation.coco_results import to_coco
 
 
 def test_the_split_is_the_whole(model: fl.Model, image: npt.NDArray[np.uint8], clean: fl.Pyramid) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from featlink import results
-from featlink.cloud import coco
-from featlink.cloud.coco import Detection
-from featlink.cloud.evaluation import evaluate
-from featlink.cloud.store import Result
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import Detection
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.store import Result
 from featlink.sweeps.engine import Identity, Outcome
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.plan import jobs, make_plan

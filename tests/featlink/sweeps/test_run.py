@@ -22,10 +22,10 @@ from rich.console import Console
 from waiting import wait_until
 
 from featlink import results
-from featlink.cloud.store import Store
 from featlink.errors import CommandError
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.fast.bfloat16 import refusal
+from featlink.shared.store import Store
 from featlink.sweeps.merge import merge
 from featlink.sweeps.options import Options, read_seeds, read_shard, read_time
 from featlink.sweeps.run import locked, run_sweep

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from featlink.cloud.rle import compressed
 from featlink.shared.detector.masks import PastedMasks
+from featlink.shared.evaluation.rle import compressed
 
 HALF = np.float32(0.5)
 

@@ -16,12 +16,12 @@ from PIL import Image
 from torchvision.models import get_model
 from torchvision.transforms.functional import to_tensor
 
-from featlink.cloud import coco
-from featlink.cloud.coco_results import to_coco
-from featlink.cloud.evaluation import evaluate
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.starter.bundle import SCENES, load_weights
 
 THRESHOLD = 0.05

@@ -1,4 +1,4 @@
-"""featlink.cloud.store: exactly once, from many threads and processes, and through kill -9."""
+"""featlink.shared.store: exactly once, from many threads and processes, and through kill -9."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featlink import cloud
-from featlink.cloud import coco
-from featlink.cloud.coco import GroundTruth
-from featlink.cloud.store import Dataset, Result, Run, Store, sqlite_url
 from featlink.shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import GroundTruth
+from featlink.shared.store import Dataset, Result, Run, Store, sqlite_url
 
 ROOT = Path(cloud.__file__).parents[1]
 IMAGES = 100
 
 WRITER = """
 import random, sys
-from featlink.cloud.store import Result, Store
+from featlink.shared.store import Result, Store
 
 url, run_id, seed, order = sys.argv[1:]
 store = Store(url)
@@ -305,7 +305,7 @@ def test_processes_store_each_image_once(store: Store, run: Run, url: str) -> No
 def test_processes_may_open_a_new_database_at_once(url: str) -> None:
     code = """
 import sys
-from featlink.cloud.store import Store
+from featlink.shared.store import Store
 print("ready", flush=True)
 sys.stdin.readline()
 print(len(Store(sys.argv[1]).datasets()))

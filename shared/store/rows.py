@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from featlink.cloud.records import Result
+from featlink.shared.store.records import Result
 
 _PIECE = 1 << 18
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from featlink.cloud import coco
-from featlink.cloud.store import Result, Store
-from featlink.cloud.summary import run_metrics
+from featlink.shared.evaluation import coco
+from featlink.shared.store import Result, Store
+from featlink.shared.store.summary import run_metrics
 
 
 def test_figures_are_means_of_what_is_there(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
-from featlink.cloud.coco_repair import decoded, repaired, told
 from featlink.shared.errors import DatasetError
+from featlink.shared.evaluation.mending import decoded, repaired, told
 from featlink.shared.result import Detection as Detection
 from featlink.shared.result import DetectionMask as DetectionMask
 

@@ -13,8 +13,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from featlink.cloud.evaluation import RECALLS, mean_existing
-from featlink.cloud.matching import IOUS, Floats, Ints, Matches
+from featlink.shared.evaluation.coco_metrics import RECALLS, mean_existing
+from featlink.shared.evaluation.matching import IOUS, Floats, Ints, Matches
 
 _TRUE, _FALSE = 1, 2
 
@@ -41,7 +41,7 @@ class Pool:
 
 
 def pool(categories: Sequence[Sequence[Matches]], images: Sequence[int], importance: Floats | None = None) -> Pool:
-    """Order what :func:`featlink.cloud.matching.match` found.
+    """Order what :func:`featlink.shared.evaluation.matching.match` found.
 
     Args:
         categories: of boxes or of masks; those without objects, which AP leaves out, are left out.
@@ -76,7 +76,8 @@ def average_precision(found: Pool, weights: npt.ArrayLike, kept: npt.ArrayLike |
         kept: (N,) 1 where the image's detections count, 0 where they came to nothing; default: all do.
 
     Returns:
-        In 0..1; with weights of 1 the very number of :func:`featlink.cloud.evaluation.score`. None without objects.
+        In 0..1; with weights of 1 the very number that :func:`featlink.shared.evaluation.coco_metrics.score` gives.
+        None without objects.
     """
     of_objects = np.asarray(weights, np.int64)
     of_detections = of_objects if kept is None else of_objects * np.asarray(kept, np.int64)

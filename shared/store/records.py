@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from featlink.cloud.coco import Detection
+from featlink.shared.evaluation.coco import Detection
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featlink.cloud.coco import Detection, GroundTruth
-from featlink.cloud.matching import AREAS, IOUS, MOST_DETECTIONS, Floats, Matched, Matches, match
+from featlink.shared.evaluation.coco import Detection, GroundTruth
+from featlink.shared.evaluation.matching import AREAS, IOUS, MOST_DETECTIONS, Floats, Matched, Matches, match
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """Names of the 12 numbers in COCO's order; s, m, l are small, medium and large objects."""
@@ -52,7 +52,7 @@ def evaluate(truth: GroundTruth, detections: Iterable[Detection], image_ids: Ite
         ValueError: ``image_ids`` has an id that the data set does not have.
 
     Example:
-        >>> from featlink.cloud import coco
+        >>> from featlink.shared.evaluation import coco
         >>> box = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [2, 2, 8, 8], "area": 64, "iscrowd": 0}
         >>> truth = coco.parse(
         ...     {"images": [{"id": 1, "width": 20, "height": 20}], "categories": [{"id": 3}], "annotations": [box]}
@@ -69,7 +69,7 @@ def score(matched: Matched, importance: Floats | None = None) -> Metrics:
     """The metrics of detections that are matched already.
 
     Args:
-        matched: by :func:`featlink.cloud.matching.match`.
+        matched: by :func:`featlink.shared.evaluation.matching.match`.
         importance: (T,) weights of the IoU thresholds in AP, APs, APm and APl; default: COCO's, all the same.
     """
     segm = None if matched.segm is None else _scores(matched.segm, importance)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from featlink.cloud import coco
-from featlink.cloud.categories import match
-from featlink.cloud.coco import Category, Detection
 from featlink.shared.errors import ConflictError
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.categories import match
+from featlink.shared.evaluation.coco import Category, Detection
 
 NAMES = ["__background__", "person", "bicycle", "N/A", "traffic light", "cat"]
 NUMBERS = [str(label) for label in range(6)]

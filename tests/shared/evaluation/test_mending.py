@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from featlink.cloud import coco
 from featlink.shared.errors import DatasetError
+from featlink.shared.evaluation import coco
 
 BOX = [2.0, 3.0, 10.0, 8.0]
 OUTLINE = [2.0, 3.0, 12.0, 3.0, 12.0, 11.0, 2.0, 11.0]

@@ -1,7 +1,7 @@
 """Mends what annotation tools write into COCO files and what means nothing but what it says.
 
 Numbers that went through a table come as floats, fields that nobody filled in are missing, an outline of two points
-has no inside. Whatever could mean several things is left for :mod:`featlink.cloud.coco` to refuse.
+has no inside. Whatever could mean several things is left for :mod:`featlink.shared.evaluation.coco` to refuse.
 """
 
 from __future__ import annotations

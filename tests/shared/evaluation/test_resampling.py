@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matches_by_hand import Json, image_ids, jittered, places, rectangles, small_data_set
 
-from featlink.cloud.coco import Detection, parse
-from featlink.cloud.evaluation import evaluate
-from featlink.cloud.matching import match
-from featlink.cloud.resampling import Pool, average_precision, draw_images, pool, resample
+from featlink.shared.evaluation.coco import Detection, parse
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.matching import match
+from featlink.shared.evaluation.resampling import Pool, average_precision, draw_images, pool, resample
 
 KINDS = ("bbox", "segm")
 

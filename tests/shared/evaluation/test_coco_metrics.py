@@ -1,4 +1,4 @@
-"""featlink.cloud.evaluation against pycocotools' own COCOeval: every number must be the very same float."""
+"""shared.evaluation.coco_metrics against pycocotools' own COCOeval: every number must be the very same float."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from matches_by_hand import Json, Placed, image_ids, index, jittered, places, rectangles, small_data_set
 from pycocotools.cocoeval import COCOeval
 
-from featlink.cloud.coco import Detection, dump, parse
-from featlink.cloud.evaluation import METRICS, Metrics, evaluate
+from featlink.shared.evaluation.coco import Detection, dump, parse
+from featlink.shared.evaluation.coco_metrics import METRICS, Metrics, evaluate
 
 
 def reference(data: Json, detections: list[Detection], image_ids: list[int], kind: str) -> dict[str, float | None]:

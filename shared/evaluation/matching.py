@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as mask_api
 
-from featlink.cloud.coco import Annotation, Detection, GroundTruth, Image, Rle
+from featlink.shared.evaluation.coco import Annotation, Detection, GroundTruth, Image, Rle
 
 IOUS = np.linspace(0.5, 0.95, 10)
 AREAS = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]])

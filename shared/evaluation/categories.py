@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from featlink.cloud.coco import Category, Detection, GroundTruth
 from featlink.shared.errors import ConflictError
+from featlink.shared.evaluation.coco import Category, Detection, GroundTruth
 
 _NOTHING = {"__background__", "n/a"}
 _SHOWN = 12

@@ -19,11 +19,12 @@ from typing import Any
 from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from featlink.cloud import coco
-from featlink.cloud.coco import Category, GroundTruth
-from featlink.cloud.records import Dataset, Result, Run
-from featlink.cloud.rows import decompressed, result_of, result_row
-from featlink.cloud.tables import (
+from featlink.shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
+from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco import Category, GroundTruth
+from featlink.shared.store.records import Dataset, Result, Run
+from featlink.shared.store.rows import decompressed, result_of, result_row
+from featlink.shared.store.tables import (
     DATASETS,
     IMAGES,
     RESULTS,
@@ -36,7 +37,6 @@ from featlink.cloud.tables import (
     select_results,
     select_run,
 )
-from featlink.shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 __all__ = ["Dataset", "Result", "Run", "Store"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featlink.bootstrap import interval, unbiased, undecided
-from featlink.cloud.resampling import Pool, average_precision, draw_images, halve_images, resample
 from featlink.samples import draw_ap
+from featlink.shared.evaluation.confidence_intervals import interval, unbiased, undecided
+from featlink.shared.evaluation.resampling import Pool, average_precision, draw_images, halve_images, resample
 
 
 def test_the_interval_of_a_mean() -> None:

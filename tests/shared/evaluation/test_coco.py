@@ -1,4 +1,4 @@
-"""featlink.cloud.coco against hand-made mistakes, pycocotools' masks, and a real annotation file."""
+"""featlink.shared.evaluation.coco against hand-made mistakes, pycocotools' masks, and a real annotation file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
-from featlink.cloud.coco import _run_lengths, digest, dump, load, parse
 from featlink.shared.errors import DatasetError
+from featlink.shared.evaluation.coco import _run_lengths, digest, dump, load, parse
 
 HEIGHT, WIDTH = 6, 8
 

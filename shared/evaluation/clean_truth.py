@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 from pycocotools import mask as mask_api
 
-from featlink.cloud.coco import Annotation, Category, Detection, GroundTruth, Rle
-from featlink.cloud.matching import IOUS
+from featlink.shared.evaluation.coco import Annotation, Category, Detection, GroundTruth, Rle
+from featlink.shared.evaluation.matching import IOUS
 
 IMPORTANCE = 1 - IOUS
 """Of the IoU thresholds in AP, APs, APm and APl."""

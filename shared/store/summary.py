@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from featlink.cloud.coco import Detection
-from featlink.cloud.evaluation import evaluate
-from featlink.cloud.pooling import pool_each
-from featlink.cloud.store import Store
+from featlink.shared.evaluation.coco import Detection
+from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.pooling import pool_each
+from featlink.shared.store import Store
 
 
 def run_metrics(store: Store, run_id: str) -> dict[str, Any]:
