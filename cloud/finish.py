@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from featlink.cloud.coco_results import to_coco
 from featlink.shared.conditions.language import Condition
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.largest import largest_input
 from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
@@ -113,6 +113,8 @@ def finish(
     if frame.meta.domain == "image" and untouched(frame) and cache is not None:
         cache.put(_key(frame.tensor(IMAGE)), CacheEntry(output.pyramid, output.telemetry.timings["heads"]))
     if reference is not None:
+        if frame.meta.domain != "image":
+            raise FrameError("features have no reference")
         clean, clean_ms = timed(lambda: _clean_pyramid(model, frame, reference, cache))
         known_ms = output.telemetry.timings.get("fidelity", 0)
         output = replace(output, telemetry=output.telemetry.with_timings(fidelity=known_ms + clean_ms))

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from featlink.shared.conditions.language import Condition, from_fields
+from featlink.shared.conditions.language import Condition, Domain, from_fields
 from featlink.shared.errors import FrameError
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.pyramid import LEVELS, Sizes
@@ -99,7 +99,7 @@ class Meta:
         extensions: further fields; readers ignore what they do not know.
     """
 
-    domain: str
+    domain: Domain
     model: str
     weights: str
     sizes: Sizes
@@ -199,7 +199,7 @@ def write(frame: Frame) -> list[Buffer]:
             tensors=infos,
             image_id=meta.image_id,
             key=meta.key,
-            condition=meta.condition and meta.condition.model_dump(mode="json", exclude_defaults=True),
+            condition=None if meta.condition is None else meta.condition.model_dump(mode="json", exclude_defaults=True),
             extensions=meta.extensions,
         )
     )
@@ -404,7 +404,7 @@ def _tensor(info: _TensorInfo, payload: memoryview) -> Tensor:
 
 def _meta(header: _Header) -> Meta:
     return Meta(
-        domain=header.domain,
+        domain="image" if header.domain == "image" else "feature",
         model=header.model,
         weights=header.weights,
         sizes=Sizes(header.original, header.resized, header.padded),

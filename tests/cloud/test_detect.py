@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from featlink.cloud.detect import Detector
 from requests_by_hand import picture
 
 from featlink.channel.transmit import Transmission, transmit, with_reference
-from featlink.cloud.detect import Detector
-from featlink.edge.prepare import EdgePipeline, Request
+from featlink.edge.prepare import Request, prepare
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import SplitModel, build
@@ -58,8 +58,8 @@ def model(whole: SplitModel) -> Counting:
 def sent(model: Counting, text: str, seed: int = 0) -> tuple[Frame, Transmission]:
     """A picture's frame as the edge sends it, and what the channel makes of it."""
     condition = parse(text)
-    pipeline = EdgePipeline(model.model, PyramidCache(0), 10**8)
-    source = pipeline(Request(picture(seed=seed), condition.domain, condition, image_id=seed)).frame
+    request = Request(picture(seed=seed), condition.domain, condition, image_id=seed)
+    source = prepare(model.model, request, max_pixels=10**8).frame
     return source, transmit(source, condition, Telemetry())
 
 

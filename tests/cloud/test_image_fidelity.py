@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from featlink.channel.transmit import transmit
 from featlink.cloud.detect import detect
 from featlink.cloud.image_fidelity import UNCHANGED, measure
-from featlink.edge.prepare import EdgePipeline, Request
+
+from featlink.channel.transmit import transmit
+from featlink.edge.prepare import Request, prepare
 from featlink.shared.conditions.language import parse
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.detections import Detections
 from featlink.shared.detector.split import SplitModel, build
-from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.pyramid import LEVELS
 from featlink.shared.frames.wire import Frame
 from featlink.shared.result import Telemetry
@@ -38,8 +37,7 @@ def picture(pictures: list[Path]) -> bytes:
 
 def send(model: SplitModel, picture: bytes, text: str) -> tuple[Frame, Telemetry]:
     condition = parse(text)
-    pipeline = EdgePipeline(model, PyramidCache(0), 10**8)
-    frame = pipeline(Request(picture, condition.domain, condition, image_id=1)).frame
+    frame = prepare(model, Request(picture, condition.domain, condition, image_id=1), max_pixels=10**8).frame
     sent = transmit(frame, condition, Telemetry())
     return sent.frame, sent.report
 

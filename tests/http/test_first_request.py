@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from featlink.cloud.warm import warm as warm_cloud
 from PIL import Image
 
 import featlink.channel.app
@@ -23,7 +24,6 @@ from featlink.channel.app import ChannelSettings
 from featlink.channel.codecs.base import Tools
 from featlink.channel.link import Link
 from featlink.channel.warm import warm as warm_channel
-from featlink.cloud.warm import warm as warm_cloud
 from featlink.shared.conditions import language
 from featlink.shared.detector.config import ModelConfig
 from featlink.shared.detector.split import SplitModel, build

@@ -65,7 +65,7 @@ from PIL import Image
 import featlink.cloud.app, featlink.edge.app
 from featlink.cloud.detect import Detector
 from featlink.cloud.settings import CloudSettings
-from featlink.edge.prepare import EdgePipeline, Request
+from featlink.edge.prepare import Request, prepare
 from featlink.edge.settings import EdgeSettings
 from featlink.shared.detector.overlay import draw
 from featlink.shared.detector.split import build
@@ -77,7 +77,7 @@ featlink.cloud.app.create_app(settings).openapi()
 model = build(settings.config())
 picture = io.BytesIO()
 Image.fromarray(np.random.default_rng(1).integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(picture, "PNG")
-sent = EdgePipeline(model, PyramidCache(1 << 26), 1 << 20)(Request(picture.getvalue(), image_id=1))
+sent = prepare(model, Request(picture.getvalue(), image_id=1), max_pixels=1 << 20)
 found, report = Detector(model, PyramidCache(1 << 26))(sent.frame, sent.report)
 draw(sent.image, found, {str(label): name for label, name in enumerate(model.categories)}, 0)
 """

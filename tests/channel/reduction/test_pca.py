@@ -12,7 +12,7 @@ from featlink.channel.reduction.basis import Basis, encode
 from featlink.channel.reduction.cells import SIDES, join, split
 from featlink.channel.reduction.pca import Pca
 from featlink.channel.transmit import Transmission, transmit
-from featlink.cloud.received import pyramid
+from featlink.cloud.finish import pyramid
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ConditionError, FrameError, ModelError
