@@ -32,13 +32,14 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
 from featlink.dataset import open_dataset
 from featlink.report.sweep import open_sweep
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.detections import Detections
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.evaluation.coco import parse as parse_truth
 from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
-from featlink.shared.frames.pyramid import LEVELS, Pyramid
+from featlink.shared.features import FeatureMaps
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.detections import Detections
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.starter.bundle import decode, load_weights
 from featlink.starter.folder import write_folder
 from featlink.starter.styles import HELD_OUT_STYLE, STYLES
@@ -153,14 +154,14 @@ def report_levels(args: argparse.Namespace) -> None:
     data = open_dataset(Path("starter"))
     truth = parse_truth(data.annotations.read_bytes())
     images = list(data.images.items())[: args.limit]
-    results: dict[str, list[Any]] = {name: [] for name in ("none", *LEVELS)}
+    results: dict[str, list[Any]] = {name: [] for name in ("none", *FPN.names)}
     for image, path in track(images):
         clean = model.pyramid(picture(path))
         for name, found in results.items():
             levels = {
                 level: np.zeros_like(values) if level == name else values for level, values in clean.levels.items()
             }
-            found += to_coco(model.detect(Pyramid(levels, clean.sizes)), image)
+            found += to_coco(model.detect(FeatureMaps(levels, clean.sizes)), image)
     chosen = [image for image, _ in images]
     print("| zeroed | segm | small / medium / large | bbox | small / medium / large |\n|---|---|---|---|---|")
     for name, found in results.items():
@@ -175,7 +176,7 @@ def report_levels(args: argparse.Namespace) -> None:
 def report_channels(args: argparse.Namespace) -> None:
     """Deviation of each channel and effective rank (Roy & Vetterli 2007: exp of the spectrum's entropy)."""
     model = _model(args)
-    samples: dict[str, list[np.ndarray]] = {level: [] for level in LEVELS}
+    samples: dict[str, list[np.ndarray]] = {level: [] for level in FPN.names}
     for path in list(open_dataset(Path("starter")).images.values())[: args.limit]:
         for level, values in model.pyramid(picture(path)).levels.items():
             samples[level].append(values.reshape(256, -1)[:, :: 1 if level > "p3" else 7])

@@ -23,9 +23,9 @@ from featlink.channel.distortions.gaussian_blur import blur
 from featlink.channel.distortions.resize import down_and_up
 from featlink.channel.transmit import transmit
 from featlink.shared.conditions.language import parse
+from featlink.shared.features import Array, Sizes
 from featlink.shared.frames.bitstream import pack
 from featlink.shared.frames.packing import level_range, quantize, tile
-from featlink.shared.frames.pyramid import Array, Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.result import Telemetry
 

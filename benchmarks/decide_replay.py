@@ -25,12 +25,12 @@ from rich.progress import track
 
 from featlink.client import Client
 from featlink.dataset import ground_truth, open_dataset
-from featlink.deciding.answer import Decision, decide
-from featlink.deciding.judge import Option
-from featlink.deciding.wish import make_wish
+from featlink.deciding.decision import Decision, decide
+from featlink.deciding.query import make_wish
+from featlink.deciding.ranking import Option
 from featlink.launcher import Ports, Stack, service_settings
 from featlink.report.sweep import Sweep, open_sweep
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps import manifest as manifests
 from featlink.sweeps.engine import Outcome
 from featlink.sweeps.http import HttpEngine

@@ -26,10 +26,10 @@ from featlink.channel.distortions.base import Planes
 from featlink.channel.transmit import transmit
 from featlink.dataset import open_dataset
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.frames.bitstream import Samples, nbytes, pack
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.pictures import decode
 from featlink.shared.result import Telemetry
 

@@ -22,8 +22,8 @@ import numpy as np
 import xxhash
 
 from featlink.shared.errors import FrameError
+from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
-from featlink.shared.frames.pyramid import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.starter.bundle import SCENES
 

@@ -24,11 +24,11 @@ import torch
 from torchvision.ops import box_iou
 
 from featlink.dataset import MAX_PIXELS, ground_truth, open_dataset
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.detections import Detections
-from featlink.shared.detector.split import build
 from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.detections import Detections
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.pictures import decode
 
 SCORE = 0.1

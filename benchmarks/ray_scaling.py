@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 from featlink.dataset import open_dataset
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.cluster.engine import Cluster, RayEngine
 from featlink.sweeps.engine import Task
 from featlink.sweeps.plan import jobs, make_plan

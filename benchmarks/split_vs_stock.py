@@ -28,8 +28,8 @@ from torchvision.transforms.functional import to_tensor
 
 from featlink.client import Client
 from featlink.launcher import Stack, free_ports
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 
 
 def mosaic(folder: Path) -> bytes:
@@ -94,7 +94,7 @@ def main() -> None:
                 if i > 0:
                     times["split"].append(split)
                     times["stock"].append(whole)
-                    for stage, milliseconds in answer["timings"].items():
+                    for stage, milliseconds in answer.timings.items():
                         stages[stage].append(milliseconds)
     split_s, stock_s = (statistics.median(times[name]) for name in ("split", "stock"))
     breakdown = {stage: round(statistics.median(values), 1) for stage, values in stages.items()}

@@ -35,9 +35,9 @@ from pycocotools.coco import COCO
 from benchmarks.stock_sweep import StockSweep, average_precision
 from featlink import results
 from featlink.dataset import open_dataset
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
 from featlink.shared.evaluation import coco
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.sweeps.engine import Engine, Outcome, Task
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.local import build_local

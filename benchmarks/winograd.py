@@ -18,7 +18,7 @@ import openvino
 import torch
 from torch import nn
 
-from featlink.shared.detector.fast.winograd import WinogradConv
+from featlink.shared.models.fast.winograd import WinogradConv
 
 SHAPES = {"p2 at 800×1088": (1, 256, 200, 272), "100 regions": (100, 256, 14, 14)}
 REPEATS = 7

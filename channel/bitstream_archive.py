@@ -21,9 +21,9 @@ from featlink.channel.reduction.base import Reduction
 from featlink.channel.transmit import Transmission
 from featlink.shared.conditions import language, registry
 from featlink.shared.errors import ConditionError, StorageError
+from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples, dtype_for
 from featlink.shared.frames.packing import dequantize
-from featlink.shared.frames.pyramid import Array
 from featlink.shared.frames.wire import IMAGE
 
 SIDE = "side.json"

@@ -113,7 +113,7 @@ def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, 
         return _checked(step, planes, step.apply(planes, rng))
     tiles = replace(planes, samples=tile(planes.samples)[None])
     tiled = _checked(step, tiles, step.apply(tiles, rng))
-    return replace(tiled, samples=untile(tiled.samples[0], channels=len(planes.samples)))
+    return replace(tiled, samples=untile(tiled.samples[0], len(planes.samples)))
 
 
 def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:

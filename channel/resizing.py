@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 _ROUNDING = 0.02
 """Of a row: more than how far arithmetic in float32 takes a source row from where it is."""

@@ -20,11 +20,12 @@ from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError, FrameError
+from featlink.shared.features import Array
 from featlink.shared.frames import bitstream, wire
-from featlink.shared.frames.packing import TILES, dequantize, level_range, quantize
-from featlink.shared.frames.pyramid import Array, p6_from_p5
+from featlink.shared.frames.packing import dequantize, level_range, quantize
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
+from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
@@ -211,9 +212,10 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     """The clean floats a chain starts from; an image's are its pixels at the size the condition is ``at``."""
     if frame.meta.domain == "feature":
         for tensor in frame.tensors:
-            if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != TILES**2:
+            channels = FPN[tensor.name].channels if tensor.name in FPN.names else 0
+            if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != channels:
                 has = f"{tensor.data.dtype.name} in {len(tensor.data)} channels"
-                raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {TILES**2}")
+                raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {channels}")
         return {tensor.name: tensor.data for tensor in frame.tensors}  # type: ignore[misc]
     pixels = frame.tensor("image").data
     if pixels.dtype != np.uint8 or pixels.shape != (3, *frame.meta.sizes.original):
@@ -257,9 +259,8 @@ def _fidelity(references: Mapping[str, Array], out: Frame, compare: Compare) -> 
     received = {tensor.name: _floats(tensor) for tensor in out.tensors}
     if "image" in references:
         return compare_images(references["image"], received["image"])
-    if "p6" in references and "p6" not in received:  # as the cloud rebuilds it
-        received["p6"] = p6_from_p5(received["p5"])
-    return compare(references, received)
+    whole = FPN.complete(received)  # as the cloud does
+    return compare(references, {name: whole[name] for name in references})
 
 
 def _floats(tensor: Tensor) -> Array:

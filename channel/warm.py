@@ -14,10 +14,10 @@ from featlink.channel.codecs.process import CodecError
 from featlink.channel.transmit import reference, transmit
 from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Domain
+from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
-from featlink.shared.frames.packing import TILES
-from featlink.shared.frames.pyramid import LEVELS, Sizes
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 
 _SIDE = 64
@@ -59,7 +59,6 @@ def _frame(domain: Domain) -> Frame:
     if domain == "image":
         tensors = [Tensor(IMAGE, rng.integers(0, 256, (3, *size), np.uint8))]
     else:
-        sides = {name: -(-_SIDE // 2**k) for k, name in enumerate(LEVELS, start=2)}
-        tensors = [Tensor(n, rng.random((TILES**2, side, side), np.float32)) for n, side in sides.items()]
+        tensors = [Tensor(name, rng.random(shape, np.float32)) for name, shape in FPN.shapes(size).items()]
     meta = Meta(domain, "", "", Sizes(size, size, size))
     return wire.read(b"".join(wire.write(Frame(meta, tuple(tensors)))))

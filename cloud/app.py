@@ -16,11 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from featlink.cloud.finish import finish, warm
 from featlink.cloud.runs import collect, runs_router
 from featlink.cloud.settings import CloudSettings
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import StorageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import HEADER, Detection, InferenceResult, Telemetry, read_header
 from featlink.shared.service.access import ForbiddenError, RunToken, role
 from featlink.shared.service.admission import RequestQueue

@@ -17,24 +17,22 @@ import numpy.typing as npt
 import xxhash
 
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.detections import Detections
-from featlink.shared.detector.largest import largest_input
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.features import FeatureMaps, Sizes
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.packing import dequantize
-from featlink.shared.frames.pyramid import LEVELS, Pyramid, Sizes, p6_from_p5
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.models.detections import Detections
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.largest import largest_input
 from featlink.shared.result import Detection, Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # what reads frames without a network needs no torch
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
-_CHANNELS = 256
-_DIVISOR = 32
-"""torchvision pads the network input to a multiple of this."""
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 
 UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
@@ -54,11 +52,11 @@ class NetworkOutput:
 
     frame: Frame
     detections: Detections
-    pyramid: Pyramid
+    pyramid: FeatureMaps
     telemetry: Telemetry
 
     def measured(
-        self, clean: Pyramid | None = None, compare: Compare = compare_pyramids
+        self, clean: FeatureMaps | None = None, compare: Compare = compare_pyramids
     ) -> tuple[list[Detection], Telemetry]:
         """The answer: COCO results, and the telemetry with the timing ``encode`` and, of an image, with [F].
 
@@ -70,7 +68,7 @@ class NetworkOutput:
         results, encode_ms = timed(lambda: to_coco(self.detections, self.frame.meta.image_id))
         return results, telemetry.with_timings(encode=encode_ms)
 
-    def _with_fidelity(self, clean: Pyramid | None, compare: Compare) -> Telemetry:
+    def _with_fidelity(self, clean: FeatureMaps | None, compare: Compare) -> Telemetry:
         telemetry = self.telemetry
         if untouched(self.frame):
             figures = UNCHANGED
@@ -109,7 +107,7 @@ def finish(
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
     output = run_network(model, frame, telemetry)
-    clean: Pyramid | None = None
+    clean: FeatureMaps | None = None
     if frame.meta.domain == "image" and untouched(frame) and cache is not None:
         cache.put(_key(frame.tensor(IMAGE)), CacheEntry(output.pyramid, output.telemetry.timings["heads"]))
     if reference is not None:
@@ -155,7 +153,7 @@ def comparison(model: SplitModel) -> Compare:
     return DeviceFidelity(model.gateway)
 
 
-def _clean_pyramid(model: SplitModel, frame: Frame, reference: Frame, cache: PyramidCache | None) -> Pyramid:
+def _clean_pyramid(model: SplitModel, frame: Frame, reference: Frame, cache: PyramidCache | None) -> FeatureMaps:
     picture = reference.tensor(IMAGE)
     if picture.data.dtype != np.uint8 or picture.data.shape != (3, *frame.meta.sizes.original):
         raise FrameError(f"the reference is {picture.data.dtype} {picture.data.shape}, not the original picture")
@@ -177,7 +175,7 @@ def _key(picture: Tensor) -> str:
 # Frame → pyramid
 
 
-def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
+def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
     """What the heads run on: the pyramid that a frame carries, or the backbone's for the image that it carries.
 
     Args:
@@ -198,21 +196,18 @@ def received_pyramid(model: SplitModel, frame: Frame) -> Pyramid:
     return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
 
 
-def pyramid(frame: Frame) -> Pyramid:
-    """The float pyramid a frame carries, p6 rebuilt where it was not sent.
+def pyramid(frame: Frame) -> FeatureMaps:
+    """The float pyramid a frame carries, derived levels rebuilt where they were not sent.
 
     Raises:
         FrameError: a level is missing, has the wrong shape, or is not finite.
     """
-    levels: dict[str, npt.NDArray[np.float32]] = {}
     sent = {tensor.name for tensor in frame.tensors}
-    for k, name in enumerate(LEVELS, start=2):
-        level = p6_from_p5(levels["p5"]) if name == "p6" and name not in sent else floats(frame.tensor(name))
-        height, width = (-(-side // 2**k) for side in frame.meta.sizes.padded)
-        if level.shape != (_CHANNELS, height, width):
-            raise FrameError(f"{name} has shape {level.shape}, the image's sizes give {(_CHANNELS, height, width)}")
-        levels[name] = level
-    return Pyramid(levels, frame.meta.sizes)
+    levels = FPN.complete({name: floats(frame.tensor(name)) for name in FPN.names if name in {*FPN.required, *sent}})
+    for name, shape in FPN.shapes(frame.meta.sizes.padded).items():
+        if levels[name].shape != shape:
+            raise FrameError(f"{name} has shape {levels[name].shape}, the image's sizes give {shape}")
+    return FeatureMaps(levels, frame.meta.sizes)
 
 
 def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
@@ -233,11 +228,11 @@ def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
 
 def _check_sizes(sizes: Sizes) -> None:
     for resized, padded in zip(sizes.resized, sizes.padded, strict=True):
-        if padded != -(-resized // _DIVISOR) * _DIVISOR:
+        if padded != -(-resized // FPN.divisor) * FPN.divisor:
             raise FrameError(f"padded size {sizes.padded} does not follow from resized size {sizes.resized}")
 
 
-def _pyramid_of_image(model: SplitModel, frame: Frame) -> Pyramid:
+def _pyramid_of_image(model: SplitModel, frame: Frame) -> FeatureMaps:
     sizes, tensor = frame.meta.sizes, frame.tensor(IMAGE)
     expected = model.image_sizes(*sizes.original)
     if sizes != expected:
@@ -281,7 +276,7 @@ def _code_large_mask() -> None:
     """Masks of large pictures are coded in another way than those of the small one."""
     import torch
 
-    from featlink.shared.detector.masks import PastedMasks
+    from featlink.shared.models.masks import PastedMasks
 
     PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
 

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
@@ -27,7 +27,7 @@ from featlink.shared.store import Dataset, Result, Run, Store
 from featlink.shared.store.summary import run_metrics
 
 if TYPE_CHECKING:
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class StoredDataset(Dataset):
         repairs: what had to be mended in it.
     """
 
-    repairs: list[str]
+    repairs: str
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def runs_router(store: Store, evaluations: RequestQueue, loaded: Callable[[], Sp
                 stored = await evaluations.run(lambda: store.put_dataset(name, truth))
         if repairs:
             log.warning("data set mended", dataset=name, repairs=repairs)
-        return StoredDataset(*astuple(stored), repairs)
+        return StoredDataset(stored.name, stored.digest, stored.images, stored.created, repairs)
 
     @router.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
     async def get_dataset(name: str) -> Dataset:

@@ -20,11 +20,11 @@ from featlink.edge.prepare import Request as Picture
 from featlink.edge.settings import EdgeSettings
 from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Condition, Domain
-from featlink.shared.detector.overlay import draw
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.models.overlay import draw
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import InferenceResult
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue

@@ -12,17 +12,17 @@ import PIL.Image
 import xxhash
 
 from featlink.shared.conditions.language import Condition, Domain
-from featlink.shared.detector.largest import largest_input
+from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
-from featlink.shared.frames.pyramid import Image, Pyramid
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.models.largest import largest_input
 from featlink.shared.pictures import FORMATS, decode
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # the channel's container has no torch, and the API's signals are made here
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def prepare(
     return Prepared(Frame(meta, tensors), image, Telemetry(timings), saved_ms)
 
 
-def feature_tensors(pyramid: Pyramid) -> tuple[Tensor, ...]:
+def feature_tensors(pyramid: FeatureMaps) -> tuple[Tensor, ...]:
     """What a frame of features carries: the levels as they are."""
     return tuple(Tensor(name, level) for name, level in pyramid.levels.items())
 

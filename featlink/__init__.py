@@ -43,11 +43,15 @@ if TYPE_CHECKING:
     from featlink.shared.conditions.registry import Step as Step
     from featlink.shared.conditions.registry import register as register
     from featlink.shared.conditions.registry import steps as steps
-    from featlink.shared.detector.detections import Detections as Detections
     from featlink.shared.errors import FeatlinkError as FeatlinkError
+    from featlink.shared.features import FeatureMaps as FeatureMaps
+    from featlink.shared.features import FeatureSpec as FeatureSpec
+    from featlink.shared.features import Pyramid as Pyramid
+    from featlink.shared.features import Sizes as Sizes
+    from featlink.shared.features import TensorSpec as TensorSpec
     from featlink.shared.frames.bitstream import Samples as Samples
-    from featlink.shared.frames.pyramid import Pyramid as Pyramid
     from featlink.shared.metrics.fidelity import Fidelity as Fidelity
+    from featlink.shared.models.detections import Detections as Detections
 
 _HOMES = {
     "featlink.channel.codecs.base": ("Codec", "SampleCodec", "Tools"),
@@ -64,10 +68,10 @@ _HOMES = {
     "featlink.dataset": ("open_dataset",),
     "featlink.shared.conditions.language": ("Condition", "parse"),
     "featlink.shared.conditions.registry": ("Step", "register", "steps"),
-    "featlink.shared.detector.detections": ("Detections",),
+    "featlink.shared.models.detections": ("Detections",),
     "featlink.shared.errors": ("FeatlinkError",),
     "featlink.shared.frames.bitstream": ("Samples",),
-    "featlink.shared.frames.pyramid": ("Pyramid",),
+    "featlink.shared.features": ("FeatureMaps", "FeatureSpec", "Pyramid", "Sizes", "TensorSpec"),
     "featlink.shared.metrics.fidelity": ("Fidelity",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

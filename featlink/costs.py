@@ -14,12 +14,10 @@ from typing import Any
 
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.fpn import FPN
 from featlink.sweeps.plan import Entry
 
-_STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
-_CHANNELS = 256
-_DIVISIBLE = 32
 _SIDE = 256
 """Of the input that convolutions are counted on; they are proportional to its area."""
 _PROPOSALS, _MIN_SIZE, _MAX_SIZE = 1000, 800, 1333
@@ -48,7 +46,7 @@ def network_cost(model: str) -> NetworkCost:
     """Count an architecture's multiply-adds, without weights and without computing.
 
     Args:
-        model: a name of :data:`featlink.shared.detector.config.MODELS`.
+        model: a name of :data:`featlink.shared.models.config.MODELS`.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -65,11 +63,11 @@ def network_cost(model: str) -> NetworkCost:
 
         picture = torch.empty(1, 3, _SIDE, _SIDE)
         features = list(network.backbone(picture).values())
-        heads = network.roi_heads
-        regions = torch.empty(1, _CHANNELS, 7, 7)
+        heads, channels = network.roi_heads, network.backbone.out_channels
+        regions = torch.empty(1, channels, 7, 7)
         detection = 0.0
         if heads.mask_head is not None:
-            masks = torch.empty(1, _CHANNELS, 14, 14)
+            masks = torch.empty(1, channels, 14, 14)
             detection = count(lambda: heads.mask_predictor(heads.mask_head(masks)))
         return NetworkCost(
             count(lambda: network.backbone(picture)) / _SIDE**2,
@@ -91,7 +89,7 @@ def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[
     """
     shorter, longer = config.min_size, config.max_size
     if shorter is None or longer is None:
-        from featlink.shared.detector.weights import load_checkpoint
+        from featlink.shared.models.weights import load_checkpoint
 
         stated = load_checkpoint(config.weights, config.model).metadata
         shorter = int(shorter or stated.get("min_size") or _MIN_SIZE)
@@ -154,7 +152,8 @@ def of_row(found: Mapping[str, Any], row: str, domain: str) -> tuple[float, floa
 
 
 def _levels(size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-    return {name: (_CHANNELS, size[0] // stride, size[1] // stride) for name, stride in _STRIDES.items()}
+    shapes = FPN.shapes(size)
+    return {name: shapes[name] for name in FPN.required}
 
 
 def _mean(costs: list[tuple[float, float] | None], counts: list[int]) -> tuple[float, float] | None:
@@ -166,4 +165,4 @@ def _mean(costs: list[tuple[float, float] | None], counts: list[int]) -> tuple[f
 
 
 def _padded(length: float) -> int:
-    return _DIVISIBLE * math.ceil(math.floor(length) / _DIVISIBLE)
+    return FPN.divisor * math.ceil(math.floor(length) / FPN.divisor)

@@ -22,7 +22,7 @@ import httpx
 
 from featlink.client import authorization
 from featlink.errors import CommandError
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 
 LogLine = Callable[[str, str], None]
 """Called with a service's name and a line of its log."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from featlink.network import checked_config
-from featlink.shared.detector.config import MODELS, ModelConfig
+from featlink.shared.models.config import MODELS, ModelConfig
 
 DatasetOption = Annotated[
     Path,
@@ -64,7 +64,7 @@ def network_config(**given: Any) -> ModelConfig:
     """The network's settings; those not given on the command line come from ``FEATLINK_*``, as for services.
 
     Args:
-        given: fields of :class:`featlink.shared.detector.config.ModelConfig`; None for what was not given.
+        given: fields of :class:`featlink.shared.models.config.ModelConfig`; None for what was not given.
 
     Raises:
         ModelError: a value is not allowed, in one line.

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from featlink.shared.detector.config import ModelConfig
 from featlink.shared.errors import ModelError
+from featlink.shared.models.config import ModelConfig
 
 
 def checked_config(**given: Any) -> ModelConfig:

@@ -23,7 +23,7 @@ import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from featlink.shared.errors import ImageError
-from featlink.shared.frames.pyramid import Image as Pixels
+from featlink.shared.features import Image as Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}

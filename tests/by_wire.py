@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from featlink.shared.features import FeatureMaps
 from featlink.shared.frames import wire
-from featlink.shared.frames.pyramid import LEVELS, Pyramid
+from featlink.shared.models.fpn import FPN
 
 
-def over_the_wire(pyramid: Pyramid) -> Pyramid:
+def over_the_wire(pyramid: FeatureMaps) -> FeatureMaps:
     """Write it into a frame, and read that."""
     meta = wire.Meta("feature", "m", "w", pyramid.sizes)
     tensors = tuple(wire.Tensor(name, level) for name, level in pyramid.levels.items())
     frame = wire.read(b"".join(wire.write(wire.Frame(meta, tensors))))
-    return Pyramid({name: frame.tensor(name).data for name in LEVELS}, frame.meta.sizes)  # type: ignore[misc]
+    return FeatureMaps({name: frame.tensor(name).data for name in FPN.names}, frame.meta.sizes)  # type: ignore[misc]

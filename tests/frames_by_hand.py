@@ -11,9 +11,9 @@ import pytest
 import xxhash
 
 from featlink.shared.errors import FrameError
+from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import dtype_for
-from featlink.shared.frames.pyramid import Sizes
 from featlink.shared.frames.wire import Frame, Limits, Meta, Tensor
 
 SIZES = Sizes((480, 640), (800, 1067), (800, 1088))

@@ -11,7 +11,7 @@ import numpy as np
 
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.features import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.result import Telemetry
 

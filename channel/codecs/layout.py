@@ -46,7 +46,7 @@ def from_pictures(
         return dict(pictures)
     if _stacked(shapes, packing):
         return unstack(pictures[STACKED][0], shapes)
-    return {name: untile(pictures[name][0], channels=shape[0]) for name, shape in shapes.items()}
+    return {name: untile(pictures[name][0], shape[0]) for name, shape in shapes.items()}
 
 
 def picture_shapes(shapes: Mapping[str, tuple[int, ...]], packing: str) -> dict[str, tuple[int, int, int]]:

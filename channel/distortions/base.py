@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.shared.conditions.registry import Kind, Step
+from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples
-from featlink.shared.frames.pyramid import Array
 
 IMAGE = "image"
 

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from featlink.channel.distortions.base import Distortion, Planes
 from featlink.shared.conditions.registry import register
+from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples
-from featlink.shared.frames.pyramid import Array
 
 
 @register

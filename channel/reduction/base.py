@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from featlink.shared.conditions.language import Domain
 from featlink.shared.conditions.registry import Kind, Step
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 
 class Reduction(Step, ABC):

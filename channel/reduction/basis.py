@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from featlink.channel.reduction.cells import SIDES, gather, join, scatter, split
 from featlink.shared import fitted
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 FORMAT = "featlink-pca-1"
 """Of the file; another is refused."""

@@ -15,8 +15,8 @@ from featlink.channel.reduction.networks import gains, refined
 from featlink.channel.reduction.rounding import multiples
 from featlink.shared.conditions.registry import register
 from featlink.shared.errors import ModelError
+from featlink.shared.features import Array
 from featlink.shared.fitted import load
-from featlink.shared.frames.pyramid import Array
 from featlink.shared.frames.wire import LATENT
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from featlink.shared.errors import FrameError
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 SIDES = {"p2": 4, "p3": 2, "p4": 1, "p5": 0}
 """Samples along a side of a cell of 16×16 pixels, by level; 0: four cells share one sample."""

@@ -11,7 +11,7 @@ import numpy as np
 from featlink.channel.reduction.basis import Basis, arrays_of, basis_of
 from featlink.channel.reduction.networks import Layers
 from featlink.shared import fitted
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 FORMAT = "featlink-bottleneck-1"
 """Of the file; another is refused."""

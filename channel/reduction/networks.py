@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.reduction.basis import mapped
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 SEEN = 256
 """Components that the sender's network sees, the first ones."""

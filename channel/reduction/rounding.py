@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 ROUND = 1 / 3
 """Instead of a half: small components become 0, which saves more bits than the error costs."""

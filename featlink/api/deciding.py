@@ -42,15 +42,15 @@ def decide(
         kind: ``segm`` or ``bbox``; default: ``segm`` where there are masks.
 
     Returns:
-        What :func:`featlink.deciding.plain.plain` makes of it: ``sentence``, ``call``, ``best``, ``options``,
+        What :func:`featlink.deciding.decision.plain` makes of it: ``sentence``, ``call``, ``best``, ``options``,
         ``stretches``. ``pandas.DataFrame(found["options"])`` is a table of the options.
 
     Raises:
         FeatlinkError: the folder, the link or the goal cannot be used.
     """
-    from featlink.deciding.answer import decide as answer
-    from featlink.deciding.plain import plain
-    from featlink.deciding.wish import make_wish
+    from featlink.deciding.decision import decide as answer
+    from featlink.deciding.decision import plain
+    from featlink.deciding.query import make_wish
     from featlink.report.sweep import open_sweep
 
     wish = make_wish(

@@ -12,7 +12,7 @@ import numpy as np
 from featlink.api.signals import ModelPyramid
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
-from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames.wire import IMAGE, Frame
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Delivery:
         return self.measured
 
     @cached_property
-    def pyramid(self) -> Pyramid:
+    def pyramid(self) -> FeatureMaps:
         """The features that came, as floats.
 
         Raises:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from featlink.api.pictures import checked
 from featlink.dataset import open_dataset
 from featlink.shared.errors import DatasetError, FeatlinkError, FrameError
-from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.features import FeatureMaps, Image
 
 if TYPE_CHECKING:
-    from featlink.shared.detector.detections import Detections
     from featlink.shared.evaluation.coco import GroundTruth
     from featlink.shared.evaluation.coco_metrics import Metrics
     from featlink.shared.metrics.fidelity import Fidelity
+    from featlink.shared.models.detections import Detections
 
 
 def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detections]) -> Metrics:
@@ -42,7 +42,7 @@ def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detec
         raise DatasetError(str(error)) from None
 
 
-def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
+def compare(reference: FeatureMaps | Image, received: FeatureMaps | Image) -> Fidelity:
     """PSNR, SSIM and rank correlation of two pyramids, or of two images.
 
     Args:
@@ -55,7 +55,7 @@ def compare(reference: Pyramid | Image, received: Pyramid | Image) -> Fidelity:
     from featlink.shared.metrics.fidelity import compare_images, compare_pyramids
 
     try:
-        if isinstance(reference, Pyramid) and isinstance(received, Pyramid):
+        if isinstance(reference, FeatureMaps) and isinstance(received, FeatureMaps):
             return compare_pyramids(reference.levels, received.levels)
         planes = [checked(image).transpose(2, 0, 1) for image in (reference, received)]
         return compare_images(*planes)

@@ -10,17 +10,17 @@ from featlink.api.delivery import Delivery
 from featlink.api.pictures import checked
 from featlink.api.signals import ModelPyramid, frame_of, key_of
 from featlink.network import checked_config
-from featlink.shared.detector.config import MODELS, ModelConfig, Profile
 from featlink.shared.errors import ModelError
-from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.config import MODELS, ModelConfig, Profile
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from featlink.shared.detector.detections import Detections
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.detections import Detections
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
 class Model:
@@ -41,7 +41,7 @@ class Model:
         """Name of each label, background first."""
         return self.split.categories
 
-    def pyramid(self, signal: Image | Delivery) -> Pyramid:
+    def pyramid(self, signal: Image | Delivery) -> FeatureMaps:
         """The edge's half: the features p2..p6.
 
         Args:
@@ -62,7 +62,7 @@ class Model:
             made, key = self.split.pyramid(image), key_of([image])
         return ModelPyramid(made.levels, made.sizes, self.split.name, self.split.weights, key)
 
-    def detect(self, signal: Pyramid | Delivery | Image) -> Detections:
+    def detect(self, signal: FeatureMaps | Delivery | Image) -> Detections:
         """The cloud's half, of a pyramid or of what came over the link; of an image, the whole network.
 
         Args:
@@ -133,7 +133,9 @@ def load(
         threads=threads,
         device=device,
     )
-    from featlink.shared.detector.split import build  # torch takes seconds to import: after the arguments are checked
+    from featlink.shared.models.torchvision_rcnn import (
+        build,  # torch takes seconds to import: after the arguments are checked
+    )
 
     return Model(build(config))
 

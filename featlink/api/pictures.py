@@ -9,12 +9,12 @@ import numpy as np
 
 from featlink.dataset import MAX_PIXELS
 from featlink.shared.errors import FeatlinkError, ImageError
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-    from featlink.shared.detector.detections import Detections
+    from featlink.shared.models.detections import Detections
 
 
 def read_image(path: str | Path) -> Image:
@@ -62,8 +62,8 @@ def draw(image: Image, found: Detections, threshold: float = 0.5) -> Picture:
     """
     import PIL.Image
 
-    from featlink.shared.detector.overlay import paint
     from featlink.shared.evaluation.coco_results import to_coco
+    from featlink.shared.models.overlay import paint
 
     names = {str(label): name for label, name in enumerate(found.categories)}
     return PIL.Image.fromarray(paint(checked(image), to_coco(found.above(threshold), None), names, threshold))

@@ -13,15 +13,15 @@ import xxhash
 from featlink.api.pictures import checked
 from featlink.edge.prepare import feature_tensors, image_tensors
 from featlink.shared.conditions.language import Domain
-from featlink.shared.frames.pyramid import Image, Pyramid, Sizes
+from featlink.shared.features import FeatureMaps, Image, Sizes
 from featlink.shared.frames.wire import Frame, Meta
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.detector.split import SplitModel
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
 @dataclass(frozen=True)
-class ModelPyramid(Pyramid):
+class ModelPyramid(FeatureMaps):
     """A pyramid with what a frame's header says of its origin.
 
     ``dataclasses.replace(pyramid, levels=...)`` keeps the origin.
@@ -37,12 +37,12 @@ class ModelPyramid(Pyramid):
     key: str = ""
 
 
-def domain_of(signal: Pyramid | Image) -> Domain:
+def domain_of(signal: FeatureMaps | Image) -> Domain:
     """The domain of a signal."""
-    return "feature" if isinstance(signal, Pyramid) else "image"
+    return "feature" if isinstance(signal, FeatureMaps) else "image"
 
 
-def frame_of(signal: Pyramid | Image, model: SplitModel | None, image_id: int | None = None) -> Frame:
+def frame_of(signal: FeatureMaps | Image, model: SplitModel | None, image_id: int | None = None) -> Frame:
     """The frame that the edge would send.
 
     Args:
@@ -55,7 +55,7 @@ def frame_of(signal: Pyramid | Image, model: SplitModel | None, image_id: int | 
         ImageError: the signal is neither.
     """
     name, weights = ("", "") if model is None else (model.name, model.weights)
-    if isinstance(signal, Pyramid):
+    if isinstance(signal, FeatureMaps):
         sizes, tensors = signal.sizes, feature_tensors(signal)
         if isinstance(signal, ModelPyramid):
             name, weights, key = signal.model, signal.weights, signal.key

@@ -12,7 +12,7 @@ from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, Domain, from_fields, parse, validation_line
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError
-from featlink.shared.frames.pyramid import Image, Pyramid
+from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def transmit(
-    signal: Pyramid | Image,
+    signal: FeatureMaps | Image,
     condition: Condition | str | Step,
     *,
     model: Model | None = None,

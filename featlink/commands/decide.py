@@ -37,12 +37,11 @@ def decide(
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
 ) -> None:
     """Say which to send over a link, pixels or features, coded how, and what cannot be told apart."""
-    from featlink.deciding.answer import decide as answer
-    from featlink.deciding.plain import plain
-    from featlink.deciding.wish import make_wish
-    from featlink.report.decision import decision_table, stretches_table
+    from featlink.deciding.decision import decide as answer
+    from featlink.deciding.decision import decision_table, plain, stretches_table
+    from featlink.deciding.query import make_wish
     from featlink.report.sweep import open_sweep
-    from featlink.report.terminal import say, show
+    from featlink.report.table import say, show
 
     wish = make_wish(
         rate=rate,

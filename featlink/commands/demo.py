@@ -46,9 +46,9 @@ def demo(
 
     from featlink.commands.outcome import INCOMPLETE, end, say_why
     from featlink.demo import CONDITIONS, write_overlays, write_report
-    from featlink.report.condition_tables import summary_table
+    from featlink.report.conditions import summary_table
     from featlink.report.sweep import open_sweep
-    from featlink.report.terminal import show
+    from featlink.report.table import show
     from featlink.sweeps.options import Options
     from featlink.sweeps.run import run_sweep
 

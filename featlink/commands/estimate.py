@@ -58,7 +58,7 @@ def estimate(
 
     from featlink.estimate import estimate as reckon
     from featlink.report.estimate import estimate_table, sentences
-    from featlink.report.terminal import say, show
+    from featlink.report.table import say, show
 
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
         options = Options(

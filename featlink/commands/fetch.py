@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featlink.shared.detector.config import MODELS
+from featlink.shared.models.config import MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -87,7 +87,7 @@ def bottleneck(
     from featlink.fitting.bottleneck import Training
     from featlink.fitting.lessons import prepare
     from featlink.fitting.teacher import Teacher
-    from featlink.shared.detector.split import build
+    from featlink.shared.models.torchvision_rcnn import build
 
     split = build(config)
     linear = learned.as_stored(basis.read(find("pca", split.weights)))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import typer
 
-from featlink.report.table import Column, Table, fidelity, kilobytes, percent, with_interval
-from featlink.report.terminal import show
+from featlink.report.table import Column, Table, fidelity, kilobytes, percent, show, with_interval
 from featlink.results import Row
 from featlink.sweeps.failures import lines
 from featlink.sweeps.run import SweepResult

@@ -32,15 +32,12 @@ def report(
     """Write a sweep's report as one HTML file that loads nothing, and show the main table."""
     from rich.console import Console
 
-    from featlink.report.compare import compare_page, compare_summary
-    from featlink.report.condition_tables import summary_table
+    from featlink.report.builder import ReportOptions, make_page, to_markdown
+    from featlink.report.coding import rate_csv, read_curves
+    from featlink.report.conditions import compare_page, compare_summary, summary_table
     from featlink.report.html import render
-    from featlink.report.make import ReportOptions, make_page
-    from featlink.report.others import read_curves
-    from featlink.report.page import to_markdown
-    from featlink.report.rate_csv import rate_csv
     from featlink.report.sweep import open_sweep
-    from featlink.report.terminal import say, show
+    from featlink.report.table import say, show
 
     others = read_curves(curve or [])
     if len(folders) != (2 if compare else 1):

@@ -22,7 +22,7 @@ def steps(
     ] = False,
 ) -> None:
     """List the steps a condition can have, with their parameters, ranges and defaults."""
-    from featlink.report.terminal import say
+    from featlink.report.table import say
     from featlink.shared.conditions import registry
 
     if as_json:

@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Source
-from featlink.shared.detector.config import MODELS
+from featlink.shared.models.config import MODELS
 
 
 def cached_path(model: str) -> Path:
@@ -29,7 +29,7 @@ def official(model: str) -> Source:
     """
     from torchvision.models import get_model_weights
 
-    from featlink.shared.detector.weights import path_hash
+    from featlink.shared.models.weights import path_hash
 
     if model not in MODELS:
         raise CommandError(f"unknown model {model!r}; known are {', '.join(MODELS)}")

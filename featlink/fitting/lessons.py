@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featlink.channel.reduction.basis import Basis
 from featlink.dataset import MAX_PIXELS
-from featlink.shared.detector.split import SplitModel
+from featlink.shared.models.torchvision_rcnn import SplitModel
 from featlink.shared.pictures import decode
 
 _FOUND = 0.08

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from featlink.channel.reduction.networks import BLOCKS, COARSEST, FINEST, SEEN, STEP, bands
 from featlink.channel.reduction.rounding import ROUND
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
 
 _WIDTH, _INNER, _GAINS = 160, 80, 64
 """Channels of the receiver's network, inside its blocks, and of the sender's."""

@@ -12,10 +12,10 @@ from featlink.channel.reduction.basis import Basis
 from featlink.channel.reduction.cells import SIDES, gather, join
 from featlink.dataset import MAX_PIXELS
 from featlink.fitting.metric import Matrix, gram
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import ModelError
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.pictures import decode
 
 CELL, GROUP = 448, 1024

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from featlink.channel.reduction.basis import Basis
 from featlink.channel.reduction.cells import SIDES
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.fast.prune import drop_dead_channels
-from featlink.shared.detector.split import build
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.fast.prune import drop_dead_channels
+from featlink.shared.models.torchvision_rcnn import build
 
 _MASKS = 24
 """Regions whose masks are compared: they cost the most."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from featlink.shared.frames.pyramid import Image
+from featlink.shared.features import Image
 from featlink.shared.pictures import decode
 from featlink.starter.bundle import SCENES
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -10,10 +12,47 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from featlink.report.figure import Figure
+from featlink.report.curves import Figure
 from featlink.report.gallery import Strip
-from featlink.report.page import Page
 from featlink.report.table import Table
+
+Block = Table | Figure | Strip | str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        id: for links.
+        title: heading.
+        lead: what it is about, in a sentence or two.
+        blocks: text, tables, plots and pictures.
+    """
+
+    id: str
+    title: str
+    lead: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: heading.
+        statement: which model's numbers these are.
+        facts: the headline, (what, value).
+        findings: what the numbers say, in one sentence each.
+        sections: the rest.
+    """
+
+    title: str
+    statement: str
+    facts: Sequence[tuple[str, str]]
+    findings: Sequence[str]
+    sections: Sequence[Section]
 
 
 def render(page: Page) -> str:

@@ -9,16 +9,15 @@ from featlink.channel.transmit import transmit
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.fetch.weights import cached_path
-from featlink.report.about import About
-from featlink.report.sweep import condition_of
+from featlink.report.sweep import About, condition_of
 from featlink.results import Row
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.config import ModelConfig, Profile
-from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.features import Image
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.frames.pyramid import Image
 from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.config import ModelConfig, Profile
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import Telemetry
 
 _CACHE_BYTES = 1 << 28

@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from featlink.channel.codecs.base import Tools
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.split import SplitModel
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.models.torchvision_rcnn import SplitModel
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from featlink.sweeps.stages import Prepared, Stages
 

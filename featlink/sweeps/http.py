@@ -11,7 +11,7 @@ from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError
-from featlink.shared.frames.pyramid import LEVELS
+from featlink.shared.models.fpn import FPN
 from featlink.shared.store import Result
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 
@@ -40,7 +40,7 @@ class HttpEngine:
         self._fidelity = fidelity
         of_features = any(condition.domain == "feature" for condition in conditions)
         frame = client.features(_example(), domain="feature" if of_features else "image")
-        if of_features and len(frame.tensors) != len(LEVELS):
+        if of_features and len(frame.tensors) != len(FPN.names):
             raise CommandError(
                 "the edge does not send p6, as the other engines do; start it with FEATLINK_SEND_P6=true"
             )

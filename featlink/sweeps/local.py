@@ -14,9 +14,9 @@ from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Transmission
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.sweeps.ahead import work_ahead, work_behind
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from featlink.sweeps.gpu import GpuEngine

@@ -9,7 +9,7 @@ from typing import Literal
 
 from featlink.dataset import Truth
 from featlink.errors import CommandError
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 
 EngineName = Literal["local", "http", "ray"]
 _WORKERS_HERE = 2

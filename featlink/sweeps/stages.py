@@ -15,11 +15,11 @@ from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.conditions.registry import chain
-from featlink.shared.detector.split import SplitModel
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.cache import CacheEntry
-from featlink.shared.frames.pyramid import Pyramid
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
+from featlink.shared.models.torchvision_rcnn import SplitModel
 from featlink.shared.store import Result
 from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome
 
@@ -129,5 +129,5 @@ def _outcome(prepared: Prepared, index: int, output: NetworkOutput) -> Outcome:
 
 def _entry(prepared: Sent) -> CacheEntry:
     levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
-    pyramid = Pyramid(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
+    pyramid = FeatureMaps(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
     return CacheEntry(pyramid, prepared.telemetry.timings["backbone"])

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from featlink.shared.conditions.names import NAMED
 from featlink.shared.errors import ConditionError
-from featlink.shared.frames.pyramid import LEVELS
+from featlink.shared.models.fpn import FPN
 
 Domain = Literal["feature", "image"]
 Scalar = bool | int | float | str
@@ -152,8 +152,8 @@ class Condition(BaseModel):
             return self
         if self.domain == "image":
             raise ValueError("range=fixed is for features; an image's range is 0..255")
-        if given not in (set(LEVELS), set(LEVELS[:-1])):
-            raise ValueError(f"range=fixed needs the range of each of {', '.join(LEVELS)}, e.g. p2=-4:5")
+        if given not in (set(FPN.names), set(FPN.required)):
+            raise ValueError(f"range=fixed needs the range of each of {', '.join(FPN.names)}, e.g. p2=-4:5")
         for name, (low, high) in self.ranges.items():
             if not (abs(low) < _LARGEST and abs(high) < _LARGEST and low < high):
                 raise ValueError(f"the range of {name} is not m:M with finite m < M")
@@ -243,7 +243,7 @@ def _fields(text: str) -> dict[str, object]:
     for name, value in _parse_arguments(options).items():
         if name in fields:
             raise ConditionError(f"{name} is given twice")
-        (ranges if name in LEVELS else fields)[name] = value
+        (ranges if name in FPN.names else fields)[name] = value
     return {**fields, "ranges": ranges} if ranges else fields
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.detector.detections import Detections, MaskPart, PartialMasks
-from featlink.shared.detector.runs import runs_of_part
 from featlink.shared.evaluation.coco import Detection, DetectionMask
 from featlink.shared.evaluation.rle import compressed
+from featlink.shared.models.detections import Detections, MaskPart, PartialMasks
+from featlink.shared.models.rle import runs_of_part
 
 
 def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from featlink.shared.compiled import numba
-from featlink.shared.detector.detections import Runs
 from featlink.shared.evaluation.coco import DetectionMask
+from featlink.shared.models.detections import Runs
 
 _MOST = 13
 """Characters that a number of 64 bits takes, five of them each."""

@@ -6,14 +6,14 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from featlink.shared.frames.pyramid import Pyramid
+from featlink.shared.features import FeatureMaps
 
 
 @dataclass(frozen=True)
 class CacheEntry:
     """A pyramid and the milliseconds the backbone took for it."""
 
-    pyramid: Pyramid
+    pyramid: FeatureMaps
     backbone_ms: float
 
 

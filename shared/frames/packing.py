@@ -10,11 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples, dtype_for
-from featlink.shared.frames.pyramid import Array
-
-TILES = 16
-"""A level's 256 channels fill a 16×16 grid of tiles, channel k at row k div 16, column k mod 16."""
 
 _BLOCK = 1 << 16
 _TINY = 1e-30  # 255 / _TINY still is a float32
@@ -94,7 +91,7 @@ def dequantize(samples: Samples, ranges: npt.NDArray[np.float32], bits: int) -> 
 
 
 def grid(channels: int) -> tuple[int, int]:
-    """Rows and columns of the grid that this many channels are laid out in: 16×16 for a level's 256.
+    """Rows and columns of the grid that this many channels are laid out in: 16×16 for 256.
 
     The smallest number of columns from the square root to its double that leaves no tile empty; if there is none, the
     square root rounded up.
@@ -132,13 +129,13 @@ def tile(level: npt.NDArray[Any], columns: int | None = None) -> npt.NDArray[Any
     return np.ascontiguousarray(tiles).reshape(rows * height, columns * width)
 
 
-def untile(plane: npt.NDArray[Any], columns: int | None = None, channels: int = TILES**2) -> npt.NDArray[Any]:
+def untile(plane: npt.NDArray[Any], channels: int, columns: int | None = None) -> npt.NDArray[Any]:
     """Undo :func:`tile`.
 
     Args:
         plane: shape (ceil(channels/columns)·H, columns·W).
-        columns: as given to :func:`tile`.
         channels: of the level.
+        columns: as given to :func:`tile`.
 
     Returns:
         Shape (channels, H, W), contiguous.
@@ -156,10 +153,12 @@ def untile(plane: npt.NDArray[Any], columns: int | None = None, channels: int = 
 
 
 def stack(levels: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Lay all levels out as one plane: p2 in 16 columns, p3 in 32, and so on, one under the other.
+    """Lay all levels out as one plane, one under the other, so that they are about equally wide.
+
+    The n-th has 2ⁿ times the columns of its :func:`grid`: of 256 channels, p2 has 16 columns, p3 32, and so on.
 
     Args:
-        levels: name to (256, H, W), finest first, each half the size of the one before (rounded up).
+        levels: name to (C, H, W), finest first, each half the size of the one before (rounded up).
 
     Returns:
         One plane as wide as the widest grid; narrower ones are extended by their last column.
@@ -168,7 +167,7 @@ def stack(levels: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
         >>> stack({"p2": np.zeros((256, 8, 12), np.uint8), "p3": np.zeros((256, 4, 6), np.uint8)}).shape
         (160, 192)
     """
-    planes = [tile(level, TILES << i) for i, level in enumerate(levels.values())]
+    planes = [tile(level, grid(len(level))[1] << i) for i, level in enumerate(levels.values())]
     width = max(plane.shape[1] for plane in planes)
     return np.concatenate([np.pad(plane, ((0, 0), (0, width - plane.shape[1])), "edge") for plane in planes])
 
@@ -178,14 +177,14 @@ def unstack(plane: npt.NDArray[Any], shapes: Mapping[str, tuple[int, ...]]) -> d
 
     Args:
         plane: the stacked plane.
-        shapes: name to (256, H, W), in the order they were stacked.
+        shapes: name to (C, H, W), in the order they were stacked.
     """
     levels: dict[str, npt.NDArray[Any]] = {}
     top = 0
     for i, (name, (channels, height, width)) in enumerate(shapes.items()):
-        columns = TILES << i
-        bottom = top + channels // columns * height
-        levels[name] = untile(plane[top:bottom, : columns * width], columns, channels)
+        columns = grid(channels)[1] << i
+        bottom = top + -(-channels // columns) * height
+        levels[name] = untile(plane[top:bottom, : columns * width], channels, columns)
         top = bottom
     return levels
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.shared.errors import FrameError
+from featlink.shared.features import Array, Image
 from featlink.shared.frames.packing import level_range, quantize, tile
-from featlink.shared.frames.pyramid import Array, Image
 from featlink.shared.frames.wire import IMAGE, Frame, Tensor
 
 Plane = npt.NDArray[np.uint8]

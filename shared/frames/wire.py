@@ -32,8 +32,9 @@ import xxhash
 
 from featlink.shared.conditions.language import Condition, Domain, from_fields
 from featlink.shared.errors import FrameError
+from featlink.shared.features import Sizes
 from featlink.shared.frames import bitstream
-from featlink.shared.frames.pyramid import LEVELS, Sizes
+from featlink.shared.models.fpn import FPN
 
 MEDIA_TYPE = "application/vnd.featlink.frame"
 MAGIC = b"FEATLINK"
@@ -51,7 +52,7 @@ LATENT = "latent"
 REDUCED = (LATENT,)
 """Names of the planes that reductions make."""
 
-_NAMES = {"feature": (*LEVELS, *REDUCED), "image": (IMAGE,)}
+_NAMES = {"feature": (*FPN.names, *REDUCED), "image": (IMAGE,)}
 """What each domain sends."""
 
 Buffer = bytes | bytearray | memoryview

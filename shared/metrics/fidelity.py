@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from featlink.shared.features import Array
 from featlink.shared.frames.packing import level_range
-from featlink.shared.frames.pyramid import Array
 from featlink.shared.metrics.rank_correlation import centred_ranks, correlation
 from featlink.shared.metrics.ssim import PEAK, Plane, level_ssim, ssim
 

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featlink.shared.detector.device import Gateway
-from featlink.shared.frames.packing import TILES
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
+from featlink.shared.frames.packing import grid
 from featlink.shared.metrics import ssim as plain
 from featlink.shared.metrics.fidelity import Fidelity, psnr, scale_of
 from featlink.shared.metrics.rank_correlation import sample_positions
+from featlink.shared.models.device import Gateway
 
 _MOST_PIXELS = 1 << 24
 """Of a plane that are worked on at a time: about 1 GiB for all that is kept of them."""
@@ -107,9 +107,10 @@ def _map(x: Tensor, y: Tensor, taps: Tensor) -> Tensor:
 
 def _tiled(level: Tensor) -> Tensor:
     channels, height, width = level.shape
-    if channels != TILES**2:
-        raise ValueError(f"packing needs {TILES**2} channels, not {channels}")
-    return level.reshape(TILES, TILES, height, width).transpose(1, 2).reshape(TILES * height, TILES * width)
+    rows, columns = grid(channels)
+    if missing := rows * columns - channels:
+        level = torch.cat([level, level[-1, -1, -1].expand(missing, height, width)])
+    return level.reshape(rows, columns, height, width).transpose(1, 2).reshape(rows * height, columns * width)
 
 
 def _mirrored(plane: Tensor, width: int) -> Tensor:

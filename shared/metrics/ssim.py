@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.shared.compiled import numba
-from featlink.shared.frames.packing import TILES
-from featlink.shared.frames.pyramid import Array
+from featlink.shared.features import Array
+from featlink.shared.frames.packing import grid, tile
 
 Plane = npt.NDArray[np.integer[Any] | np.floating[Any]]
 
@@ -72,6 +72,10 @@ def ssim(reference: Plane, distorted: Plane) -> float:
     """
     if reference.shape != distorted.shape or reference.ndim != 2 or not reference.size:
         raise ValueError(f"SSIM needs two planes of one shape, not {reference.shape} and {distorted.shape}")
+    return _plane_ssim(reference, distorted, low=0.0, scale=1.0)
+
+
+def _plane_ssim(reference: Plane, distorted: Plane, low: float, scale: float) -> float:
     if min(reference.shape) < WINDOW:
         reference, distorted = np.pad(reference, _HALO, "symmetric"), np.pad(distorted, _HALO, "symmetric")
 
@@ -80,7 +84,7 @@ def ssim(reference: Plane, distorted: Plane) -> float:
             yield np.ascontiguousarray(reference[rows], np.float32), np.ascontiguousarray(distorted[rows], np.float32)
 
     height, width = reference.shape
-    return _mean_ssim(strips, height, width, low=0.0, scale=1.0)
+    return _mean_ssim(strips, height, width, low, scale)
 
 
 def level_ssim(reference: Array, distorted: Array, low: float, scale: float) -> float:
@@ -89,7 +93,7 @@ def level_ssim(reference: Array, distorted: Array, low: float, scale: float) -> 
     The planes themselves are never made: their rows are gathered from the channels as they are needed.
 
     Args:
-        reference: shape (256, H, W).
+        reference: shape (C, H, W).
         distorted: same shape.
         low: the value that maps to 0.
         scale: units of 0..255 per unit of the features; both levels become (F - low)·scale, unclipped.
@@ -98,7 +102,7 @@ def level_ssim(reference: Array, distorted: Array, low: float, scale: float) -> 
         SSIM in [-1, 1], exactly 1 for equal levels.
 
     Raises:
-        ValueError: the shapes differ or are not 256 channels; a value is not finite.
+        ValueError: the shapes differ; a value is not finite.
 
     Example:
         >>> level = np.random.default_rng(0).random((256, 2, 3), np.float32)
@@ -107,28 +111,30 @@ def level_ssim(reference: Array, distorted: Array, low: float, scale: float) -> 
     """
     if reference.shape != distorted.shape or reference.ndim != 3 or not reference.size:
         raise ValueError(f"SSIM needs two levels of one shape, not {reference.shape} and {distorted.shape}")
-    channels, height, width = reference.shape
-    if channels != TILES**2:
-        raise ValueError(f"packing needs {TILES**2} channels, not {channels}")
+    rows, columns = grid(len(reference))
+    if rows * columns > len(reference) or min(rows * reference.shape[1], columns * reference.shape[2]) < WINDOW:
+        return _plane_ssim(tile(reference), tile(distorted), low, scale)
+    x_tiles, y_tiles = (level.reshape(rows, columns, *level.shape[1:]) for level in (reference, distorted))
+    height, width = x_tiles.shape[2:]
 
     def strips(spans: list[slice]) -> Iterator[tuple[Array, Array]]:
-        x, y = np.empty((2, spans[0].stop - spans[0].start, TILES * width), np.float32)
-        for rows in spans:
-            yield _gather(reference, rows, x), _gather(distorted, rows, y)
+        x, y = np.empty((2, spans[0].stop - spans[0].start, columns * width), np.float32)
+        for span in spans:
+            yield _gather(x_tiles, span, x), _gather(y_tiles, span, y)
 
-    return _mean_ssim(strips, TILES * height, TILES * width, low, scale)
+    return _mean_ssim(strips, rows * height, columns * width, low, scale)
 
 
 def _gather(level: Array, rows: slice, buffer: Array) -> Array:
-    """Copy rows of the plane that a level tiles to into the top of a buffer of the plane's width."""
-    _, height, width = level.shape
-    grid = level.reshape(TILES, TILES, height, width)
+    """Copy rows of the plane that (rows, columns, H, W) tiles make into the top of a buffer of the plane's width."""
+    _, columns, height, width = level.shape
     out = buffer[: rows.stop - rows.start]
-    tiles = out.reshape(-1, TILES, width)
+    tiles = out.reshape(-1, columns, width)
     for tile_row in range(rows.start // height, -(-rows.stop // height)):
         offset = tile_row * height
         start, stop = max(rows.start, offset), min(rows.stop, offset + height)
-        tiles[start - rows.start : stop - rows.start] = grid[tile_row, :, start - offset : stop - offset].swapaxes(0, 1)
+        part = level[tile_row, :, start - offset : stop - offset]
+        tiles[start - rows.start : stop - rows.start] = part.swapaxes(0, 1)
     return out
 
 

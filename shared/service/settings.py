@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from featlink.shared.detector.config import ModelConfig, Profile
+from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.service.access import is_loopback
 
 PREFIX = "FEATLINK_"
@@ -114,7 +114,7 @@ class ModelSettings(BaseSettings):
     @classmethod
     def _possible_here(cls, profile: Profile) -> Profile:
         if profile == "bf16":
-            from featlink.shared.detector.fast.bfloat16 import refusal  # OpenVINO is slow to import
+            from featlink.shared.models.fast.bfloat16 import refusal  # OpenVINO is slow to import
 
             if reason := refusal():
                 raise ValueError(reason)

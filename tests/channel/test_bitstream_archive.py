@@ -19,8 +19,8 @@ from featlink.channel.codecs.yuv import padded_size
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, StorageError
+from featlink.shared.features import Sizes
 from featlink.shared.frames.packing import dequantize, tile
-from featlink.shared.frames.pyramid import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor, nbytes
 from featlink.shared.result import Telemetry
 

@@ -11,9 +11,9 @@ import pytest
 from featlink.channel.transmit import transmit
 from featlink.edge.prepare import Request, prepare
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
 from featlink.shared.frames.wire import Frame
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.result import Telemetry
 
 

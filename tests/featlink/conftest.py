@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from featlink.dataset import open_dataset
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.options import Options
 
 

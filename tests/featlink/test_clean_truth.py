@@ -14,8 +14,7 @@ from rich.console import Console
 
 from featlink.dataset import ground_truth, open_dataset
 from featlink.errors import CommandError
-from featlink.report.about import about
-from featlink.report.sweep import open_sweep
+from featlink.report.sweep import about, open_sweep
 from featlink.shared.evaluation.clean_truth import clean_truth
 from featlink.shared.evaluation.coco import parse
 from featlink.shared.evaluation.coco_metrics import evaluate

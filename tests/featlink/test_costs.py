@@ -12,7 +12,7 @@ from featlink.channel.reduction.basis import Basis
 from featlink.channel.reduction.bottleneck import Bottleneck
 from featlink.channel.reduction.pca import Pca
 from featlink.costs import multiply_adds, network_cost, of_row, padded_sizes
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.starter.bundle import DATA
 from featlink.sweeps.plan import make_plan
 
@@ -110,6 +110,6 @@ def test_an_image_costs_the_sum_and_reductions_come_on_top() -> None:
 
 
 def _starter_identity() -> str:
-    from featlink.shared.detector.weights import load_checkpoint
+    from featlink.shared.models.weights import load_checkpoint
 
     return load_checkpoint("starter", "maskrcnn_resnet50_fpn").identity

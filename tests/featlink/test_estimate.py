@@ -12,7 +12,7 @@ from rich.console import Console
 from featlink.errors import CommandError
 from featlink.estimate import estimate
 from featlink.report.estimate import estimate_table, sentences
-from featlink.report.terminal import as_text
+from featlink.report.table import as_text
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
 

@@ -20,7 +20,7 @@ from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Source, download
 from featlink.launcher import Ports, Stack, service_settings
 from featlink.shared import fitted
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.shared.store import Store, sqlite_url
 
 
@@ -119,8 +119,8 @@ def watch(event, args):
 sys.addaudithook(watch)
 import numpy as np
 import featlink.channel.app, featlink.cloud.app, featlink.edge.app
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 
 build(ModelConfig(threads=1, min_size=64, max_size=96)).detect_image(np.zeros((48, 64, 3), np.uint8))
 import threading, time

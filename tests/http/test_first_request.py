@@ -25,18 +25,18 @@ from featlink.channel.codecs.base import Tools
 from featlink.channel.link import Link
 from featlink.channel.warm import warm as warm_channel
 from featlink.shared.conditions import language
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import StepError
 from featlink.shared.evaluation import coco_results
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 
 _NETWORK: dict[str, Any] = {"weights": "starter", "min_size": 320, "max_size": 427, "threads": 2}
 _SCENE = Path(__file__).parents[2] / "starter/data/starter/val/000000000001.jpg"
 _NOWHERE = "http://127.0.0.1:9"
 _SSIM = "featlink.shared.metrics.ssim._strip_sum"
-_WINOGRAD = {f"featlink.shared.detector.fast.winograd.{kernel}": 1 for kernel in ("_transform", "_restore")}
+_WINOGRAD = {f"featlink.shared.models.fast.winograd.{kernel}": 1 for kernel in ("_transform", "_restore")}
 _CONDITIONS = (
     "feature: identity",
     "feature: quantize(bits=10)",
@@ -143,7 +143,7 @@ def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: SplitMo
         ("/v1/detect", frame(model, [distorted, Tensor(REFERENCE, planes)], "image: quantize(bits=4) @ at=original")),
     ]
     found = first_requests("cloud", requests, database_url=f"sqlite:///{tmp_path}/runs.sqlite", **_NETWORK)
-    expected = _WINOGRAD | {"featlink.shared.detector.fast.roi_align._pool_rois": 1, _SSIM: 1}
+    expected = _WINOGRAD | {"featlink.shared.models.fast.roi_align._pool_rois": 1, _SSIM: 1}
     assert expected.items() <= found["kernels"].items()
     assert (found["compiled"], found["imported"]) == ({}, [])
     assert found["kept"] == [[], []]

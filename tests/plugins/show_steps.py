@@ -15,15 +15,13 @@ from rich.console import Console
 from featlink import results
 from featlink.channel.app import create_app
 from featlink.channel.transmit import transmit
-from featlink.report.curves import curve_figures
-from featlink.report.families import families, pair_name, pairs
-from featlink.report.rates import bd_table
-from featlink.report.sweep import Sweep
+from featlink.report.curves import bd_table, curve_figures
+from featlink.report.sweep import Sweep, families, pair_name, pairs
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.features import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.models.config import ModelConfig
 from featlink.shared.result import Telemetry
 from featlink.starter.bundle import SCENES
 from featlink.sweeps.options import Options

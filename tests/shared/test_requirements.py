@@ -39,7 +39,7 @@ from featlink.channel.app import create_app
 from featlink.channel.transmit import transmit
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.pyramid import Sizes
+from featlink.shared.features import Sizes
 from featlink.shared.result import Telemetry
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 
@@ -63,12 +63,12 @@ import io
 import numpy as np
 from PIL import Image
 import featlink.cloud.app, featlink.edge.app
-from featlink.cloud.detect import Detector
+from featlink.cloud.finish import finish
 from featlink.cloud.settings import CloudSettings
 from featlink.edge.prepare import Request, prepare
 from featlink.edge.settings import EdgeSettings
-from featlink.shared.detector.overlay import draw
-from featlink.shared.detector.split import build
+from featlink.shared.models.overlay import draw
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.frames.cache import PyramidCache
 
 settings = CloudSettings(database_url="sqlite://", min_size=160, max_size=256, threads=1)
@@ -78,7 +78,7 @@ model = build(settings.config())
 picture = io.BytesIO()
 Image.fromarray(np.random.default_rng(1).integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(picture, "PNG")
 sent = prepare(model, Request(picture.getvalue(), image_id=1), max_pixels=1 << 20)
-found, report = Detector(model, PyramidCache(1 << 26))(sent.frame, sent.report)
+found, report = finish(model, sent.frame, sent.telemetry)
 draw(sent.image, found, {str(label): name for label, name in enumerate(model.categories)}, 0)
 """
 
@@ -87,7 +87,7 @@ from pathlib import Path
 from featlink.page.app import create_app
 from featlink.page.explore import sweeps
 from featlink.page.pictures import decoded, scenes, thumbnail
-from featlink.views.compare import compared
+from featlink.views import compared
 
 paths = [getattr(route, "path", "") for route in create_app().routes]
 assert "/pictures/{key}" in paths, paths

@@ -14,13 +14,13 @@ import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from featlink.dataset import open_dataset
-from featlink.shared.detector import weights as shared_weights
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import ModelError
 from featlink.shared.evaluation.coco import parse
 from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.models import weights as shared_weights
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.starter import bundle
 
 MODEL = "maskrcnn_resnet50_fpn"

@@ -11,9 +11,8 @@ from typing import Any
 
 from nicegui import ui
 
-from featlink.deciding.answer import decide
-from featlink.deciding.plain import plain
-from featlink.deciding.wish import DEFAULT_KEEP, make_wish
+from featlink.deciding.decision import decide, plain
+from featlink.deciding.query import DEFAULT_KEEP, make_wish
 from featlink.page.catalogue import Control, Value
 from featlink.page.fields import field
 from featlink.page.latest import Latest
@@ -32,7 +31,7 @@ ASKED = {
         "keep", "share of the domain's clean AP that must be kept", "number", 100 * DEFAULT_KEEP, low=10, high=100
     ),
 }
-"""Arguments of :func:`featlink.deciding.wish.make_wish` by the labels of their sliders."""
+"""Arguments of :func:`featlink.deciding.query.make_wish` by the labels of their sliders."""
 
 
 def answer(sweep: Sweep, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,10 +39,10 @@ def answer(sweep: Sweep, asked: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         sweep: a finished sweep.
-        asked: arguments of :func:`featlink.deciding.wish.make_wish`.
+        asked: arguments of :func:`featlink.deciding.query.make_wish`.
 
     Returns:
-        What :func:`featlink.deciding.plain.plain` makes of it.
+        What :func:`featlink.deciding.decision.plain` makes of it.
 
     Raises:
         CommandError: the sweep has no samples or no times, or something asked for is out of its range.

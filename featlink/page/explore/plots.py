@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featlink.report.figure import Figure
+from featlink.report.curves import Figure
 
 _LIGHT = {"feature": "#0069a6", "image": "#b54708", "muted": "#56616c", "ink": "#1a2026", "line": "#d8dde3"}
 _DARK = {"feature": "#56b4e9", "image": "#f0a13c", "muted": "#9aa6b2", "ink": "#e6eaee", "line": "#2f3740"}

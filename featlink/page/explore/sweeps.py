@@ -9,15 +9,13 @@ from pathlib import Path
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.page.pictures import Pictures, decoded, jpeg
-from featlink.report.about import about
-from featlink.report.sweep import Sweep, open_sweep
+from featlink.report.sweep import Sweep, about, open_sweep
 from featlink.results import MANIFEST, RESULTS, Row
-from featlink.shared.detector.overlay import paint
 from featlink.shared.errors import NotFoundError
+from featlink.shared.models.overlay import paint
 from featlink.shared.store import Store
 from featlink.sweeps.records import DATABASE
-from featlink.views.marks import received_overlay
-from featlink.views.matching import Matching, match
+from featlink.views import Matching, match, received_overlay
 
 _DEPTH = 3
 

@@ -16,8 +16,7 @@ from featlink.page.context import Context
 from featlink.page.explore import sweeps
 from featlink.page.explore.decision import Panel
 from featlink.page.explore.plots import plotly
-from featlink.report.curves import curve_figures
-from featlink.report.figure import Figure
+from featlink.report.curves import Figure, curve_figures
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.report.table import percent
 from featlink.shared.errors import FeatlinkError

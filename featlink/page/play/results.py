@@ -11,8 +11,8 @@ from nicegui import ui
 from featlink.page.play import waterfall
 from featlink.page.play.work import Clean, Received
 from featlink.shared.conditions.language import Domain
-from featlink.shared.frames.pyramid import LEVELS
-from featlink.views.matching import Detection
+from featlink.shared.models.fpn import FPN
+from featlink.views import Detection
 
 TITLES: dict[Domain, str] = {"feature": "Features", "image": "Pixels"}
 _KINDS = ("kept", "lost", "new")
@@ -199,7 +199,7 @@ class Planes:
 
     def __init__(self, level: str, choose: Callable[[str], None]) -> None:
         with ui.element("div").classes("row-tight wrap"):
-            options = {"": "off", **{name: name for name in LEVELS}}
+            options = {"": "off", **{name: name for name in FPN.names}}
             ui.toggle(options, value=level, on_change=lambda e: choose(e.value)).props(
                 'dense no-caps unelevated aria-label="Level"'
             )

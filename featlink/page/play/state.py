@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from featlink.shared.conditions.language import Condition, Domain, parse
 from featlink.shared.errors import ConditionError
-from featlink.shared.frames.pyramid import LEVELS
+from featlink.shared.models.fpn import FPN
 
 Send = Literal["feature", "image", "both"]
 SENDS: tuple[Send, ...] = ("feature", "image", "both")
@@ -100,7 +100,7 @@ def restore(query: Mapping[str, str]) -> tuple[State, list[str]]:
         else:
             wrong.append("The address's link is not a JSON object.")
     if level := query.get("planes"):
-        if level in LEVELS:
+        if level in FPN.names:
             state = replace(state, planes=level)
         else:
             wrong.append(f"The address names no level {level!r}.")

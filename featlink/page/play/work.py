@@ -15,14 +15,12 @@ from featlink.page.play.lines import parameters
 from featlink.page.play.state import State
 from featlink.page.services import Services
 from featlink.shared.conditions.language import Condition, Domain
-from featlink.shared.detector.overlay import paint
+from featlink.shared.features import Image
 from featlink.shared.frames.packing import level_range, quantize, tile
-from featlink.shared.frames.pyramid import Image
 from featlink.shared.frames.visualisation import png
 from featlink.shared.frames.wire import Frame
-from featlink.views import compare
-from featlink.views.marks import received_overlay
-from featlink.views.matching import Matching, match
+from featlink.shared.models.overlay import paint
+from featlink.views import Matching, match, received_overlay, received_picture
 
 Answer = dict[str, Any]
 _CLEAN = 16
@@ -121,7 +119,7 @@ class Work:
         return self._drawn.put(jpeg(drawn)), picture
 
     def _draw_received(self, clean: Clean, answer: Answer, matching: Matching) -> str:
-        arrived = compare.received_picture(answer, clean.pixels.shape[:2])
+        arrived = received_picture(answer, clean.pixels.shape[:2])
         names = {**clean.answer["categories"], **answer["categories"]}
         return self._drawn.put(jpeg(received_overlay(clean.pixels if arrived is None else arrived, matching, names)))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
-from featlink.shared.detector.config import ModelConfig
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.cluster.connection import connect, nodes_of
 from featlink.sweeps.cluster.crew import Crew
 from featlink.sweeps.cluster.files import pack
@@ -200,6 +200,6 @@ def _line(error: Exception) -> str:
 
 
 def _weights(config: ModelConfig) -> Any:
-    from featlink.shared.detector.weights import weights_file  # torch takes seconds to import
+    from featlink.shared.models.weights import weights_file  # torch takes seconds to import
 
     return weights_file(config.weights, config.model)

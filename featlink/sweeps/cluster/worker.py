@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import chain
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.cluster.files import Fetch, Parcel, unpack
 from featlink.sweeps.engine import Failure, Identity, Outcome
 from featlink.sweeps.manifest import featlink_version, versions

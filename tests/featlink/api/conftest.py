@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import featlink as fl
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 
 
 @pytest.fixture(scope="session")

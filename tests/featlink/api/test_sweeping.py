@@ -10,7 +10,7 @@ import pytest
 
 import featlink as fl
 from featlink.shared.conditions.registry import chain
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.run import SweepResult
 
 

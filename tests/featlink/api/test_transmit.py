@@ -16,8 +16,8 @@ from pydantic import Field
 
 import featlink as fl
 from featlink.shared.conditions import registry
-from featlink.shared.detector.config import ModelConfig
 from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.local import LocalEngine
 
 Image = npt.NDArray[np.uint8]

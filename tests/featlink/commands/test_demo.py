@@ -17,7 +17,7 @@ from featlink import results
 from featlink.cli import app
 from featlink.demo import CONDITIONS
 from featlink.errors import CommandError
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.engine import Outcome, Task
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.plan import make_plan

@@ -9,11 +9,9 @@ import pytest
 from drawn_sweep import CLEAN, Made, make_drawn
 
 import featlink as fl
-from featlink.deciding.answer import Decision, decide
-from featlink.deciding.plain import plain
-from featlink.deciding.wish import make_wish
+from featlink.deciding.decision import Decision, decide, decision_blocks, decision_table, plain, stretches_table
+from featlink.deciding.query import make_wish
 from featlink.errors import CommandError
-from featlink.report.decision import decision_blocks, decision_table, stretches_table
 from featlink.report.sweep import Sweep
 
 ROWS = {

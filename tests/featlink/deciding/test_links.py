@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from featlink.channel.link import Link
-from featlink.deciding.links import Route
-from featlink.deciding.trace import Trace
+from featlink.deciding.query import Route, Trace
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.02, 0.4])

@@ -20,9 +20,9 @@ from featlink.fitting.lessons import Lesson, prepare
 from featlink.fitting.networks import Networks
 from featlink.fitting.pca import fit
 from featlink.fitting.teacher import Teacher, distance
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
 from featlink.shared.errors import ModelError
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.starter.bundle import SCENES, load_weights
 
 CONFIG = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)

@@ -15,8 +15,8 @@ from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.fitting.metric import gram
 from featlink.fitting.pca import fit, rounds
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import SplitModel, build
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.starter.bundle import DATA, load_weights
 
 

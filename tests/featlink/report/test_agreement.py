@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from featlink.paper import paper_rows
-from featlink.report.agreement import agreement, by_table
+from featlink.report.conditions import agreement, by_table
 from featlink.report.sweep import Sweep
 
 share = st.floats(0, 1.2).map(lambda value: round(value, 2))  # with ties

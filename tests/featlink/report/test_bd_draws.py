@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featlink.report.bd import bd_interval, bd_rate
-from featlink.report.bd_draws import bd_of_draws
-from featlink.report.curve import Curve
+from featlink.report.curves import Curve, bd_interval, bd_of_draws, bd_rate
 
 point = st.tuples(st.floats(1, 1e4), st.floats(0, 1))
 points = st.lists(point, min_size=1, max_size=6)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from featlink.report.builder import ReportOptions, make_page
 from featlink.report.html import render
-from featlink.report.make import ReportOptions, make_page
 from featlink.report.sweep import Sweep
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")

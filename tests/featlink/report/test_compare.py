@@ -6,7 +6,7 @@ import dataclasses
 
 import msgspec
 
-from featlink.report.compare import compare_page, compare_table
+from featlink.report.conditions import compare_page, compare_table
 from featlink.report.html import render
 from featlink.report.sweep import Sweep
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featlink.report.families import families, pair_name, pairs
+from featlink.report.sweep import families, pair_name, pairs
 from featlink.results import Row
 from featlink.shared.conditions.language import parse
 

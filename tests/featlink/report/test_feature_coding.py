@@ -10,11 +10,16 @@ import pytest
 from drawn_sweep import CLEAN, Made, make_drawn
 
 from featlink.errors import CommandError
-from featlink.report.curve import Curve
-from featlink.report.feature_coding import coding_bd_table, coding_blocks, coding_curves, coding_figure
-from featlink.report.figure import Figure
-from featlink.report.others import read_curves
-from featlink.report.rate_csv import COLUMNS, rate_csv
+from featlink.report.coding import (
+    COLUMNS,
+    coding_bd_table,
+    coding_blocks,
+    coding_curves,
+    coding_figure,
+    rate_csv,
+    read_curves,
+)
+from featlink.report.curves import Curve, Figure
 from featlink.report.sweep import Sweep
 from featlink.report.table import Table
 

@@ -13,9 +13,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from featlink.paper import paper_rows
+from featlink.report.builder import ReportOptions, make_page, to_markdown
 from featlink.report.html import render
-from featlink.report.make import ReportOptions, make_page
-from featlink.report.page import to_markdown
 from featlink.report.sweep import Sweep
 from featlink.results import Row
 

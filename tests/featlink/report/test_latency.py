@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featlink.report.latency import Cost, break_even, cost, latency_figures, overlaps, stages, timed_pairs
 from featlink.report.sweep import Sweep
+from featlink.report.timing import Cost, break_even, cost, latency_figures, overlaps, stages, timed_pairs
 
 costs = st.builds(Cost, ms=st.integers(0, 2000).map(float), bits=st.integers(0, 10**8).map(float))
 RATES = np.logspace(-4, 7, 400)  # Mbit/s

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.interpolate import PchipInterpolator
 
-from featlink.report.rates import at_equal, bd_findings, bd_rate, bd_table, equal_bits_table, equal_psnr_table
+from featlink.report.curves import at_equal, bd_findings, bd_rate, bd_table, equal_bits_table, equal_psnr_table
 from featlink.report.sweep import Sweep
 from featlink.results import Row, Scores
 

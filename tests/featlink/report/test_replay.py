@@ -11,11 +11,10 @@ import pytest
 
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.report.about import about
+from featlink.report.builder import ReportOptions, make_page
 from featlink.report.gallery import Strip
-from featlink.report.make import ReportOptions, make_page
 from featlink.report.replay import Replay, open_replay
-from featlink.report.sweep import Sweep
+from featlink.report.sweep import Sweep, about
 from featlink.shared.conditions.language import parse
 from featlink.shared.frames.visualisation import pixels, planes
 from featlink.shared.pictures import decode

@@ -14,11 +14,9 @@ import pytest
 
 from featlink.commands.outcome import rows_table
 from featlink.demo import CONDITIONS
-from featlink.report.compare import compare_summary
-from featlink.report.condition_tables import summary_table
+from featlink.report.conditions import compare_summary, summary_table
 from featlink.report.sweep import Sweep
-from featlink.report.table import Column, Table
-from featlink.report.terminal import as_text
+from featlink.report.table import Column, Table, as_text
 from featlink.results import Row
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.names import NAMED

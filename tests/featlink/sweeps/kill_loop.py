@@ -23,8 +23,8 @@ from waiting import wait_until
 
 import featlink.sweeps.local as local
 import featlink.sweeps.stages as stages
-from featlink.shared.detector.config import ModelConfig
-from featlink.shared.detector.split import build
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.sweeps.options import Options
 from featlink.sweeps.run import run_sweep
 

@@ -19,8 +19,8 @@ from torchvision.models import get_model
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import parse
-from featlink.shared.detector.config import ModelConfig
 from featlink.shared.errors import ModelError
+from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.cluster.engine import Cluster, RayEngine
 from featlink.sweeps.engine import Failure, Outcome, Task
 from featlink.sweeps.local import build_local

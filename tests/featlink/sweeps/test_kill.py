@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from featlink import results
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 
 KILLS = 12
 

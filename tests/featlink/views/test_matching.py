@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featlink.views.marks import LOST, NEW, difference, received_overlay
-from featlink.views.matching import match
-from featlink.views.sheets import sheet
+from featlink.views import LOST, NEW, difference, match, received_overlay, sheet
 
 
 def found(x: float, label: int = 17, score: float = 0.9, side: float = 20) -> dict[str, Any]:

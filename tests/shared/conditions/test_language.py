@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from featlink.shared.conditions.language import Condition, StepSpec, from_fields, parse
 from featlink.shared.errors import ConditionError
-from featlink.shared.frames.pyramid import LEVELS
+from featlink.shared.models.fpn import FPN
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
 WORDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,9}", fullmatch=True).filter(
@@ -29,7 +29,7 @@ FIXED = st.builds(
     Condition,
     steps=st.lists(STEPS, max_size=2).map(tuple),
     range=st.just("fixed"),
-    ranges=st.fixed_dictionaries(dict.fromkeys(LEVELS[:-1], PAIRS), optional={"p6": PAIRS}),
+    ranges=st.fixed_dictionaries(dict.fromkeys(FPN.required, PAIRS), optional={"p6": PAIRS}),
 )
 CONDITIONS = FIXED | st.builds(
     Condition,

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
-from featlink.shared.detector.detections import MaskPart
-from featlink.shared.detector.runs import runs_of_part
 from featlink.shared.evaluation.coco import DetectionMask
 from featlink.shared.evaluation.rle import compressed
+from featlink.shared.models.detections import MaskPart
+from featlink.shared.models.rle import runs_of_part
 
 
 def encode(part: np.ndarray, top: int, left: int, size: tuple[int, int]) -> DetectionMask:

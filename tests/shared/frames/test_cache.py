@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featlink.shared.features import FeatureMaps, Sizes
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
-from featlink.shared.frames.pyramid import Pyramid, Sizes
 
 
 def pyramid(nbytes: int) -> CacheEntry:
     levels = {"p2": np.zeros((1, 1, nbytes // 4), np.float32)}
-    return CacheEntry(Pyramid(levels, Sizes((1, 1), (1, 1), (32, 32))), 1.0)
+    return CacheEntry(FeatureMaps(levels, Sizes((1, 1), (1, 1), (32, 32))), 1.0)
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -131,13 +131,13 @@ def test_channel_k_is_tile_k_div_columns_k_mod_columns(height: int, width: int, 
     assert plane.shape == (256 // columns * height, columns * width)
     for k in (0, 1, 15, 16, 31, 100, 255):
         np.testing.assert_array_equal(part(plane, k // columns, k % columns, height, width), level[k])
-    np.testing.assert_array_equal(untile(plane, columns), level)
+    np.testing.assert_array_equal(untile(plane, 256, columns), level)
 
 
 def test_16_columns_are_the_default() -> None:
     level = distinct(2, 3)
     np.testing.assert_array_equal(tile(level), tile(level, 16))
-    np.testing.assert_array_equal(untile(tile(level)), level)
+    np.testing.assert_array_equal(untile(tile(level), 256), level)
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 5))
@@ -169,7 +169,7 @@ def test_any_number_of_channels_comes_back(channels: int, height: int, width: in
     assert plane.shape == (rows * height, columns * width)
     assert rows <= columns or channels == 2
     assert columns <= 2 * np.ceil(np.sqrt(channels))
-    np.testing.assert_array_equal(untile(plane, channels=channels), level)
+    np.testing.assert_array_equal(untile(plane, channels), level)
     for k in range(channels, rows * columns):
         empty = part(plane, k // columns, k % columns, height, width)
         assert (empty == level[-1, -1, -1]).all(), "flat"
@@ -177,4 +177,15 @@ def test_any_number_of_channels_comes_back(channels: int, height: int, width: in
 
 def test_planes_that_are_no_grid_are_refused() -> None:
     with pytest.raises(ValueError, match="grid"):
-        untile(np.zeros((16, 17), np.uint8))
+        untile(np.zeros((16, 17), np.uint8), 256)
+
+
+def test_levels_of_any_channels_stack() -> None:
+    rng = np.random.default_rng(0)
+    levels = {
+        name: rng.integers(0, 255, shape, np.uint8)
+        for name, shape in {"a": (7, 12, 16), "b": (20, 6, 8), "c": (3, 3, 4)}.items()
+    }
+    parts = unstack(stack(levels), {name: level.shape for name, level in levels.items()})
+    for name, level in levels.items():
+        np.testing.assert_array_equal(parts[name], level)

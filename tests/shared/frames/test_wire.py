@@ -25,10 +25,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featlink.shared.errors import FrameError
+from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import dtype_for
-from featlink.shared.frames.pyramid import LEVELS, Sizes
 from featlink.shared.frames.wire import Frame, Limits, Meta, Tensor
+from featlink.shared.models.fpn import FPN
 
 # --- what is written is read back -------------------------------------------------------------------------------
 
@@ -60,7 +61,7 @@ def tensors(draw: st.DrawFn, name: str) -> Tensor:
 @st.composite
 def frames(draw: st.DrawFn) -> Frame:
     domain = draw(st.sampled_from(["feature", "image"]))
-    names = ["image"] if domain == "image" else draw(st.lists(st.sampled_from(LEVELS), min_size=1, unique=True))
+    names = ["image"] if domain == "image" else draw(st.lists(st.sampled_from(FPN.names), min_size=1, unique=True))
     return Frame(
         Meta(
             domain,
@@ -120,7 +121,7 @@ def test_a_quantised_tensor_takes_its_bits_and_no_more(bits: int) -> None:
 
 
 def test_no_buffer_is_copied() -> None:
-    names = zip(LEVELS, DTYPES, strict=False)
+    names = zip(FPN.names, DTYPES, strict=False)
     frame = Frame(meta(), (*(plain(name, dtype) for name, dtype in names), quantised("p6", 8)))
     parts = wire.write(frame)
     sent = [part for part in parts if isinstance(part, memoryview)]
@@ -222,7 +223,7 @@ def test_the_header_is_limited_before_it_is_read() -> None:
 
 
 def test_the_number_of_tensors_is_limited() -> None:
-    data = joined(Frame(meta(), tuple(plain(name, "uint8") for name in LEVELS)))
+    data = joined(Frame(meta(), tuple(plain(name, "uint8") for name in FPN.names)))
     wire.read(data, Limits(tensors=5))
     assert refusal(data, Limits(tensors=4)) == "5 tensors, allowed are 1..4"
 

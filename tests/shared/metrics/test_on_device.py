@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from featlink.shared.detector.device import Gateway
+from featlink.shared.features import Array
 from featlink.shared.frames.packing import dequantize, level_range, quantize
-from featlink.shared.frames.pyramid import Array
 from featlink.shared.metrics import on_device
 from featlink.shared.metrics.fidelity import compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
+from featlink.shared.models.device import Gateway
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 RNG = np.random.default_rng(0)

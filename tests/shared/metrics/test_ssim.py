@@ -103,14 +103,17 @@ def test_threads_do_not_change_the_value() -> None:
         cv2.setNumThreads(threads)
 
 
+@pytest.mark.parametrize("channels", [256, 8, 7])
 @pytest.mark.parametrize("size", [(1, 1), (13, 17), (41, 70)])
-def test_level_is_judged_on_its_tiled_plane(size: tuple[int, int]) -> None:
+def test_level_is_judged_on_its_tiled_plane(size: tuple[int, int], channels: int) -> None:
     random = np.random.default_rng(2)
-    level = random.normal(1000, 1, (256, *size)).astype(np.float32)  # a range far from zero
-    level += np.linspace(-5, 5, 256, dtype=np.float32)[:, None, None]  # each channel its own mean, to tell them apart
+    level = random.normal(1000, 1, (channels, *size)).astype(np.float32)  # a range far from zero
+    level += np.linspace(-5, 5, channels, dtype=np.float32)[:, None, None]  # each its own mean
     distorted = level + random.normal(0, 0.3, level.shape).astype(np.float32)
     low, scale = float(level.min()), 255 / float(np.ptp(level))
     planes = [(tile(side).astype(np.float64) - low) * scale for side in (level, distorted)]
+    if min(planes[0].shape) < 11:
+        planes = [np.pad(plane, 5, "symmetric") for plane in planes]
     assert level_ssim(level, distorted, low, scale) == pytest.approx(skimage_ssim(*planes), abs=1e-5)
     assert level_ssim(level, level, low, scale) == 1
 
@@ -141,5 +144,3 @@ def test_level_refuses_wrong_shapes() -> None:
     level = np.zeros((256, 4, 4), np.float32)
     with pytest.raises(ValueError, match="one shape"):
         level_ssim(level, level[:, 1:], 0, 1)
-    with pytest.raises(ValueError, match="256 channels"):
-        level_ssim(level[1:], level[1:], 0, 1)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from featlink.channel.settings import ChannelSettings
 from featlink.cloud.settings import CloudSettings
 from featlink.edge.settings import EdgeSettings
-from featlink.shared.detector.config import ModelConfig
+from featlink.shared.models.config import ModelConfig
 from featlink.shared.service.settings import ModelSettings, ServiceSettings
 
 ALL = [EdgeSettings, ChannelSettings, CloudSettings]

@@ -14,8 +14,8 @@ from deployment import serve
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
-from featlink.shared.frames.pyramid import Sizes
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.service import observability
 from featlink.shared.service.problems import BusyError, RelayedProblem, UpstreamError

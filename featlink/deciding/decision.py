@@ -1,0 +1,385 @@
+"""The answer: a ranked list, the Pareto front, where the winner changes, and one plain sentence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from featlink.deciding.query import Wish, make_wish
+from featlink.deciding.ranking import TIMING_ERROR, Candidate, Option, candidates, front, judge, ranked, too_close
+from featlink.errors import CommandError
+from featlink.report.curves import NAMES
+from featlink.report.sweep import DOMAINS, Sweep
+from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.timing import overlaps
+
+RATES = tuple(float(10 ** (k / 20)) for k in range(-40, 81))
+"""Link rates from 0.01 to 10,000 Mbit/s at which the winner is looked for."""
+_HALVINGS = 30
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Link rates with one winner.
+
+    Attributes:
+        low: Mbit/s from which it wins.
+        high: up to which.
+        domain: of the winner; empty where nothing is good enough.
+        name: of the winner.
+    """
+
+    low: float
+    high: float
+    domain: str
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What to send.
+
+    Attributes:
+        wish: the question.
+        kind: whose AP: ``segm`` or ``bbox``.
+        options: the best first.
+        front: ids of rows on the Pareto front of AP and latency.
+        rivals: ids of rows that the best cannot be told from.
+        stretches: winners by link rate, at the same round trip and loss; none over a trace.
+        overlapped: whether the sweep's times include waiting for one another.
+    """
+
+    wish: Wish
+    kind: str
+    options: list[Option]
+    front: set[str]
+    rivals: set[str]
+    stretches: list[Stretch]
+    overlapped: bool
+
+    @property
+    def best(self) -> Option | None:
+        """The winner; None where nothing is good enough."""
+        return self.options[0] if self.options and self.options[0].meets else None
+
+    @property
+    def rival(self) -> Option | None:
+        """The best of the other domain."""
+        if self.best is None:
+            return None
+        return next((one for one in self.options if _domain(one) != _domain(self.best)), None)
+
+    @property
+    def call(self) -> str:
+        """``feature``, ``image``, ``too close to call`` between these, or ``nothing`` that is good enough."""
+        if self.best is None:
+            return "nothing"
+        close = any(one.candidate.row.id in self.rivals and _domain(one) != _domain(self.best) for one in self.options)
+        return "too close to call" if close else _domain(self.best)
+
+    @property
+    def sentence(self) -> str:
+        """The answer in words."""
+        where, goal = _where(self.wish), _goal(self.wish)
+        if self.best is None:
+            most = "".join(f"; the most accurate, {_what(one)}, has {_ap(one)}" for one in self.options[:1])
+            return f"{where}, nothing in this sweep {goal}{most}."
+        best, rival = self.best, self.rival
+        sure = "" if best.surely else ", though its interval does not rule out that it falls short"
+        told = f"{where}, send {_what(best)}: {_figures(best, self.wish)}{sure}."
+        if rival is None:
+            return f"{told} The sweep has nothing of the other domain to compare with."
+        if self.call == "too close to call":
+            close = next(
+                one for one in self.options if one.candidate.row.id in self.rivals and _domain(one) != _domain(best)
+            )
+            return f"{told} Too close to call against {_what(close)}: {_figures(close, self.wish)}."
+        other = f"The best way to send {NAMES[_domain(rival)]}, {rival.candidate.name}, "
+        if not rival.meets:
+            return f"{told} {other}does not suffice: {_figures(rival, self.wish)}."
+        return f"{told} {other}gives {_figures(rival, self.wish)}."
+
+
+def decide(
+    sweep: Sweep, wish: Wish, edge_from: Sweep | None = None, cloud_from: Sweep | None = None, crossings: bool = True
+) -> Decision:
+    """Which of a sweep's conditions to send over a link.
+
+    Args:
+        sweep: a finished sweep with ``samples.npz``.
+        wish: the link, the machines, and what is good enough.
+        edge_from: a sweep of the same conditions on the edge's own machine, whose times count there.
+        cloud_from: the same of the cloud.
+        crossings: look for the link rates at which the winner changes.
+
+    Raises:
+        CommandError: the sweep has no samples or no times, or not the kind of AP that is asked for.
+    """
+    found = candidates(sweep, edge_from, cloud_from)
+    options = ranked(judge(sweep, found, wish), wish)
+    rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, wish)}
+    return Decision(
+        wish,
+        wish.kind or sweep.kind,
+        options,
+        front(options),
+        rivals,
+        _stretches(sweep, found, wish) if crossings and wish.route.trace is None else [],
+        any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None),
+    )
+
+
+def _stretches(sweep: Sweep, found: list[Candidate], wish: Wish) -> list[Stretch]:
+    """Winners over all rates; each border by bisection."""
+
+    def winner(mbps: float) -> tuple[str, str]:
+        there = replace(wish, route=wish.route.at(mbps))
+        best = ranked(judge(sweep, found, there, certain=False), there)[0]
+        return (_domain(best), best.candidate.name) if best.meets else ("", "nothing that is good enough")
+
+    winners = [winner(rate) for rate in RATES]
+    borders = []
+    for (low, first), (high, second) in pairwise(zip(RATES, winners, strict=True)):
+        if first == second:
+            continue
+        for _ in range(_HALVINGS):
+            middle = float(np.sqrt(low * high))
+            low, high = (middle, high) if winner(middle) == first else (low, middle)
+        borders.append((high, second))
+    starts = [(0.0, winners[0]), *borders]
+    ends = [start for start, _ in starts[1:]] + [float("inf")]
+    return [Stretch(low, high, *won) for (low, won), high in zip(starts, ends, strict=True)]
+
+
+def _domain(option: Option) -> str:
+    return option.candidate.row.domain
+
+
+def _what(option: Option) -> str:
+    name = option.candidate.name
+    what = "features" if _domain(option) == DOMAINS[0] else "pixels"
+    return f"{what} {'as they are' if name == 'clean' else 'by ' + name}"
+
+
+def _ap(option: Option) -> str:
+    return f"AP {with_interval(percent(option.ap), option.ap_interval)}"
+
+
+def _figures(option: Option, wish: Wish) -> str:
+    parts = f"edge {_ms(option.edge_ms)}, link {_ms(option.link_ms)}, cloud {_ms(option.cloud_ms)}"
+    if option.hops_ms:
+        parts += f", between services {_ms(option.hops_ms)}"
+    late = "" if wish.deadline_ms is None else f", {percent(option.on_time, 0)} % of the images in time"
+    size = option.candidate.row.bits_per_image / 8000
+    return (
+        f"{_ap(option)}{late}, {number(size, 2 if size < 10 else 0)} kB and {_ms(option.latency_ms)} ms an image "
+        f"({parts}), {_rate(option.frames_per_second)} frames a second"
+    )
+
+
+def _where(wish: Wish) -> str:
+    link = wish.route.link
+    if wish.route.trace is not None:
+        where = f"Over this trace of {number(wish.route.mbps, 2)} Mbit/s on average"
+    elif link.rate_mbps is None:
+        where = "Over a link without limit"
+    else:
+        where = f"Over {link.rate_mbps:,.4g} Mbit/s"
+    more = [f"{link.rtt_ms:g} ms round trip"] if link.rtt_ms else []
+    more += [f"{100 * link.loss:g} % loss"] if link.loss else []
+    return where + (f" ({', '.join(more)})" if more else "")
+
+
+def _goal(wish: Wish) -> str:
+    if wish.floor is not None:
+        least = f"reaches AP {percent(wish.floor)}"
+    elif wish.keep is not None:
+        least = f"keeps {percent(wish.keep, 0)} % of the clean AP"
+    else:
+        least = "finds anything"
+    return least if wish.deadline_ms is None else f"{least} within {wish.deadline_ms:g} ms"
+
+
+def _ms(value: float) -> str:
+    return number(value, 0 if value >= 10 else 1)
+
+
+def _rate(value: float) -> str:
+    return "any number of" if value == float("inf") else f"{value:.3g}"
+
+
+def plain(decision: Decision) -> dict[str, Any]:
+    """Dicts, lists, numbers and text.
+
+    Returns:
+        ``sentence``; ``call``: ``feature``, ``image``, ``too close to call`` or ``nothing``; ``best``, the id of the
+        winning row; ``options``, the best first, with AP and shares in 0..1 and times in ms; ``stretches``, winners by
+        link rate in Mbit/s, whose ends are None where there is none; ``overlapped``.
+    """
+    return {
+        "sentence": decision.sentence,
+        "call": decision.call,
+        "best": None if decision.best is None else decision.best.candidate.row.id,
+        "kind": decision.kind,
+        "options": [_option(decision, one) for one in decision.options],
+        "stretches": [
+            {"from_mbps": one.low or None, "to_mbps": _finite(one.high), "domain": one.domain or None, "name": one.name}
+            for one in decision.stretches
+        ],
+        "overlapped": decision.overlapped,
+    }
+
+
+def _option(decision: Decision, one: Option) -> dict[str, Any]:
+    candidate = one.candidate
+    return {
+        "id": candidate.row.id,
+        "domain": candidate.row.domain,
+        "reduction": candidate.reduction,
+        "codec": candidate.codec,
+        "strength": candidate.strength,
+        "ap": one.ap,
+        "ap_interval": one.ap_interval,
+        "kept": one.kept,
+        "on_time": one.on_time,
+        "kB": candidate.row.bits_per_image / 8000,
+        "ms": one.latency_ms,
+        "ms_interval": one.latency,
+        "edge_ms": one.edge_ms,
+        "link_ms": one.link_ms,
+        "cloud_ms": one.cloud_ms,
+        "hops_ms": one.hops_ms,
+        "edge_multiply_adds": candidate.multiply_adds and candidate.multiply_adds[0],
+        "cloud_multiply_adds": candidate.multiply_adds and candidate.multiply_adds[1],
+        "frames_per_second": _finite(one.frames_per_second),
+        "good_enough": one.meets,
+        "surely_good_enough": one.surely,
+        "on_front": candidate.row.id in decision.front,
+        "too_close_to_call": candidate.row.id in decision.rivals,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+REPORT_RATES = (0.5, 5.0, 50.0, 1000.0)
+"""Mbit/s of the links that a report answers for."""
+
+
+def decision_table(decision: Decision, most: int | None = None) -> Table:
+    """The ranked options.
+
+    Args:
+        decision: whose.
+        most: lines at most; None for all.
+    """
+    late, hops = decision.wish.deadline_ms is not None, any(one.hops_ms for one in decision.options)
+    counted = any(one.candidate.multiply_adds for one in decision.options)
+    columns = [Column(title, number=False) for title in ("domain", "reduction", "codec", "strength")]
+    columns += [Column("AP %"), Column("kept %"), *([Column("in time %")] if late else []), Column("kB")]
+    columns += [Column(title, "ms an image") for title in ("all", "edge", "link", "cloud")]
+    columns += [Column("hops", "ms an image")] if hops else []
+    columns += [Column(title, "10⁹ multiply-adds") for title in ("edge", "cloud")] if counted else []
+    columns += [Column("frames/s"), Column("front", number=False), Column("verdict", number=False)]
+    lines = []
+    for one in decision.options[:most]:
+        candidate = one.candidate
+        cells = [candidate.row.domain, candidate.reduction or MISSING, candidate.codec or "as it is"]
+        cells += [candidate.strength or MISSING, with_interval(percent(one.ap), one.ap_interval), percent(one.kept)]
+        cells += [percent(one.on_time, 0)] if late else []
+        cells += [kilobytes(candidate.row)]
+        cells += [number(ms, 0) for ms in (one.latency_ms, one.edge_ms, one.link_ms, one.cloud_ms)]
+        cells += [number(one.hops_ms, 0)] if hops else []
+        if counted:
+            cells += [number(each / 1e9, 1) for each in candidate.multiply_adds or ()] or [MISSING, MISSING]
+        cells += [
+            f"{one.frames_per_second:.3g}",
+            "●" if candidate.row.id in decision.front else "",
+            _verdict(decision, one),
+        ]
+        lines.append(cells)
+    return Table("What to send, the best first", columns, lines, _notes(decision))
+
+
+def stretches_table(decision: Decision) -> Table | None:
+    """Winners by link rate; None over a trace."""
+    if not decision.stretches:
+        return None
+    columns = [Column("link rate", number=False), Column("domain", number=False), Column("send", number=False)]
+    lines = [[_stretch(one), one.domain or MISSING, one.name] for one in decision.stretches]
+    note = "At the same round trip and loss. Near a border the two winners are too close to call."
+    return Table("Where the winner changes", columns, lines, (note,))
+
+
+def decision_blocks(sweep: Sweep) -> list[Table | str]:
+    """The report's answer at some link rates; a sentence where the sweep cannot give one."""
+    try:
+        found = candidates(sweep)
+    except CommandError:
+        return []
+    if len({one.row.domain for one in found}) < len(DOMAINS):
+        return ["This sweep has not something to choose in both domains."]
+    decisions = [decide(sweep, make_wish(rate=rate), crossings=rate == REPORT_RATES[0]) for rate in REPORT_RATES]
+    columns = [Column("Mbit/s"), Column("call", number=False), Column("send", number=False), Column("AP %")]
+    columns += [Column("kB"), Column("ms an image"), Column("frames/s")]
+    lines = []
+    for rate, decision in zip(REPORT_RATES, decisions, strict=True):
+        best = decision.best
+        cells = [f"{rate:g}", NAMES.get(decision.call, decision.call)]
+        if best is None:
+            lines.append([*cells, *[MISSING] * (len(columns) - 2)])
+            continue
+        cells += [f"{best.candidate.row.domain}: {best.candidate.name}"]
+        cells += [with_interval(percent(best.ap), best.ap_interval), kilobytes(best.candidate.row)]
+        lines.append([*cells, number(best.latency_ms, 0), f"{best.frames_per_second:.3g}"])
+    caption = "The fastest way to keep 95 % of the clean AP, by link rate"
+    crossing = stretches_table(decisions[0])
+    answers = [decision.sentence for decision in decisions]
+    return [*answers, Table(caption, columns, lines, _notes(decisions[0])), *([crossing] if crossing else [])]
+
+
+def _verdict(decision: Decision, one: Option) -> str:
+    row = one.candidate.row
+    if one is decision.best:
+        return "best" if one.surely else "best, floor too close to call"
+    if row.id in decision.rivals:
+        return "too close to call"
+    if one.meets:
+        return "" if one.surely else "floor too close to call"
+    return "below the floor, too close to call" if one.maybe else "below the floor"
+
+
+def _stretch(one: Stretch) -> str:
+    if one.low == 0:
+        return "any" if one.high == float("inf") else f"below {_mbps(one.high)} Mbit/s"
+    if one.high == float("inf"):
+        return f"above {_mbps(one.low)} Mbit/s"
+    return f"{_mbps(one.low)} to {_mbps(one.high)} Mbit/s"
+
+
+def _mbps(mbps: float) -> str:
+    return f"{mbps:,.0f}" if mbps >= 100 else f"{mbps:.3g}"
+
+
+def _notes(decision: Decision) -> tuple[str, ...]:
+    rule = (
+        f"Two are too close to call where their latencies are within {percent(TIMING_ERROR, 0)} % or the interval of "
+        "their difference holds 0"
+        if decision.wish.deadline_ms is None
+        else "Two are too close to call where the interval of their difference of AP holds 0"
+    )
+    notes = [
+        f"AP ({decision.kind}) with its 95 % interval over images. {rule}. Front: no other is both as accurate and as "
+        "fast. Frames a second: edge, link and cloud work at once, the slowest decides."
+    ]
+    if decision.overlapped:
+        notes.append(
+            "Stages of this sweep overlapped, so its times include waiting and are no basis for a decision: take a "
+            "sweep with --threads 1 or --engine http."
+        )
+    return tuple(notes)

@@ -1,0 +1,307 @@
+"""What is asked for: the link, the machines, and what is good enough."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from featlink.channel.link import Link
+from featlink.channel.randomness import stream
+from featlink.errors import CommandError
+from featlink.shared.evaluation.matching import Floats
+
+DEFAULT_KEEP = 0.95
+"""Share of clean AP that is to be kept where neither a floor nor a deadline is named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """A question to a sweep.
+
+    Attributes:
+        route: the link.
+        edge_speed: how many times as fast the edge is as the machine that was measured.
+        cloud_speed: the same of the cloud.
+        floor: least AP in 0..1; None for none.
+        keep: least share of the domain's clean AP; None for none.
+        deadline_ms: an image whose answer comes later counts as not detected; None for none.
+        kind: ``segm`` or ``bbox``; None for the sweep's leading one.
+    """
+
+    route: Route
+    edge_speed: float = 1.0
+    cloud_speed: float = 1.0
+    floor: float | None = None
+    keep: float | None = None
+    deadline_ms: float | None = None
+    kind: str | None = None
+
+
+def make_wish(
+    *,
+    rate: float | None = None,
+    trace: Path | None = None,
+    rtt: float = 0,
+    jitter: float = 0,
+    loss: float = 0,
+    edge_speed: float = 1.0,
+    cloud_speed: float = 1.0,
+    floor: float | None = None,
+    keep: float | None = None,
+    deadline: float | None = None,
+    kind: str | None = None,
+) -> Wish:
+    """Check a question.
+
+    Args:
+        rate: of the link, 10⁶ bits per second.
+        trace: a file of its rate over time instead (:func:`featlink.deciding.query.read_trace`).
+        rtt: round trip in ms.
+        jitter: standard deviation of the one-way delay in ms.
+        loss: share of packets that are lost and sent again, 0 to 0.99.
+        edge_speed: above 0; 2 is twice as fast as measured.
+        cloud_speed: the same.
+        floor: least AP in percent.
+        keep: least share of clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
+        deadline: ms.
+        kind: ``segm`` or ``bbox``.
+
+    Raises:
+        CommandError: something is out of its range, or there is no link, or two.
+    """
+    if (rate is None) == (trace is None):
+        raise CommandError("give the link's rate in Mbit/s or the file of a trace, one of them")
+    if floor is not None and keep is not None:
+        raise CommandError("give a floor of AP or of what is kept of it, not both")
+    for name, value in (("edge speed", edge_speed), ("cloud speed", cloud_speed), ("deadline", deadline)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise CommandError(f"{name} is to be above 0, not {value:g}")
+    for name, value, most in (("floor", floor, 100), ("share to keep", keep, 1000)):
+        if value is not None and not 0 <= value <= most:
+            raise CommandError(f"{name} is in percent, from 0 to {most}, not {value:g}")
+    if kind not in (None, "segm", "bbox"):
+        raise CommandError(f"AP is that of segm or bbox, not {kind!r}")
+    fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
+    try:
+        link = Link(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CommandError(f"link: {first['loc'][0]}: {first['msg']}") from None
+    if floor is None and keep is None and deadline is None:
+        keep = 100 * DEFAULT_KEEP
+    return Wish(
+        Route(link, None if trace is None else read_trace(trace)),
+        edge_speed,
+        cloud_speed,
+        None if floor is None else floor / 100,
+        None if keep is None else keep / 100,
+        deadline,
+        kind,
+    )
+
+
+_STARTS = 64
+"""Moments of a trace that an average is taken over, for each image."""
+_MOST_ROUNDS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """The link of a decision.
+
+    Attributes:
+        link: its rate, round trip, jitter and loss; lost packets are sent again.
+        trace: the rate over time, which takes the place of the link's.
+    """
+
+    link: Link
+    trace: Trace | None = None
+
+    @property
+    def mbps(self) -> float:
+        """10⁶ bits per second, of a trace on average; infinite without a limit."""
+        if self.trace is not None:
+            return self.trace.mean_mbps
+        return np.inf if self.link.rate_mbps is None else self.link.rate_mbps
+
+    def at(self, mbps: float) -> Route:
+        """The same link at a steady rate."""
+        return replace(self, link=self.link.model_copy(update={"rate_mbps": mbps}), trace=None)
+
+    def expected_ms(self, bits: npt.ArrayLike) -> Floats:
+        """Mean time over losses, jitter and, of a trace, the moments at which an image may come.
+
+        Args:
+            bits: (N,) of each image.
+        """
+        sizes = np.asarray(bits, np.float64)
+        packets = np.ceil(sizes / (8 * self.link.mtu))
+        loss = self.link.loss
+        sent = sizes + packets * 8 * self.link.mtu * loss / (1 - loss)
+        waiting = self.link.rtt_ms / 2 + self.link.rtt_ms * _rounds(packets, loss)
+        return waiting + self.serialise_ms(sent)
+
+    def serialise_ms(self, bits: npt.ArrayLike) -> Floats:
+        """Mean time that the link itself is busy with bits, without round trips."""
+        sizes = np.asarray(bits, np.float64)
+        if self.trace is None:
+            return sizes / (1e3 * self.mbps)
+        starts = np.arange(_STARTS) / _STARTS * self.trace.duration
+        busy: Floats = np.mean([self.trace.deliver_ms(np.full_like(sizes, start), sizes) for start in starts], axis=0)
+        return busy
+
+    def simulated_ms(self, bits: npt.ArrayLike, images: Sequence[int]) -> Floats:
+        """One time for each image, by the law that the channel draws from. Over a trace, images come at moments spread
+        over it.
+
+        Args:
+            bits: (N,) of each image.
+            images: (N,) their ids.
+        """
+        sizes = np.asarray(bits, np.int64)
+        bare = self.link if self.trace is None else self.link.model_copy(update={"rate_mbps": None})
+        drawn = [
+            bare.transfer(int(size), stream(bare.seed, "link", image, ""))
+            for size, image in zip(sizes, images, strict=True)
+        ]
+        ms = np.array([one.ms for one in drawn])
+        if self.trace is None:
+            return ms
+        starts = (np.arange(len(ms)) + 0.5) / max(1, len(ms)) * self.trace.duration
+        return ms + self.trace.deliver_ms(starts, np.array([float(one.bits) for one in drawn]))
+
+
+def _rounds(packets: Floats, loss: float) -> Floats:
+    """Expected rounds of retransmission: of n packets, the one that is lost most often decides.
+
+    A packet needs more than k rounds with probability loss^(k+1), so the mean is Σ 1 − (1 − loss^k)^n from k = 1 on.
+    """
+    total = np.zeros_like(packets)
+    chance = loss
+    for _ in range(_MOST_ROUNDS):
+        term = 1 - (1 - chance) ** packets
+        total += term
+        chance *= loss
+        if not term.size or term.max() < 1e-9:
+            break
+    return total
+
+
+_MAHIMAHI_BITS = 8 * 1500
+"""What each line of a Mahimahi trace delivers."""
+_ROUNDING = 1e-9
+"""Mbit, less than a bit: sums that are equal but for rounding are equal."""
+_MOST_LINES = 10_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A rate that changes from time to time, and begins anew when it ends.
+
+    Attributes:
+        seconds: (K + 1,), rising from 0: when each stretch begins, and the end.
+        megabits: (K + 1,), never falling from 0: what has been delivered by then.
+    """
+
+    seconds: Floats
+    megabits: Floats
+
+    @property
+    def duration(self) -> float:
+        """Seconds until it begins anew."""
+        return float(self.seconds[-1])
+
+    @property
+    def mean_mbps(self) -> float:
+        """10⁶ bits per second on average."""
+        return float(self.megabits[-1] / self.seconds[-1])
+
+    def deliver_ms(self, start_s: npt.ArrayLike, bits: npt.ArrayLike) -> Floats:
+        """How long bits take from a moment on.
+
+        Args:
+            start_s: seconds since the trace began, any number.
+            bits: to be sent, of the same shape.
+
+        Example:
+            >>> one_then_three = Trace(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 4.0]))
+            >>> one_then_three.deliver_ms([0.0, 0.5, 1.5], [1e6, 2e6, 2e6]).tolist()
+            [1000.0, 1000.0, 1000.0]
+        """
+        start = np.mod(np.asarray(start_s, np.float64), self.duration)
+        begun = np.interp(start, self.seconds, self.megabits)
+        rounds, rest = np.divmod(begun + np.asarray(bits, np.float64) / 1e6, self.megabits[-1])
+        # Where nothing is delivered for a while, what counts is when the last bit arrived, not the end of the gap.
+        last_bit = self.seconds[np.searchsorted(self.megabits, self.megabits[-1], side="left")]
+        whole = np.where(rounds > 0, last_bit - self.duration, start)
+        end = np.where(rest > 0, self._until(rest), whole)
+        return np.maximum(0.0, 1e3 * (end + rounds * self.duration - start))
+
+    def _until(self, megabits: Floats) -> Floats:
+        """When so much has been delivered, within one round."""
+        place = np.clip(np.searchsorted(self.megabits, megabits - _ROUNDING, side="left"), 1, len(self.megabits) - 1)
+        low, high = self.megabits[place - 1], self.megabits[place]
+        share = np.where(high > low, (megabits - low) / np.where(high > low, high - low, 1), 1.0)
+        until: Floats = self.seconds[place - 1] + share * (self.seconds[place] - self.seconds[place - 1])
+        return until
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace.
+
+    Args:
+        path: a CSV file whose first line names ``seconds`` and ``mbps`` (the rate from that time on; the last line ends
+            the trace), or a Mahimahi file: a line per 1,500 bytes with the millisecond in which they can be delivered.
+
+    Raises:
+        CommandError: it is neither, or delivers nothing.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not 1 <= len(lines) <= _MOST_LINES:
+        raise CommandError(f"{path} has {len(lines)} lines, not 1 to {_MOST_LINES:,}")
+    trace = _mahimahi(path, lines) if lines[0].isdecimal() else _csv(path, lines)
+    if not (trace.duration > 0 and trace.megabits[-1] > 0):
+        raise CommandError(f"{path} delivers nothing")
+    return trace
+
+
+def _mahimahi(path: Path, lines: list[str]) -> Trace:
+    if not all(line.isdecimal() and len(line) <= 12 for line in lines):
+        raise CommandError(f"{path} begins like a Mahimahi trace, but not every line is a whole number of milliseconds")
+    moments = np.array(lines, np.int64)
+    if (np.diff(moments) < 0).any():
+        raise CommandError(f"{path} goes back in time")
+    when, count = np.unique(moments, return_counts=True)
+    when = np.maximum(when, 1)  # a packet of millisecond m has arrived when m ends
+    edges = np.unique(np.concatenate([[0], when - 1, when]))
+    packets = np.zeros(len(edges))
+    np.add.at(packets, np.searchsorted(edges, when), count)
+    return Trace(edges / 1e3, packets.cumsum() * _MAHIMAHI_BITS / 1e6)
+
+
+def _csv(path: Path, lines: list[str]) -> Trace:
+    heading, *rows = [[cell.strip().lower() for cell in line] for line in csv.reader(lines)]
+    if any(heading.count(name) != 1 for name in ("seconds", "mbps")):
+        raise CommandError(f"{path} is neither a CSV file with the columns seconds and mbps nor a Mahimahi trace")
+    places = heading.index("seconds"), heading.index("mbps")
+    try:
+        table = np.array([[float(row[place]) for place in places] for row in rows]).reshape(-1, 2)
+    except (ValueError, IndexError):
+        raise CommandError(f"{path}: seconds and mbps are not numbers in every line") from None
+    seconds, rates = table.T
+    if len(seconds) < 2 or seconds[0] != 0 or (np.diff(seconds) <= 0).any():
+        raise CommandError(f"{path} needs two lines or more, with seconds rising from 0")
+    if not (np.isfinite(table).all() and (rates >= 0).all() and math.isfinite(seconds[-1])):
+        raise CommandError(f"{path} has a rate below 0, or a number that is not finite")
+    return Trace(seconds, np.concatenate([[0.0], np.cumsum(np.diff(seconds) * rates[:-1])]))

@@ -1,0 +1,314 @@
+"""Judge a sweep's candidates over a link: latency by part, AP on time, what is good enough, and what cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from featlink.costs import of_row
+from featlink.deciding.query import Route, Wish
+from featlink.errors import CommandError
+from featlink.report.sweep import Sweep, condition_of, label
+from featlink.report.timing import CLOUD
+from featlink.results import Row
+from featlink.samples import draw_ap
+from featlink.shared.conditions import registry
+from featlink.shared.conditions.language import StepSpec
+from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
+from featlink.shared.evaluation.matching import Floats, Ints
+from featlink.shared.evaluation.resampling import average_precision
+
+TIMING_ERROR = 0.15
+"""Times measured again, through services and a link that really waits, differ by up to this share: nearer than that,
+two latencies are too close to call."""
+
+
+@dataclass(frozen=True, eq=False)
+class Option:
+    """A candidate over the link.
+
+    Attributes:
+        candidate: what is sent.
+        edge_ms, link_ms, cloud_ms, hops_ms: mean time of an image by part.
+        latency: interval of their sum over images, in ms.
+        frames_per_second: with edge, link and cloud at work at once, the slowest decides.
+        ap: in 0..1; with a deadline, of the answers that come in time.
+        ap_interval: of it, over images.
+        on_time: share of the images that meet the deadline; 1 without one.
+        kept: AP over the domain's clean AP, which has no deadline.
+        draws: AP in each bootstrap draw.
+        latency_draws: latency in each.
+        meets: whether it is good enough.
+        surely: whether its interval says so too.
+        maybe: whether its interval leaves that open.
+    """
+
+    candidate: Candidate
+    edge_ms: float
+    link_ms: float
+    cloud_ms: float
+    hops_ms: float
+    latency: Interval | None
+    frames_per_second: float
+    ap: float
+    ap_interval: Interval | None
+    on_time: float
+    kept: float | None
+    draws: Floats
+    latency_draws: Floats
+    meets: bool
+    surely: bool
+    maybe: bool
+
+    @property
+    def latency_ms(self) -> float:
+        """Mean time of an image."""
+        return self.edge_ms + self.link_ms + self.cloud_ms + self.hops_ms
+
+
+def judge(sweep: Sweep, found: list[Candidate], wish: Wish, certain: bool = True) -> list[Option]:
+    """Every candidate over the link, in the sweep's order; those without AP are left out.
+
+    Args:
+        sweep: theirs.
+        found: its candidates.
+        wish: the question.
+        certain: take intervals too, which with a deadline costs a second or so.
+    """
+    options = (_option(sweep, one, wish, certain) for one in found)
+    return [one for one in options if one is not None]
+
+
+def ranked(options: list[Option], wish: Wish) -> list[Option]:
+    """The best first: what is good enough before what is not; by AP with a deadline, else by latency."""
+    if wish.deadline_ms is not None:
+        return sorted(options, key=lambda one: (not one.meets, -one.ap, one.latency_ms))
+    return sorted(options, key=lambda one: (not one.meets, one.latency_ms if one.meets else -one.ap))
+
+
+def too_close(best: Option, other: Option, wish: Wish) -> bool:
+    """Whether the best cannot be told from another that is good enough, or perhaps is."""
+    if not (other.meets or other.maybe):
+        return False
+    if wish.deadline_ms is not None:
+        return len(best.draws) == 0 or undecided(best.draws - other.draws)
+    # A slower one that may not even be good enough is no rival; a faster one that may be good enough is.
+    near = other.latency_ms <= best.latency_ms * (1 + TIMING_ERROR)
+    if near:
+        return True
+    slower = other.latency_draws - best.latency_draws
+    return len(slower) > 0 and undecided(slower)
+
+
+def front(options: list[Option]) -> set[str]:
+    """Ids of the Pareto front: no other is as accurate and as fast, and better in one of both."""
+    ids = set()
+    for one in options:
+        beaten = any(
+            other.ap >= one.ap
+            and other.latency_ms <= one.latency_ms
+            and (other.ap > one.ap or other.latency_ms < one.latency_ms)
+            for other in options
+        )
+        if not beaten:
+            ids.add(one.candidate.row.id)
+    return ids
+
+
+def _option(sweep: Sweep, candidate: Candidate, wish: Wish, certain: bool) -> Option | None:
+    samples, row = sweep.samples, candidate.row
+    ap = sweep.ap(row, wish.kind)
+    if samples is None or ap is None:
+        return None
+    link_ms = wish.route.expected_ms(candidate.bits)
+    edge_ms, cloud_ms = candidate.edge_ms / wish.edge_speed, candidate.cloud_ms / wish.cloud_speed
+    whole = edge_ms + link_ms + cloud_ms + candidate.hops_ms
+    draws = sweep.draws(row, wish.kind)
+    draws = np.zeros(0) if draws is None else draws
+    on_time = 1.0
+    ends = sweep.interval(row, wish.kind)
+    if wish.deadline_ms is not None:
+        simulated = wish.route.simulated_ms(candidate.bits, samples.images.tolist())
+        kept = edge_ms + simulated + cloud_ms + candidate.hops_ms <= wish.deadline_ms
+        on_time = float(kept.mean())
+        ap, draws = _on_time(sweep, candidate, wish, kept, samples.draws if certain else samples.draws[:0])
+        ends = interval(draws) if len(draws) else None
+    share = _kept(sweep, candidate, wish, ap)
+    low, high = ends or (ap, ap)
+    least = _least(sweep, candidate, wish)
+    clean = sweep.clean(row.domain)
+    if wish.keep is not None and clean is not None and not row.clean:  # AP and clean AP go up and down together
+        reference = sweep.draws(clean, wish.kind)
+        if reference is not None and len(reference) == len(draws) and len(draws):
+            around = interval(draws - wish.keep * reference)
+            low, high = (low, high) if around is None else (least + around[0], least + around[1])
+    return Option(
+        candidate,
+        float(edge_ms.mean()),
+        float(link_ms.mean()),
+        float(cloud_ms.mean()),
+        float(candidate.hops_ms.mean()),
+        _latency_interval(samples.draws, whole),
+        _frames_per_second(wish.route, candidate, float(edge_ms.mean()), float(cloud_ms.mean())),
+        ap,
+        ends,
+        on_time,
+        share,
+        draws,
+        samples.draws @ whole / len(whole),
+        meets=ap >= least,
+        surely=low >= least,
+        maybe=ap < least <= high,
+    )
+
+
+def _on_time(sweep: Sweep, candidate: Candidate, wish: Wish, kept: np.ndarray, draws: Ints) -> tuple[float, Floats]:
+    """AP where images that come too late count as not detected: median over seeds."""
+    kind = wish.kind or sweep.kind
+    pools = [run.pools[kind] for run in sweep.samples.runs[candidate.row.id]] if sweep.samples else []
+    ones = np.ones(len(kept), np.int64)
+    values = [average_precision(one, ones, kept) or 0.0 for one in pools]
+    return float(np.median(values)), np.median([draw_ap(one, draws, kept) for one in pools], axis=0)
+
+
+def _least(sweep: Sweep, candidate: Candidate, wish: Wish) -> float:
+    """The AP that is good enough."""
+    if wish.floor is not None:
+        return wish.floor
+    clean = sweep.clean(candidate.row.domain)
+    reference = None if clean is None else sweep.ap(clean, wish.kind)
+    return 0.0 if wish.keep is None or reference is None else wish.keep * reference
+
+
+def _kept(sweep: Sweep, candidate: Candidate, wish: Wish, ap: float) -> float | None:
+    clean = sweep.clean(candidate.row.domain)
+    reference = None if clean is None else sweep.ap(clean, wish.kind)
+    return ap / reference if reference else None
+
+
+def _latency_interval(draws: Ints, whole: Floats) -> Interval | None:
+    return interval(draws @ whole / len(whole)) if len(draws) else None
+
+
+def _frames_per_second(route: Route, candidate: Candidate, edge_ms: float, cloud_ms: float) -> float:
+    busiest = max(edge_ms, float(route.serialise_ms(candidate.bits).mean()), cloud_ms)
+    return 1e3 / busiest if busiest else float("inf")
+
+
+_APART = {"transfer", "hops", "fidelity", "total"}
+_NO_CHOICE = {"loss", "probe"}
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One way to send.
+
+    Attributes:
+        row: its figures.
+        reduction: the chain's reduction, as text without its strength; empty without.
+        codec: the rest of the chain, as text, without strengths; empty for what is sent as it is.
+        strength: of the steps that have one, as text.
+        edge_ms: (N,) computing before the link, by image.
+        cloud_ms: (N,) computing after it.
+        hops_ms: (N,) between services, where the sweep went through them.
+        bits: (N,) over the link.
+        multiply_adds: of edge and cloud, an image; None where the manifest does not say.
+    """
+
+    row: Row
+    reduction: str
+    codec: str
+    strength: str
+    edge_ms: Floats
+    cloud_ms: Floats
+    hops_ms: Floats
+    bits: Floats
+    multiply_adds: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its chain as text, or ``clean``."""
+        return label(self.row)
+
+
+def candidates(sweep: Sweep, edge_from: Sweep | None = None, cloud_from: Sweep | None = None) -> list[Candidate]:
+    """The clean runs, and every row that codes, reduces or quantises and is neither a loss nor a probe.
+
+    Args:
+        sweep: with samples.
+        edge_from: a sweep of the same conditions on the machine that is to be the edge, whose times count.
+        cloud_from: the same of the cloud.
+
+    Raises:
+        CommandError: the sweep has no samples, or no row remains.
+    """
+    if sweep.samples is None:
+        raise CommandError(f"{sweep.folder} has no samples.npz: run the same `featlink bench` again to write it")
+    found = [
+        made
+        for row in sweep.rows
+        if row.id in sweep.samples.runs and _is_choice(row) and (made := _candidate(sweep, row, edge_from, cloud_from))
+    ]
+    if not found:
+        raise CommandError(f"{sweep.folder} has no condition with times that could be chosen")
+    return found
+
+
+def _is_choice(row: Row) -> bool:
+    steps = registry.chain(condition_of(row))
+    if any(step.kind in _NO_CHOICE or step.random for step in steps):
+        return False
+    return row.clean or any(step.changes_bits or step.kind in ("codec", "reduction") for step in steps)
+
+
+def _candidate(sweep: Sweep, row: Row, edge_from: Sweep | None, cloud_from: Sweep | None) -> Candidate | None:
+    runs = sweep.samples.runs[row.id] if sweep.samples is not None else ()
+    sides = [_side(run.timings, len(run.bits)) for run in runs if run.timings]
+    if not sides:
+        return None
+    edge_ms, cloud_ms, hops_ms = (np.mean([side[i] for side in sides], axis=0) for i in range(3))
+    for other, ours, place in ((edge_from, edge_ms, 0), (cloud_from, cloud_ms, 1)):
+        if other is not None:
+            there = other.by_id.get(row.id)
+            if there is None or not there.timings:
+                return None
+            theirs = _side({k: np.array([v]) for k, v in there.timings.items() if v is not None}, 1)[place]
+            ours *= float(theirs[0]) / max(float(ours.mean()), 1e-9)
+    reduction, codec, strength = _parts(row)
+    bits = np.mean([run.bits for run in runs], axis=0)
+    counted = of_row(sweep.manifest.get("multiply_adds") or {}, row.id, row.domain)
+    return Candidate(row, reduction, codec, strength, edge_ms, cloud_ms, hops_ms, bits, counted)
+
+
+def _parts(row: Row) -> tuple[str, str, str]:
+    """A row's reduction, the rest of its chain without strengths but with options, and the strengths."""
+    condition = condition_of(row)
+    reduction: list[str] = []
+    chain: list[str] = []
+    strengths: list[str] = []
+    for text, step in zip(condition.steps, registry.chain(condition), strict=True):
+        varied = step.strength
+        if varied and getattr(step, varied) is not None:
+            strengths.append(f"{varied}={getattr(step, varied):g}")
+            text = StepSpec(type=text.type, params={k: v for k, v in text.params.items() if k != varied})
+        (reduction if step.kind == "reduction" else chain).append(str(text))
+    options = str(condition.model_copy(update={"seed": 0, "steps": ()})).partition("@")[2].strip()
+    return " | ".join(reduction), " @ ".join(filter(None, [" | ".join(chain), options])), ", ".join(strengths)
+
+
+def _side(timings: Mapping[str, npt.ArrayLike], images: int) -> tuple[Floats, Floats, Floats]:
+    """Milliseconds of the edge, of the cloud and between services, (N,) each; a stage that an image lacks took none."""
+
+    def total(names: Iterable[str]) -> Floats:
+        parts = [np.nan_to_num(np.asarray(timings[name], np.float64)) for name in names]
+        spent: Floats = np.sum([np.zeros(images), *parts], axis=0)
+        return spent
+
+    return (
+        total(name for name in timings if name not in CLOUD | _APART),
+        total(name for name in timings if name in CLOUD),
+        total(name for name in timings if name == "hops"),
+    )

@@ -1,0 +1,247 @@
+"""What coding costs pixels, features and reduced features: every set of named ``fcm`` rows in one plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+from pathlib import Path
+
+from featlink.errors import CommandError
+from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bd_interval, bd_rate, colour, curve, error_bars
+from featlink.report.sweep import Sweep, about, condition_of, families, label
+from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, signed, with_interval
+from featlink.report.timing import stages
+from featlink.results import Row
+from featlink.shared.conditions import registry
+
+PREFIX = "fcm."
+ANCHORS = ("pixels", "tiled")
+LEAST_POINTS = 4
+"""As VCEG-M33 has it."""
+
+ENCODING = ("reduce", "compress")
+DECODING = ("decompress", "restore")
+
+_STARTER = (
+    "The bundled detector flatters feature coding. Its levels have an effective rank of 51 to 77 of 256 channels, so "
+    "any linear reduction loses little; and its scenes are drawings, where photos cost pixels more bits. For numbers "
+    "of photos and the official weights: `featlink fetch coco-val2017 --out coco`; `featlink fit pca --weights coco "
+    "--dataset PHOTOS` and `featlink fit bottleneck` alike, with other photos; `featlink bench --dataset coco "
+    "--weights coco --conditions fcm --out out/fcm`; `featlink report out/fcm`."
+)
+
+
+def coding_curves(sweep: Sweep, others: Sequence[Curve] = (), kind: str | None = None) -> list[Curve]:
+    """Our curves, in bits per pixel: the sets of named rows, or, beside curves of others, what trades bits for AP.
+
+    Args:
+        sweep: ours.
+        others: curves that ours are to stand beside.
+        kind: ``segm`` or ``bbox``; default: the leading one.
+    """
+    sets: dict[str, list[Row]] = {}
+    for row in sweep.rows:
+        if row.id.startswith(PREFIX):
+            sets.setdefault(row.id.split(".")[1], []).append(row)
+    if not sets and others:
+        found = [family for family in families(sweep.rows) if family.changes_bits and len(family.rows) > 1]
+        sets = {f"{NAMES[family.domain]}: {family.name}": list(family.rows) for family in found}
+    return [curve(sweep, name, rows, kind, per_pixel=True) for name, rows in sets.items()]
+
+
+def coding_blocks(sweep: Sweep, others: Sequence[Curve] = ()) -> list[Table | Figure | str]:
+    """The section's blocks; none where the sweep has no such rows and there are no curves of others."""
+    ours = coding_curves(sweep, others)
+    if not ours:
+        return []
+    blocks: list[Table | Figure | str] = []
+    if "starter" in Path(about(sweep).weights).name.lower():
+        blocks.append(_STARTER)
+    blocks.append(coding_figure(sweep, ours, others))
+    bd = coding_bd_table(sweep, others)
+    return [*blocks, *([bd] if bd else []), points_table(sweep, ours)]
+
+
+def coding_figure(sweep: Sweep, ours: Sequence[Curve], others: Sequence[Curve]) -> Figure:
+    """AP against bits, with intervals."""
+    traces = []
+    dashes = {"image": cycle(["solid", "dot"]), "feature": cycle(["solid", "dash", "dot", "dashdot", "longdash"])}
+    for one, symbol in zip([*ours, *others], cycle(SYMBOLS), strict=False):
+        domain = one.rows[0].domain if one.rows else "muted"
+        rows: Sequence[Row | None] = one.rows or [None] * len(one.points)
+        points = sorted(zip(one.points, rows, strict=True), key=lambda point: point[0])
+        dash = next(dashes[domain]) if domain in dashes else "longdashdot"
+        ends = [(ap, None if row is None else sweep.interval(row)) for (_, ap), row in points]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": one.name,
+                "x": [bpp for (bpp, _), _ in points],
+                "y": [100 * ap for (_, ap), _ in points],
+                "text": [
+                    one.name if row is None else f"{one.name}: {label(row)}<br>{kilobytes(row)} kB an image"
+                    for _, row in points
+                ],
+                "hovertemplate": "%{text}<br>AP %{y:.1f} at %{x:.4g} bpp<extra></extra>",
+                "line": {"color": colour(domain), "width": 2, "dash": dash},
+                "marker": {"color": colour(domain), "size": 9, "symbol": symbol},
+                **error_bars(ends),
+            }
+        )
+    layout = {
+        "xaxis": axis("bits per pixel of the original picture", type="log", dtick=1),
+        "yaxis": axis(f"AP {sweep.kind} %", rangemode="tozero"),
+    }
+    theirs = " Grey: curves of others, of whatever images and model their source had." if others else ""
+    caption = (
+        "Of two points at one height, the one further left needs fewer bits. Bars: 95 % interval over images." + theirs
+    )
+    return Figure("feature-coding", "Accuracy against bits of coded pixels and features", caption, traces, layout)
+
+
+def coding_bd_table(sweep: Sweep, others: Sequence[Curve]) -> Table | None:
+    """BD-rate of every curve against the anchors: pixels and tiled features, or each of ours against others'."""
+    rows = []
+    for kind in sweep.kinds:
+        ours = coding_curves(sweep, others, kind)
+        named = [one for one in ours if one.name in ANCHORS]
+        for anchor in named or ours:
+            for test in [*(ours if named else []), *others]:
+                if test is not anchor:
+                    rows.append([test.name, anchor.name, kind, *_bd_cells(anchor, test)])
+    if not rows:
+        return None
+    columns = [Column(title, number=False) for title in ("curve", "against", "AP", "BD-rate")]
+    columns += [Column("points"), Column("overlap %")]
+    notes = (
+        f"Average difference of bits at equal AP, by PCHIP through the Pareto front of each curve, from {LEAST_POINTS} "
+        "points on each; in brackets the 95 % bootstrap interval over images, paired. Points: of the curve and of what "
+        "it is compared with. Overlap: share of the range of AP that both cover.",
+    )
+    return Table("BD-rate (Bjøntegaard) of coded pixels and features", columns, rows, notes)
+
+
+def _bd_cells(anchor: Curve, test: Curve) -> list[str]:
+    found = bd_rate(anchor.points, test.points, LEAST_POINTS)
+    points = f"{found.points[1]} / {found.points[0]}"
+    if found.percent is None:
+        return [f"not defined: {found.reason}", points, MISSING]
+    told = with_interval(f"{signed(found.percent)} %", bd_interval(anchor, test, LEAST_POINTS), 1)
+    return [told, points, percent(found.overlap, 0)]
+
+
+def points_table(sweep: Sweep, ours: Sequence[Curve]) -> Table:
+    """Every point of our curves."""
+    columns = [Column("curve", number=False), Column("condition", number=False), Column("bpp"), Column("kB/image")]
+    columns += [Column(kind, "AP %") for kind in sweep.kinds] + [Column("encode", "ms"), Column("decode", "ms")]
+    lines = []
+    for one in ours:
+        for row in one.rows:
+            aps = [with_interval(percent(sweep.ap(row, kind)), sweep.interval(row, kind)) for kind in sweep.kinds]
+            times = dict(stages(row))
+            spent = [sum(times[name] for name in names if name in times) for names in (ENCODING, DECODING)]
+            lines.append(
+                [one.name, label(row), number(row.bpp, 3), kilobytes(row), *aps, *(number(ms, 0) for ms in spent)]
+            )
+    note = "Encode: reduction and encoder; decode: decoder and restoring. As measured in this sweep."
+    return Table("Points of the curves", columns, lines, (note,))
+
+
+_COLUMNS = ("bpp", "ap")
+_MOST_POINTS = 1000
+
+
+def read_curves(given: Iterable[str]) -> list[Curve]:
+    """Curves from ``NAME=FILE`` texts.
+
+    Args:
+        given: each a name and a CSV file with the columns ``bpp`` (bits per pixel of the original picture) and ``AP``,
+            in percent if one of them is above 1. Other columns may be there.
+
+    Raises:
+        CommandError: not such a text, or such a file; names are given twice.
+    """
+    curves: dict[str, Curve] = {}
+    for text in given:
+        name, found, file = text.partition("=")
+        if not (found and name.strip() and file.strip()):
+            raise CommandError(f"a curve is NAME=FILE.csv, not {text!r}")
+        if name.strip() in curves:
+            raise CommandError(f"two curves are called {name.strip()!r}")
+        curves[name.strip()] = Curve(name.strip(), _points(Path(file.strip())))
+    return list(curves.values())
+
+
+def _points(path: Path) -> list[tuple[float, float]]:
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CommandError(f"{path} is not a CSV file: {error}") from None
+    heading = [cell.strip().lower() for cell in lines[0]] if lines else []
+    if any(heading.count(column) != 1 for column in _COLUMNS):
+        raise CommandError(f"{path} needs a first line that names the columns bpp and AP")
+    rows = [line for line in lines[1:] if any(cell.strip() for cell in line)]
+    if not 1 <= len(rows) <= _MOST_POINTS:
+        raise CommandError(f"{path} has {len(rows)} points, not 1 to {_MOST_POINTS}")
+    places = [heading.index(column) for column in _COLUMNS]
+    points = [_numbers(path, number, line, places) for number, line in enumerate(rows, 2)]
+    unit = 100 if max(ap for _, ap in points) > 1 else 1
+    if max(ap for _, ap in points) > 100:
+        raise CommandError(f"{path} has an AP above 100 %")
+    return sorted((bpp, ap / unit) for bpp, ap in points)
+
+
+def _numbers(path: Path, number: int, line: list[str], places: list[int]) -> tuple[float, float]:
+    try:
+        bpp, ap = (float(line[place]) for place in places)
+    except (ValueError, IndexError):
+        raise CommandError(f"{path}, line {number}: bpp and AP are not both numbers") from None
+    if not (math.isfinite(bpp) and bpp > 0 and math.isfinite(ap) and ap >= 0):
+        raise CommandError(f"{path}, line {number}: bpp is to be above 0, AP from 0 on")
+    return bpp, ap
+
+
+COLUMNS = (
+    *("curve", "domain", "condition", "QP", "bpp", "AP", "AP_low", "AP_high"),
+    *("AP_bbox", "AP_bbox_low", "AP_bbox_high", "encode_s", "decode_s"),
+)
+
+
+def rate_csv(sweep: Sweep) -> str:
+    """One line per row of a curve whose strength trades bits for AP, and per clean run.
+
+    ``AP`` is the sweep's leading one, in percent, with its 95 % interval; ``QP`` the strength, whatever the step calls
+    it; times are seconds an image, of reducing and encoding, and of decoding and restoring.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    written = {row.id for family in families(sweep.rows) if family.changes_bits for row in family.rows}
+    names = {row.id: family.name for family in families(sweep.rows) for row in family.rows}
+    for row in sweep.rows:
+        if row.clean or row.id in written or row.id.startswith(PREFIX):
+            name = row.id.split(".")[1] if row.id.startswith(PREFIX) else "clean" if row.clean else names[row.id]
+            writer.writerow([name, row.domain, row.condition, _strength(row), f"{row.bpp:.6g}", *_figures(sweep, row)])
+    return text.getvalue()
+
+
+def _figures(sweep: Sweep, row: Row) -> list[str]:
+    cells: list[float | None] = []
+    for kind in (sweep.kind, "bbox"):
+        ends = sweep.interval(row, kind) or (None, None)
+        cells += [None if one is None else 100 * one for one in (sweep.ap(row, kind), *ends)]
+    times = dict(stages(row))
+    seconds = [sum(times.get(name, 0.0) for name in names) / 1e3 for names in (ENCODING, DECODING)]
+    return ["" if one is None else f"{one:.4f}" for one in [*cells, *seconds]]
+
+
+def _strength(row: Row) -> str:
+    varied = [getattr(step, step.strength) for step in registry.chain(condition_of(row)) if step.strength]
+    given = [value for value in varied if value is not None]
+    return f"{given[-1]:g}" if given else ""

@@ -1,0 +1,286 @@
+"""One picture through a running deployment, clean and received, as pictures to look at."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pictures
+
+from featlink.client import Client
+from featlink.shared.conditions.language import Domain, parse
+from featlink.shared.errors import ConditionError
+from featlink.shared.features import Image
+from featlink.shared.frames.visualisation import plane, png
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.overlay import paint
+
+
+def compared(picture: Image, clean: Mapping[str, Any], answer: Mapping[str, Any]) -> bytes:
+    """Clean | received | difference, as a PNG file's bytes.
+
+    Args:
+        picture: what was sent, uint8 RGB (H, W, 3).
+        clean: the edge's answer without distortion.
+        answer: the edge's answer; with ``received``, the image that arrived is shown in the place of the clean one.
+    """
+    names = {**clean["categories"], **answer["categories"]}
+    arrived = received_picture(answer, picture.shape[:2])
+    matching = match(clean["detections"], answer["detections"])
+    cells = [
+        (f"clean: {len(matching.kept) + len(matching.lost)} found", paint(picture, clean["detections"], names)),
+        (
+            f"received: {len(matching.kept)} kept, {len(matching.lost)} lost, {len(matching.new)} new",
+            received_overlay(picture if arrived is None else arrived, matching, names),
+        ),
+        (
+            "difference" if arrived is None else "difference, pixels times 4",
+            difference(picture, arrived, matching, names),
+        ),
+    ]
+    return png(sheet([cells]))
+
+
+def received_picture(answer: Mapping[str, Any], size: Sequence[int]) -> Image | None:
+    """The image that arrived, at the size of the one that was sent; None where the answer has none."""
+    encoded = answer.get("received", {}).get("image")
+    if encoded is None:
+        return None
+    pixels = decoded(encoded)
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    return cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def decoded(encoded: str) -> Image:
+    """A service's picture in base64, uint8: RGB (H, W, 3) or grey (H, W)."""
+    with Pictures.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        return np.asarray(picture)
+
+
+def domain_of(condition: str | None, domain: Domain | None) -> Domain:
+    """What crosses the link under these, as the edge decides it.
+
+    Raises:
+        ConditionError: the condition cannot be read.
+    """
+    return domain or (parse(condition).domain if condition else "feature")
+
+
+def planes_sheet(client: Client, data: bytes, answer: Mapping[str, Any]) -> bytes:
+    """The planes of each level before and after the link, as a PNG file's bytes.
+
+    Args:
+        client: of the deployment.
+        data: the picture file.
+        answer: the edge's, with the levels that were ``received``.
+
+    Raises:
+        ConditionError: no features were received.
+    """
+    arrived = answer.get("received", {})
+    if not any(level in arrived for level in FPN.names):
+        raise ConditionError("planes are of features; an image crossed the link")
+    sent = {tensor.name: tensor for tensor in client.features(data, "feature").tensors}
+    rows = [
+        ((f"{level} sent", plane(sent[level])), (f"{level} received", decoded(arrived[level])))
+        for level in FPN.names
+        if level in arrived and level in sent
+    ]
+    return png(sheet(rows))
+
+
+Detection = Mapping[str, Any]
+"""In COCO's results format."""
+
+THRESHOLD = 0.5
+"""Detections with lower scores are left out, as in overlays."""
+
+_SAME = 0.5
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Received detections beside the clean ones.
+
+    Attributes:
+        kept: (clean, received) pairs of one object.
+        lost: clean ones without a received one.
+        new: received ones without a clean one.
+    """
+
+    kept: Sequence[tuple[Detection, Detection]]
+    lost: Sequence[Detection]
+    new: Sequence[Detection]
+
+
+def match(clean: Sequence[Detection], received: Sequence[Detection], threshold: float = THRESHOLD) -> Matching:
+    """Pair detections of one category whose boxes overlap by an IoU of a half or more, the greatest overlap first.
+
+    Args:
+        clean: found without distortion.
+        received: found in what crossed the link.
+        threshold: detections with lower scores are left out on both sides.
+
+    Example:
+        >>> cat = {"category_id": 17, "bbox": [0, 0, 10, 10], "score": 0.9}
+        >>> found = match([cat, {**cat, "category_id": 18}], [{**cat, "score": 0.6}])
+        >>> len(found.kept), len(found.lost), len(found.new)
+        (1, 1, 0)
+    """
+    before = [one for one in clean if one["score"] >= threshold]
+    after = [one for one in received if one["score"] >= threshold]
+    overlap = _ious(before, after)
+    kept: list[tuple[int, int]] = []
+    for flat in np.argsort(-overlap, axis=None, kind="stable"):
+        row, column = divmod(int(flat), len(after))
+        if overlap[row, column] < _SAME:
+            break
+        if all(row != i and column != j for i, j in kept):
+            kept.append((row, column))
+    rows, columns = {i for i, _ in kept}, {j for _, j in kept}
+    return Matching(
+        [(before[i], after[j]) for i, j in sorted(kept)],
+        [one for i, one in enumerate(before) if i not in rows],
+        [one for j, one in enumerate(after) if j not in columns],
+    )
+
+
+def _ious(before: Sequence[Detection], after: Sequence[Detection]) -> npt.NDArray[np.float64]:
+    """IoU of boxes (N, M); 0 between categories."""
+    a, b = _corner_array(before)[:, None], _corner_array(after)[None]
+    sides = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0)
+    shared = sides.prod(axis=-1)
+    union = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1) - shared
+    labels = [np.array([one["category_id"] for one in side], np.int64) for side in (before, after)]
+    same = labels[0][:, None] == labels[1][None]
+    iou: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=(union > 0) & same)
+    return iou
+
+
+def _corner_array(detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
+    boxes = np.array([one["bbox"] for one in detections], np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+LOST = (230, 40, 60)
+NEW = (255, 200, 0)
+KEPT = (40, 170, 90)
+
+_DASH = 7
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def received_overlay(picture: Image, matching: Matching, names: Mapping[str, str]) -> Image:
+    """What was received with its detections; lost ones dashed and crossed out, new ones in a double frame.
+
+    Args:
+        picture: uint8 RGB (H, W, 3).
+        matching: of the received detections with the clean ones.
+        names: category id, as text, to name.
+    """
+    canvas = paint(picture, [*(after for _, after in matching.kept), *matching.new], names, 0)
+    _mark(canvas, matching, names)
+    return canvas
+
+
+def difference(clean: Image, received: Image | None, matching: Matching, names: Mapping[str, str]) -> Image:
+    """What changed: the error of the pixels, or the dimmed picture, and every detection by what became of it.
+
+    Args:
+        clean: uint8 RGB (H, W, 3).
+        received: of the same shape; None where features crossed the link, which have no pixels.
+        matching: of the received detections with the clean ones.
+        names: category id, as text, to name.
+    """
+    if received is None:
+        grey = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)
+        canvas = np.repeat((70 + 0.35 * grey).astype(np.uint8)[..., None], 3, axis=2)
+    else:
+        canvas = cv2.convertScaleAbs(cv2.absdiff(clean, received), alpha=4).astype(np.uint8)
+    for _, after in matching.kept:
+        x, y, right, bottom = _corners(after)
+        cv2.rectangle(canvas, (x, y), (right, bottom), KEPT, 2, cv2.LINE_AA)
+    _mark(canvas, matching, names)
+    return canvas
+
+
+def _mark(canvas: Image, matching: Matching, names: Mapping[str, str]) -> None:
+    for one in matching.lost:
+        x, y, right, bottom = _corners(one)
+        for start, end in (((x, y), (right, y)), ((right, y), (right, bottom)), ((x, bottom), (right, bottom))):
+            _dashed(canvas, start, end)
+        _dashed(canvas, (x, y), (x, bottom))
+        cv2.line(canvas, (x, y), (right, bottom), LOST, 1, cv2.LINE_AA)
+    for one in matching.new:
+        x, y, right, bottom = _corners(one)
+        for margin in (2, 5):
+            cv2.rectangle(canvas, (x - margin, y - margin), (right + margin, bottom + margin), NEW, 1, cv2.LINE_AA)
+    for what, colour, found in (("lost", LOST, matching.lost), ("new", NEW, matching.new)):
+        for one in found:
+            identity = str(one["category_id"])
+            _label(canvas, f"{what}: {names.get(identity, identity)}", _corners(one), colour)
+
+
+def _corners(detection: Detection) -> tuple[int, int, int, int]:
+    x, y, width, height = detection["bbox"]
+    return round(x), round(y), round(x + width), round(y + height)
+
+
+def _dashed(canvas: Image, start: tuple[int, int], end: tuple[int, int]) -> None:
+    a, b = np.array(start, float), np.array(end, float)
+    length = float(np.hypot(*(b - a)))
+    for at in np.arange(0, length, 2 * _DASH):
+        ends = [a + (b - a) * min(place, length) / length for place in (at, at + _DASH)]
+        first, last = ([round(float(value)) for value in point] for point in ends)
+        cv2.line(canvas, first, last, LOST, 2, cv2.LINE_AA)
+
+
+def _label(canvas: Image, text: str, corners: Sequence[int], colour: tuple[int, int, int]) -> None:
+    """Below the box, where overlays put none of their own."""
+    (width, height), base = cv2.getTextSize(text, _FONT, 0.45, 1)
+    x = max(0, min(corners[0], canvas.shape[1] - width))
+    top = max(0, min(corners[3], canvas.shape[0] - height - base - 1))
+    cv2.rectangle(canvas, (x, top), (x + width, top + height + base), colour, cv2.FILLED)
+    ink = (255, 255, 255) if sum(colour) < 382 else (0, 0, 0)
+    cv2.putText(canvas, text, (x, top + height + 1), _FONT, 0.45, ink, 1, cv2.LINE_AA)
+
+
+_GAP = 8
+_CAPTION = 26
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def sheet(rows: Sequence[Sequence[tuple[str, npt.NDArray[Any]]]]) -> Image:
+    """Lay captioned pictures out on white, row by row.
+
+    Args:
+        rows: (caption, picture), uint8 RGB (H, W, 3) or grey (H, W).
+
+    Returns:
+        uint8 RGB.
+    """
+    bands = [_band(row) for row in rows]
+    width = max(band.shape[1] for band in bands)
+    return np.concatenate(
+        [np.pad(band, ((0, 0), (0, width - band.shape[1]), (0, 0)), constant_values=255) for band in bands]
+    )
+
+
+def _band(row: Sequence[tuple[str, npt.NDArray[Any]]]) -> Image:
+    height = max(picture.shape[0] for _, picture in row)
+    cells = []
+    for caption, picture in row:
+        pixels = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+        width = max(pixels.shape[1], cv2.getTextSize(caption, _FONT, 0.5, 1)[0][0] + 2)
+        cell = np.full((height + _CAPTION + _GAP, width + _GAP, 3), 255, np.uint8)
+        cell[_CAPTION : _CAPTION + pixels.shape[0], : pixels.shape[1]] = pixels
+        cv2.putText(cell, caption, (1, _CAPTION - 9), _FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        cells.append(cell)
+    return np.concatenate(cells, axis=1)

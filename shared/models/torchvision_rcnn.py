@@ -1,0 +1,299 @@
+"""torchvision's detectors, split between edge and cloud.
+
+``GeneralizedRCNN.forward`` is transform → backbone → rpn → roi_heads → postprocess. The edge calls
+:meth:`SplitModel.pyramid` (the first two), the cloud :meth:`SplitModel.detect` (the rest).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from featlink.shared.errors import ImageError, ModelError
+from featlink.shared.features import FeatureMaps, Image, Sizes
+from featlink.shared.models.checkpoints import misfit
+from featlink.shared.models.config import ModelConfig, Profile
+from featlink.shared.models.detections import Detections
+from featlink.shared.models.device import Gateway, PoolOfEach, resolve
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.masks import PastedMasks
+from featlink.shared.models.resizing import normalized_and_resized
+from featlink.shared.models.weights import Checkpoint, load_checkpoint
+
+_CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
+_KEYS = ("0", "1", "2", "3", "pool")
+"""torchvision's names of p2..p6."""
+_ROUNDING = 1e-5
+"""Relative error of the scale, which torchvision computes in single precision."""
+
+
+class SplitModel:
+    """A torchvision detector whose two halves can run apart.
+
+    Args:
+        network: in eval mode.
+        name: its architecture; in bfloat16 with ``+bf16`` behind it, as frames and runs of another arithmetic are not
+            to be mixed with others.
+        weights: identity of its weights.
+        profile: the numerics it was prepared for.
+        categories: name of each label, background first.
+        device: where the network is. On a GPU, several threads may use the model at a time.
+    """
+
+    def __init__(
+        self,
+        network: GeneralizedRCNN,
+        name: str,
+        weights: str,
+        profile: Profile,
+        categories: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        self.network = network
+        self.name = name
+        self.weights = weights
+        self.profile = profile
+        self.categories = categories
+        self.gateway = Gateway(device)
+
+    @property
+    def _reordered(self) -> bool:
+        """Whether modules of our own do the work."""
+        return self.profile != "exact" and self.device.type == "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.gateway.device
+
+    @torch.inference_mode()
+    def pyramid(self, image: Image) -> FeatureMaps:
+        """The edge's half: image to p2..p6.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+
+        Returns:
+            The pyramid, each level (256, H, W) C-contiguous.
+
+        Raises:
+            ImageError: the picture is too narrow for the network's input.
+        """
+        sizes = self.image_sizes(*image.shape[:2])
+        with self.gateway.entered():
+            return FeatureMaps(self._levels(self._prepare(image, sizes)), sizes)
+
+    @torch.inference_mode()
+    def detect(self, pyramid: FeatureMaps) -> Detections:
+        """The cloud's half: p2..p6 to detections.
+
+        Args:
+            pyramid: levels (256, H, W) float32; not written to.
+        """
+        with self.gateway.entered():
+            features = OrderedDict(
+                (key, self.gateway.bring(pyramid.levels[level])[None])
+                for key, level in zip(_KEYS, FPN.names, strict=True)
+            )
+            return self._heads(features, pyramid.sizes)
+
+    @torch.inference_mode()
+    def detect_image(self, image: Image) -> Detections:
+        """The whole network on an image: equal to :meth:`detect` of its :meth:`pyramid`.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+        """
+        sizes = self.image_sizes(*image.shape[:2])
+        with self.gateway.entered():
+            return self._heads(self.network.backbone(self._prepare(image, sizes)), sizes)
+
+    @torch.inference_mode()
+    def pyramid_of_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> FeatureMaps:
+        """Like :meth:`pyramid`, from pixels that already have the network input's size.
+
+        Args:
+            pixels: float32 RGB (3, h, w) in 0..255, (h, w) = ``sizes.resized``; before normalisation.
+            sizes: the image's sizes.
+        """
+        with self.gateway.entered():
+            return FeatureMaps(self._levels(self._from_input(pixels)), sizes)
+
+    @torch.inference_mode()
+    def image_sizes(self, height: int, width: int) -> Sizes:
+        """The sizes torchvision's transform gives an image of (height, width) pixels.
+
+        Raises:
+            ImageError: it is too narrow.
+        """
+        return self._transformed(torch.empty(3, height, width, device="meta"))[1]  # shapes alone: no memory, no time
+
+    def _prepare(self, image: Image, sizes: Sizes) -> Tensor:
+        transform = self.network.transform
+        if self.device.type == "cpu":
+            tensor = normalized_and_resized(transform, image, sizes.resized)
+        else:  # as torchvision would there, whose rounding is another; only to_tensor's division is the CPU's
+            unit = torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255)
+            tensor = transform.resize(transform.normalize(unit.to(self.device)))[0]
+        batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
+        return batch
+
+    def _transformed(self, image: Tensor) -> tuple[Tensor, Sizes]:
+        _, height, width = image.shape
+        self._check_shape(height, width)
+        images, _ = self.network.transform([image])
+        padded_height, padded_width = images.tensors.shape[-2:]
+        return images.tensors, Sizes((height, width), images.image_sizes[0], (padded_height, padded_width))
+
+    def _check_shape(self, height: int, width: int) -> None:
+        """Refuse a picture whose shorter side torchvision's transform would shrink to nothing."""
+        transform = self.network.transform
+        short, long = min(height, width), max(height, width)
+        scale = min(min(transform.min_size) / short, transform.max_size / long)
+        if short * scale < 1 + _ROUNDING:
+            raise ImageError(
+                f"a picture of {width}×{height} pixels is too narrow: "
+                f"resized to {transform.max_size} pixels of length, less than one pixel of its width is left"
+            )
+
+    def _from_input(self, pixels: npt.NDArray[np.float32]) -> Tensor:
+        transform = self.network.transform
+        tensor = transform.normalize(torch.from_numpy(pixels).div(255).to(self.device))
+        batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
+        return batch
+
+    def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        features = self.network.backbone(batch)
+        if self._reordered:
+            from featlink.shared.models.fast.layout import channels_first
+
+            features = {key: channels_first(x) for key, x in features.items()}
+        return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, FPN.names, strict=True)}
+
+    def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
+        network = self.network
+        if self._reordered:  # RPN and RoIAlign would each bring the levels into this layout
+            from featlink.shared.models.fast.layout import channels_last
+
+            features = {key: channels_last(x) for key, x in features.items()}
+        # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
+        images = ImageList(torch.empty(1, device=self.device).expand(1, 3, *sizes.padded), [sizes.resized])
+        proposals, _ = network.rpn(images, features)
+        results, _ = network.roi_heads(features, proposals, [sizes.resized])
+        [result] = results
+        boxes = resize_boxes(result["boxes"], sizes.resized, sizes.original)
+        masks = result.get("masks")
+        if (branch := getattr(network, "mask_branch", None)) is not None:
+            masks = branch(features, result["boxes"], result["labels"], sizes.resized)
+        return Detections(
+            boxes.cpu().numpy(),
+            result["scores"].cpu().numpy(),
+            result["labels"].cpu().numpy(),
+            None if masks is None else PastedMasks(masks, boxes, sizes.original),
+            self.categories,
+        )
+
+
+def build(config: ModelConfig, heads: bool = True) -> SplitModel:
+    """Build a network and load its weights.
+
+    Args:
+        config: which network.
+        heads: False drops everything behind the backbone, which the edge never runs.
+
+    Raises:
+        ModelError: the weights cannot be had, or do not fit the architecture; or there is no such device, or
+            the profile is not for it.
+    """
+    device = resolve(config.device)
+    if config.profile == "bf16" and device.type != "cpu":
+        raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    checkpoint = load_checkpoint(config.weights, config.model)
+    network = _network(config, checkpoint).eval()
+    if not heads:
+        network.rpn = network.roi_heads = None
+    else:
+        roi_heads = network.roi_heads
+        roi_heads.box_roi_pool = PoolOfEach(roi_heads.box_roi_pool)
+        roi_heads.mask_roi_pool = roi_heads.mask_roi_pool and PoolOfEach(roi_heads.mask_roi_pool)
+    if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
+        network.to(device)
+    elif config.profile == "fast":
+        from featlink.shared.models.fast.accelerate import (
+            accelerate,
+        )  # OpenVINO and Numba are loaded where they are used
+
+        accelerate(network, torch.get_num_threads())
+    elif config.profile == "bf16":
+        from featlink.shared.models.fast.bfloat16 import accelerate_bfloat16
+
+        accelerate_bfloat16(network, torch.get_num_threads())
+    name = f"{config.model}+bf16" if config.profile == "bf16" else config.model
+    categories = _categories(config.model, checkpoint)
+    return SplitModel(network, name, checkpoint.identity, config.profile, categories, device)
+
+
+def _categories(model: str, checkpoint: Checkpoint) -> list[str]:
+    """COCO's names where the checkpoint has COCO's 91 labels, else their numbers."""
+    names: list[str] = get_model_weights(model)["COCO_V1"].meta["categories"]
+    count = len(checkpoint.state[_CLASSIFIER])
+    return names if count == len(names) else [str(label) for label in range(count)]
+
+
+def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
+    stated = checkpoint.metadata.get("architecture", config.model)
+    if stated != config.model:
+        raise ModelError(f"the weights are for {stated}, not {config.model}")
+    classifier = checkpoint.state.get(_CLASSIFIER)
+    if classifier is None or classifier.ndim != 2:
+        first = next(iter(checkpoint.state), "nothing")
+        raise ModelError(
+            f"the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor, but {first} and others"
+        )
+    options: dict[str, int | float] = {"num_classes": len(classifier)}
+    for name in ("min_size", "max_size"):
+        size = getattr(config, name) or checkpoint.metadata.get(name)
+        if size is not None:
+            options[name] = _pixels(name, size)
+    given = {
+        "box_score_thresh": config.score_threshold,
+        "rpn_post_nms_top_n_test": config.proposals,
+        "box_detections_per_img": config.max_detections,
+    }
+    options |= {name: value for name, value in given.items() if value is not None}
+    network: GeneralizedRCNN = get_model(config.model, weights=None, weights_backbone=None, **options)
+    if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
+        # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
+        _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
+    wanted = network.state_dict()
+    if reason := misfit(checkpoint.state, wanted):
+        raise ModelError(f"the weights do not fit {config.model}: {reason}")
+    network.load_state_dict(checkpoint.state)
+    return network
+
+
+def _pixels(name: str, size: int | str) -> int:
+    try:
+        return int(size)
+    except ValueError:
+        raise ModelError(f"the weights' metadata says {name} is {size!r}, which is no number of pixels") from None
+
+
+def _freeze_batch_norm(module: nn.Module, eps: float) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
+        else:
+            _freeze_batch_norm(child, eps)
