@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from fastapi import FastAPI, Query, Request
@@ -20,7 +20,6 @@ from featlink.shared.errors import StorageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import HEADER, Detection, InferenceResult, Telemetry, read_header
 from featlink.shared.service.access import ForbiddenError, RunToken, role
 from featlink.shared.service.admission import RequestQueue
@@ -29,6 +28,9 @@ from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
 from featlink.shared.service.transport import read_frame_bytes
 from featlink.shared.store import Store
+
+if TYPE_CHECKING:
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 _FRAME_BODY = {
     "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -49,6 +51,8 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
+        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
+
         network = build(settings.config())
         warm(network)
         facts = {"profile": settings.profile, "device": str(network.device)}

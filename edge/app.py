@@ -7,7 +7,7 @@ import functools
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +24,6 @@ from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.models.overlay import draw
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import InferenceResult
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue
@@ -33,6 +32,9 @@ from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
 from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
+
+if TYPE_CHECKING:
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _HEADERS = {
@@ -113,6 +115,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
+        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
+
         network = build(settings.config(), heads=False)
         warm(network, settings.send_p6)
         facts = {"profile": settings.profile, "device": str(network.device)}

@@ -28,9 +28,9 @@ LINKED = ("edge", "channel", "cloud", "shared", "starter")
 OUTSIDE = ("tests", "benchmarks", "examples")
 LIGHT = [
     *("featlink", "featlink.cli"),
-    "featlink.edge.prepare",
+    *("featlink.edge.app", "featlink.edge.prepare"),
     *("featlink.channel.app", "featlink.channel.transmit"),
-    *("featlink.cloud.finish", "featlink.cloud.runs"),
+    *("featlink.cloud.app", "featlink.cloud.finish", "featlink.cloud.runs"),
     *("featlink.shared.evaluation.coco_metrics", "featlink.shared.store"),
     *(
         "featlink.shared.conditions.registry",

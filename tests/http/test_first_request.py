@@ -98,7 +98,7 @@ def pixels() -> np.ndarray[Any, np.dtype[np.uint8]]:
 def frame(model: SplitModel, tensors: list[Tensor], condition: str) -> bytes:
     chosen = language.parse(condition)
     sizes = model.image_sizes(*pixels().shape[:2])
-    meta = Meta(chosen.domain, model.name, model.weights, sizes, condition=chosen.model_dump(mode="json"))
+    meta = Meta(chosen.domain, model.name, model.weights, sizes, condition=chosen)
     return b"".join(wire.write(Frame(meta, tuple(tensors))))
 
 
