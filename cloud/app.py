@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 
 from featlink.cloud.finish import finish, warm
-from featlink.cloud.runs import collect, runs_router
+from featlink.cloud.runs import add_runs, collect
 from featlink.cloud.settings import CloudSettings
 from featlink.shared.errors import StorageError
 from featlink.shared.frames import wire
@@ -132,7 +132,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
                 find = functools.partial(queue.run, job)
                 return _result(network, frame, *await collect(store, run, token, network, frame, find))
 
-    app.include_router(runs_router(store, evaluations, loaded))
+    add_runs(app, store, evaluations, loaded)
     return app
 
 

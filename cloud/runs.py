@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -84,21 +84,21 @@ class OpenedRun(Run):
     unknown_categories: list[str]
 
 
-def runs_router(store: Store, evaluations: RequestQueue, loaded: Callable[[], SplitModel]) -> APIRouter:
-    """The endpoints of data sets and runs.
+def add_runs(app: FastAPI, store: Store, evaluations: RequestQueue, loaded: Callable[[], SplitModel]) -> None:
+    """Give a service the endpoints of data sets and runs.
 
     Args:
+        app: the service.
         store: that keeps them.
         evaluations: queue of what takes time.
         loaded: the cloud's network.
     """
-    router = APIRouter()
 
-    @router.get("/v1/datasets", summary="The stored data sets")
+    @app.get("/v1/datasets", summary="The stored data sets")
     async def datasets() -> list[Dataset]:
         return await asyncio.to_thread(store.datasets)
 
-    @router.put("/v1/datasets/{name}", summary="Store a COCO ground truth", openapi_extra=_COCO_BODY)
+    @app.put("/v1/datasets/{name}", summary="Store a COCO ground truth", openapi_extra=_COCO_BODY)
     async def put_dataset(name: str, request: Request) -> StoredDataset:
         """The body is a COCO "instances" file. The same content again changes nothing.
 
@@ -113,22 +113,20 @@ def runs_router(store: Store, evaluations: RequestQueue, loaded: Callable[[], Sp
             log.warning("data set mended", dataset=name, repairs=repairs)
         return StoredDataset(stored.name, stored.digest, stored.images, stored.created, repairs)
 
-    @router.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
+    @app.get("/v1/datasets/{name}", summary="A data set's name, digest and size")
     async def get_dataset(name: str) -> Dataset:
         return await asyncio.to_thread(store.dataset, name)
 
-    @router.get(
-        "/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth", response_class=JSONResponse
-    )
+    @app.get("/v1/datasets/{name}/ground-truth", summary="A data set's COCO ground truth", response_class=JSONResponse)
     async def get_ground_truth(name: str) -> StreamingResponse:
         pieces = await asyncio.to_thread(store.ground_truth_json, name)
         return StreamingResponse(pieces, media_type="application/json")
 
-    @router.delete("/v1/datasets/{name}", status_code=204, summary="Delete a data set that no run uses")
+    @app.delete("/v1/datasets/{name}", status_code=204, summary="Delete a data set that no run uses")
     async def delete_dataset(name: str) -> None:
         await asyncio.to_thread(store.delete_dataset, name)
 
-    @router.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
+    @app.post("/v1/runs", status_code=201, summary="Open a run: a data set × a condition")
     async def create_run(new: NewRun) -> OpenedRun:
         """Detections are collected under the data set's category ids, matched to the model's labels by name.
 
@@ -152,23 +150,23 @@ def runs_router(store: Store, evaluations: RequestQueue, loaded: Callable[[], Sp
         unknown = [one.name or str(one.id) for one in labels.unknown]
         return OpenedRun(**asdict(run), token=token, unknown_categories=unknown)
 
-    @router.get("/v1/runs", summary="Runs, the newest first")
+    @app.get("/v1/runs", summary="Runs, the newest first")
     async def runs(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0
     ) -> list[Run]:
         return await asyncio.to_thread(store.runs, limit, offset)
 
-    @router.get("/v1/runs/{run_id}", summary="A run and how far it is")
+    @app.get("/v1/runs/{run_id}", summary="A run and how far it is")
     async def get_run(run_id: str) -> Run:
         return await asyncio.to_thread(store.run, run_id)
 
-    @router.get("/v1/runs/{run_id}/metrics", summary="COCO metrics, bits, fidelity and timings so far")
+    @app.get("/v1/runs/{run_id}/metrics", summary="COCO metrics, bits, fidelity and timings so far")
     async def metrics(run_id: str) -> dict[str, Any]:
         """Over the images done so far: 12 numbers for boxes, 12 for masks (null for a box-only model)."""
         async with evaluations.admit():
             return await evaluations.run(lambda: run_metrics(store, run_id))
 
-    @router.get(
+    @app.get(
         "/v1/runs/{run_id}/detections",
         summary="All detections of a run, in COCO's results format",
         response_class=JSONResponse,
@@ -177,11 +175,9 @@ def runs_router(store: Store, evaluations: RequestQueue, loaded: Callable[[], Sp
         await asyncio.to_thread(store.run, run_id)
         return StreamingResponse(_json_array(store.detections(run_id)), media_type="application/json")
 
-    @router.delete("/v1/runs/{run_id}", status_code=204, summary="Delete a run and its results")
+    @app.delete("/v1/runs/{run_id}", status_code=204, summary="Delete a run and its results")
     async def delete_run(run_id: str) -> None:
         await asyncio.to_thread(store.delete_run, run_id)
-
-    return router
 
 
 async def collect(

@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from featlink.cloud.warm import warm as warm_cloud
 from PIL import Image
 
 import featlink.channel.app
@@ -24,6 +23,7 @@ from featlink.channel.app import ChannelSettings
 from featlink.channel.codecs.base import Tools
 from featlink.channel.link import Link
 from featlink.channel.warm import warm as warm_channel
+from featlink.cloud.finish import warm as warm_cloud
 from featlink.shared.conditions import language
 from featlink.shared.errors import StepError
 from featlink.shared.evaluation import coco_results
