@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 
 from featlink.errors import CommandError
-from featlink.files import replace
+from featlink.shared.files import replace
 
 Scores = dict[str, float | None]
 
 RESULTS = "results.json"
 MANIFEST = "manifest.json"
+DATABASE = "runs.sqlite"
 
 
 class SeedResult(msgspec.Struct, frozen=True):

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.errors import CommandError
-from featlink.files import replace
 from featlink.shared.evaluation.confidence_intervals import DRAWS, LEAST_IMAGES, SPLITS, unbiased
 from featlink.shared.evaluation.matching import IOUS, Floats, Ints
 from featlink.shared.evaluation.resampling import Pool, average_precision, draw_images, halve_images, resample
+from featlink.shared.files import replace
 
 SAMPLES = "samples.npz"
 KINDS = ("segm", "bbox")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from featlink.errors import CommandError
-from featlink.files import replace
+from featlink.shared.files import replace
 
 
 def report(

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 
 from featlink import results, samples
-from featlink.files import replace
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
 from featlink.shared.evaluation.clean_truth import IMPORTANCE, clean_truth
@@ -22,15 +21,14 @@ from featlink.shared.evaluation.confidence_intervals import interval
 from featlink.shared.evaluation.matching import Floats, Matched, match
 from featlink.shared.evaluation.pooling import pool_each
 from featlink.shared.evaluation.resampling import pool
-from featlink.sweeps.plan import Entry
-from featlink.sweeps.records import Records
+from featlink.shared.files import replace
+from featlink.sweeps.folder import Records
+from featlink.sweeps.plan import PlannedRun, by_condition
 
 _Numbers = Mapping[str, float | None]
 
 
-def write_figures(
-    folder: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth, clean: bool = False
-) -> list[results.Row]:
+def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: bool = False) -> list[results.Row]:
     """Evaluate what a sweep has, and write ``results.json``, ``results.csv``, ``samples.npz`` and ``detections/``.
 
     Only images that every condition has a result for are counted, so that all rows, also of a sweep that is half
@@ -39,7 +37,6 @@ def write_figures(
     Args:
         folder: the sweep's.
         records: its database.
-        rows: its conditions.
         truth: the ground truth.
         clean: take what clean features gave for the truth, whatever that says.
 
@@ -51,25 +48,26 @@ def write_figures(
     """
     images = records.complete()
     runs = iter(records.runs)
-    names = file_names([row.id for row in rows])
+    conditions = by_condition(records.plan)
+    names = file_names(list(conditions))
     if clean:  # the first run is that of clean features
         truth = clean_truth(truth, _collect(records, records.runs[0], images).detections)
     importance = IMPORTANCE if clean else None
-    found: list[tuple[Entry, list[SeedResult]]] = []
+    found: list[tuple[PlannedRun, list[SeedResult]]] = []
     by_image: dict[str, list[RunSamples]] = {}
-    for row in rows if images else ():
+    for id, seeds in conditions.items() if images else ():
         of_seeds: list[SeedResult] = []
-        for seed in row.seeds:
+        for seed in (planned.condition.seed for planned in seeds):
             run = next(runs)
             collected = _collect(records, run, images)
             matched = match(truth, collected.detections, images)
             metrics = score(matched, importance)
             of_seeds.append(_seed_result(seed, run, collected, metrics, images, truth))
-            by_image.setdefault(row.id, []).append(_samples(collected, matched, images, importance))
-            suffix = f".seed{seed}" if len(row.seeds) > 1 else ""
-            target = folder / "detections" / f"{names[row.id]}{suffix}.json"
+            by_image.setdefault(id, []).append(_samples(collected, matched, images, importance))
+            suffix = f".seed{seed}" if len(seeds) > 1 else ""
+            target = folder / "detections" / f"{names[id]}{suffix}.json"
             replace(target, msgspec.json.encode(collected.detections))
-        found.append((row, of_seeds))
+        found.append((seeds[0], of_seeds))
     if not found:
         return []
     sampled = sample(sorted(images), by_image)
@@ -128,7 +126,7 @@ def _seed_result(
     )
 
 
-def _row(row: Entry, seeds: list[SeedResult], sampled: Samples) -> results.Row:
+def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples) -> results.Row:
     segm = [one.segm for one in seeds if one.segm is not None]
     return results.Row(
         id=row.id,

@@ -21,7 +21,7 @@ from featlink.shared.frames.cache import CacheEntry
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
 from featlink.shared.models.torchvision_rcnn import SplitModel
 from featlink.shared.store import Result
-from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome
+from featlink.sweeps.engine import OF_ONE_IMAGE, ItemError, ItemResult, ModelInfo
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ class Stages:
         self._tools = tools
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelInfo:
         """Which network it runs."""
         model = self._model
-        return Identity(model.name, model.weights, tuple(model.categories), model.device.type)
+        return ModelInfo(model.name, model.weights, tuple(model.categories), model.device.type)
 
     def coded(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
         """Of these conditions, the ones with a codec and the others. Codecs are slow, and mostly single-threaded."""
         coded = [i for i in wanted if any(step.kind == "codec" for step in chain(self._conditions[i]))]
         return coded, [i for i in wanted if i not in coded]
 
-    def prepare(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Prepared | Failure:
+    def prepare(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Prepared | ItemError:
         """The edge's work for all conditions.
 
         Args:
@@ -83,7 +83,7 @@ class Stages:
             if "image" in needed and self._fidelity:
                 clean = _entry(sent.get("feature") or self._prepared(data, "feature", image_id))
         except OF_ONE_IMAGE as error:
-            return Failure(image_id, tuple(wanted), str(error))
+            return ItemError(image_id, tuple(wanted), str(error))
         compare = comparison(self._model)
         if compare is compare_pyramids:
             compare = functools.partial(compare_pyramids, look=Remembered())
@@ -92,7 +92,7 @@ class Stages:
     def _prepared(self, data: bytes, domain: Domain, image_id: int) -> Sent:
         return prepare(self._model, Request(data, domain, image_id=image_id), max_pixels=MAX_PIXELS)
 
-    def send(self, prepared: Prepared, index: int) -> Transmission | Failure:
+    def send(self, prepared: Prepared, index: int) -> Transmission | ItemError:
         """The channel's work for one condition.
 
         Raises:
@@ -105,11 +105,11 @@ class Stages:
                 sent.frame, condition, sent.telemetry, self._fidelity, self._tools, compare=prepared.compare
             )
         except OF_ONE_IMAGE as error:
-            return Failure(prepared.image_id, (index,), str(error))
+            return ItemError(prepared.image_id, (index,), str(error))
         except FeatlinkError as error:
             raise CommandError(f"'{condition}': {error}") from None
 
-    def detect(self, prepared: Prepared, index: int, sent: Transmission) -> Callable[[], Outcome]:
+    def detect(self, prepared: Prepared, index: int, sent: Transmission) -> Callable[[], ItemResult]:
         """The cloud's work for one condition.
 
         Returns:
@@ -118,13 +118,14 @@ class Stages:
         frame, clean = sent.frame, prepared.clean
         known = clean if frame.meta.domain == "image" and untouched(frame) else None
         output = run_network(self._model, frame, sent.report, known)
-        return functools.partial(_outcome, prepared, index, output)
+        return functools.partial(_result, prepared, index, output)
 
 
-def _outcome(prepared: Prepared, index: int, output: NetworkOutput) -> Outcome:
+def _result(prepared: Prepared, index: int, output: NetworkOutput) -> ItemResult:
     clean = None if prepared.clean is None else prepared.clean.pyramid
     found, telemetry = output.measured(clean, prepared.compare)
-    return Outcome(index, Result(prepared.image_id, found, telemetry.bits or 0, telemetry.fidelity, telemetry.timings))
+    result = Result(prepared.image_id, found, telemetry.bits or 0, telemetry.fidelity, telemetry.timings)
+    return ItemResult(index, result)
 
 
 def _entry(prepared: Sent) -> CacheEntry:

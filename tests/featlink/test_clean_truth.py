@@ -18,9 +18,8 @@ from featlink.report.sweep import about, open_sweep
 from featlink.shared.evaluation.clean_truth import clean_truth
 from featlink.shared.evaluation.coco import parse
 from featlink.shared.evaluation.coco_metrics import evaluate
-from featlink.sweeps.merge import merge
-from featlink.sweeps.options import Options
-from featlink.sweeps.run import run_sweep
+from featlink.sweeps.plan import SweepOptions
+from featlink.sweeps.run import merge, run_sweep
 
 CONSOLE = Console(quiet=True)
 
@@ -73,7 +72,7 @@ def test_pictures_alone_are_a_data_set(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_of_pictures_alone(options: Callable[..., Options], tiny: Path, tmp_path: Path) -> None:
+def test_a_sweep_of_pictures_alone(options: Callable[..., SweepOptions], tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(tiny / "val", folder)
     base: Any = replace(options(), config=replace(options().config, score_threshold=0.0), fidelity=False, seeds=(0,))

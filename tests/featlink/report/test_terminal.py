@@ -20,7 +20,7 @@ from featlink.report.table import Column, Table, as_text
 from featlink.results import Row
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.names import NAMED
-from featlink.sweeps.plan import make_plan
+from featlink.sweeps.plan import by_condition, make_plan
 
 WIDTHS = (20, 40, 80, 120, None)
 
@@ -78,7 +78,7 @@ def planned() -> list[Row]:
         "image: resize(factor=2) | gaussian_blur(sigma=1.5, window=21) | packet_loss(rate=0.05, burst=3) @ at=original"
     )
     plan = make_plan([*NAMED, *(one for one in CONDITIONS if one not in NAMED), mix], [0, 1, 2])
-    return [row(entry.id, str(entry.condition)) for entry in plan]
+    return [row(id, str(runs[0].condition)) for id, runs in by_condition(plan).items()]
 
 
 def test_bench_and_merge_show_every_name(planned: list[Row]) -> None:
