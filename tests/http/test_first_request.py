@@ -28,7 +28,7 @@ from featlink.shared.conditions import language
 from featlink.shared.errors import StepError
 from featlink.shared.evaluation import coco_results
 from featlink.shared.frames import wire
-from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
+from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
 
@@ -140,7 +140,11 @@ def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: SplitMo
     requests = [
         ("/v1/detect", frame(model, features, "feature: identity")),
         ("/v1/detect", frame(model, [Tensor(IMAGE, planes)], "image: identity")),
-        ("/v1/detect", frame(model, [distorted, Tensor(REFERENCE, planes)], "image: quantize(bits=4) @ at=original")),
+        (
+            "/v1/detect",
+            frame(model, [distorted], "image: quantize(bits=4) @ at=original")
+            + frame(model, [Tensor(IMAGE, planes)], "image: identity"),
+        ),
     ]
     found = first_requests("cloud", requests, database_url=f"sqlite:///{tmp_path}/runs.sqlite", **_NETWORK)
     expected = _WINOGRAD | {"featlink.shared.models.fast.roi_align._pool_rois": 1, _SSIM: 1}
