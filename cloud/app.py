@@ -26,6 +26,7 @@ from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
+from featlink.shared.service.settings import ModelSettings, naming
 from featlink.shared.service.transport import read_frame_bytes
 from featlink.shared.store import Store
 
@@ -46,14 +47,16 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     settings = settings or CloudSettings()
     limits = wire.Limits(frame_bytes=settings.max_body)
     queue, evaluations = (RequestQueue(settings.max_requests, settings.max_waiting) for _ in range(2))
-    store = Store(settings.database_url)
+    with naming(settings, "database_url"):
+        store = Store(settings.database_url)
     cache = PyramidCache(settings.cache_mb << 20)
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
         from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
-        network = build(settings.config())
+        with naming(settings, *ModelSettings.model_fields):
+            network = build(settings.config())
         warm(network)
         facts = {"profile": settings.profile, "device": str(network.device)}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
@@ -82,6 +85,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         advice="Open a run with POST /v1/runs and read it at /v1/runs/ID/metrics. Pictures go to the edge.",
         load=load,
         unready=unready,
+        network=lambda: None if model is None else f"{model.name} {model.weights}",
         close=close,
         refusals=(409, 411, 507),
         small=("/v1/runs",),

@@ -30,6 +30,7 @@ from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
+from featlink.shared.service.settings import ModelSettings, naming
 from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
 
@@ -117,7 +118,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     def build_model() -> SplitModel:
         from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
-        network = build(settings.config(), heads=False)
+        with naming(settings, *ModelSettings.model_fields):
+            network = build(settings.config(), heads=False)
         warm(network, settings.send_p6)
         facts = {"profile": settings.profile, "device": str(network.device)}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
@@ -126,6 +128,14 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     async def load() -> None:
         nonlocal model
         model = await queue.run(build_model)  # OpenMP's threads, once started, belong to the thread they serve
+
+    async def unready() -> str | None:
+        if reason := await channel.unready():
+            return reason
+        here = None if model is None else f"{model.name} {model.weights}"
+        if channel.network not in (None, here):
+            return f"the cloud runs {channel.network}, the edge {here}: FEATLINK_WEIGHTS is to be alike for both"
+        return None
 
     async def close() -> None:
         queue.close()
@@ -137,7 +147,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         settings,
         advice="POST a picture to /v1/infer: curl --data-binary @photo.jpg 'http://…/v1/infer?condition=quantize:bits=4'",
         load=load,
-        unready=channel.unready,
+        unready=unready,
         close=close,
         refusals=(409, 415, 502, 507),
     )
@@ -150,15 +160,17 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def prepared(request: Request, query: Q) -> AsyncIterator[tuple[Prepared, Q]]:
         """Take a picture in, wait for a place to work on it, and prepare it; with what its form says beside it."""
+        _bind(query)
         network = loaded()
         condition = query.parsed()  # what is wrong is said before the picture is uploaded
         async with queue.enter():
             data, fields = await _picture(request)
             if fields:
                 query = _with_fields(query, fields)
+                _bind(query)
                 condition = query.parsed()
             domain = query.domain or (condition.domain if condition else "feature")
-            bind(domain=domain, image=query.image_id, condition=condition and str(condition))
+            bind(domain=domain)
             picture = Picture(data, domain, condition, query.image_id)
             job = functools.partial(
                 prepare, network, picture, max_pixels=settings.max_pixels, cache=cache, send_p6=settings.send_p6
@@ -197,9 +209,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     ) -> InferenceResult | Response:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
         started = time.monotonic()
-        bind(run=query.run)
         async with prepared(request, query) as (picture, query):
-            bind(run=query.run)
             parts, serialize_ms = await queue.run(lambda: timed(lambda: wire.write(picture.frame)))
             telemetry = picture.telemetry.with_timings(serialize=serialize_ms)
             params = query.model_dump(include={"run", "link", "received"}, exclude_none=True)
@@ -265,6 +275,11 @@ def _with_fields(query: Q, fields: dict[str, str]) -> Q:
 
 def _refused(*errors: Any) -> RequestValidationError:
     return RequestValidationError([{**error, "loc": ("body", *error["loc"])} for error in errors])
+
+
+def _bind(query: FeaturesQuery) -> None:
+    """Say in the log what is asked for, also where it is refused."""
+    bind(domain=query.domain, image=query.image_id, **query.model_dump(include={"run", "condition"}))
 
 
 def _unaccounted(timings: dict[str, float], ms: float) -> float:
