@@ -64,7 +64,7 @@ class Decoded:
 
     Attributes:
         side: the side file.
-        levels: float32 (256, H, W) by name; of a reduction, the restored ones. Empty for an image.
+        levels: float32 (C, H, W) by name; of a reduction, the restored ones. Empty for an image.
         image: uint8 (3, H, W), at the size that was coded; None for features.
     """
 
@@ -89,11 +89,11 @@ def save(sent: Transmission, folder: Path) -> Path | None:
     if not sent.bitstreams:
         return None
     meta = sent.frame.meta
-    condition = language.from_fields({"domain": meta.domain, **(meta.condition or {})})
+    condition = str(meta.condition)
     image = meta.key if meta.image_id is None else str(meta.image_id)
-    target = folder / _file_name(image or "image") / _file_name(str(condition))
+    target = folder / _file_name(image or "image") / _file_name(condition)
     side = Side(
-        condition=str(condition),
+        condition=condition,
         weights=meta.weights,
         extension=sent.extension,
         tensors=[
@@ -158,7 +158,7 @@ def _side(path: Path) -> Side:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} is not the side file of kept bitstreams: {error}") from None
+        raise StorageError(f"{path} is not the side file of saved bitstreams: {error}") from None
     if sum(math.prod(tensor.shape) for tensor in side.tensors) > _MOST_SAMPLES:
         raise StorageError(f"{path} describes more than {_MOST_SAMPLES} samples")
     if not re.fullmatch(r"[a-z0-9]{1,8}", side.extension):
