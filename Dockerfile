@@ -15,6 +15,7 @@ ENV FEATLINK_HOST=0.0.0.0 \
     FEATLINK_PORT=8000 \
     FEATLINK_DATABASE_URL=/runs/featlink-runs.sqlite \
     FEATLINK_FITTED=/weights/fitted \
+    FEATLINK_REFUSED_EXIT=0 \
     HOME=/tmp \
     TORCH_HOME=/weights \
     NUMBA_CACHE_DIR=/cache/numba \
