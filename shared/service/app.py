@@ -8,6 +8,7 @@ import difflib
 import gc
 import html
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from importlib.metadata import version
@@ -49,6 +50,9 @@ STOP_SECONDS = 60
 
 _POLL_SECONDS = 0.5
 """Between two looks whether the next service is ready."""
+
+_EVERY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\])(?=:|/|$)")
+"""What means "all" to a server, and can be opened nowhere."""
 
 _ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 421, 422, 431, 500, 503, 504)
 _LINKS = {"docs": "/docs", "api": "/openapi.json", "ready": "/readyz", "metrics": "/metrics"}
@@ -113,7 +117,7 @@ def create_service(
         gc.freeze()
         while await unready():
             await asyncio.sleep(_POLL_SECONDS)
-        log.info("ready", **({"open": settings.address} if settings.address else {}))
+        log.info("ready", **({"open": _EVERY_ADDRESS.sub("//127.0.0.1", settings.address)} if settings.address else {}))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
