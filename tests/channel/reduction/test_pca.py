@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from featlink.channel.reduction.pca import SIDES, Basis, Pca, encode_basis, join, split
 from featlink.channel.transmit import Transmission, transmit
-from featlink.cloud.received import pyramid
+from featlink.cloud.finish import pyramid
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ConditionError, FrameError, ModelError
