@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import ipaddress
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,8 +22,11 @@ from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.service.access import is_loopback
 
 PREFIX = "FEATLINK_"
-NOT_OF_SERVICES = ("BIND", "EDGE_PORT", "CHANNEL_PORT", "CLOUD_PORT", "PAGE_PORT", "DATA", "OUT", "FITTED")
-"""Variables of Compose's file and of :mod:`featlink.shared.fitted`; services pass over them."""
+NOT_OF_SERVICES = (
+    *("BIND", "EDGE_PORT", "CHANNEL_PORT", "CLOUD_PORT", "PAGE_PORT", "DATA", "OUT"),  # of Compose's file
+    *("FITTED", "REFUSED_EXIT"),
+)
+"""Variables that are no settings of a service, which passes over them."""
 _OF_KUBERNETES = re.compile(r"\w*_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
 _ALIKE = 0.85
 """Ratio of :func:`difflib.get_close_matches` from which a name is taken for a slip of the pen."""
@@ -53,6 +58,7 @@ class ServiceSettings(BaseSettings):
     )
     service_token: SecretStr | None = Field(None, min_length=16, description="token that the services share")
     hosts: str = Field("", description="further names the service answers to, with commas; * for any")
+    proxies: str = Field("", description="reverse proxies whose X-Forwarded-* headers count: addresses or networks")
     tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS")
     tls_key: Path | None = Field(None, description="its private key (PEM)")
     tls_ca: Path | None = Field(
@@ -68,6 +74,19 @@ class ServiceSettings(BaseSettings):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("FEATLINK_TLS_CERT and FEATLINK_TLS_KEY go together")
         return self
+
+    @field_validator("proxies")
+    @classmethod
+    def _addresses(cls, proxies: str) -> str:
+        for proxy in _listed(proxies):
+            if proxy != "*":
+                ipaddress.ip_network(proxy)
+        return proxies
+
+    @property
+    def trusted_proxies(self) -> list[str]:
+        """Addresses and networks of reverse proxies."""
+        return _listed(self.proxies)
 
     @property
     def client_tokens(self) -> list[str]:
@@ -125,6 +144,15 @@ class ModelSettings(BaseSettings):
     def config(self) -> ModelConfig:
         """These settings as the model layer takes them."""
         return ModelConfig(**{name: getattr(self, name) for name in ModelSettings.model_fields})
+
+
+def refused_exit() -> int:
+    """The exit code of a program that refuses its settings: 1, or ``FEATLINK_REFUSED_EXIT``.
+
+    Containers have 0 there, so that Docker, which restarts what fails, does not try the same settings for ever.
+    """
+    code = os.environ.get(f"{PREFIX}REFUSED_EXIT", "")
+    return int(code) if code.isdecimal() else 1
 
 
 def wrong_settings(error: ValidationError, given: Iterable[str] = ()) -> str:

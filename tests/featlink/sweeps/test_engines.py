@@ -24,9 +24,10 @@ from featlink.shared.conditions.registry import steps
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.result import InferenceResult
 from featlink.sweeps.engine import Engine, ItemError, ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
-from featlink.sweeps.local import LocalEngine
+from featlink.sweeps.local import LocalEngine, build_local
 from featlink.sweeps.stages import Prepared, Stages
 
 CHAINS = (
@@ -158,6 +159,14 @@ def test_a_codec_that_fails_ends_nothing_but_its_own_row(model: SplitModel, tiny
     assert {one.run for one in found if isinstance(one, ItemResult)} == {1, 2}
 
 
+def test_it_obeys_the_program_that_is_named(config: ModelConfig, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATLINK_FFMPEG", "/nowhere/ffmpeg")
+    engine = build_local(config, [parse("vvenc(qp=40)")], fidelity=False)
+    [failure] = engine.run(tasks(tiny, 1, (0,)))
+    assert isinstance(failure, ItemError)
+    assert failure.why.startswith("cannot start ffmpeg")
+
+
 @pytest.mark.slow
 def test_the_same_over_http(
     expected_of_two: Numbers, config: ModelConfig, tiny: Path, deploy: Callable[..., Any]
@@ -177,7 +186,7 @@ def test_over_http_no_answer_depends_on_who_else_uses_the_deployment(
     class Shared(Client):
         """A client of a deployment to which another one sends pictures before each of ours."""
 
-        def infer(self, image: bytes, **params: Any) -> dict[str, Any]:
+        def infer(self, image: bytes, **params: Any) -> InferenceResult:
             foreign = io.BytesIO()
             Image.new("RGB", (64, 48)).save(foreign, "PNG")
             super().infer(foreign.getvalue(), domain="image", condition="identity")
