@@ -41,7 +41,7 @@ from featlink.shared.store import Result, Store
 from featlink.shared.store.summary import run_metrics
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 log = structlog.get_logger()
 
@@ -76,11 +76,11 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     detector: Detector | None = None
 
     def build_model() -> SplitModel:
-        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.models.registry import build  # torch takes seconds to import: after /livez answers
 
         network = build(settings.config())
         warm(network)
-        facts = {"profile": settings.profile, "device": str(network.device)}
+        facts = {"profile": settings.profile, "device": network.device}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
         return network
 

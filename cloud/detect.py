@@ -15,13 +15,12 @@ from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Tensor
-from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.models.detections import Detections
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 def detect(
@@ -44,17 +43,8 @@ def detect(
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
     made = CacheEntry(*timed(lambda: received_pyramid(model, frame))) if known is None else known
-    detections, heads_ms = timed(lambda: model.detect(made.pyramid))
+    detections, heads_ms = timed(lambda: model.decode(made.pyramid))
     return detections, made.pyramid, report.with_timings(heads=made.backbone_ms + heads_ms)
-
-
-def comparison(model: SplitModel) -> Compare:
-    """What measures a pyramid's fidelity: on a GPU, if the network is on one."""
-    if model.device.type == "cpu":
-        return compare_pyramids
-    from featlink.shared.metrics.on_device import DeviceFidelity
-
-    return DeviceFidelity(model.gateway)
 
 
 class Detector:
@@ -72,7 +62,7 @@ class Detector:
     def __init__(self, model: SplitModel, cache: PyramidCache) -> None:
         self._model = model
         self._cache = cache
-        self._compare = comparison(model)
+        self._compare = model.comparison()
 
     def __call__(self, frame: Frame, report: Telemetry) -> tuple[list[Detection], Telemetry]:
         """Detect and measure; see :func:`detect`.
@@ -101,7 +91,7 @@ class Detector:
         key = _key(reference)
         if (entry := self._cache.get(key)) is None:
             pixels = reference.data.transpose(1, 2, 0).astype(np.uint8, copy=False)
-            entry = CacheEntry(*timed(lambda: self._model.pyramid(pixels)))
+            entry = CacheEntry(*timed(lambda: self._model.encode(pixels)))
             self._cache.put(key, entry)
         return entry.pyramid
 

@@ -15,7 +15,7 @@ from featlink.shared.frames.wire import Frame, Tensor
 from featlink.shared.models.fpn import FPN
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
@@ -86,8 +86,8 @@ def _pyramid_of_image(model: SplitModel, frame: Frame) -> FeatureMaps:
     if tensor.data.shape != (3, height, width):
         raise FrameError(f"image has shape {tensor.data.shape}, its condition asks for {(3, height, width)}")
     if at_input:
-        return model.pyramid_of_input(floats(tensor), sizes)
+        return model.encode_input(floats(tensor), sizes)
     pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
     if pixels.dtype.kind not in "uf" or (tensor.bits is None and pixels.dtype != np.uint8):
         raise FrameError(f"image is {pixels.dtype.name}, expected uint8 pixels")
-    return model.pyramid(pixels.astype(np.uint8, copy=False).transpose(1, 2, 0))
+    return model.encode(pixels.astype(np.uint8, copy=False).transpose(1, 2, 0))

@@ -5,8 +5,6 @@ That is: compiling kernels or reading them from Numba's cache, and OpenVINO's an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +12,10 @@ import numpy as np
 from featlink.cloud.detect import Detector
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
-from featlink.shared.models.largest import largest_input
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 
@@ -31,31 +28,10 @@ def warm(model: SplitModel) -> None:
     Args:
         model: the whole network.
     """
-    height, width = largest_input(model)
+    height, width = model.warmup_size()
     pixels = np.random.default_rng(0).integers(0, 256, (3, height, width), np.uint8)
     tensors = Tensor(IMAGE, pixels, 8, _PIXEL_RANGE), Tensor(REFERENCE, pixels)
     condition: dict[str, object] = {"at": "original"}
     meta = Meta("image", model.name, model.weights, model.image_sizes(height, width), condition=condition)
-    with _any_score(model):
+    with model.rehearsing():
         Detector(model, PyramidCache(0))(Frame(meta, tensors), Telemetry())
-    _code_large_mask()
-
-
-def _code_large_mask() -> None:
-    """Masks of large pictures are coded in another way than those of the small one."""
-    import torch
-
-    from featlink.shared.models.masks import PastedMasks
-
-    PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
-
-
-@contextmanager
-def _any_score(model: SplitModel) -> Iterator[None]:
-    """Let every region count as an object: noise has none, and then nothing behind the box head would run."""
-    heads = model.network.roi_heads
-    threshold, heads.score_thresh = heads.score_thresh, -1.0
-    try:
-        yield
-    finally:
-        heads.score_thresh = threshold

@@ -69,11 +69,11 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     pipeline: EdgePipeline | None = None
 
     def build_pipeline() -> EdgePipeline:
-        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.models.registry import build  # torch takes seconds to import: after /livez answers
 
         model = build(settings.config(), heads=False)
         warm(model, settings.send_p6)
-        facts = {"profile": settings.profile, "device": str(model.device)}
+        facts = {"profile": settings.profile, "device": model.device}
         app.state.metrics.describe(model=model.name, weights=model.weights, **facts)
         return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)
 

@@ -18,7 +18,7 @@ from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class EdgePipeline:
             "model": model.name,
             "weights": model.weights,
             "profile": model.profile,
-            "device": model.device.type,
+            "device": model.device.partition(":")[0],
             "categories": list(model.categories),
         }
 
@@ -115,7 +115,7 @@ class EdgePipeline:
         """The picture's pyramid, and the backbone's time if that was saved."""
         if (kept := self._cache.get(key)) is not None:
             return kept, kept.backbone_ms
-        kept = CacheEntry(*timed(lambda: self._model.pyramid(image)))
+        kept = CacheEntry(*timed(lambda: self._model.encode(image)))
         self._cache.put(key, kept)
         return kept, 0.0
 

@@ -14,11 +14,10 @@ from PIL import Image
 from featlink.edge.prepare import EdgePipeline, Request
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.models.largest import largest_input
 from featlink.shared.pictures import FORMATS
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 def warm(model: SplitModel, send_p6: bool) -> None:
@@ -28,7 +27,7 @@ def warm(model: SplitModel, send_p6: bool) -> None:
         model: its backbone half.
         send_p6: of the service's pipeline.
     """
-    height, width = largest_input(model)
+    height, width = model.warmup_size()
     pipeline = EdgePipeline(model, PyramidCache(0), height * width, send_p6)
     pictures = [_picture(form, height, width) for form in FORMATS]
     for data in pictures:

@@ -29,7 +29,7 @@ def official(model: str) -> Source:
     """
     from torchvision.models import get_model_weights
 
-    from featlink.shared.models.weights import path_hash
+    from featlink.shared.models.checkpoints import path_hash
 
     if model not in MODELS:
         raise CommandError(f"unknown model {model!r}; known are {', '.join(MODELS)}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featlink.channel.reduction.basis import Basis
 from featlink.dataset import MAX_PIXELS
-from featlink.shared.models.torchvision_rcnn import SplitModel
+from featlink.shared.models.protocol import SplitModel
 from featlink.shared.pictures import decode
 
 _FOUND = 0.08
@@ -63,8 +63,8 @@ def prepare(model: SplitModel, basis: Basis, pictures: Sequence[Path], done: Cal
     """
     found = []
     for path in pictures:
-        pyramid = model.pyramid(decode(path.read_bytes(), MAX_PIXELS))
-        detections = model.detect(pyramid)
+        pyramid = model.encode(decode(path.read_bytes(), MAX_PIXELS))
+        detections = model.decode(pyramid)
         sure = detections.scores > _FOUND
         if sure.any():
             (height, width), (full_height, full_width) = pyramid.sizes.resized, pyramid.sizes.original

@@ -9,7 +9,7 @@ from featlink.channel.codecs.base import Tools
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
-from featlink.shared.models.torchvision_rcnn import SplitModel
+from featlink.shared.models.protocol import SplitModel
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from featlink.sweeps.stages import Prepared, Stages
 

@@ -16,7 +16,8 @@ from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.protocol import SplitModel
+from featlink.shared.models.registry import build
 from featlink.sweeps.ahead import work_ahead, work_behind
 from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
 from featlink.sweeps.gpu import GpuEngine
@@ -114,7 +115,7 @@ def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: 
     """
     threads = config.threads or os.cpu_count() or 1
     model = build(config)
-    if model.device.type != "cpu":
+    if model.device != "cpu":
         torch.set_num_threads(1)  # the engine itself takes a thread a core
         cv2.setNumThreads(1)
         return GpuEngine(model, conditions, fidelity, threads)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud import image_fidelity
-from featlink.cloud.detect import comparison, detect
+from featlink.cloud.detect import detect
 from featlink.dataset import MAX_PIXELS
 from featlink.edge.prepare import EdgePipeline, EdgeResult, Request
 from featlink.errors import CommandError
@@ -21,7 +21,7 @@ from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.torchvision_rcnn import SplitModel
+from featlink.shared.models.protocol import SplitModel
 from featlink.shared.result import Telemetry
 from featlink.shared.store import Result
 from featlink.shared.timing import timed
@@ -66,7 +66,7 @@ class Stages:
     def identity(self) -> Identity:
         """Which network it runs."""
         model = self._model
-        return Identity(model.name, model.weights, tuple(model.categories), model.device.type)
+        return Identity(model.name, model.weights, tuple(model.categories), model.device.partition(":")[0])
 
     def coded(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
         """Of these conditions, the ones with a codec and the others. Codecs are slow, and mostly single-threaded."""
@@ -89,7 +89,7 @@ class Stages:
                 clean = _entry(sent.get("feature") or self._pipeline(Request(data, image_id=image_id)))
         except OF_ONE_IMAGE as error:
             return Failure(image_id, tuple(wanted), str(error))
-        compare = comparison(self._model)
+        compare = self._model.comparison()
         if compare is compare_pyramids:
             compare = functools.partial(compare_pyramids, look=Remembered())
         return Prepared(image_id, sent, clean, compare)

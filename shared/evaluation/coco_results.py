@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from featlink.shared.evaluation.coco import Detection, DetectionMask
 from featlink.shared.evaluation.rle import compressed
-from featlink.shared.models.detections import Detections, MaskPart, PartialMasks
-from featlink.shared.models.rle import runs_of_part
+from featlink.shared.models.detections import Detections, MaskPart, PartialMasks, runs_of_part
 
 
 def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:

@@ -21,7 +21,7 @@ from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import REFERENCE, Frame, Tensor
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.result import Telemetry
 
 PLENTY = 1 << 30
@@ -31,27 +31,27 @@ COARSE, FINE = "image: quantize(bits=2)", "image: quantize(bits=6)"
 class Counting:
     """A model that counts the clean pictures its backbone sees."""
 
-    def __init__(self, model: SplitModel) -> None:
+    def __init__(self, model: TorchvisionRCNN) -> None:
         self.model = model
         self.backbones = 0
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)
 
-    def pyramid(self, image: Image) -> FeatureMaps:
+    def encode(self, image: Image) -> FeatureMaps:
         self.backbones += 1
-        return self.model.pyramid(image)
+        return self.model.encode(image)
 
 
 @pytest.fixture(scope="module")
-def whole(random_checkpoint: Callable[[str], Path]) -> SplitModel:
+def whole(random_checkpoint: Callable[[str], Path]) -> TorchvisionRCNN:
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     few = {"score_threshold": 0.01, "proposals": 30, "max_detections": 5}
     return build(ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few))  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def model(whole: SplitModel) -> Counting:
+def model(whole: TorchvisionRCNN) -> Counting:
     return Counting(whole)
 
 
@@ -123,7 +123,7 @@ def test_the_next_condition_of_a_picture_saves_the_backbone(model: Counting) -> 
 
 def test_the_cache_is_bounded(model: Counting) -> None:
     frames = [received(model, COARSE, seed) for seed in range(3)]
-    one = model.model.pyramid(np.zeros((120, 160, 3), np.uint8)).nbytes
+    one = model.model.encode(np.zeros((120, 160, 3), np.uint8)).nbytes
     cache = PyramidCache(2 * one)
     used = Detector(model, cache)  # type: ignore[arg-type]
     for frame, report in frames:

@@ -18,14 +18,14 @@ from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.fpn import FPN
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.result import Telemetry
 
 CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=original")
 
 
 @pytest.fixture(scope="module")
-def model(random_checkpoint: Callable[[str], Path]) -> SplitModel:
+def model(random_checkpoint: Callable[[str], Path]) -> TorchvisionRCNN:
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     few = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
     return build(ModelConfig(weights=weights, profile="exact", min_size=128, max_size=224, **few))  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ def picture(pictures: list[Path]) -> bytes:
     return pictures[-1].read_bytes()
 
 
-def send(model: SplitModel, picture: bytes, text: str) -> tuple[Frame, Telemetry]:
+def send(model: TorchvisionRCNN, picture: bytes, text: str) -> tuple[Frame, Telemetry]:
     condition = parse(text)
     pipeline = EdgePipeline(model, PyramidCache(0), 10**8)
     frame = pipeline(Request(picture, condition.domain, condition, image_id=1)).frame
@@ -55,7 +55,7 @@ def assert_same(found: Detections, expected: Detections) -> None:
 
 
 @pytest.mark.parametrize("text", CONDITIONS)
-def test_distorted_image_is_judged_by_the_clean_pyramid(model: SplitModel, picture: bytes, text: str) -> None:
+def test_distorted_image_is_judged_by_the_clean_pyramid(model: TorchvisionRCNN, picture: bytes, text: str) -> None:
     clean_frame, clean_report = send(model, picture, "image: identity")
     image = np.ascontiguousarray(clean_frame.tensor("image").data.transpose(1, 2, 0)).astype(np.uint8)
     found, clean, report = detect(model, clean_frame, clean_report)
@@ -70,7 +70,7 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(model: SplitModel, pictu
     if "original" in text:
         assert_same(found, model.detect_image(np.ascontiguousarray(samples.transpose(1, 2, 0)).astype(np.uint8)))
     else:  # 2 bits: 0, 85, 170, 255
-        assert_same(found, model.detect(model.pyramid_of_input((samples * 85).astype(np.float32), frame.meta.sizes)))
+        assert_same(found, model.decode(model.encode_input((samples * 85).astype(np.float32), frame.meta.sizes)))
     assert report.fidelity.keys() == {"psnr_i", "ssim_i", "psnr_f", "ssim_f", "spearman_f"}
     errors = []
     for level in FPN.names:  # in the clean level's range, pooled over all samples
@@ -81,7 +81,9 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(model: SplitModel, pictu
     assert report.timings["fidelity"] > sent.timings["fidelity"]
 
 
-def test_without_a_clean_pyramid_and_in_the_feature_domain_nothing_is_added(model: SplitModel, picture: bytes) -> None:
+def test_without_a_clean_pyramid_and_in_the_feature_domain_nothing_is_added(
+    model: TorchvisionRCNN, picture: bytes
+) -> None:
     for text in (CONDITIONS[0], "feature: quantize(bits=4)"):
         frame, sent = send(model, picture, text)
         _, pyramid, report = detect(model, frame, sent)
