@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import psutil
 
-from featlink.channel.codecs.coding import code
+from featlink.channel.codecs.base import PictureFormat, PlaneCoder
 from featlink.channel.codecs.vvenc import Vvenc
 from featlink.channel.distortions.gaussian_blur import blur
 from featlink.channel.distortions.resize import down_and_up
@@ -122,7 +122,8 @@ def main(repeats: int) -> None:
     overheads = []
     for _ in range(3):
         started = time.perf_counter()
-        coded = code(samples, Vvenc(qp=40))
+        with PlaneCoder(Vvenc(qp=40), {"p2": PictureFormat(samples.shape)}) as coder:
+            (coded,) = coder.push({"p2": samples})
         whole = (time.perf_counter() - started) * 1e3
         overheads.append((whole - coded.encode_ms - coded.decode_ms) / whole)
     print(f"\nvvenc of p2, share of time outside encoder and decoder: {statistics.median(overheads):.4f}")

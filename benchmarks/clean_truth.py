@@ -13,28 +13,25 @@ from pathlib import Path
 import numpy as np
 
 from featlink.report.table import percent, signed
-from featlink.results import load_manifest
-from featlink.shared.evaluation.clean_truth import IMPORTANCE, THRESHOLD, clean_truth
+from featlink.results import DATABASE, load_manifest
 from featlink.shared.evaluation.coco import Detection, GroundTruth
-from featlink.shared.evaluation.coco_metrics import Metrics, evaluate, score
-from featlink.shared.evaluation.matching import match
+from featlink.shared.evaluation.coco_metrics import CLEAN_IMPORTANCE, Metrics, evaluate
+from featlink.shared.evaluation.coco_results import THRESHOLD, clean_truth
 from featlink.shared.store import Store
-from featlink.sweeps.manifest import rows_of
-from featlink.sweeps.plan import jobs
-from featlink.sweeps.records import DATABASE, runs_by_name
+from featlink.sweeps.folder import plan_of, runs_by_name
 
 
 def detections(folder: Path) -> tuple[GroundTruth, set[int], dict[str, list[Detection]]]:
     """The annotations, the images that every condition has, and what each found there; of several seeds the first."""
-    planned = jobs(rows_of(load_manifest(folder)))
+    planned = plan_of(load_manifest(folder))
     with contextlib.closing(Store(f"sqlite:///{(folder / DATABASE).resolve()}")) as store:
         runs = runs_by_name(store)
         done = set.intersection(*(store.done(runs[job.name]) for job in planned))
         found: dict[str, list[Detection]] = {}
         for job in planned:
-            if job.row not in found:
+            if job.id not in found:
                 results = store.results(runs[job.name])
-                found[job.row] = [one for result in results if result.image_id in done for one in result.detections]
+                found[job.id] = [one for result in results if result.image_id in done for one in result.detections]
         return store.ground_truth(store.run(next(iter(runs.values()))).dataset), done, found
 
 
@@ -57,7 +54,8 @@ def main() -> None:
     print("| condition | segm, annotations % | segm, clean % | Δ | bbox, annotations % | bbox, clean % | Δ |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     scored = {
-        row: (evaluate(truth, one, images), score(match(pseudo, one, images), IMPORTANCE)) for row, one in found.items()
+        row: (evaluate(truth, one, images), evaluate(pseudo, one, images, CLEAN_IMPORTANCE))
+        for row, one in found.items()
     }
     off: dict[str, list[float]] = {"segm": [], "bbox": []}
     for row, both in scored.items():

@@ -31,13 +31,12 @@ from featlink.deciding.ranking import Option
 from featlink.launcher import Ports, Stack, service_settings
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.shared.models.config import ModelConfig
-from featlink.sweeps import manifest as manifests
-from featlink.sweeps.engine import Outcome
+from featlink.sweeps import folder as folders
+from featlink.sweeps.engine import ItemResult, WorkItem
+from featlink.sweeps.folder import Records, locked
 from featlink.sweeps.http import HttpEngine
-from featlink.sweeps.options import Options
-from featlink.sweeps.plan import jobs, make_plan
-from featlink.sweeps.records import Records
-from featlink.sweeps.run import finish, locked
+from featlink.sweeps.plan import SweepOptions, make_plan
+from featlink.sweeps.run import finish
 
 RATES = (0.5, 5.0, 50.0, 1000.0)
 RTT_MS = 20.0
@@ -54,10 +53,12 @@ Walls = dict[float, dict[str, dict[int, float]]]
 def measure(args: argparse.Namespace) -> Walls:
     """Make the sweep and time the replay."""
     config = ModelConfig(threads=args.threads, min_size=args.min_size, max_size=args.max_size)
-    options = Options(Path("starter"), config, CONDITIONS, args.out, fidelity=False, engine="http", limit=args.images)
+    options = SweepOptions(
+        Path("starter"), config, CONDITIONS, args.out, fidelity=False, engine="http", limit=args.images
+    )
     data = open_dataset(options.dataset)
-    truth, rows = ground_truth(data)[0], make_plan(options.conditions, options.seeds)
-    planned, images = jobs(rows), dict(list(data.images.items())[: args.images])
+    truth, plan = ground_truth(data)[0], make_plan(options.conditions, options.seeds)
+    images = dict(list(data.images.items())[: args.images])
     ports = Ports(*args.ports)
     walls: Walls = {rate: defaultdict(dict) for rate in RATES}
     with tempfile.TemporaryDirectory() as folder, locked(args.out), (args.out / "services.log").open("w") as log:
@@ -67,26 +68,33 @@ def measure(args: argparse.Namespace) -> Walls:
             Client(ports.edge_url, ports.edge_url) as client,
         ):
             stack.wait_ready()
-            engine = HttpEngine(client, [job.condition for job in planned], fidelity=False)
-            manifest = manifests.begin(args.out, manifests.describe(data, truth, options, engine.identity, rows))
-            with Records(args.out, data.name, truth, engine.identity, planned) as records:
+            engine = HttpEngine(client, [run.condition for run in plan], fidelity=False)
+            manifest = folders.begin(args.out, folders.describe(data, truth, options, engine.identity, plan))
+            with Records(args.out, data.name, truth, engine.identity, plan) as records:
                 for image_id, path in track(images.items(), "image"):
-                    for index, job in enumerate(planned):
-                        picture = path.read_bytes()
+                    for index, run in enumerate(plan):
+                        item = WorkItem(image_id, path.read_bytes(), (index,))
+
+                        def infer(item: WorkItem = item) -> ItemResult:
+                            [computed] = engine.run([item])
+                            if not isinstance(computed, ItemResult):
+                                raise SystemExit(f"image {computed.image_id}: {computed.why}")
+                            return computed
+
                         _set_link(ports, {})
-                        engine._result(picture, job.condition, image_id)  # the first after another condition is slower
-                        result = engine._result(picture, job.condition, image_id)
-                        records.add(Outcome(index, result))
+                        infer()  # the first after another condition is slower
+                        computed = infer()
+                        records.add(computed)
                         for rate in random.sample(RATES, len(RATES)):
-                            if result.bits / rate / 1e6 > args.patience:
+                            if computed.result.bits / rate / 1e6 > args.patience:
                                 continue
                             _set_link(ports, {"rate_mbps": rate, "rtt_ms": RTT_MS, "wait": True})
                             begun = time.monotonic()
-                            engine._result(picture, job.condition, image_id)
-                            walls[rate][job.row][image_id] = 1e3 * (time.monotonic() - begun)
+                            infer()
+                            walls[rate][run.id][image_id] = 1e3 * (time.monotonic() - begun)
                     (args.out / "walls.json").write_text(json.dumps(walls))
-                manifest["finished"] = manifests.now()
-                finish(args.out, records, rows, truth, manifest, Console(quiet=True))
+                manifest["finished"] = folders.now()
+                finish(args.out, records, truth, manifest, Console(quiet=True))
     return walls
 
 

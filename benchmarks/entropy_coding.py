@@ -19,10 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featlink.channel.codecs.base import Tools
-from featlink.channel.codecs.coding import code_samples
+from featlink.channel.codecs.base import PictureFormat, PlaneCoder, Tools
 from featlink.channel.codecs.entropy import Entropy
-from featlink.channel.distortions.base import Planes
 from featlink.channel.transmit import transmit
 from featlink.dataset import open_dataset
 from featlink.shared.conditions.language import parse
@@ -59,20 +57,23 @@ def zero_order_bits(samples: Samples) -> float:
 def measure(frame: Frame, bits: int, threads: int) -> dict[str, float]:
     """Of one picture at one depth."""
     sent = transmit(frame, parse(f"{frame.meta.domain}: quantize(bits={bits})"), Telemetry(), fidelity=False)
-    planes = [Planes(t.data, bits, t.ranges, t.name) for t in sent.frame.tensors if t.ranges is not None]  # type: ignore[arg-type]
+    planes = {t.name: t.data for t in sent.frame.tensors}
+    forms = {name: PictureFormat(plane.shape, bits) for name, plane in planes.items()}  # type: ignore[arg-type]
     started = time.perf_counter()
-    coded = code_samples(planes, Entropy(), Tools(threads=threads))  # which compares what it decodes
+    with PlaneCoder(Entropy(), forms, Tools(threads=threads)) as coder:
+        (coded,) = coder.push(planes)  # type: ignore[arg-type]  # it compares what it decodes
     wall = time.perf_counter() - started
-    dense = sum(8 * nbytes(part.samples.size, bits) for part in planes)
+    coded_bits = sum(picture.bits for picture in coded.pictures.values())
+    dense = sum(8 * nbytes(plane.size, bits) for plane in planes.values())
     whole = sent.report.bits or 0
     return {
-        "ratio": (whole - dense + sum(one.bits for one in coded)) / whole,
-        "zero_order": sum(zero_order_bits(part.samples) for part in planes) / dense,
-        "zlib": sum(8 * len(zlib.compress(pack(part.samples.ravel(), bits))) for part in planes) / dense,
-        "encode_ms": sum(one.encode_ms for one in coded),
-        "decode_ms": sum(one.decode_ms for one in coded),
+        "ratio": (whole - dense + coded_bits) / whole,
+        "zero_order": sum(zero_order_bits(plane) for plane in planes.values()) / dense,
+        "zlib": sum(8 * len(zlib.compress(pack(plane.ravel(), bits))) for plane in planes.values()) / dense,
+        "encode_ms": coded.encode_ms,
+        "decode_ms": coded.decode_ms,
         "wall_ms": 1e3 * wall,
-        "bits_per_sample": sum(one.bits for one in coded) / sum(part.samples.size for part in planes),
+        "bits_per_sample": coded_bits / sum(plane.size for plane in planes.values()),
     }
 
 

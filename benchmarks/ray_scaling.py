@@ -28,26 +28,26 @@ from pathlib import Path
 from featlink.dataset import open_dataset
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.cluster.engine import Cluster, RayEngine
-from featlink.sweeps.engine import Task
-from featlink.sweeps.plan import jobs, make_plan
+from featlink.sweeps.engine import WorkItem
+from featlink.sweeps.plan import make_plan
 
 
 def throughput(workers: int, args: argparse.Namespace) -> float:
     """Results per second."""
-    conditions = [job.condition for job in jobs(make_plan([args.conditions], [0]))]
+    conditions = [run.condition for run in make_plan([args.conditions], [0])]
     images = list(open_dataset(Path("starter")).images.items())
     every = tuple(range(len(conditions)))
     config = ModelConfig(weights="starter", threads=1)
     with RayEngine(config, conditions, True, Cluster(workers, args.ray_address)) as engine:
         warm: set[int] = set()  # how many workers there were when a picture was done
-        endless = (Task(image, path, every[:2]) for image, path in itertools.cycle(images))
+        endless = (WorkItem(image, path, every[:2]) for image, path in itertools.cycle(images))
         more = itertools.takewhile(lambda _: workers not in warm, endless)
         for _ in engine.run(more):
             warm.add(engine.workers)
-        for _ in engine.run([Task(image, path, every[:2]) for image, path in images[-workers:]]):
+        for _ in engine.run([WorkItem(image, path, every[:2]) for image, path in images[-workers:]]):
             pass
         started = time.perf_counter()
-        found = sum(1 for _ in engine.run([Task(image, path, every) for image, path in images[: args.images]]))
+        found = sum(1 for _ in engine.run([WorkItem(image, path, every) for image, path in images[: args.images]]))
         return found / (time.perf_counter() - started)
 
 

@@ -38,11 +38,11 @@ from featlink.dataset import open_dataset
 from featlink.shared.evaluation import coco
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import build
-from featlink.sweeps.engine import Engine, Outcome, Task
+from featlink.sweeps.engine import Engine, ItemResult, WorkItem
 from featlink.sweeps.figures import write_figures
+from featlink.sweeps.folder import Records
 from featlink.sweeps.local import build_local
-from featlink.sweeps.plan import Entry, jobs, make_plan
-from featlink.sweeps.records import Records
+from featlink.sweeps.plan import PlannedRun, make_plan
 
 TILE_HEIGHT, TILE_WIDTH = 240, 320
 PSNR_DB, SSIM, AP = 0.1, 2e-3, 0.03
@@ -79,16 +79,16 @@ def make_mosaics(scenes: Path, folder: Path, count: int) -> None:
     (folder / "annotations" / "instances_val.json").write_text(json.dumps(mosaics))
 
 
-def sweep(engine: Engine, out: Path, folder: Path, rows: list[Entry], images: list[int]) -> list[results.Row]:
+def sweep(engine: Engine, out: Path, folder: Path, plan: list[PlannedRun], images: list[int]) -> list[results.Row]:
     """What ``featlink bench`` does for some images of a folder, from an open engine on."""
     out.mkdir()
     data, truth = open_dataset(folder), coco.parse(next((folder / "annotations").iterdir()).read_bytes())
-    with Records(out, data.name, truth, engine.identity, jobs(rows)) as records:
-        for outcome in engine.run(Task(image, data.images[image], records.missing(image)) for image in images):
-            if not isinstance(outcome, Outcome):
+    with Records(out, data.name, truth, engine.identity, plan) as records:
+        for outcome in engine.run(WorkItem(image, data.images[image], records.missing(image)) for image in images):
+            if not isinstance(outcome, ItemResult):
                 raise SystemExit(f"image {outcome.image_id}: {outcome.why}")
             records.add(outcome)
-        return write_figures(out, records, rows, truth)
+        return write_figures(out, records, truth)
 
 
 def cpu_seconds() -> float:
@@ -127,12 +127,12 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    rows = make_plan([args.conditions], [0])
+    plan = make_plan([args.conditions], [0])
     options = {"weights": args.weights, "min_size": args.min_size, "max_size": args.max_size, "threads": args.threads}
     options["device"] = args.device
     config = ModelConfig(**options, profile=args.profile)
     stock = build(ModelConfig(**options, profile="exact")).network  # torchvision's own modules, called as a whole
-    engine = build_local(config, [job.condition for job in jobs(rows)], fidelity=True)
+    engine = build_local(config, [run.condition for run in plan], fidelity=True)
 
     seconds: dict[str, float] = defaultdict(float)
     stages: dict[str, float] = defaultdict(float)
@@ -142,14 +142,14 @@ def main() -> None:
         folder = Path(temporary)
         warm_up = max(args.images, args.together) + 1
         make_mosaics(args.scenes, folder / "data", warm_up)
-        sweep(engine, folder / "warm-up", folder / "data", rows[:4], [warm_up])
+        sweep(engine, folder / "warm-up", folder / "data", plan[:4], [warm_up])
         if not args.ours_only:
             StockSweep(stock, folder / "data" / "val" / f"{warm_up}.png", warm_up).run("feature", "", {})
         with contextlib.redirect_stdout(io.StringIO()):
             truth = COCO(str(folder / "data" / "annotations" / "instances_val.json"))
         for number in range(1, args.images + 1):
             started, started_cpu = time.perf_counter(), cpu_seconds()
-            found = sweep(engine, folder / f"out{number}", folder / "data", rows, [number])
+            found = sweep(engine, folder / f"out{number}", folder / "data", plan, [number])
             seconds["ours"] += time.perf_counter() - started
             seconds["ours_cpu"] += cpu_seconds() - started_cpu
             print(f"image {number}: Featlink {seconds['ours']:.1f} s for {len(found)} conditions so far", flush=True)
@@ -170,8 +170,8 @@ def main() -> None:
                 one_image.createIndex()
             started, started_cpu = time.perf_counter(), cpu_seconds()
             script = StockSweep(stock, folder / "data" / "val" / f"{number}.png", number)
-            for row, plan in zip(found, rows, strict=True):
-                step = plan.condition.steps[0] if plan.condition.steps else None
+            for row, run in zip(found, plan, strict=True):
+                step = run.condition.steps[0] if run.condition.steps else None
                 before = time.perf_counter()
                 detections, fidelity = script.run(row.domain, step.type if step else "", step.params if step else {})
                 with script.timed("evaluation"):
@@ -184,7 +184,7 @@ def main() -> None:
                 stock_stages[stage] += taken
         if args.together:
             started = time.perf_counter()
-            sweep(engine, folder / "together", folder / "data", rows, list(range(1, args.together + 1)))
+            sweep(engine, folder / "together", folder / "data", plan, list(range(1, args.together + 1)))
             together = (time.perf_counter() - started) / args.together
     for line in disagreements:
         print(f"the two sides disagree on {line}")
@@ -192,7 +192,7 @@ def main() -> None:
         print(f"{name}, seconds by stage: { {stage: round(taken, 1) for stage, taken in one.items()} }")
     result = {"ratio": seconds["stock"] / seconds["ours"], "ours_s": seconds["ours"], "stock_s": seconds["stock"]}
     result |= {"ours_cpu_s": seconds["ours_cpu"], "stock_cpu_s": seconds["stock_cpu"]}
-    result |= {"images": args.images, "conditions": len(rows), "threads": args.threads, "profile": args.profile}
+    result |= {"images": args.images, "conditions": len(plan), "threads": args.threads, "profile": args.profile}
     if args.together:
         stock_s = seconds["stock"] / args.images
         result |= {"together": args.together, "together_s": together, "together_ratio": stock_s / together}

@@ -14,9 +14,16 @@ import msgspec
 import numpy as np
 import xxhash
 
-from featlink.channel.codecs.base import Codec, SampleCodec, Tools
-from featlink.channel.codecs.layout import from_pictures, picture_shapes
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.base import (
+    DEFAULT_TOOLS,
+    Codec,
+    CodecError,
+    PictureFormat,
+    Tools,
+    decode_still,
+    from_pictures,
+    picture_formats,
+)
 from featlink.channel.reduction.base import Reduction
 from featlink.channel.transmit import Transmission
 from featlink.shared.conditions import language, registry
@@ -126,17 +133,15 @@ def decode(folder: Path, tools: Tools | None = None) -> Decoded:
     condition = language.parse(side.condition)
     steps = registry.chain(condition)
     last = steps[-1] if steps else None
-    if not isinstance(last, Codec | SampleCodec):
+    if not isinstance(last, Codec):
         raise ConditionError(f"{side.condition} does not end with a codec, so there is more than its bitstreams")
-    shapes: dict[str, tuple[int, ...]] = {tensor.name: tensor.shape for tensor in side.tensors}
-    if isinstance(last, Codec):
-        pictures = {
-            name: last.decode(_bitstream(folder, name, side), shape, tools or Tools())
-            for name, shape in picture_shapes(shapes, condition.packing).items()
-        }
-        samples = from_pictures(pictures, shapes, condition.packing)
-    else:
-        samples = {t.name: last.decode(_bitstream(folder, t.name, side), t.shape, t.bits) for t in side.tensors}
+    shapes = {tensor.name: tensor.shape for tensor in side.tensors}
+    formats = {tensor.name: PictureFormat(tensor.shape, tensor.bits) for tensor in side.tensors}
+    pictures = {
+        name: decode_still((_bitstream(folder, name, side),), last, form, tools or DEFAULT_TOOLS)
+        for name, form in picture_formats(formats, last, condition.packing).items()
+    }
+    samples = from_pictures(pictures, shapes, last, condition.packing)
     for tensor in side.tensors:
         if _checksum(samples[tensor.name].astype(dtype_for(tensor.bits), copy=False)) != tensor.xxh3:
             raise CodecError(f"{folder}: {tensor.name} decodes to other samples than were sent")

@@ -1,119 +1,289 @@
-"""Run a chain of distortions and codecs over a pyramid's levels or an image."""
+"""The chain: a condition's steps, opened once for a still or a sequence; levels in, what the receiver has of them out.
+
+::
+
+    floats ─ reduce ─ samples ─ distortions ─ codec ─ distortions ─ floats ─ restore
+                      (ranges, clipping)      (bitstreams)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from featlink.channel.codecs.base import Codec, SampleCodec, Tools
-from featlink.channel.codecs.coding import code_all, code_samples
-from featlink.channel.codecs.layout import from_pictures, to_pictures
+from featlink.channel.codecs.base import (
+    DEFAULT_TOOLS,
+    Codec,
+    CodedPicture,
+    CodedPlanes,
+    PictureFormat,
+    PlaneCoder,
+    Tools,
+    from_pictures,
+    picture_formats,
+    to_pictures,
+)
 from featlink.channel.distortions.base import IMAGE, Distortion, Planes
 from featlink.channel.distortions.quantize import requantize
-from featlink.channel.randomness import stream
+from featlink.channel.randomness import Item, stream
+from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import Step
-from featlink.shared.errors import StepError
+from featlink.shared.errors import FrameError, StepError
+from featlink.shared.features import Array
 from featlink.shared.frames import bitstream
-from featlink.shared.frames.packing import tile, untile
+from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
 from featlink.shared.timing import timed
+
+_PIXEL_RANGE = np.array([[0, 255]], np.float32)
+"""8-bit pictures have a nominal range, so quantising them needs no side information of their own."""
+
+Ranges = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class ChainResult:
-    """What a chain made of the samples.
+class ChainOutput:
+    """One item at the end of the chain.
 
     Attributes:
-        planes: as the receiver has them, by tensor name.
-        bitstreams: what a codec made of them, by plane name; they cross the link in the samples' place.
-        extension: of a file with such a bitstream.
+        item: names its random streams.
+        planes: samples as the receiver has them, by tensor name; of a reduction, its planes.
+        levels: what a reduction restored of them; None without one.
+        coded: what a codec made, by picture name; its units cross the link in the samples' place.
         overhead_bits: what crosses besides, e.g. packet headers.
-        timings: ``compress`` and ``decompress``, ms, where there was a codec.
+        timings: ``reduce``, ``compress``, ``decompress``, ``restore``: ms, of those there are.
     """
 
-    planes: dict[str, Planes]
-    bitstreams: dict[str, bytes] = field(default_factory=dict)
-    extension: str = ""
+    item: Item
+    planes: Mapping[str, Planes]
+    levels: Mapping[str, Array] | None = None
+    coded: Mapping[str, CodedPicture] = field(default_factory=dict)
     overhead_bits: int = 0
-    timings: dict[str, float] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
-_PIXEL_DEPTH = 8
-"""Bits per sample of the images that codecs take."""
+@dataclass(frozen=True)
+class _Placed:
+    """A distortion in its place of the chain, which with its seed names its random streams."""
+
+    step: Distortion
+    seed: int
+    place: int
 
 
-def first_depth(condition: Condition, steps: tuple[Step, ...]) -> int:
-    """Bits per sample that the floats are mapped to.
-
-    A chain that begins with quantisation or a codec begins at its depth: mapping to 8 bits before would round twice.
-    Steps that have narrowed the floats' ranges are none of ``steps``, of which there may be no others.
-
-    Args:
-        condition: its depth is for chains that begin otherwise.
-        steps: behind a reduction.
-    """
-    if not steps:
-        return condition.bit_depth
-    first = steps[0]
-    if isinstance(first, Codec):
-        return _coded_depth(first, condition)
-    return (first.first_depth if isinstance(first, Distortion) else None) or condition.bit_depth
-
-
-def run(
-    planes: Mapping[str, Planes],
-    steps: tuple[Step, ...],
-    condition: Condition,
-    seeds: Sequence[int],
-    image: object,
-    tools: Tools,
-) -> ChainResult:
-    """Apply the steps in order.
+class Chain:
+    """Steps in order, for the items of one sequence. Use it in a ``with`` statement, which ends coders that run.
 
     Args:
-        planes: by tensor name, (C, H, W) each.
-        steps: of the condition, and what a link adds.
-        condition: gives layout, packing and bit depth.
-        seeds: of the steps.
-        image: names the image's random streams.
+        steps: of the condition, then what a link adds.
+        condition: gives layout, packing, ranges and bit depth.
+        seeds: of the steps; default: the condition's.
+        weights: identity of the network's weights, for reductions.
         tools: the codecs' programs.
 
     Raises:
-        CodecError: an encoder or decoder failed.
-        StepError: a step made what cannot be sent.
+        StepError: a step is of no kind that can be run.
     """
-    sent = ChainResult(dict(planes))
-    for i, (step, seed) in enumerate(zip(steps, seeds, strict=True)):
-        if isinstance(step, Codec):
-            sent = _code(sent, step, condition, tools)
-            continue
-        if isinstance(step, SampleCodec):
-            sent = _code_samples(sent, step, tools)
-            continue
-        if not isinstance(step, Distortion):
-            raise StepError(f"{step.type} is neither a distortion nor a codec, and cannot be run")
-        distorted = {
-            name: _distort(part, step, condition, name, stream(seed, image, name, i))
-            for name, part in sent.planes.items()
-        }
-        overhead = sum(
-            step.overhead_bits(8 * bitstream.nbytes(part.samples.size, part.bits)) for part in distorted.values()
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        condition: Condition,
+        seeds: Sequence[int] | None = None,
+        weights: str = "",
+        tools: Tools = DEFAULT_TOOLS,
+    ) -> None:
+        self._condition, self._weights, self._tools = condition, weights, tools
+        self._reduction: Reduction | None = None
+        self._codec: Codec | None = None
+        self._before: list[_Placed] = []
+        self._after: list[_Placed] = []
+        for place, step in enumerate(steps):
+            seed = condition.seed if seeds is None else seeds[place]
+            if isinstance(step, Reduction):
+                self._reduction = step
+            elif isinstance(step, Codec):
+                self._codec = step
+            elif isinstance(step, Distortion):
+                (self._before if self._codec is None else self._after).append(_Placed(step, seed, place))
+            else:
+                raise StepError(f"{step.type} is neither a distortion nor a codec, and cannot be run")
+        self._coder: PlaneCoder | None = None
+        self._waiting: deque[ChainOutput] = deque()
+        self._skipped = 0
+
+    def __enter__(self) -> Chain:
+        return self
+
+    def __exit__(self, *given: object) -> None:
+        if self._coder is not None:
+            self._coder.__exit__(*given)
+
+    @property
+    def container(self) -> str:
+        """Extension of a file with one of the codec's bitstreams; empty without a codec."""
+        return "" if self._codec is None else self._codec.container
+
+    def push(self, item: Item, levels: Mapping[str, Array]) -> list[ChainOutput]:
+        """Send one item through the chain; those come out whose last bit has arrived.
+
+        Args:
+            item: names its random streams.
+            levels: float32 (C, H, W) by tensor name, or the ``image``; not written to.
+
+        Raises:
+            ConditionError: a reduction has nothing fitted to these weights.
+            CodecError: an encoder or decoder failed.
+            FrameError: the levels are not finite, or not of sizes that a reduction takes.
+            StepError: a step made what cannot be sent.
+        """
+        values, timings = levels, {}
+        if self._reduction is not None:
+            reduction = self._reduction
+            values, timings["reduce"] = timed(lambda: reduction.reduce(levels, self._weights))
+        planes, narrowing = self._samples(values)
+        # A reduction and what narrowed the ranges have no place among the steps that name random streams.
+        self._skipped = narrowing + (self._reduction is not None)
+        output = self._distorted(ChainOutput(item, planes, timings=timings), self._before[narrowing:])
+        return [self._restored(output)] if self._codec is None else self._code(output, self._codec)
+
+    def close(self) -> list[ChainOutput]:
+        """Give the items that are left.
+
+        Raises:
+            CodecError: an encoder or decoder failed.
+        """
+        if self._codec is None or self._coder is None:
+            return []
+        return self._finished(self._codec, self._coder.close())
+
+    # Floats to samples.
+
+    def _samples(self, values: Mapping[str, Array]) -> tuple[dict[str, Planes], int]:
+        """Samples of floats, and how many of the first steps acted on the floats."""
+        chosen = None if self._reduction is None else self._reduction.chosen(values, self._first_depth(0))
+        narrowing = 0
+        if chosen is not None:
+            values, ranges = chosen
+        else:
+            ranges = {name: self._range(name, plane) for name, plane in values.items()}
+            ranges, narrowing = self._narrowed(values, ranges)
+            if narrowing or self._condition.range == "fixed":
+                values = {name: _clipped(plane, ranges[name]) for name, plane in values.items()}
+        bits = self._first_depth(narrowing)
+        planes = {n: Planes(quantize(v, ranges[n], bits), bits, ranges[n], n) for n, v in values.items()}
+        return planes, narrowing
+
+    def _first_depth(self, narrowing: int) -> int:
+        """Bits per sample that the floats are mapped to.
+
+        A chain that begins with quantisation or a codec begins at its depth: mapping to 8 bits before would round
+        twice.
+        """
+        if len(self._before) > narrowing:
+            return self._before[narrowing].step.first_depth or self._condition.bit_depth
+        return self._condition.bit_depth if self._codec is None else self._coded_depth(self._condition.bit_depth)
+
+    def _coded_depth(self, bits: int) -> int:
+        return bits if self._codec is None else self._codec.depth(bits, image=self._condition.domain == "image")
+
+    def _range(self, name: str, values: Array) -> Ranges:
+        if name == IMAGE:
+            return _PIXEL_RANGE
+        try:
+            measured = level_range(values, "channel" if self._condition.range == "channel" else "level")
+        except ValueError as error:
+            raise FrameError(f"{name}: {error}") from None
+        if self._condition.range != "fixed":
+            return measured
+        given = self._condition.ranges
+        return np.array([given.get(name) or given["p5"]], np.float32)  # p6 is p5's samples
+
+    def _narrowed(self, values: Mapping[str, Array], ranges: dict[str, Ranges]) -> tuple[dict[str, Ranges], int]:
+        """The ranges after the first steps, as many as act on floats, and how many those are."""
+        for count, placed in enumerate(self._before):
+            narrowed = {name: placed.step.narrow(plane, ranges[name]) for name, plane in values.items()}
+            if any(pairs is None for pairs in narrowed.values()):
+                return ranges, count
+            ranges = {name: pairs for name, pairs in narrowed.items() if pairs is not None}
+        return ranges, len(self._before)
+
+    # Distortions.
+
+    def _distorted(self, output: ChainOutput, steps: Iterable[_Placed]) -> ChainOutput:
+        planes, overhead_bits = output.planes, output.overhead_bits
+        for placed in steps:
+            step, place = placed.step, placed.place - self._skipped
+            planes = {
+                name: self._distort(part, step, stream(placed.seed, output.item, name, place))
+                for name, part in planes.items()
+            }
+            overhead_bits += sum(
+                step.overhead_bits(8 * bitstream.nbytes(part.samples.size, part.bits)) for part in planes.values()
+            )
+        return replace(output, planes=planes, overhead_bits=overhead_bits)
+
+    def _distort(self, planes: Planes, step: Distortion, rng: np.random.Generator) -> Planes:
+        if not step.keeps_depth:  # acts on grey images of the condition's depth, whatever came before
+            planes = _at_depth(planes, self._condition.bit_depth)
+        if not (step.spatial and self._condition.layout == "tiled" and not planes.is_image):
+            return _checked(step, planes, step.apply(planes, rng))
+        tiles = replace(planes, samples=tile(planes.samples)[None])
+        tiled = _checked(step, tiles, step.apply(tiles, rng))
+        return replace(tiled, samples=untile(tiled.samples[0], len(planes.samples)))
+
+    # The codec.
+
+    def _code(self, output: ChainOutput, codec: Codec) -> list[ChainOutput]:
+        planes = {name: _at_depth(part, self._coded_depth(part.bits)) for name, part in output.planes.items()}
+        packing = self._condition.packing
+        if self._coder is None:
+            forms = {name: PictureFormat(_shape(part), part.bits) for name, part in planes.items()}
+            self._coder = PlaneCoder(codec, picture_formats(forms, codec, packing), self._tools)
+        self._waiting.append(replace(output, planes=planes))
+        samples = {name: part.samples for name, part in planes.items()}
+        return self._finished(codec, self._coder.push(to_pictures(samples, codec, packing)))
+
+    def _finished(self, codec: Codec, ready: Iterable[CodedPlanes]) -> list[ChainOutput]:
+        return [self._decoded(codec, coded, self._waiting.popleft()) for coded in ready]
+
+    def _decoded(self, codec: Codec, coded: CodedPlanes, output: ChainOutput) -> ChainOutput:
+        pictures = {name: picture.decoded for name, picture in coded.pictures.items()}
+        shapes = {name: part.samples.shape for name, part in output.planes.items()}
+        decoded = from_pictures(pictures, shapes, codec, self._condition.packing)
+        output = replace(
+            output,
+            planes={name: replace(part, samples=decoded[name]) for name, part in output.planes.items()},
+            coded=coded.pictures,
+            timings={**output.timings, "compress": coded.encode_ms, "decompress": coded.decode_ms},
         )
-        sent = replace(sent, planes=distorted, overhead_bits=sent.overhead_bits + overhead)
-    return sent
+        return self._restored(self._distorted(output, self._after))
+
+    # Samples to floats.
+
+    def _restored(self, output: ChainOutput) -> ChainOutput:
+        if self._reduction is None:
+            return output
+        reduction = self._reduction
+
+        def restore() -> Mapping[str, Array]:
+            return reduction.restore({name: floats(part) for name, part in output.planes.items()}, self._weights)
+
+        levels, restore_ms = timed(restore)
+        return replace(output, levels=levels, timings={**output.timings, "restore": restore_ms})
 
 
-def _distort(planes: Planes, step: Distortion, condition: Condition, name: str, rng: np.random.Generator) -> Planes:
-    if not step.keeps_depth:  # acts on grey images of the condition's depth, whatever came before
-        planes = _at_depth(planes, condition.bit_depth)
-    planes = replace(planes, name=name)
-    if not (step.spatial and condition.layout == "tiled" and name != IMAGE):
-        return _checked(step, planes, step.apply(planes, rng))
-    tiles = replace(planes, samples=tile(planes.samples)[None])
-    tiled = _checked(step, tiles, step.apply(tiles, rng))
-    return replace(tiled, samples=untile(tiled.samples[0], len(planes.samples)))
+def floats(planes: Planes) -> Array:
+    """The values that samples stand for, float32 (C, H, W)."""
+    return dequantize(planes.samples, planes.ranges, planes.bits)
+
+
+def _clipped(values: Array, ranges: Ranges) -> Array:
+    return np.clip(values, ranges[:, 0, None, None], ranges[:, 1, None, None])
 
 
 def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:
@@ -124,40 +294,13 @@ def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:
         raise StepError(f"{step.type} made {dtype} {shape} of samples that stay {wanted}")
     if int(made.samples.max()) >= 1 << made.bits:
         raise StepError(f"{step.type} made a sample of {int(made.samples.max())}, which {made.bits} bits do not hold")
-    return made
-
-
-def _code(sent: ChainResult, codec: Codec, condition: Condition, tools: Tools) -> ChainResult:
-    planes = {name: _at_depth(part, _coded_depth(codec, condition)) for name, part in sent.planes.items()}
-    pictures = to_pictures({name: part.samples for name, part in planes.items()}, condition.packing)
-    made = code_all(list(pictures.values()), codec, tools)
-    coded = dict(zip(pictures, made.results, strict=True))
-    shapes = {name: part.samples.shape for name, part in planes.items()}
-    decoded = from_pictures({name: one.decoded for name, one in coded.items()}, shapes, condition.packing)
-    return replace(
-        sent,
-        planes={name: replace(part, samples=decoded[name]) for name, part in planes.items()},
-        bitstreams={name: one.bitstream for name, one in coded.items()},
-        extension=codec.container,
-        timings={"compress": made.encode_ms, "decompress": made.decode_ms},
-    )
-
-
-def _code_samples(sent: ChainResult, codec: SampleCodec, tools: Tools) -> ChainResult:
-    coded, whole_ms = timed(lambda: code_samples(list(sent.planes.values()), codec, tools))
-    bitstreams = {name: one.bitstream for name, one in zip(sent.planes, coded, strict=True)}
-    planes = {
-        name: replace(part, samples=one.decoded) for (name, part), one in zip(sent.planes.items(), coded, strict=True)
-    }
-    encode_ms, decode_ms = sum(one.encode_ms for one in coded), sum(one.decode_ms for one in coded)
-    share = encode_ms / (encode_ms + decode_ms)  # planes overlap, and each is decoded when it is encoded
-    timings = {"compress": share * whole_ms, "decompress": (1 - share) * whole_ms}
-    return replace(sent, planes=planes, bitstreams=bitstreams, extension=codec.container, timings=timings)
-
-
-def _coded_depth(codec: Codec, condition: Condition) -> int:
-    return codec.plane_depth if condition.domain == "feature" else _PIXEL_DEPTH
+    return replace(made, ranges=given.ranges, name=given.name)
 
 
 def _at_depth(planes: Planes, bits: int) -> Planes:
     return replace(planes, samples=requantize(planes.samples, planes.bits, bits), bits=bits)
+
+
+def _shape(planes: Planes) -> tuple[int, int, int]:
+    count, height, width = planes.samples.shape
+    return count, height, width

@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import xxhash
 
+Item = int | str | tuple[int | str, int]
+"""What random streams are named by: a still's id in its data set, or else its pixels' hash; a frame of a sequence as
+(sequence, frame)."""
+
 
 def stream(seed: int, *names: object) -> np.random.Generator:
     """The generator for one use of randomness.
 
     Order, worker, process and engine do not matter: the stream is a hash of the run's seed and of
-    what the numbers are for (image, level, place in the chain). Philox is counter-based and gives the
+    what the numbers are for (item, tensor, place in the chain). Philox is counter-based and gives the
     same numbers on every platform.
 
     Args:

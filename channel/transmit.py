@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from featlink.channel import chain
-from featlink.channel.chain import ChainResult
-from featlink.channel.codecs.base import Tools
-from featlink.channel.distortions.base import Distortion, Planes
+from featlink.channel.chain import Chain, ChainOutput
+from featlink.channel.codecs.base import DEFAULT_TOOLS, CodedPicture, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
-from featlink.channel.reduction.base import Reduction
+from featlink.channel.randomness import Item
 from featlink.channel.resizing import resized
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
-from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.features import Array
 from featlink.shared.frames import bitstream, wire
-from featlink.shared.frames.packing import dequantize, level_range, quantize
+from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
 from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
-_PIXEL_RANGE = np.array([[0, 255]], np.float32)
-"""8-bit pictures have a nominal range, so quantising them needs no side information of their own."""
 _UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
 """Of a level that nothing has touched."""
 
@@ -46,7 +40,7 @@ class Transmission:
             reduction the one with the reduced planes.
         report: the sender's, with the channel's timings, bits and fidelity.
         fidelity: how near the received levels or pixels are to the clean ones; None where it was not measured.
-        bitstreams: what a codec made of each plane.
+        coded: what a codec made, by picture name.
         extension: of a file with such a bitstream.
     """
 
@@ -55,8 +49,13 @@ class Transmission:
     crossing: Frame
     report: Telemetry
     fidelity: Fidelity | None
-    bitstreams: Mapping[str, bytes]
+    coded: Mapping[str, CodedPicture]
     extension: str
+
+    @property
+    def bitstreams(self) -> dict[str, bytes]:
+        """What a codec made, by picture name."""
+        return {name: picture.data for name, picture in self.coded.items()}
 
 
 def transmit(
@@ -98,16 +97,19 @@ def transmit(
         steps, seeds = registry.checked((*steps, erasure)), [*seeds, erasure_seed]
     meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
     timings = {"distort": 0.0}
+    container = ""
     if not steps:
         out = crossing = Frame(meta, frame.tensors)
         levels = {tensor.name: _UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
         measured: Fidelity | None = replace(_UNCHANGED, levels=levels)
-        result = ChainResult({})
+        output = ChainOutput(_item(meta), {})
     else:
         references = _references(frame, condition)
-        sent, whole_ms = timed(lambda: _send(meta, references, condition, steps, seeds, tools or Tools()))
-        crossing, out, result = sent.crossing, sent.out, sent.result
-        timings = {**sent.timings, "distort": whole_ms - sum(sent.timings.values())}
+        with Chain(steps, condition, seeds, meta.weights, tools or DEFAULT_TOOLS) as chain:
+            output, whole_ms = timed(lambda: _still(chain, _item(meta), references))
+            container = chain.container
+        crossing, out = _frames(meta, output)
+        timings = {**output.timings, "distort": whole_ms - sum(output.timings.values())}
         measured = None
         if fidelity:
             try:
@@ -119,8 +121,18 @@ def transmit(
     report = report.with_timings(**timings, serialize=write_ms + report.timings.get("serialize", 0))
     figures = {} if measured is None else _named(frame.meta.domain, measured)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    report = Telemetry(report.timings, _bits(crossing, crossing_bytes, result), figures)
-    return Transmission(out, parts, crossing, report, measured, result.bitstreams, result.extension)
+    report = Telemetry(report.timings, _bits(crossing, crossing_bytes, output), figures)
+    return Transmission(out, parts, crossing, report, measured, output.coded, container)
+
+
+def _item(meta: Meta) -> Item:
+    return meta.key if meta.image_id is None else meta.image_id
+
+
+def _still(chain: Chain, item: Item, levels: Mapping[str, Array]) -> ChainOutput:
+    """A still is a sequence of one."""
+    (output,) = [*chain.push(item, levels), *chain.close()]
+    return output
 
 
 def with_reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:
@@ -141,72 +153,20 @@ def with_reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:
     return wire.write(Frame(sent.frame.meta, (*sent.frame.tensors, reference)))
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """Both ends of the link, what the chain made, and the stages that are told apart, in ms."""
-
-    crossing: Frame
-    out: Frame
-    result: ChainResult
-    timings: dict[str, float]
+def _frames(meta: Meta, output: ChainOutput) -> tuple[Frame, Frame]:
+    """What crosses the link, and what the cloud gets: the same but behind a reduction."""
+    crossing = Frame(meta, tuple(Tensor(name, p.samples, p.bits, p.ranges) for name, p in output.planes.items()))
+    if output.levels is None:
+        return crossing, crossing
+    return crossing, Frame(meta, tuple(Tensor(name, level) for name, level in output.levels.items()))
 
 
-def _send(
-    meta: Meta,
-    references: Mapping[str, Array],
-    condition: Condition,
-    steps: tuple[Step, ...],
-    seeds: Sequence[int],
-    tools: Tools,
-) -> _Sent:
-    reduction = steps[0] if isinstance(steps[0], Reduction) else None
-    if reduction is None:
-        crossing, result = _through(meta, references, condition, None, steps, seeds, tools)
-        return _Sent(crossing, crossing, result, result.timings)
-    reduced, reduce_ms = timed(lambda: reduction.reduce(references, meta.weights))
-    crossing, result = _through(meta, reduced, condition, reduction, steps[1:], seeds[1:], tools)
-
-    def restore() -> Frame:
-        levels = reduction.restore({tensor.name: _floats(tensor) for tensor in crossing.tensors}, meta.weights)
-        return Frame(meta, tuple(Tensor(name, level) for name, level in levels.items()))
-
-    out, restore_ms = timed(restore)
-    return _Sent(crossing, out, result, {"reduce": reduce_ms, **result.timings, "restore": restore_ms})
-
-
-def _through(
-    meta: Meta,
-    values: Mapping[str, Array],
-    condition: Condition,
-    reduction: Reduction | None,
-    steps: tuple[Step, ...],
-    seeds: Sequence[int],
-    tools: Tools,
-) -> tuple[Frame, ChainResult]:
-    """Map floats to samples and run the chain on them: the frame as it arrives."""
-    chosen = None if reduction is None else reduction.chosen(values, chain.first_depth(condition, steps))
-    if chosen is not None:
-        values, ranges = chosen
-    else:
-        ranges = {name: _range(name, plane, condition) for name, plane in values.items()}
-        ranges, narrowing = _narrowed(values, ranges, steps)
-        steps, seeds = steps[narrowing:], seeds[narrowing:]
-        if narrowing or condition.range == "fixed":
-            values = {name: _clipped(plane, ranges[name]) for name, plane in values.items()}
-    bits = chain.first_depth(condition, steps)
-    planes = {n: Planes(quantize(plane, ranges[n], bits), bits, ranges[n]) for n, plane in values.items()}
-    image = meta.key if meta.image_id is None else meta.image_id
-    result = chain.run(planes, steps, condition, seeds, image, tools)
-    tensors = tuple(Tensor(name, p.samples, p.bits, planes[name].ranges) for name, p in result.planes.items())
-    return Frame(meta, tensors), result
-
-
-def _bits(frame: Frame, frame_bytes: int, result: ChainResult) -> int:
+def _bits(frame: Frame, frame_bytes: int, output: ChainOutput) -> int:
     """What crosses the link: the frame, a codec's bitstreams in the place of its samples, and packet headers."""
-    if result.bitstreams:
+    if output.coded:
         frame_bytes -= sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
-        frame_bytes += sum(map(len, result.bitstreams.values()))
-    return 8 * frame_bytes + result.overhead_bits
+        frame_bytes += sum(len(picture.data) for picture in output.coded.values())
+    return 8 * frame_bytes + output.overhead_bits
 
 
 def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
@@ -224,36 +184,6 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     if condition.at == "original":
         return {"image": pixels.astype(np.float32)}
     return {"image": resized(pixels, frame.meta.sizes.resized)}
-
-
-def _range(name: str, values: Array, condition: Condition) -> npt.NDArray[np.float32]:
-    if name == "image":
-        return _PIXEL_RANGE
-    try:
-        measured = level_range(values, "channel" if condition.range == "channel" else "level")
-    except ValueError as error:
-        raise FrameError(f"{name}: {error}") from None
-    if condition.range != "fixed":
-        return measured
-    return np.array([condition.ranges.get(name) or condition.ranges["p5"]], np.float32)  # p6 is p5's samples
-
-
-def _narrowed(
-    references: Mapping[str, Array], ranges: dict[str, npt.NDArray[np.float32]], steps: tuple[Step, ...]
-) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
-    """The ranges after the first steps, as many as act on floats, and how many those are."""
-    for count, step in enumerate(steps):
-        narrowed = {
-            n: step.narrow(v, ranges[n]) if isinstance(step, Distortion) else None for n, v in references.items()
-        }
-        if any(one is None for one in narrowed.values()):
-            return ranges, count
-        ranges = {name: one for name, one in narrowed.items() if one is not None}
-    return ranges, len(steps)
-
-
-def _clipped(values: Array, ranges: npt.NDArray[np.float32]) -> Array:
-    return np.clip(values, ranges[:, 0, None, None], ranges[:, 1, None, None])
 
 
 def _fidelity(references: Mapping[str, Array], out: Frame, compare: Compare) -> Fidelity:

@@ -9,8 +9,7 @@ import contextlib
 
 import numpy as np
 
-from featlink.channel.codecs.base import Tools
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.base import CodecError, Tools
 from featlink.channel.transmit import transmit, with_reference
 from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Domain

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from featlink.api.sweeping import sweep as sweep
     from featlink.api.transmission import transmit as transmit
     from featlink.channel.codecs.base import Codec as Codec
-    from featlink.channel.codecs.base import SampleCodec as SampleCodec
+    from featlink.channel.codecs.base import CodecError as CodecError
+    from featlink.channel.codecs.base import StillCodec as StillCodec
     from featlink.channel.codecs.base import Tools as Tools
-    from featlink.channel.codecs.process import CodecError as CodecError
     from featlink.channel.distortions.base import Distortion as Distortion
     from featlink.channel.distortions.base import Planes as Planes
     from featlink.channel.randomness import stream as stream
@@ -54,8 +54,7 @@ if TYPE_CHECKING:
     from featlink.shared.models.detections import Detections as Detections
 
 _HOMES = {
-    "featlink.channel.codecs.base": ("Codec", "SampleCodec", "Tools"),
-    "featlink.channel.codecs.process": ("CodecError",),
+    "featlink.channel.codecs.base": ("Codec", "CodecError", "StillCodec", "Tools"),
     "featlink.channel.distortions.base": ("Distortion", "Planes"),
     "featlink.channel.randomness": ("stream",),
     "featlink.api.deciding": ("decide",),

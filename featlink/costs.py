@@ -16,7 +16,7 @@ from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.fpn import FPN
-from featlink.sweeps.plan import Entry
+from featlink.sweeps.plan import PlannedRun
 
 _SIDE = 256
 """Of the input that convolutions are counted on; they are proportional to its area."""
@@ -102,7 +102,7 @@ def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[
 
 
 def multiply_adds(
-    config: ModelConfig, padded: list[tuple[int, int]], detections: float, rows: Iterable[Entry], weights: str
+    config: ModelConfig, padded: list[tuple[int, int]], detections: float, runs: Iterable[PlannedRun], weights: str
 ) -> dict[str, Any]:
     """What an image costs on average.
 
@@ -110,7 +110,7 @@ def multiply_adds(
         config: the network.
         padded: heights and widths of the network inputs.
         detections: an image, on average.
-        rows: the sweep's conditions.
+        runs: the sweep's.
         weights: identity of the network's weights.
 
     Returns:
@@ -121,12 +121,12 @@ def multiply_adds(
     area = sum(height * width for height, width in padded) / len(padded)
     heads = cost.rpn * area + cost.proposal * (config.proposals or _PROPOSALS) + cost.detection * detections
     reductions: dict[str, tuple[float, float] | None] = {}
-    for row in rows:
-        for step in registry.chain(row.condition):
+    for run in runs:
+        for step in registry.chain(run.condition):
             if isinstance(step, Reduction):
                 costs = [step.multiply_adds(_levels(size), weights) for size in sorted(set(padded))]
                 counts = [padded.count(size) for size in sorted(set(padded))]
-                reductions[row.id] = _mean(costs, counts)
+                reductions[run.id] = _mean(costs, counts)
     return {"backbone": cost.backbone * area, "heads": heads, "reductions": reductions}
 
 

@@ -16,7 +16,7 @@ from featlink.shared.pictures import read_header
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
-"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.shared.evaluation.clean_truth`)."""
+"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.shared.evaluation.coco_results`)."""
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest picture."""

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featlink.dataset import MAX_PIXELS, open_dataset
-from featlink.files import replace
 from featlink.report.builder import ReportOptions, make_page
 from featlink.report.html import render
 from featlink.report.sweep import open_sweep
-from featlink.results import Row
+from featlink.results import DATABASE, Row
+from featlink.shared.files import replace
 from featlink.shared.models.overlay import draw
 from featlink.shared.pictures import decode
 from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps.figures import file_names
-from featlink.sweeps.records import DATABASE
 
 CONDITIONS = tuple(
     condition.format(domain=domain)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from featlink.sweeps.engine import Failure, Outcome
+from featlink.sweeps.engine import ItemError, ItemResult
 
 Numbers = dict[tuple[int, int], tuple[Any, int, Any]]
 """By image and condition: detections, bits and fidelity."""
 
 
-def numbers(outcomes: Iterable[Outcome | Failure]) -> Numbers:
+def numbers(outcomes: Iterable[ItemResult | ItemError]) -> Numbers:
     """Each result once, and no failure."""
     found: Numbers = {}
     for outcome in outcomes:
-        assert isinstance(outcome, Outcome), outcome
+        assert isinstance(outcome, ItemResult), outcome
         result = outcome.result
-        assert (result.image_id, outcome.index) not in found
-        found[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
+        assert (result.image_id, outcome.run) not in found
+        found[result.image_id, outcome.run] = (result.detections, result.bits, result.fidelity)
     return found

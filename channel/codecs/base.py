@@ -1,19 +1,55 @@
-"""What every codec is: parameters, an encoder to bytes, and a decoder of those bytes alone.
+"""Codecs: what one is, how pictures go through both of its ends, and how levels become the pictures it takes.
 
-A :class:`Codec` codes pictures; a :class:`SampleCodec` codes samples at any depth and loses nothing.
+A codec codes a *sequence* of pictures; a still is a sequence of one::
+
+    codec.open_encoder(form, tools)  push(picture) → units …   close() → the rest
+    codec.open_decoder(form, tools)  push(units) → picture …   close() → the rest
+
+Most codecs code each picture by itself and derive from :class:`StillCodec`, which asks for two functions.
+:class:`PlaneCoder` runs both ends for all planes of an item, side by side.
 """
 
 from __future__ import annotations
 
+import math
+import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from typing import ClassVar, Generic, TypeVar
 
+import numpy as np
+
+from featlink.channel.distortions.base import IMAGE
 from featlink.shared.conditions.registry import Kind, Step
-from featlink.shared.frames.bitstream import Samples
+from featlink.shared.errors import FeatlinkError
+from featlink.shared.frames.bitstream import Samples, dtype_for
+from featlink.shared.frames.packing import stack, tile, unstack, untile
+from featlink.shared.frames.wire import REDUCED
+from featlink.shared.timing import timed
 
 Shape = tuple[int, int, int]
 """(C, H, W): C is 1 for a plane of features, 3 for an RGB image, or a level's number of channels."""
+
+Units = tuple[bytes, ...]
+"""One coded picture as the parts of it that decode alone, in order; joined, they are its access unit."""
+
+STACKED = "pyramid"
+"""Name of the picture that holds all levels."""
+
+T = TypeVar("T")
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+
+
+class CodecError(FeatlinkError):
+    """An encoder or decoder that is missing, fails, takes too long or gives the wrong output."""
+
+    status = 500
+    title = "Codec failure"
 
 
 @dataclass(frozen=True)
@@ -38,29 +74,132 @@ class Tools:
 DEFAULT_TOOLS = Tools()
 
 
+@dataclass(frozen=True)
+class PictureFormat:
+    """What both ends know of every picture of a sequence.
+
+    Attributes:
+        shape: (C, H, W).
+        bits: per sample, 1..16; to 8 they are uint8, above uint16.
+    """
+
+    shape: Shape
+    bits: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class CodedPicture:
+    """A picture that went through a codec.
+
+    Attributes:
+        units: all that the decoder was given.
+        decoded: what it made of them, in the shape and dtype of the picture.
+    """
+
+    units: Units
+    decoded: Samples
+
+    @property
+    def data(self) -> bytes:
+        """The access unit."""
+        return b"".join(self.units)
+
+    @property
+    def bits(self) -> int:
+        """Size of the access unit."""
+        return 8 * sum(map(len, self.units))
+
+
+@dataclass(frozen=True, eq=False)
+class CodedPlanes:
+    """All planes of one item, coded.
+
+    Attributes:
+        pictures: by name.
+        encode_ms: wall time until all were encoded, side by side.
+        decode_ms: wall time until all were decoded, after that.
+    """
+
+    pictures: dict[str, CodedPicture]
+    encode_ms: float
+    decode_ms: float
+
+
+class Coder(ABC, Generic[In, Out]):
+    """One end of a codec for one sequence: what goes in comes out coded or decoded, in order, some of it later."""
+
+    @abstractmethod
+    def push(self, given: In) -> Sequence[Out]:
+        """Take the next one in, and give what is ready.
+
+        Raises:
+            CodecError: the coder failed.
+        """
+
+    def close(self) -> Sequence[Out]:
+        """Give what is left; nothing comes after."""
+        return ()
+
+
+class StillCoder(Coder[In, Out]):
+    """A coder that gives each picture at once, by a function of it alone."""
+
+    def __init__(self, function: Callable[[In], Out]) -> None:
+        self._function = function
+
+    def push(self, given: In) -> Sequence[Out]:
+        """See the base class."""
+        return (self._function(given),)
+
+
 class Codec(Step, ABC):
     """A codec's parameters. Subclasses add ``type: Literal[<its name>]`` and their fields, and are registered.
 
     Attributes:
         container: extension of a file with one of its bitstreams.
+        tiles: whether it takes a level as one grey picture of tiles; else its channels as they are.
+        lossless: whether the decoder must give exactly what was encoded.
     """
 
     kind: ClassVar[Kind] = "codec"
     changes_bits: ClassVar[bool] = True
     container: ClassVar[str]
+    tiles: ClassVar[bool] = True
+    lossless: ClassVar[bool] = False
 
-    @property
-    def plane_depth(self) -> int:
-        """Bits per sample of the planes of features it takes, to 8 as uint8, above as uint16; images have 8."""
+    def depth(self, bits: int, image: bool) -> int:
+        """Bits per sample of the pictures it takes: 8, unless a subclass says otherwise.
+
+        Args:
+            bits: that the samples have.
+            image: whether they are an image's.
+        """
+        del bits, image
         return 8
 
     @abstractmethod
-    def encode(self, picture: Samples, tools: Tools) -> bytes:
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+        """Begin a sequence at the sender: pictures in, their coded units out.
+
+        Args:
+            form: of every picture: (1, H, W), a level's tiles; (3, H, W), R, G and B; or a level's channels.
+            tools: programs, time-out and threads.
+        """
+
+    @abstractmethod
+    def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
+        """Begin the same sequence at the receiver: units in, pictures of that shape and depth out."""
+
+
+class StillCodec(Codec):
+    """A codec that codes each picture by itself: implement :meth:`encode` and :meth:`decode`."""
+
+    @abstractmethod
+    def encode(self, picture: Samples) -> bytes:
         """Code one picture.
 
         Args:
-            picture: shape (1, H, W), a plane of features in 0..2**plane_depth - 1; or (3, H, W), uint8 RGB.
-            tools: programs, time-out and threads.
+            picture: shape (1, H, W), a plane of features, or (3, H, W), RGB; uint8.
 
         Returns:
             All that crosses the link; the shape is known at the other end.
@@ -70,46 +209,225 @@ class Codec(Step, ABC):
         """
 
     @abstractmethod
-    def decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
+    def decode(self, bitstream: bytes, shape: Shape) -> Samples:
         """Decode what :meth:`encode` made of a picture of that shape.
-
-        Returns:
-            Samples of that shape and of the dtype that was encoded.
 
         Raises:
             CodecError: the decoder failed.
         """
 
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+        """See the base class."""
+        return StillCoder(lambda picture: (self.encode(picture),))
 
-class SampleCodec(Step, ABC):
-    """A lossless codec of samples as they are packed: at the depth they have, channel by channel.
+    def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
+        """See the base class."""
+        return StillCoder(lambda units: self.decode(b"".join(units), form.shape))
 
-    Attributes:
-        container: extension of a file with one of its bitstreams.
+
+class PlaneCoder:
+    """Both ends of a codec for the planes of a sequence's items, each plane in coders of its own, side by side.
+
+    The largest starts first, and each gets threads by its share of the samples, so that all cores stay busy to the end
+    although the finest level has three quarters of a pyramid's samples. Shares are rounded down: two threads of one
+    encoder take more processor time than one. Use it in a ``with`` statement, which ends what is still running.
+
+    Args:
+        codec: of every plane.
+        forms: of the pictures, by name.
+        tools: programs, time-out and cores. Bitstreams are the same on any number of cores.
     """
 
-    kind: ClassVar[Kind] = "codec"
-    container: ClassVar[str]
+    def __init__(self, codec: Codec, forms: Mapping[str, PictureFormat], tools: Tools = DEFAULT_TOOLS) -> None:
+        workers = tools.threads or os.cpu_count() or 1
+        sizes = {name: math.prod(form.shape) for name, form in forms.items()}
+        shares = {
+            name: replace(tools, threads=max(1, workers * size // max(1, sum(sizes.values()))))
+            for name, size in sizes.items()
+        }
+        self._codec, self._forms = codec, forms
+        self._largest_first = sorted(forms, key=lambda name: -sizes[name])
+        self._encoders = {name: codec.open_encoder(form, shares[name]) for name, form in forms.items()}
+        self._decoders = {name: codec.open_decoder(form, shares[name]) for name, form in forms.items()}
+        self._given: dict[str, deque[Samples]] = {name: deque() for name in forms}
+        self._coded: dict[str, deque[Units]] = {name: deque() for name in forms}
+        self._decoded: dict[str, deque[Samples]] = {name: deque() for name in forms}
+        self._pool = ThreadPoolExecutor(workers)
 
-    @abstractmethod
-    def encode(self, samples: Samples, bits: int) -> bytes:
-        """Code one level or image.
+    def __enter__(self) -> PlaneCoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def push(self, pictures: Mapping[str, Samples]) -> list[CodedPlanes]:
+        """Code one item's planes; those items come out whose planes are all decoded.
 
         Args:
-            samples: (C, H, W), the channels of a level, or R, G and B; uint8 to 8 bits, else uint16.
-            bits: their depth, 1..16.
-
-        Returns:
-            All that crosses the link; shape and depth are known at the other end.
+            pictures: one for each name.
 
         Raises:
-            CodecError: the encoder failed.
+            ValueError: a picture is not of its format, or none that the codec takes.
+            CodecError: a coder failed, or gave what cannot be; planes not yet begun are then left out.
         """
+        for name, form in self._forms.items():
+            _check(pictures[name], form, self._codec)
+            self._given[name].append(pictures[name])
+        return self._advance(
+            lambda name: self._encoders[name].push(pictures[name]),
+            lambda name, pushed: [out for units in pushed for out in self._decoders[name].push(units)],
+        )
 
-    @abstractmethod
-    def decode(self, bitstream: bytes, shape: Shape, bits: int) -> Samples:
-        """What :meth:`encode` was given, from what it made.
+    def close(self) -> list[CodedPlanes]:
+        """Give the items that are left.
 
         Raises:
-            CodecError: it cannot be what :meth:`encode` made of that shape.
+            CodecError: as for :meth:`push`, or pictures are missing.
         """
+        rest = self._advance(
+            lambda name: self._encoders[name].close(),
+            lambda name, pushed: [
+                *(out for units in pushed for out in self._decoders[name].push(units)),
+                *self._decoders[name].close(),
+            ],
+        )
+        if any(self._given.values()):
+            raise CodecError(f"the {self._codec.type} coder kept pictures back")
+        return rest
+
+    def _advance(
+        self, encode: Callable[[str], Sequence[Units]], decode: Callable[[str, Sequence[Units]], Sequence[Samples]]
+    ) -> list[CodedPlanes]:
+        units, encode_ms = timed(lambda: self._each(encode))
+        if not all(b"".join(one) for pushed in units.values() for one in pushed):
+            raise CodecError(f"the {self._codec.type} encoder gave no bitstream")
+        samples, decode_ms = timed(lambda: self._each(lambda name: decode(name, units[name])))
+        for name in self._forms:
+            self._coded[name].extend(units[name])
+            self._decoded[name].extend(samples[name])
+        ready = min(map(len, self._decoded.values()), default=0)
+        return [
+            CodedPlanes({name: self._next(name) for name in self._forms}, encode_ms, decode_ms) for _ in range(ready)
+        ]
+
+    def _each(self, job: Callable[[str], T]) -> dict[str, T]:
+        jobs = {name: self._pool.submit(copy_context().run, job, name) for name in self._largest_first}
+        return {name: jobs[name].result() for name in self._forms}
+
+    def _next(self, name: str) -> CodedPicture:
+        given, decoded = self._given[name].popleft(), self._decoded[name].popleft()
+        if decoded.shape != given.shape or decoded.dtype != given.dtype:
+            was = f"{decoded.dtype} {decoded.shape}, not {given.dtype} {given.shape}"
+            raise CodecError(f"the {self._codec.type} decoder gave {was}")
+        if self._codec.lossless and not np.array_equal(decoded, given):
+            raise CodecError(f"the {self._codec.type} decoder gave other samples than were encoded")
+        return CodedPicture(self._coded[name].popleft(), decoded)
+
+
+def code(picture: Samples, codec: Codec, tools: Tools = DEFAULT_TOOLS) -> CodedPicture:
+    """Encode one picture and decode its bitstream.
+
+    Args:
+        picture: shape (1, H, W), a plane of features of the codec's depth; or (3, H, W), uint8 RGB.
+        codec: with its parameters.
+        tools: programs, time-out and threads. The bitstream does not depend on the threads.
+
+    Raises:
+        ValueError: not such a picture.
+        CodecError: an encoder or decoder failed, or gave what cannot be.
+
+    Example:
+        >>> import numpy as np
+        >>> from featlink.channel.codecs.vvenc import Vvenc
+        >>> plane = np.tile(np.arange(64, dtype=np.uint8), (1, 64, 1))
+        >>> result = code(plane, Vvenc(qp=22))
+        >>> result.decoded.shape, result.bits < 8 * plane.size // 10
+        ((1, 64, 64), True)
+    """
+    if picture.ndim != 3:
+        raise ValueError(f"{codec.type} codes {_wanted(codec)}, not {picture.dtype} {picture.shape}")
+    channels, height, width = picture.shape
+    bits = codec.depth(8 * picture.itemsize, image=channels == 3)
+    with PlaneCoder(codec, {"": PictureFormat((channels, height, width), bits)}, tools) as coder:
+        (coded,) = [*coder.push({"": picture}), *coder.close()]
+    return coded.pictures[""]
+
+
+def decode_still(units: Units, codec: Codec, form: PictureFormat, tools: Tools = DEFAULT_TOOLS) -> Samples:
+    """Decode a sequence of one picture, as a receiver that has nothing else.
+
+    Raises:
+        CodecError: the decoder failed, or there is not one picture.
+    """
+    decoder = codec.open_decoder(form, tools)
+    pictures = [*decoder.push(units), *decoder.close()]
+    if len(pictures) != 1:
+        raise CodecError(f"the {codec.type} decoder gave {len(pictures)} pictures, not 1")
+    return pictures[0]
+
+
+def _check(picture: Samples, form: PictureFormat, codec: Codec) -> None:
+    expected = dtype_for(form.bits)
+    usual = not codec.tiles or len(picture) in (1, 3)
+    if picture.shape != form.shape or not usual or picture.size == 0 or picture.dtype != expected:
+        raise ValueError(f"{codec.type} codes {_wanted(codec)}, not {picture.dtype} {picture.shape}")
+    if 8 * picture.itemsize > form.bits and picture.max() >= 1 << form.bits:
+        raise ValueError(f"a sample does not fit into {form.bits} bits")
+
+
+def _wanted(codec: Codec) -> str:
+    plane = dtype_for(codec.depth(8, image=False)).name
+    return f"{plane} (1, H, W) or uint8 (3, H, W)" if codec.tiles else "uint8 or uint16 (C, H, W)"
+
+
+# Levels as pictures: how a level's channels are laid out for a codec.
+
+
+def to_pictures(planes: Mapping[str, Samples], codec: Codec, packing: str) -> dict[str, Samples]:
+    """Lay samples out as the pictures that a codec takes.
+
+    Args:
+        planes: (C, H, W) by tensor name.
+        codec: one that takes no tiles gets the planes as they are.
+        packing: ``level`` for a picture a level, ``stacked`` for one of all; a reduction's planes are always apart.
+
+    Returns:
+        By name: (1, H, W), an image's (3, H, W), or a level's channels.
+    """
+    if IMAGE in planes or not codec.tiles:
+        return dict(planes)
+    if _stacked(planes, packing):
+        return {STACKED: stack(planes)[None]}
+    return {name: tile(samples)[None] for name, samples in planes.items()}
+
+
+def from_pictures(
+    pictures: Mapping[str, Samples], shapes: Mapping[str, tuple[int, ...]], codec: Codec, packing: str
+) -> dict[str, Samples]:
+    """Undo :func:`to_pictures`.
+
+    Args:
+        pictures: by name, as it named them.
+        shapes: (C, H, W) by tensor name.
+        codec: as given to it.
+        packing: as given to it.
+    """
+    if IMAGE in shapes or not codec.tiles:
+        return dict(pictures)
+    if _stacked(shapes, packing):
+        return unstack(pictures[STACKED][0], shapes)
+    return {name: untile(pictures[name][0], shape[0]) for name, shape in shapes.items()}
+
+
+def picture_formats(formats: Mapping[str, PictureFormat], codec: Codec, packing: str) -> dict[str, PictureFormat]:
+    """Formats of the pictures that :func:`to_pictures` gives, from those of the planes, without the samples."""
+    empty = {name: np.broadcast_to(np.uint8(0), form.shape) for name, form in formats.items()}
+    bits = max(form.bits for form in formats.values())
+    return {
+        name: PictureFormat((p.shape[0], p.shape[1], p.shape[2]), formats[name].bits if name in formats else bits)
+        for name, p in to_pictures(empty, codec, packing).items()
+    }
+
+
+def _stacked(planes: Mapping[str, object], packing: str) -> bool:
+    return packing == "stacked" and not planes.keys() & {*REDUCED}

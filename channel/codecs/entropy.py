@@ -7,10 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from featlink.channel.codecs import sparse
-from featlink.channel.codecs.base import SampleCodec, Shape
-from featlink.channel.codecs.context_mixing import code_samples, model
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.base import Codec, CodecError, Coder, PictureFormat, Shape, StillCoder, Tools, Units
+from featlink.channel.codecs.context_model import code_samples, code_sparse, dense_model, sparse_model
 from featlink.shared.conditions.registry import register
 from featlink.shared.frames.bitstream import Samples, dtype_for
 
@@ -20,25 +18,52 @@ _ROWS = 40
 
 
 @register
-class Entropy(SampleCodec):
+class Entropy(Codec):
     """Lossless: code each level's channels, or R, G and B, at the depth they have, in adaptive contexts.
 
     Samples that mostly have the value in the middle of their range, as the components of a ``pca(step=…)`` do, are
     coded as signed values around it.
     """
 
+    changes_bits: ClassVar[bool] = False
     container: ClassVar[str] = "fel"
+    tiles: ClassVar[bool] = False
+    lossless: ClassVar[bool] = True
 
     type: Literal["entropy"] = "entropy"
 
+    def depth(self, bits: int, image: bool) -> int:
+        """Any: samples are coded as they are."""
+        return bits
+
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+        """See the base class."""
+        return StillCoder(lambda samples: (self.encode(samples, form.bits),))
+
+    def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
+        """See the base class."""
+        return StillCoder(lambda units: self.decode(b"".join(units), form.shape, form.bits))
+
     def encode(self, samples: Samples, bits: int) -> bytes:
-        """See the base class. The first byte tells which contexts follow."""
+        """Code one level's channels, or an image.
+
+        Args:
+            samples: (C, H, W), uint8 to 8 bits, else uint16.
+            bits: their depth, 1..16.
+
+        Returns:
+            A byte that tells which contexts follow, and the code.
+        """
         if 2 * np.count_nonzero(samples == 1 << (bits - 1)) > samples.size:
             return b"\1" + _encode_sparse(samples, bits)
         return b"\0" + _encode_dense(samples, bits)
 
     def decode(self, bitstream: bytes, shape: Shape, bits: int) -> Samples:
-        """See the base class. Damage behind the head gives other samples."""
+        """Decode what :meth:`encode` made of samples of that shape; damage behind the head gives other samples.
+
+        Raises:
+            CodecError: it cannot be such a bitstream.
+        """
         kind, body = bitstream[:1], bitstream[1:]
         if kind not in (b"\0", b"\1"):
             raise CodecError("not a bitstream of the entropy coder")
@@ -52,10 +77,10 @@ def _encode_sparse(samples: Samples, bits: int) -> bytes:
     count = int(filled[-1]) + 1 if filled.size else 0
     values = values[:count]
     data = np.empty(values.size * bits // 4 + 1024, np.uint8)
-    size = sparse.code_values(values, *sparse.model(count), data, False)
+    size = int(code_sparse(sparse_model(count, data, decoding=False), values))
     if size > data.size:
         data = np.empty(size, np.uint8)
-        sparse.code_values(values, *sparse.model(count), data, False)
+        code_sparse(sparse_model(count, data, decoding=False), values)
     return np.array(count, "<u2").tobytes() + data[:size].tobytes()
 
 
@@ -68,7 +93,7 @@ def _decode_sparse(body: bytes, shape: Shape, bits: int) -> Samples:
         raise CodecError(f"a code of {count} channels, not of {channels} at most")
     values = np.zeros((count, height, width), np.int32)
     data = np.frombuffer(body, np.uint8, offset=2).copy()
-    sparse.code_values(values, *sparse.model(count), data, True)
+    code_sparse(sparse_model(count, data, decoding=True), values)
     middle = 1 << (bits - 1)
     samples = np.full(shape, middle, dtype_for(bits))
     samples[:count] = (values + middle).clip(0, (1 << bits) - 1)
@@ -132,7 +157,7 @@ def alike_channels(samples: Samples) -> Channels:
 def _code(x: Samples, bits: int, alike: Channels, data: npt.NDArray[np.uint8], decoding: bool) -> int:
     channels, height, width = len(x) - 1, x.shape[1], x.shape[2]
     errors = np.zeros((channels + 1, height + 2, width + 2), np.int32)
-    return int(code_samples(x, bits, alike, errors, *model(channels), data, decoding))
+    return int(code_samples(dense_model(channels, data, decoding), x, bits, alike, errors))
 
 
 def _with_zeros(samples: Samples) -> Samples:

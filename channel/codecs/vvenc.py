@@ -1,16 +1,16 @@
-"""VVC (H.266) by VVenC."""
+"""VVC (H.266) by VVenC, inside FFmpeg or as Fraunhofer HHI's own programs, vvencapp and vvdecapp."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from featlink.channel.codecs import vvcapps, yuv
-from featlink.channel.codecs.base import Tools
-from featlink.channel.codecs.process import CodecError
-from featlink.channel.codecs.video import VideoCodec
+from featlink.channel.codecs.base import CodecError, Tools
+from featlink.channel.codecs.video import Frame, Size, VideoCodec, padded_size, run, taller
 from featlink.shared.conditions.registry import register
 
 _TOO_LITTLE_ROOM = "Error submitting video frame to the encoder"
@@ -44,22 +44,52 @@ class Vvenc(VideoCodec):
         options = ["-qp", str(self.qp), "-preset", self.preset, "-qpa", "0", "-threads", str(threads)]
         return ["-c:v", "libvvenc", *options]
 
-    def _encode_frame(self, frame: yuv.Frame, size: yuv.Size, tools: Tools) -> bytes:
+    def _encode_frame(self, frame: Frame, size: Size, tools: Tools) -> bytes:
         if tools.vvencapp is not None:
-            data, padded = frame.data.cast("B"), yuv.padded_size(size)
-            return vvcapps.encode(data, padded, self.qp, self.preset, tools.vvencapp, tools.threads, tools.timeout_s)
-        height, width = yuv.padded_size(size)
+            return self._encode_by_app(frame, padded_size(size), tools.vvencapp, tools)
+        height, width = padded_size(size)
         *heights, most = self.heights
         for times in heights:
             try:
-                return super()._encode_frame(yuv.taller(frame, size, times), (times * height, width), tools)
+                return super()._encode_frame(taller(frame, size, times), (times * height, width), tools)
             except CodecError as error:
                 if _TOO_LITTLE_ROOM not in str(error):
                     raise
-        return super()._encode_frame(yuv.taller(frame, size, most), (most * height, width), tools)
+        return super()._encode_frame(taller(frame, size, most), (most * height, width), tools)
 
     def _decode_frame(self, bitstream: bytes, tools: Tools) -> bytes:
-        if tools.vvdecapp is None:
-            # With more threads, FFmpeg's decoder of VVC now and then gives other samples of the same bitstream.
-            return super()._decode_frame(bitstream, replace(tools, threads=1))
-        return vvcapps.decode(bitstream, tools.vvdecapp, tools.threads, tools.timeout_s)
+        if tools.vvdecapp is not None:
+            return _decode_by_app(bitstream, tools.vvdecapp, tools)
+        # With more threads, FFmpeg's decoder of VVC now and then gives other samples of the same bitstream.
+        return super()._decode_frame(bitstream, replace(tools, threads=1))
+
+    # Fraunhofer's programs have no pipe for the bitstream, so it passes through a temporary file.
+
+    def _encode_by_app(self, frame: Frame, padded: Size, program: str, tools: Tools) -> bytes:
+        with TemporaryDirectory(prefix="featlink-") as folder:
+            path = Path(folder) / "picture.vvc"
+            size = f"{padded[1]}x{padded[0]}"
+            source = ["--input", "-", "--size", size, "--format", "yuv420_10", "--framerate", "1"]
+            options = ["--qp", str(self.qp), "--preset", self.preset, "--qpa", "0", *_threads(tools)]
+            run([program, *source, *options, "--output", str(path)], frame.data.cast("B"), tools.timeout_s)
+            return _written(path, program)
+
+
+def _decode_by_app(bitstream: bytes, program: str, tools: Tools) -> bytes:
+    with TemporaryDirectory(prefix="featlink-") as folder:
+        source, target = Path(folder) / "picture.vvc", Path(folder) / "picture.yuv"
+        source.write_bytes(bitstream)
+        command = [program, "--bitstream", str(source), "--frames", "1", "--output", str(target)]
+        run([*command, *_threads(tools)], b"", tools.timeout_s)
+        return _written(target, program)
+
+
+def _threads(tools: Tools) -> list[str]:
+    return ["--threads", str(tools.threads)] if tools.threads else []
+
+
+def _written(path: Path, program: str) -> bytes:
+    content = path.read_bytes() if path.exists() else b""
+    if not content:
+        raise CodecError(f"{Path(program).name} wrote nothing")
+    return content

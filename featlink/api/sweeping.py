@@ -14,7 +14,7 @@ from featlink.shared.errors import FeatlinkError
 
 if TYPE_CHECKING:
     from featlink.dataset import Truth
-    from featlink.sweeps.options import EngineName, Options
+    from featlink.sweeps.plan import EngineName, SweepOptions
 
 
 def sweep(
@@ -66,7 +66,7 @@ def sweep(
     """
     from featlink.api.model import model_config
     from featlink.dataset import Truth
-    from featlink.sweeps.options import EngineName, Options, read_seeds
+    from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds
 
     if engine not in get_args(EngineName):
         raise FeatlinkError(f"an engine is one of {', '.join(get_args(EngineName))}, not {engine!r}")
@@ -76,7 +76,7 @@ def sweep(
         raise FeatlinkError(f"limit is a number of images from 1 on, not {limit}")
     given = [conditions] if isinstance(conditions, str | Condition | Step) else conditions
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
-        options = Options(
+        options = SweepOptions(
             dataset=Path(dataset),
             config=model_config(weights=weights, **network),
             conditions=tuple(map(_text, given)),
@@ -93,18 +93,18 @@ def sweep(
         return _run(options, progress)
 
 
-def _run(options: Options, progress: bool) -> list[dict[str, Any]]:
+def _run(options: SweepOptions, progress: bool) -> list[dict[str, Any]]:
     from rich.console import Console
 
     from featlink.results import flat
-    from featlink.sweeps.failures import lines
+    from featlink.sweeps.folder import failure_lines
     from featlink.sweeps.run import run_sweep
 
     ended = run_sweep(options, Console(stderr=True, quiet=not progress))
     if ended.why == "interrupted":
         raise KeyboardInterrupt
     if ended.failed:
-        warnings.warn("; ".join(lines(ended.failed, ended.runs, most=3)), stacklevel=3)
+        warnings.warn("; ".join(failure_lines(ended.failed, ended.runs, most=3)), stacklevel=3)
     return [flat(row) for row in ended.rows]
 
 

@@ -20,7 +20,7 @@ from featlink.model_options import (
     WeightsOption,
     network_config,
 )
-from featlink.sweeps.options import EngineName, Options, read_seeds, read_shard, read_time
+from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds, read_shard, read_time
 
 
 def bench(
@@ -85,7 +85,7 @@ def bench(
     from featlink.commands.outcome import end, show_rows
     from featlink.sweeps.run import run_sweep
 
-    options = Options(
+    options = SweepOptions(
         dataset=dataset,
         config=network_config(
             model=model,

@@ -20,7 +20,7 @@ def decode(
     """Decode kept bitstreams as the receiver does. Whatever the number of threads, the result is the same."""
     from featlink.channel.bitstream_archive import decode as read
     from featlink.channel.codecs.base import Tools
-    from featlink.files import replace
+    from featlink.shared.files import replace
 
     decoded = read(folder, Tools(threads=threads))
     expected = ".safetensors" if decoded.image is None else ".png"

@@ -49,12 +49,12 @@ def demo(
     from featlink.report.conditions import summary_table
     from featlink.report.sweep import open_sweep
     from featlink.report.table import show
-    from featlink.sweeps.options import Options
+    from featlink.sweeps.plan import SweepOptions
     from featlink.sweeps.run import run_sweep
 
     if edge is not None and keep_bitstreams is not None:
         raise CommandError("--keep-bitstreams is for services that are started here, not for those behind --edge")
-    options = Options(
+    options = SweepOptions(
         dataset=dataset,
         config=network_config(
             model=model,

@@ -20,7 +20,7 @@ from featlink.model_options import (
     WeightsOption,
     network_config,
 )
-from featlink.sweeps.options import Options, read_seeds
+from featlink.sweeps.plan import SweepOptions, read_seeds
 
 
 def estimate(
@@ -56,12 +56,12 @@ def estimate(
 
     from rich.console import Console
 
+    from featlink.estimate import duration, sentences
     from featlink.estimate import estimate as reckon
-    from featlink.report.estimate import estimate_table, sentences
-    from featlink.report.table import say, show
+    from featlink.report.table import Column, Table, say, show
 
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
-        options = Options(
+        options = SweepOptions(
             dataset=dataset,
             config=network_config(
                 model=model,
@@ -81,7 +81,12 @@ def estimate(
             truth=truth,
         )
         found = reckon(options, out is not None, Console(stderr=True))
-    show(estimate_table(found, sorted({1, *(workers or (2, 4, 8))})))
+    rows = [
+        ["here" if count == 1 else f"{count} workers like this one", likely, f"{low} to {high}"]
+        for count in sorted({1, *(workers or (2, 4, 8))})
+        for likely, low, high in [map(duration, found.seconds(count))]
+    ]
+    show(Table(f"{found.left} pictures", [Column("on", number=False), Column("time"), Column("range")], rows))
     typer.echo()
     for sentence in sentences(found):
         say(sentence)

@@ -33,7 +33,7 @@ def pca(
     from rich.progress import Progress
 
     from featlink.dataset import open_dataset
-    from featlink.files import replace
+    from featlink.shared.files import replace
     from featlink.shared.fitted import home
 
     pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
@@ -76,7 +76,7 @@ def bottleneck(
     from rich.progress import Progress, TimeRemainingColumn
 
     from featlink.dataset import open_dataset
-    from featlink.files import replace
+    from featlink.shared.files import replace
     from featlink.shared.fitted import find, home
 
     pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from featlink.errors import CommandError
-from featlink.files import replace
 from featlink.shared.conditions.language import Domain
+from featlink.shared.files import replace
 from featlink.shared.models.fpn import FPN
 
 

@@ -16,6 +16,6 @@ def merge(
     from rich.console import Console
 
     from featlink.commands.outcome import show_rows
-    from featlink.sweeps.merge import merge as merge_shards
+    from featlink.sweeps.run import merge as merge_shards
 
     show_rows(merge_shards(shards, out, Console(stderr=True)), out)

@@ -9,7 +9,7 @@ import typer
 
 from featlink.report.table import Column, Table, fidelity, kilobytes, percent, show, with_interval
 from featlink.results import Row
-from featlink.sweeps.failures import lines
+from featlink.sweeps.folder import failure_lines
 from featlink.sweeps.run import SweepResult
 
 INCOMPLETE = 3
@@ -67,7 +67,7 @@ def say_why(sweep: SweepResult) -> None:
         typer.echo(
             f"\n{images} image{'' if images == 1 else 's'} could not be evaluated and left out of every row:", err=True
         )
-        for line in lines(sweep.failed, sweep.runs):
+        for line in failure_lines(sweep.failed, sweep.runs):
             typer.echo(f"  {line}", err=True)
         typer.echo("all are in manifest.json; once they are mended, the same command takes them up", err=True)
     if sweep.why != "complete":

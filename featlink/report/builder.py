@@ -36,10 +36,9 @@ from featlink.report.html import Block, Page, Section
 from featlink.report.sweep import Sweep, about, condition_of, label, manifest_table
 from featlink.report.table import Table, markdown, percent
 from featlink.report.timing import break_even_table, coding_times_table, latency_figures, multiply_adds_table, overlaps
-from featlink.results import Row
+from featlink.results import DATABASE, Row
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.store import Store, sqlite_url
-from featlink.sweeps.records import DATABASE
 
 if TYPE_CHECKING:  # it loads torch
     from featlink.report.replay import Replay

@@ -1,4 +1,4 @@
-"""Engines: what turns pictures into results, condition by condition."""
+"""Engines turn pictures into results, condition by condition; this is what they take and give."""
 
 from __future__ import annotations
 
@@ -7,68 +7,68 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.base import CodecError
 from featlink.shared.errors import FrameError, ImageError
 from featlink.shared.store import Result
-
-
-@dataclass(frozen=True)
-class Task:
-    """One image's work.
-
-    Attributes:
-        image_id: id in the data set.
-        picture: its file.
-        wanted: indices of the conditions still missing, rising.
-    """
-
-    image_id: int
-    picture: Path
-    wanted: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One image under one condition, computed.
-
-    Attributes:
-        index: of the condition.
-        result: what the run gets.
-    """
-
-    index: int
-    result: Result
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One image that cannot be computed under some conditions, whatever else can.
-
-    Attributes:
-        image_id: id in the data set.
-        indices: of the conditions.
-        why: in one line.
-    """
-
-    image_id: int
-    indices: tuple[int, ...]
-    why: str
-
 
 OF_ONE_IMAGE = (ImageError, FrameError, CodecError)
 """Errors that say something of a picture, perhaps under one condition, and nothing of the next one."""
 
 
-def read_picture(task: Task) -> bytes | Failure:
-    """The picture file's bytes, or why there are none."""
-    try:
-        return task.picture.read_bytes()
-    except OSError as error:
-        return Failure(task.image_id, task.wanted, f"cannot be read: {error.strerror}")
+@dataclass(frozen=True)
+class WorkItem:
+    """One picture's work. A still is a sequence of one frame.
+
+    Attributes:
+        image_id: id in the data set.
+        picture: its file, or the file's bytes.
+        runs: indices of the runs that lack a result for it, rising.
+    """
+
+    image_id: int
+    picture: Path | bytes
+    runs: tuple[int, ...]
+
+    def read(self) -> bytes | ItemError:
+        """The picture file's bytes, or why there are none."""
+        if isinstance(self.picture, bytes):
+            return self.picture
+        try:
+            return self.picture.read_bytes()
+        except OSError as error:
+            return ItemError(self.image_id, self.runs, f"cannot be read: {error.strerror}")
 
 
 @dataclass(frozen=True)
-class Identity:
+class ItemResult:
+    """One picture under one condition, computed.
+
+    Attributes:
+        run: index of the run.
+        result: what the run gets.
+    """
+
+    run: int
+    result: Result
+
+
+@dataclass(frozen=True)
+class ItemError:
+    """Why one picture cannot be computed for some runs, whatever else can.
+
+    Attributes:
+        image_id: id in the data set.
+        runs: indices of the runs.
+        why: in one line.
+    """
+
+    image_id: int
+    runs: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
     """Which network an engine runs.
 
     Attributes:
@@ -85,16 +85,16 @@ class Identity:
 
 
 class Engine(Protocol):
-    """Computes results. It knows its conditions by index, and runs each image's backbone once."""
+    """Computes results. It knows conditions by their run's index, and runs each picture's backbone once."""
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelInfo:
         """Which network it runs."""
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
-        """Compute what is wanted of each image, in any order; ``tasks`` is asked for more only when there is room.
+    def run(self, items: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
+        """Compute what each item lacks, in any order; ``items`` is asked for more only when there is room.
 
-        What cannot be computed of an image is a failure, and the others go on.
+        What cannot be computed of a picture is an :class:`ItemError`, and the others go on.
 
         Raises:
             FeatlinkError: a condition or the engine itself fails.

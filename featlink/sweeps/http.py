@@ -14,7 +14,7 @@ from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError
 from featlink.shared.models.fpn import FPN
 from featlink.shared.store import Result
-from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
+from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 
 _SIMILARITIES = ("ssim_f", "ssim_i", "spearman_f", "spearman_i")
 """Fidelity metrics that are 1 where nothing has changed."""
@@ -45,30 +45,30 @@ class HttpEngine:
             raise CommandError(
                 "the edge does not send p6, as the other engines do; start it with FEATLINK_SEND_P6=true"
             )
-        self._identity = Identity(frame.meta.model, frame.meta.weights, *_told(client))
+        self._identity = ModelInfo(frame.meta.model, frame.meta.weights, *_told(client))
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelInfo:
         """Which network the edge runs; the cloud refuses frames of any other."""
         return self._identity
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
+    def run(self, items: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
-        for task in tasks:
-            data = read_picture(task)
-            if isinstance(data, Failure):
+        for item in items:
+            data = item.read()
+            if isinstance(data, ItemError):
                 yield data
                 continue
-            for index in task.wanted:
-                yield self._outcome(data, index, task.image_id)
+            for run in item.runs:
+                yield self._outcome(data, run, item.image_id)
 
-    def _outcome(self, data: bytes, index: int, image_id: int) -> Outcome | Failure:
+    def _outcome(self, data: bytes, index: int, image_id: int) -> ItemResult | ItemError:
         condition = self._conditions[index]
         try:
-            return Outcome(index, self._result(data, condition, image_id))
+            return ItemResult(index, self._result(data, condition, image_id))
         except RefusalError as error:
             if error.status in _OF_ONE_IMAGE and error.title != ConditionError.title:
-                return Failure(image_id, (index,), str(error))
+                return ItemError(image_id, (index,), str(error))
             raise CommandError(f"image {image_id}: '{condition}': {error}") from None
         except CommandError as error:
             raise CommandError(f"image {image_id}: '{condition}': {error}") from None

@@ -1,11 +1,15 @@
-"""The ``local`` engine: edge, channel and cloud as functions in this process."""
+"""The ``local`` engine: edge, channel and cloud as functions in this process, overlapping in bounded memory."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import cv2
 import torch
@@ -16,98 +20,171 @@ from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.registry import build
-from featlink.sweeps.ahead import work_ahead, work_behind
-from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
-from featlink.sweeps.gpu import GpuEngine
+from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.stages import Prepared, Stages
 
-_DEPTH = 2
+T = TypeVar("T")
+Computed = ItemResult | ItemError
+_AHEAD = 2
 _CODING = 2
 """Conditions with a codec that are worked on at a time: one encoder after the other would be done last."""
 
 
-class LocalEngine:
-    """Runs the services' own code without HTTP, the network on the CPU.
+@dataclass(frozen=True)
+class Lane(Generic[T]):
+    """Jobs for :func:`prefetch`.
 
-    Distorting, coding and measuring features goes on in other threads while this one runs the network; codecs, which
-    are slow and mostly single-threaded, in two of their own; and what follows the network in another. With one thread
-    to use, nothing overlaps. Results do not depend on it, but timings do: stages that overlap take each other's time.
-
-    Args:
-        model: the whole network.
-        conditions: by index.
-        fidelity: measure it.
-        threads: cores to use; with more than one, work ahead of the heads.
+    Attributes:
+        jobs: are begun in order; making one is the consumer's work, and is done when there is room for it.
+        threads: that do them.
+        ahead: how many may be under way, done and not yet asked for, or dealt with by the consumer.
     """
 
-    def __init__(self, model: SplitModel, conditions: Sequence[Condition], fidelity: bool, threads: int) -> None:
-        self._stages = Stages(model, conditions, fidelity, Tools(threads=threads))
-        self._depth = _DEPTH if threads > 1 else 0
+    jobs: Iterator[Callable[[], T]]
+    threads: int
+    ahead: int
+
+
+def prefetch(*lanes: Lane[T]) -> Generator[T, None, None]:
+    """Do jobs in threads while the consumer deals with earlier results; closing it ends the threads.
+
+    Yields:
+        Every job's result, as they come: of a lane with one thread, in order.
+
+    Raises:
+        Exception: what a job raised, or making it; jobs not yet begun are then left out.
+
+    Example:
+        >>> sorted(prefetch(Lane(iter([lambda: 1, lambda: 2]), 1, 2), Lane(iter([lambda: 3]), 1, 1)))
+        [1, 2, 3]
+    """
+    pools = [ThreadPoolExecutor(lane.threads, thread_name_prefix="prefetch") for lane in lanes]
+    under_way: dict[Future[T], int] = {}
+
+    def begin(lane: int, count: int) -> None:
+        for job in itertools.islice(lanes[lane].jobs, count):
+            under_way[pools[lane].submit(job)] = lane
+            del job  # and what it holds on to
+
+    try:
+        for lane in range(len(lanes)):
+            begin(lane, lanes[lane].ahead)
+        while under_way:
+            done = wait(under_way, return_when=FIRST_COMPLETED).done
+            while done:
+                future = done.pop()
+                lane = under_way.pop(future)
+                result = future.result()
+                del future  # which holds on to the result
+                yield result
+                del result
+                begin(lane, 1)
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
+
+
+class LocalEngine:
+    """Runs the services' own code without HTTP.
+
+    With the network on the CPU, the caller's thread runs it with all cores' threads, while others distort, code and
+    measure: codecs, which are slow and mostly single-threaded, in two threads of their own, the rest in a third, and
+    what follows the network in a fourth. With one thread to use, nothing overlaps.
+
+    With the network on a GPU, the channel's work takes all the time: each of ``threads`` threads takes one condition
+    through channel and network, and the next picture is begun while there are conditions of the last one.
+
+    Results do not depend on any of it, but timings do: stages that overlap take each other's time.
+
+    Args:
+        stages: the work itself.
+        threads: cores to use.
+        on_gpu: arrange it for a network on a GPU.
+    """
+
+    def __init__(self, stages: Stages, threads: int, on_gpu: bool = False) -> None:
+        self._stages = stages
+        self._threads = threads
+        self._on_gpu = on_gpu
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelInfo:
         """Which network it runs."""
         return self._stages.identity
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
+    def run(self, items: Iterable[WorkItem]) -> Generator[Computed, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
-        for task in tasks:
-            data = read_picture(task)
-            if isinstance(data, Failure):
-                yield data
-            else:
-                yield from self.image(task.image_id, data, task.wanted)
+        if self._on_gpu:
+            jobs = self._each_condition(items)
+            with contextlib.closing(prefetch(Lane(jobs, self._threads, 2 * self._threads))) as results:
+                yield from results
+            return
+        for item in items:
+            try:
+                yield from self._one_picture(item)
+            except FeatlinkError as error:
+                raise CommandError(f"image {item.image_id}: {error}") from None
 
-    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome | Failure]:
-        """Compute one image under some conditions.
+    def _each_condition(self, items: Iterable[WorkItem]) -> Iterator[Callable[[], Computed]]:
+        for item in items:
+            prepared = self._prepare(item)
+            if isinstance(prepared, ItemError):
+                yield functools.partial(_same, prepared)
+                continue
+            for run in itertools.chain(*self._stages.coded(item.runs)):
+                yield functools.partial(self._one_condition, prepared, run)
 
-        Args:
-            image_id: id in the data set.
-            data: the picture file's bytes.
-            wanted: indices of the conditions.
-
-        Raises:
-            CommandError: a condition fails, whatever the picture.
-        """
+    def _one_condition(self, prepared: Prepared, run: int) -> Computed:
         try:
-            yield from self._image(image_id, data, wanted)
+            sent = self._stages.send(prepared, run)
+            return sent if isinstance(sent, ItemError) else self._stages.detect(prepared, run, sent)()
         except FeatlinkError as error:
-            raise CommandError(f"image {image_id}: {error}") from None
+            raise CommandError(f"image {prepared.image_id}: {error}") from None
 
-    def _image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome | Failure]:
-        prepared = self._stages.prepare(image_id, data, wanted)
-        if isinstance(prepared, Failure):
+    def _one_picture(self, item: WorkItem) -> Iterator[Computed]:
+        prepared = self._prepare(item)
+        if isinstance(prepared, ItemError):
             yield prepared
             return
-        lanes = [
-            [functools.partial(self._send, prepared, index) for index in lane] for lane in self._stages.coded(wanted)
-        ]
-        # Closed here, not when it is collected: an error's traceback may keep it, and its waiting threads, to the end.
-        with contextlib.closing(work_ahead(lanes, self._depth, (_CODING, 1))) as received:
-            yield from work_behind(self._detected(received, prepared), self._depth)
+        coded, others = (
+            (functools.partial(self._send, prepared, run) for run in runs) for runs in self._stages.coded(item.runs)
+        )
+        if self._threads == 1:
+            sent = (job() for job in itertools.chain(coded, others))
+            yield from (finish() for finish in self._detected(prepared, sent))
+            return
+        # Closed here, not when it is collected: an error's traceback may keep it, and its threads, to the end.
+        with (
+            contextlib.closing(prefetch(Lane(coded, _CODING, _AHEAD), Lane(others, 1, _AHEAD))) as received,
+            contextlib.closing(prefetch(Lane(self._detected(prepared, received), 1, _AHEAD))) as results,
+        ):
+            yield from results
 
-    def _send(self, prepared: Prepared, index: int) -> tuple[int, Transmission | Failure]:
-        return index, self._stages.send(prepared, index)
+    def _prepare(self, item: WorkItem) -> Prepared | ItemError:
+        data = item.read()
+        return data if isinstance(data, ItemError) else self._stages.prepare(item.image_id, data, item.runs)
+
+    def _send(self, prepared: Prepared, run: int) -> tuple[int, Transmission | ItemError]:
+        return run, self._stages.send(prepared, run)
 
     def _detected(
-        self, received: Iterator[tuple[int, Transmission | Failure]], prepared: Prepared
-    ) -> Iterator[Callable[[], Outcome | Failure]]:
+        self, prepared: Prepared, received: Iterable[tuple[int, Transmission | ItemError]]
+    ) -> Iterator[Callable[[], Computed]]:
         """Runs the network on each frame; yields what is left to do for it."""
-        for index, sent in received:
-            if isinstance(sent, Failure):
-                yield functools.partial(_told, sent)
+        for run, sent in received:
+            if isinstance(sent, ItemError):
+                yield functools.partial(_same, sent)
             else:
-                yield self._stages.detect(prepared, index, sent)
+                yield self._stages.detect(prepared, run, sent)
             del sent  # its memory is wanted while the next is waited for
 
 
-def _told(failure: Failure) -> Failure:
-    return failure
+def _same(error: ItemError) -> ItemError:
+    return error
 
 
-def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> LocalEngine | GpuEngine:
+def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> LocalEngine:
     """Load the model and make the engine; ``config.threads`` bounds all of its threads, 0 takes every core.
 
     Raises:
@@ -115,9 +192,11 @@ def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: 
     """
     threads = config.threads or os.cpu_count() or 1
     model = build(config)
-    if model.device != "cpu":
+    tools = Tools(threads=threads)
+    on_gpu = model.device != "cpu"
+    cv2.setNumThreads(1 if on_gpu else threads)
+    if on_gpu:
         torch.set_num_threads(1)  # the engine itself takes a thread a core
-        cv2.setNumThreads(1)
-        return GpuEngine(model, conditions, fidelity, threads)
-    cv2.setNumThreads(threads)
-    return LocalEngine(model, conditions, fidelity, threads)
+        # A codec with few others beside it has cores to spare.
+        tools = Tools(threads=max(1, threads // max(1, len(conditions))))
+    return LocalEngine(Stages(model, conditions, fidelity, tools), threads, on_gpu)

@@ -3,42 +3,105 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Task as Bar
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from featlink import costs, results
 from featlink.checks import Checked, check_pictures, turned_notice
 from featlink.dataset import Dataset, ground_truth, open_dataset
 from featlink.errors import CommandError
+from featlink.results import DATABASE, load_manifest
+from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.evaluation.categories import Labels, match
 from featlink.shared.evaluation.coco import GroundTruth
-from featlink.sweeps import manifest as manifests
-from featlink.sweeps.contents import save_contents
-from featlink.sweeps.engine import Engine, Failure, Identity, Outcome, Task
-from featlink.sweeps.engines import open_engine
-from featlink.sweeps.failures import ENTRY, Failures
+from featlink.shared.store import Store, sqlite_url
+from featlink.sweeps import folder as folders
+from featlink.sweeps.engine import Engine, ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.figures import write_figures
-from featlink.sweeps.options import Options
-from featlink.sweeps.pace import Pace, Times, duration, spread
-from featlink.sweeps.plan import Entry, jobs, make_plan
-from featlink.sweeps.records import Records
+from featlink.sweeps.folder import FAILED, Failures, Records, locked
+from featlink.sweeps.plan import SweepOptions, make_plan
+
+T = TypeVar("T")
+Why = Literal["complete", "time budget", "interrupted"]
+OpenEngine = Callable[[SweepOptions, Sequence[Condition]], contextlib.AbstractContextManager[Engine]]
+_SPEED_S = 1800
+"""Seconds over which the progress bar averages: conditions differ in cost, so it takes several pictures."""
+
+
+@contextlib.contextmanager
+def open_engine(options: SweepOptions, conditions: Sequence[Condition]) -> Iterator[Engine]:
+    """Start the engine of a sweep, and stop it at the end.
+
+    Args:
+        options: of the sweep.
+        conditions: of the runs, by index.
+
+    Raises:
+        FeatlinkError: it cannot be started.
+    """
+    if options.engine == "http":
+        from featlink.client import Client
+        from featlink.sweeps.http import HttpEngine
+
+        with _edge(options) as edge, Client(edge, edge) as client:
+            yield HttpEngine(client, conditions, options.fidelity)
+    elif options.engine == "ray":
+        from featlink.sweeps.cluster.engine import Cluster, RayEngine
+
+        cluster = Cluster(
+            options.ray_workers, options.ray_address, memory_per_worker=int(options.worker_memory_gb * 1e9)
+        )
+        with RayEngine(options.config, conditions, options.fidelity, cluster) as engine:
+            yield engine
+    else:
+        from featlink.sweeps.local import build_local
+
+        yield build_local(options.config, conditions, options.fidelity)
+
+
+@contextlib.contextmanager
+def _edge(options: SweepOptions) -> Iterator[str]:
+    """The URL of the edge given, or of one that is started here."""
+    from featlink.launcher import Stack, free_ports, service_settings
+
+    if options.edge is not None:
+        yield options.edge
+        return
+    ports = free_ports()
+    with (
+        tempfile.TemporaryDirectory(prefix="featlink-") as folder,  # the sweep keeps its runs itself
+        (options.out / "services.log").open("w") as log,
+        Stack(
+            ports,
+            service_settings(options.config, Path(folder) / "runs.sqlite", options.keep_bitstreams),
+            lambda name, line: print(name, line, file=log),
+        ) as stack,
+    ):
+        stack.wait_ready()
+        yield ports.edge_url
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a call of a sweep took, in seconds.
+
+    Attributes:
+        starting: before the first picture: data set checked, model loaded.
+        pictures: from one complete picture to the next, the first from the start; pictures that fail are left out.
+        evaluating: after the last picture.
+    """
+
+    starting: float = 0.0
+    pictures: Sequence[float] = ()
+    evaluating: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +110,7 @@ class SweepResult:
 
     Attributes:
         rows: one per condition; none if no image is complete yet.
-        why: ``complete``, ``time budget`` or ``interrupted``.
+        why: what ended it.
         failed: what could not be computed, as in the manifest.
         runs: how many runs there are: conditions × seeds.
         times: what this call took.
@@ -56,7 +119,7 @@ class SweepResult:
     """
 
     rows: list[results.Row]
-    why: str
+    why: Why
     failed: list[dict[str, Any]] = field(default_factory=list)
     runs: int = 0
     times: Times = field(default_factory=Times)
@@ -64,12 +127,13 @@ class SweepResult:
     left: int = 0
 
 
-def run_sweep(options: Options, console: Console) -> SweepResult:
+def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine = open_engine) -> SweepResult:
     """Compute what a sweep lacks, and write its results.
 
     Args:
         options: the sweep.
         console: shows the progress.
+        open_engine: gives what computes, from the options and the runs' conditions.
 
     Raises:
         FeatlinkError: it cannot begin or continue; what is stored is kept and evaluated.
@@ -79,105 +143,135 @@ def run_sweep(options: Options, console: Console) -> SweepResult:
     truth, repairs = ground_truth(data, options.truth)
     if repairs and data.annotations is not None:
         console.print(f"{data.annotations.name} was mended: {repairs}", style="yellow")
-    rows = make_plan(options.conditions, options.seeds)
-    planned = jobs(rows)
+    plan = make_plan(options.conditions, options.seeds)
     images = _chosen(data, options)
     with locked(options.out), contextlib.ExitStack() as stack:
         with console.status("starting"):
             checked = _check(images, truth, console)
-            engine = stack.enter_context(open_engine(options, [job.condition for job in planned]))
+            engine = stack.enter_context(open_engine(options, [run.condition for run in plan]))
         labels = match(truth.categories, engine.identity.categories)
         if notice := labels.missed(truth):
             console.print(notice, style="yellow")
-        manifest = manifests.describe(data, truth, options, engine.identity, rows)
+        manifest = folders.describe(data, truth, options, engine.identity, plan)
         manifest["dataset"] |= {"repairs": repairs, "categories": notice or ""}
-        manifest = manifests.continued(options.out, manifest)
-        records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, planned))
-        save_contents(options.out, checked.digests, records.evaluated())
-        manifests.write(options.out, manifest)
-        failures = Failures([job.name for job in planned], data.images)
+        manifest = folders.continued(options.out, manifest)
+        records = stack.enter_context(Records(options.out, data.name, truth, engine.identity, plan))
+        folders.save_pictures(options.out, checked.digests, records.evaluated())
+        folders.write(options.out, manifest)
+        failures = Failures([run.name for run in plan], data.images)
         failures.recall(manifest)
-        tasks = []
+        items = []
         for image_id, path in images.items():
-            wanted = records.missing(image_id)
-            if wanted and image_id in checked.faults:
-                failures.add(Failure(image_id, wanted, checked.faults[image_id]))
-            elif wanted:
-                tasks.append(Task(image_id, path, wanted))
-        lacking = len(tasks)
+            missing = records.missing(image_id)
+            if missing and image_id in checked.faults:
+                failures.add(ItemError(image_id, missing, checked.faults[image_id]))
+            elif missing:
+                items.append(WorkItem(image_id, path, missing))
+        lacking = len(items)
         if options.sample is not None:
-            tasks = spread(tasks, options.sample)
-        pace = Pace()
-        progress = _Progress(records, failures, labels, options.time_budget, console, pace)
+            items = spread(items, options.sample)
+        collector = _Collector(records, failures, labels)
         starting = time.monotonic() - began
         try:
-            why = _compute(engine, tasks, progress)
+            why = _compute(engine, items, collector, options.time_budget, console)
         except FeatlinkError:
             with contextlib.suppress(FeatlinkError):  # what failed first is what the caller has to know
-                finish(options.out, records, rows, truth, {**manifest, ENTRY: failures.entries()}, console)
+                finish(options.out, records, truth, {**manifest, FAILED: failures.entries()}, console)
             raise
         computed = time.monotonic()
         failed = failures.entries()
         finished = why == "complete" and not failed and options.sample is None
-        manifest |= {"finished": manifests.now() if finished else None, ENTRY: failed}
-        manifest["multiply_adds"] = _costs(options, records, truth, rows, engine.identity)
-        found = finish(options.out, records, rows, truth, manifest, console)
-        times = Times(starting, pace.first, [one / pace.at_once for one in pace.steady], time.monotonic() - computed)
-        return SweepResult(found, why, failed, len(planned), times, len(images), lacking - len(pace.seconds))
+        manifest |= {"finished": folders.now() if finished else None, FAILED: failed}
+        manifest["multiply_adds"] = _costs(options, records, truth, engine.identity)
+        rows = finish(options.out, records, truth, manifest, console)
+        times = Times(starting, collector.seconds, time.monotonic() - computed)
+        return SweepResult(rows, why, failed, len(plan), times, len(images), lacking - len(collector.seconds))
 
 
 def finish(
-    out: Path, records: Records, rows: Sequence[Entry], truth: GroundTruth, manifest: dict[str, Any], console: Console
+    out: Path, records: Records, truth: GroundTruth, manifest: dict[str, Any], console: Console
 ) -> list[results.Row]:
     """Evaluate a sweep's database and write everything but the database.
 
     Raises:
-        CommandError: something cannot be written.
+        StorageError: something cannot be written.
     """
     with console.status("evaluating"):
-        clean = manifest["dataset"].get("truth") == "clean"
-        found = write_figures(out, records, rows, truth, clean)
-    manifests.write(out, {**manifest, "images": len(records.complete())})
-    return found
+        rows = write_figures(out, records, truth, manifest["dataset"].get("truth") == "clean")
+    folders.write(out, {**manifest, "images": len(records.complete())})
+    return rows
 
 
-def _costs(
-    options: Options, records: Records, truth: GroundTruth, rows: Sequence[Entry], identity: Identity
-) -> dict[str, Any] | None:
+def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.Row]:
+    """Copy shards' results into a new folder and evaluate them together.
+
+    Args:
+        shards: output folders of sweeps that differ in their images only.
+        out: the merged sweep's folder.
+        console: shows what is going on.
+
+    Raises:
+        CommandError: a folder holds no sweep, or another one than the first, or none holds results.
+    """
+    manifests = [load_manifest(folder) for folder in shards]
+    for folder, other in zip(shards, manifests, strict=True):
+        folders.refuse_other(manifests[0], other, str(shards[0]))
+        if not (folder / DATABASE).is_file():
+            raise CommandError(f"{folder} has no {DATABASE}")
+    manifest = {**manifests[0], "engine": {"name": "merge", "shards": [str(folder) for folder in shards]}}
+    plan = folders.plan_of(manifest)
+    identity = ModelInfo(manifest["model"]["name"], manifest["model"]["identity"])
+    with contextlib.ExitStack() as stack:
+        stores = [Store(sqlite_url((folder / DATABASE).resolve())) for folder in shards]
+        for store in stores:
+            stack.callback(store.close)
+        begun = [(store, runs) for store in stores if (runs := folders.runs_by_name(store))]
+        if not begun:
+            raise CommandError("the shards hold no results yet")
+        first, [run, *_] = begun[0][0], begun[0][1].values()
+        dataset = first.run(run).dataset
+        truth = first.ground_truth(dataset)
+        stack.enter_context(locked(out))
+        manifest = folders.begin(out, manifest)
+        records = stack.enter_context(Records(out, dataset, truth, identity, plan))
+        for folder in shards:
+            folders.save_pictures(out, folders.load_pictures(folder), records.evaluated())
+        for store, runs in begun:
+            for index, planned in enumerate(plan):
+                for result in store.results(runs[planned.name]) if planned.name in runs else ():
+                    records.add(ItemResult(index, result))
+        finished = folders.now() if all(one["finished"] for one in manifests) else None
+        failed = [entry for one in manifests for entry in one.get(FAILED, [])]
+        return finish(out, records, truth, {**manifest, "finished": finished, FAILED: failed}, console)
+
+
+def spread(things: Sequence[T], count: int) -> list[T]:
+    """Choose so many things, evenly from first to last, each from the middle of its part.
+
+    Example:
+        >>> spread("abcdefghi", 3)
+        ['b', 'e', 'h']
+    """
+    count = min(count, len(things))
+    return [things[(2 * i + 1) * len(things) // (2 * count)] for i in range(count)]
+
+
+def _costs(options: SweepOptions, records: Records, truth: GroundTruth, identity: ModelInfo) -> dict[str, Any] | None:
     """Multiply-adds of the images that are complete; None while none is, or where the weights are on the edge only."""
     done = records.complete()
     sizes = [(image.height, image.width) for image in truth.images if image.id in done]
     if not sizes:
         return None
-    detections = sum(len(one.detections) for one in records.store.results(records.runs[0]) if one.image_id in done)
+    clean = records.store.results(records.runs[0])
+    detections = sum(len(result.detections) for result in clean if result.image_id in done)
     try:
         padded = costs.padded_sizes(options.config, sizes)
-        return costs.multiply_adds(options.config, padded, detections / len(done), rows, identity.weights)
+        return costs.multiply_adds(options.config, padded, detections / len(done), records.plan, identity.weights)
     except FeatlinkError:
         return None
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other sweeps out of a folder, which is made if missing. The lock ends with the process.
-
-    Raises:
-        CommandError: another process has it, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise CommandError(f"cannot write {folder}: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CommandError(f"another sweep is running in {folder}") from None
-        yield
-
-
-def _chosen(data: Dataset, options: Options) -> dict[int, Path]:
+def _chosen(data: Dataset, options: SweepOptions) -> dict[int, Path]:
     first, step = options.shard
     images = dict(list(data.images.items())[: options.limit][first::step])
     if not images:
@@ -199,64 +293,63 @@ def _check(images: dict[int, Path], truth: GroundTruth, console: Console) -> Che
     return checked
 
 
-@dataclass(frozen=True)
-class _Progress:
-    """Where results go, and when to stop."""
+class _Collector:
+    """Where results go, and how long each picture took."""
 
-    records: Records
-    failures: Failures
-    labels: Labels
-    time_budget: float | None
-    console: Console
-    pace: Pace
+    def __init__(self, records: Records, failures: Failures, labels: Labels) -> None:
+        self._records = records
+        self._failures = failures
+        self._labels = labels
+        self._missing: dict[int, int] = {}
+        self._last = 0.0
+        self.seconds: list[float] = []
 
-    def store(self, one: Outcome | Failure) -> int:
-        """Keep a result or a failure; of how many runs it is."""
-        if isinstance(one, Failure):
-            self.failures.add(one)
-            self.pace.done(one.image_id, len(one.indices), failed=True)
-            return len(one.indices)
-        result = replace(one.result, detections=self.labels.apply(one.result.detections))
-        self.records.add(Outcome(one.index, result))
-        self.failures.mended(one.result.image_id, one.index)
-        self.pace.done(one.result.image_id, 1)
+    def start(self, items: Sequence[WorkItem]) -> None:
+        """Note what is to come, from now on."""
+        self._missing = {item.image_id: len(item.runs) for item in items}
+        self._last = time.monotonic()
+
+    def add(self, computed: ItemResult | ItemError) -> int:
+        """Store a result or a failure; returns of how many runs it is."""
+        if isinstance(computed, ItemError):
+            self._failures.add(computed)
+            self._missing.pop(computed.image_id, None)
+            return len(computed.runs)
+        image_id = computed.result.image_id
+        detections = self._labels.apply(computed.result.detections)
+        self._records.add(replace(computed, result=replace(computed.result, detections=detections)))
+        self._failures.mended(image_id, computed.run)
+        if image_id in self._missing:
+            self._missing[image_id] -= 1
+            if self._missing[image_id] == 0:
+                now = time.monotonic()
+                self.seconds.append(now - self._last)
+                self._last = now
         return 1
 
 
-class _Left(ProgressColumn):
-    """The time that is left, as the pace has it."""
-
-    max_refresh = 0.5
-
-    def __init__(self, pace: Pace) -> None:
-        super().__init__()
-        self._pace = pace
-
-    def render(self, task: Bar) -> Text:
-        """See the base class."""
-        left = None if task.finished else self._pace.remaining
-        return Text("" if left is None else f"{duration(left)} left", style="progress.remaining")
-
-
-def _compute(engine: Engine, tasks: Sequence[Task], goal: _Progress) -> str:
-    deadline = None if goal.time_budget is None else time.monotonic() + goal.time_budget
+def _compute(
+    engine: Engine, items: Sequence[WorkItem], collector: _Collector, time_budget: float | None, console: Console
+) -> Why:
+    deadline = None if time_budget is None else time.monotonic() + time_budget
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        _Left(goal.pace),
+        TimeRemainingColumn(),
     )
-    outcomes = engine.run(goal.pace.watch(tasks))
+    collector.start(items)
+    computed = engine.run(iter(items))
     try:
-        with Progress(*columns, console=goal.console) as progress:
-            bar = progress.add_task("image × condition", total=sum(len(task.wanted) for task in tasks))
-            for outcome in outcomes:
-                progress.advance(bar, goal.store(outcome))
+        with Progress(*columns, console=console, speed_estimate_period=_SPEED_S) as progress:
+            bar = progress.add_task("image × condition", total=sum(len(item.runs) for item in items))
+            for one in computed:
+                progress.advance(bar, collector.add(one))
                 if deadline is not None and time.monotonic() >= deadline and not progress.finished:
                     return "time budget"
     except KeyboardInterrupt:
         return "interrupted"
     finally:
-        outcomes.close()
+        computed.close()
     return "complete"

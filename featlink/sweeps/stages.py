@@ -25,7 +25,7 @@ from featlink.shared.models.protocol import SplitModel
 from featlink.shared.result import Telemetry
 from featlink.shared.store import Result
 from featlink.shared.timing import timed
-from featlink.sweeps.engine import OF_ONE_IMAGE, Failure, Identity, Outcome
+from featlink.sweeps.engine import OF_ONE_IMAGE, ItemError, ItemResult, ModelInfo
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class Stages:
         self._pipeline = EdgePipeline(model, PyramidCache(0), MAX_PIXELS)
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelInfo:
         """Which network it runs."""
         model = self._model
-        return Identity(model.name, model.weights, tuple(model.categories), model.device.partition(":")[0])
+        return ModelInfo(model.name, model.weights, tuple(model.categories), model.device.partition(":")[0])
 
     def coded(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
         """Of these conditions, the ones with a codec and the others. Codecs are slow, and mostly single-threaded."""
         coded = [i for i in wanted if any(step.kind == "codec" for step in chain(self._conditions[i]))]
         return coded, [i for i in wanted if i not in coded]
 
-    def prepare(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Prepared | Failure:
+    def prepare(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Prepared | ItemError:
         """The edge's work for all conditions.
 
         Args:
@@ -88,13 +88,13 @@ class Stages:
             if "image" in needed and self._fidelity:
                 clean = _entry(sent.get("feature") or self._pipeline(Request(data, image_id=image_id)))
         except OF_ONE_IMAGE as error:
-            return Failure(image_id, tuple(wanted), str(error))
+            return ItemError(image_id, tuple(wanted), str(error))
         compare = self._model.comparison()
         if compare is compare_pyramids:
             compare = functools.partial(compare_pyramids, look=Remembered())
         return Prepared(image_id, sent, clean, compare)
 
-    def send(self, prepared: Prepared, index: int) -> Transmission | Failure:
+    def send(self, prepared: Prepared, index: int) -> Transmission | ItemError:
         """The channel's work for one condition.
 
         Raises:
@@ -105,11 +105,11 @@ class Stages:
         try:
             return transmit(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=prepared.compare)
         except OF_ONE_IMAGE as error:
-            return Failure(prepared.image_id, (index,), str(error))
+            return ItemError(prepared.image_id, (index,), str(error))
         except FeatlinkError as error:
             raise CommandError(f"'{condition}': {error}") from None
 
-    def detect(self, prepared: Prepared, index: int, sent: Transmission) -> Callable[[], Outcome]:
+    def detect(self, prepared: Prepared, index: int, sent: Transmission) -> Callable[[], ItemResult]:
         """The cloud's work for one condition.
 
         Returns:
@@ -124,11 +124,11 @@ class Stages:
         return functools.partial(_finish, index, prepared.image_id, detections, measure)
 
 
-def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Telemetry]) -> Outcome:
+def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Telemetry]) -> ItemResult:
     report = measure()
     results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
     report = report.with_timings(encode=encode_ms)
-    return Outcome(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
+    return ItemResult(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
 
 
 def _entry(prepared: EdgeResult) -> CacheEntry:

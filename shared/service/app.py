@@ -73,6 +73,7 @@ def create_service(
     load: Callable[[], Coroutine[None, None, None]],
     unready: Callable[[], Awaitable[str | None]],
     close: Callable[[], Awaitable[None]],
+    network: Callable[[], str | None] = lambda: None,
     small: Sequence[str] = (),
     refusals: Sequence[int] = (),
 ) -> FastAPI:
@@ -87,44 +88,39 @@ def create_service(
             service is alive but not ready; its failure stops the service.
         unready: why the service, loaded, cannot serve (e.g. the next one is down), or None.
         close: run at shutdown, after the last answer.
+        network: which network the service holds, or those behind it; ``/readyz`` tells it to the service before.
         small: paths whose bodies are short JSON.
         refusals: statuses of problems, beside those of every service, for the API's documentation.
     """
-    loading: asyncio.Task[None] | None = None
+    loaded = asyncio.Event()
     tracers = tracer_provider(name, settings.otlp_endpoint) if settings.otlp_endpoint else None
 
-    def stop_on_failure(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("cannot start", reason=str(error))
+    async def start() -> None:
+        """Load; then tell whoever watches the log when the service can be used, or why it never will."""
+        try:
+            await load()
+        except Exception as error:
+            ours = None if isinstance(error, FeatlinkError) else error  # it is told with its traceback
+            log.error("cannot start", reason=str(error) or type(error).__name__, exc_info=ours)
             app.state.failed = True
             app.state.stop()
-
-    async def load_and_freeze() -> None:
-        await load()
+            return
+        finally:
+            loaded.set()
         # What is loaded now stays: without this, a full collection looks through all of torch every few requests
         # and stops the event loop for a quarter of a second.
         gc.collect()
         gc.freeze()
-
-    async def announce(loaded: asyncio.Task[None]) -> None:
-        """Tell whoever watches the log when the service can be used."""
-        await asyncio.wait([loaded])
-        if loaded.cancelled() or loaded.exception() is not None:
-            return
         while await unready():
             await asyncio.sleep(_POLL_SECONDS)
         log.info("ready", **({"open": settings.address} if settings.address else {}))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        nonlocal loading
-        loading = asyncio.create_task(load_and_freeze())
-        loading.add_done_callback(stop_on_failure)
-        announcing = asyncio.create_task(announce(loading))
+        starting = asyncio.create_task(start())
         yield
-        announcing.cancel()
-        with contextlib.suppress(FeatlinkError):
-            await loading
+        await loaded.wait()
+        starting.cancel()
         await close()
         if tracers is not None:
             await asyncio.to_thread(tracers.shutdown)
@@ -172,13 +168,13 @@ def create_service(
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["health"], summary="Model loaded and the next service ready")
     async def readyz() -> dict[str, str]:
-        if loading is None or not loading.done():
+        if not loaded.is_set():
             raise problems.NotReadyError("loading")
         if app.state.failed:
             raise problems.NotReadyError("failed to start")
         if reason := await unready():
             raise problems.NotReadyError(reason)
-        return {"status": "ready"}
+        return {"status": "ready"} | ({"network": held} if (held := network()) else {})
 
     @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)
@@ -215,24 +211,16 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
 
     Wrong settings stop it with one line.
     """
+    configure_logging(name, "info")  # so that a wrong setting is told as JSON too
     try:
         settings = read_settings()
-    except ValidationError as error:
-        raise SystemExit(f"{name}: wrong settings: {wrong_settings(error)}") from None
-    if wrong := slip(os.environ, type(settings).model_fields):
-        raise SystemExit(f"{name}: wrong settings: {wrong}")
-    configure_logging(name, settings.log_level)
-    try:
+        if wrong := slip(os.environ, type(settings).model_fields):
+            raise FeatlinkError(f"wrong settings: {wrong}")
+        configure_logging(name, settings.log_level)
         app = create_app(settings)
-    except FeatlinkError as error:
-        log.error("cannot start", reason=str(error))
-        raise SystemExit(1) from None
-    tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}
-    config = server_config(app, host=settings.host, port=settings.port, **tls)
-    try:
-        config.load()
-    except OSError as error:  # ssl's errors too
-        reason = f"FEATLINK_TLS_CERT {settings.tls_cert} and FEATLINK_TLS_KEY {settings.tls_key}: {error}"
+        config = _loaded_config(app, settings)
+    except (ValidationError, FeatlinkError) as error:
+        reason = f"wrong settings: {wrong_settings(error)}" if isinstance(error, ValidationError) else str(error)
         log.error("cannot start", reason=reason)
         raise SystemExit(1) from None
     server = uvicorn.Server(config)
@@ -247,6 +235,17 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
         server.run()
     if app.state.failed:
         raise SystemExit(1)
+
+
+def _loaded_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+    tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key} if settings.tls_cert else {}
+    config = server_config(app, host=settings.host, port=settings.port, **tls)
+    try:
+        config.load()
+    except OSError as error:  # ssl's errors too
+        files = f"FEATLINK_TLS_CERT {settings.tls_cert} and FEATLINK_TLS_KEY {settings.tls_key}"
+        raise FeatlinkError(f"{files}: {error}") from None
+    return config
 
 
 def _leave(*_: object) -> None:
@@ -272,16 +271,25 @@ def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with bounded heads, and time-outs for heads and for answers that nobody reads."""
+    """uvicorn's protocol with bounded heads, and time-outs for heads and for answers that nobody reads.
+
+    An offer to speak another protocol, such as ``Upgrade: h2c``, is passed over (RFC 9110, 7.8).
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.parser: Any = _Parser(self, self.parser)
         self._in_head = True
         self._too_long = False
         self._not_body = 0  # bytes since the request began that were no part of its body
         self._body = self._body_before = 0  # bytes of all bodies, and of those before this request's
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_offer(self) -> bool:
+        """Whether the request, whose head has come, offers to speak another protocol."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, but not for ever."""
@@ -318,15 +326,20 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there, or too long although it came at once."""
-        self._in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
             self._too_long = True
             raise httptools.HttpParserError("head too long")
+        if self.is_offer:
+            return  # the parser comes back without it
+        self._in_head = False
+        self._cancel_head_timer()
         self._not_body = -HEAD_BYTES  # the head may have come in one piece with much else
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is there, unless its head will be read once more."""
+        if not self.is_offer:
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """What does not parse, heads that are too long among it."""
@@ -358,19 +371,51 @@ class Connection(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
     def _cancel_timers(self) -> None:
-        for timer in (self._head_timer, self._read_timer):
-            if timer is not None:
-                timer.cancel()
-        self._head_timer = self._read_timer = None
+        self._cancel_head_timer()
+        if self._read_timer is not None:
+            self._read_timer.cancel()
 
     def _refuse_head(self) -> None:
         self._cancel_timers()
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.abort()  # an answer to an earlier request is on its way, or this one's body goes astray
             return
-        body = b'{"type":"about:blank","title":"Request Header Fields Too Large","status":431,'
-        body += b'"detail":"the request\'s line and headers exceed %d bytes"}' % HEAD_BYTES
+        detail = f"the request's line and headers exceed {HEAD_BYTES} bytes"
+        body = problems.problem(431, "Request Header Fields Too Large", detail).body
         head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
         self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
         self.transport.close()
+
+
+class _Parser:
+    """httptools' parser, which does not stop at an offer to speak another protocol: the body would be lost.
+
+    It reads the head once more, without the offer.
+    """
+
+    def __init__(self, connection: Connection, parser: httptools.HttpRequestParser) -> None:
+        self._connection = connection
+        self._parser = parser
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def feed_data(self, data: bytes) -> None:
+        """Parse some bytes, with the same errors as httptools."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as stopped:
+            if not self._connection.is_offer:
+                raise
+            version = self._parser.get_http_version().encode()
+            lines = [b"%s %s HTTP/%s" % (self._parser.get_method(), self._connection.url, version)]
+            lines += [b"%s: %s" % header for header in self._connection.headers if header[0] != b"upgrade"]
+            self._parser = httptools.HttpRequestParser(self._connection)
+            self._parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+            self.feed_data(data[stopped.args[0] :])

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import re
 import secrets
+import sys
 import time
 from collections.abc import Iterator, MutableMapping
 from contextvars import ContextVar
@@ -196,7 +197,7 @@ class Observe:
                 metrics.requests.labels(method, route, status).inc()
                 metrics.latency.labels(method, route).observe(seconds)
                 attributes |= {"http.route": route, "http.response.status_code": status}
-                write = log.debug if probe else log.info
+                write = log.debug if probe else log.error if status >= 500 else log.info
                 write("request", method=method, path=scope["path"], status=status, ms=round(seconds * 1e3, 1))
 
 
@@ -229,17 +230,30 @@ def _shortened(fields: MutableMapping[str, Any]) -> dict[str, Any]:
 
 
 def configure_logging(service: str, level: str) -> None:
-    """Log structured JSON lines to stdout, each naming its service and request."""
+    """Log JSON lines to stdout, each naming its service and request: ours, and what libraries log or warn of."""
+
+    def named(_: Any, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+        return {"service": service, **event}
+
+    fields: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        lambda _, __, event: _shortened(event),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+    ]
+    line: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        named,
+        structlog.processors.JSONRenderer(),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            lambda _, __, event: _shortened(event),
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            lambda _, __, event: {"service": service, **event},
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*fields, *line],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(),
     )
+    handler = logging.StreamHandler(sys.stdout)
+    without_record = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=fields, processors=[without_record, *line])
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)

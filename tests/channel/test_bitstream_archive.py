@@ -11,11 +11,9 @@ import pytest
 
 from featlink.channel.bitstream_archive import decode as decode_kept
 from featlink.channel.bitstream_archive import save
-from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.base import CodecError, Tools
 from featlink.channel.codecs.entropy import Entropy
-from featlink.channel.codecs.ffmpeg import bundled
-from featlink.channel.codecs.process import CodecError
-from featlink.channel.codecs.yuv import padded_size
+from featlink.channel.codecs.video import bundled_ffmpeg, padded_size
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, StorageError
@@ -36,7 +34,7 @@ def sent_by(condition: str, image_id: int | None = 139, key: str = "a1b2") -> Tr
 
 def decode(path: Path, height: int, width: int) -> np.ndarray:
     """The luma of a file's only picture, by a command line that knows nothing of Featlink."""
-    command = [bundled(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-"]
+    command = [bundled_ffmpeg(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-"]
     frame = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "<u2")
     rows, columns = padded_size((height, width))
     assert frame.size == rows * columns * 3 // 2
@@ -81,7 +79,7 @@ def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:
 
 def test_each_image_and_condition_has_its_own_folder(tmp_path: Path) -> None:
     conditions = ["jpeg(quality=50)", "jpeg(quality=60)", "jpeg(quality=50) @ seed=1"]
-    folders = {save(transmit(text, image_id), tmp_path) for text in conditions for image_id in (1, 2)}
+    folders = {save(sent_by(text, image_id), tmp_path) for text in conditions for image_id in (1, 2)}
     assert len(folders) == 6
     assert all(folder is not None and folder.parent.name in ("1", "2") for folder in folders)
     assert save(sent_by(conditions[0], 1), tmp_path) in folders, "again is the same place"

@@ -1,4 +1,4 @@
-"""What a step of another package may get wrong, and must not become a frame that says something else."""
+"""A chain: what a step of another package may get wrong must not become a frame that says something else; sequences."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from featlink.channel import chain
-from featlink.channel.codecs.base import Codec, Shape, Tools
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.chain import Chain, ChainOutput
+from featlink.channel.codecs.base import (
+    Codec,
+    CodecError,
+    Coder,
+    PictureFormat,
+    Shape,
+    StillCodec,
+    StillCoder,
+    Tools,
+    Units,
+)
 from featlink.channel.distortions.base import Distortion, Planes
+from featlink.channel.distortions.gaussian_noise import GaussianNoise
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import StepError
 from featlink.shared.frames.bitstream import Samples
 
-SAMPLES = np.arange(256 * 6, dtype=np.uint16).reshape(256, 2, 3).astype(np.uint8)
-RANGES = np.array([[0, 1]], np.float32)
+LEVEL = (np.arange(256 * 6).reshape(256, 2, 3) % 256).astype(np.float32)
+"""Its samples are its values."""
 
 
 class Wrong(Distortion):
@@ -51,17 +61,17 @@ class WrongTiles(Wrong):
     spatial = True
 
 
-class WrongCodec(Codec):
+class WrongCodec(StillCodec):
     """Gives another picture back, or none."""
 
     container = "bin"
     type: Literal["wrong_codec"] = "wrong_codec"
     how: str
 
-    def encode(self, picture: Samples, tools: Tools) -> bytes:
+    def encode(self, picture: Samples) -> bytes:
         return b"" if self.how == "nothing" else picture.tobytes()
 
-    def decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
+    def decode(self, bitstream: bytes, shape: Shape) -> Samples:
         decoded = np.frombuffer(bitstream, np.uint8).reshape(shape)
         return decoded[:, 1:] if self.how == "smaller" else decoded.astype(np.uint16)
 
@@ -74,8 +84,8 @@ class Neither(Step):
 
 
 def run(step: Step) -> None:
-    planes = {"p5": Planes(SAMPLES, 8, RANGES)}
-    chain.run(planes, (step,), Condition(), [0], image=1, tools=Tools())
+    with Chain((step,), Condition()) as chain:
+        chain.push(1, {"p5": LEVEL})
 
 
 @pytest.mark.parametrize("kind", [Wrong, WrongTiles])
@@ -112,3 +122,81 @@ def test_a_codec_that_returns_another_picture_is_named(how: str, message: str) -
 def test_a_step_that_is_neither_distortion_nor_codec_is_named() -> None:
     with pytest.raises(StepError, match="neither is neither a distortion nor a codec"):
         run(Neither())
+
+
+class Behind(Coder[Samples, Units]):
+    """An encoder that looks one picture ahead, as video encoders do."""
+
+    def __init__(self) -> None:
+        self._held: list[Units] = []
+
+    def push(self, given: Samples) -> list[Units]:
+        ready, self._held = self._held, [(given[..., :1].tobytes(), given[..., 1:].tobytes())]
+        return ready
+
+    def close(self) -> list[Units]:
+        return self._held
+
+
+class Looking(Codec):
+    """A codec of sequences, of two units a picture."""
+
+    container = "bin"
+    type: Literal["looking"] = "looking"
+
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+        return Behind()
+
+    def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
+        def decode(units: Units) -> Samples:
+            left = np.frombuffer(units[0], np.uint8).reshape(*form.shape[:2], 1)
+            return np.concatenate([left, np.frombuffer(units[1], np.uint8).reshape(*form.shape[:2], -1)], axis=2)
+
+        return StillCoder(decode)
+
+
+class Lossy(StillCodec):
+    """A codec that says it loses nothing, and does."""
+
+    container = "bin"
+    lossless = True
+    type: Literal["lossy"] = "lossy"
+
+    def encode(self, picture: Samples) -> bytes:
+        return b"1"
+
+    def decode(self, bitstream: bytes, shape: Shape) -> Samples:
+        return np.zeros(shape, np.uint8)
+
+
+def frames(count: int) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return [{"p4": rng.random((6, 4, 6), np.float32), "p5": rng.random((6, 2, 3), np.float32)} for _ in range(count)]
+
+
+def test_items_of_a_sequence_come_out_in_order_some_of_them_later() -> None:
+    with Chain((Looking(), GaussianNoise(sigma=3)), Condition(seed=5)) as chain:
+        ready = [[output.item for output in chain.push(("v", n), levels)] for n, levels in enumerate(frames(3))]
+        assert ready == [[], [("v", 0)], [("v", 1)]]
+        assert [output.item for output in chain.close()] == [("v", 2)]
+
+
+def test_a_frame_of_a_sequence_is_what_it_is_alone() -> None:
+    def sent(chain: Chain, levels: dict[str, np.ndarray], number: int) -> list[ChainOutput]:
+        return chain.push(("v", number), levels)
+
+    steps, condition = (Looking(), GaussianNoise(sigma=3)), Condition(seed=5)
+    with Chain(steps, condition) as chain:
+        together = [out for n, levels in enumerate(frames(3)) for out in sent(chain, levels, n)] + chain.close()
+    for number, levels in enumerate(frames(3)):
+        with Chain(steps, condition) as chain:
+            (alone,) = sent(chain, levels, number) + chain.close()
+        for name in levels:
+            np.testing.assert_array_equal(together[number].planes[name].samples, alone.planes[name].samples)
+            assert together[number].coded[name].units == alone.coded[name].units
+            assert len(alone.coded[name].units) == 2
+
+
+def test_what_is_not_lossless_must_not_say_so() -> None:
+    with pytest.raises(CodecError, match="the lossy decoder gave other samples"):
+        run(Lossy())

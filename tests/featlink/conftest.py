@@ -16,7 +16,7 @@ from PIL import Image
 
 from featlink.dataset import open_dataset
 from featlink.shared.models.config import ModelConfig
-from featlink.sweeps.options import Options
+from featlink.sweeps.plan import SweepOptions
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +69,8 @@ def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def options(tiny: Path, config: ModelConfig, tmp_path: Path) -> Callable[..., Options]:
+def options(tiny: Path, config: ModelConfig, tmp_path: Path) -> Callable[..., SweepOptions]:
     """A sweep into a folder of its own, with what the test changes about it."""
     conditions = ("quantize:bits=2", "image: gaussian_noise(sigma=20)")
-    base = Options(tiny, config, conditions, tmp_path / "sweep", seeds=(0, 1))
+    base = SweepOptions(tiny, config, conditions, tmp_path / "sweep", seeds=(0, 1))
     return lambda **changes: replace(base, **changes)

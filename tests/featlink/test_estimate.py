@@ -10,22 +10,19 @@ import pytest
 from rich.console import Console
 
 from featlink.errors import CommandError
-from featlink.estimate import estimate
-from featlink.report.estimate import estimate_table, sentences
-from featlink.report.table import as_text
-from featlink.sweeps.options import Options
-from featlink.sweeps.run import run_sweep
+from featlink.estimate import duration, estimate, sentences
+from featlink.sweeps.plan import SweepOptions
+from featlink.sweeps.run import run_sweep, spread
 
 CONSOLE = Console(quiet=True)
 
 
 @pytest.mark.slow
 def test_what_is_kept_is_not_left_and_the_sweep_goes_on_from_it(
-    options: Callable[..., Options], tmp_path: Path
+    options: Callable[..., SweepOptions], tmp_path: Path
 ) -> None:
     found = estimate(options(sample=3), kept=True, console=CONSOLE)
-    assert (found.timed, found.left) == (2, 1)
-    assert found.picture.low <= found.picture.seconds <= found.picture.high
+    assert (len(found.pictures), found.left) == (2, 1)
     assert sum(found.shares.values()) == pytest.approx(1)
     assert set(found.shares) == {
         "feature: identity",
@@ -48,12 +45,24 @@ def test_what_is_kept_is_not_left_and_the_sweep_goes_on_from_it(
 
 
 @pytest.mark.slow
-def test_what_is_not_kept_is_all_left(options: Callable[..., Options]) -> None:
+def test_what_is_not_kept_is_all_left(options: Callable[..., SweepOptions]) -> None:
     found = estimate(options(sample=2, conditions=("quantize:bits=2",)), kept=False, console=CONSOLE)
-    assert (found.timed, found.left, found.picture.sure) == (1, 4, 0)
+    assert (len(found.pictures), found.left) == (1, 4)
     one, two, four = (found.seconds(workers)[0] - found.before - found.after for workers in (1, 2, 4))
     assert (one, two) == pytest.approx((4 * four, 2 * four))
-    text = as_text(estimate_table(found, [1, 4]))
-    assert "4 pictures" in text
-    assert "4 workers like this one" in text
-    assert "one picture has no range" in sentences(found)[0]
+    assert "of which one was timed" in sentences(found)[0]
+
+
+def test_a_sample_is_spread_over_all_that_there_is() -> None:
+    for things in range(1, 40):
+        for count in range(1, 12):
+            found = spread(range(things), count)
+            assert len(set(found)) == len(found) == min(count, things)
+            assert sum(found) / len(found) == pytest.approx((things - 1) / 2, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(59.6, "1 min 0 s"), (3599, "59 min 59 s"), (86_399, "23 h 59 min"), (345_600, "4 d 0 h")]
+)
+def test_times_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

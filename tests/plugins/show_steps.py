@@ -24,7 +24,7 @@ from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.result import Telemetry
 from featlink.starter.bundle import SCENES
-from featlink.sweeps.options import Options
+from featlink.sweeps.plan import SweepOptions
 from featlink.sweeps.run import run_sweep
 
 SMALL = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)
@@ -57,7 +57,7 @@ def colours_of_noise() -> list[tuple[int, ...]]:
 
 def main(out: Path) -> None:
     """Sweep over both steps in both domains, and make the report's parts."""
-    run_sweep(Options(SCENES, SMALL, CONDITIONS, out, limit=1), Console(quiet=True))
+    run_sweep(SweepOptions(SCENES, SMALL, CONDITIONS, out, limit=1), Console(quiet=True))
     sweep = Sweep(out, results.load(out), results.load_manifest(out))
     table = bd_table(sweep)
     found = {

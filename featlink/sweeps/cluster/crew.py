@@ -13,7 +13,7 @@ from featlink.shared.errors import FeatlinkError
 from featlink.sweeps.cluster.connection import nodes_of
 from featlink.sweeps.cluster.room import Need, room
 from featlink.sweeps.cluster.worker import Opened, Order, Worker, deciding
-from featlink.sweeps.engine import Identity
+from featlink.sweeps.engine import ModelInfo
 
 _log = logging.getLogger(__name__)
 
@@ -55,11 +55,11 @@ class Crew:
         self._versions = deciding()
         self._looked = float("-inf")
         self._room = 0
-        self._identity: Identity | None = None
+        self._identity: ModelInfo | None = None
         self.idle: deque[Any] = deque()
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelInfo:
         """The network that every worker has, once one has been opened."""
         assert self._identity is not None
         return self._identity

@@ -18,7 +18,7 @@ from featlink.sweeps.cluster.crew import Crew
 from featlink.sweeps.cluster.files import pack
 from featlink.sweeps.cluster.room import Need, gpus_each, most_threads, slots
 from featlink.sweeps.cluster.worker import Order
-from featlink.sweeps.engine import Failure, Identity, Outcome, Task, read_picture
+from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class _Share:
     """What a worker is doing."""
 
     worker: Any
-    task: Task
+    task: WorkItem
     missing: list[int]
 
 
@@ -104,7 +104,7 @@ class RayEngine:
         self._ray.shutdown()
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ModelInfo:
         """Which network the workers run."""
         return self._crew.identity
 
@@ -113,10 +113,10 @@ class RayEngine:
         """How many are at work or ready for it."""
         return len(self._crew)
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome | Failure, None, None]:
+    def run(self, tasks: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         source = iter(tasks)
-        again: deque[Task] = deque()
+        again: deque[WorkItem] = deque()
         losses: Counter[int] = Counter()
         in_vain = 0
         busy: dict[Any, _Share] = {}
@@ -124,11 +124,11 @@ class RayEngine:
         while True:
             crew.top_up()
             while crew.idle and (task := again.popleft() if again else next(source, None)):
-                data = read_picture(task)
-                if isinstance(data, Failure):
+                data = task.read()
+                if isinstance(data, ItemError):
                     yield data
                     continue
-                share = _Share(crew.idle.popleft(), task, list(task.wanted))
+                share = _Share(crew.idle.popleft(), task, list(task.runs))
                 busy[_begin(share, data)] = share
             if not busy:
                 if not again and (task := next(source, None)) is None:
@@ -152,20 +152,20 @@ class RayEngine:
                 image_id, missing = share.task.image_id, tuple(share.missing)
                 losses[image_id] += 1
                 if losses[image_id] == _LOSSES:
-                    yield Failure(image_id, missing, f"ended {_LOSSES} workers: {lost}")
+                    yield ItemError(image_id, missing, f"ended {_LOSSES} workers: {lost}")
                     continue
                 _log.warning("a worker was lost; image %d goes to another: %s", image_id, lost)
-                again.append(replace(share.task, wanted=missing))
+                again.append(replace(share.task, runs=missing))
             else:
                 if outcome is None:
                     crew.idle.append(busy.pop(stream).worker)
                     continue
                 in_vain = 0
-                for index in outcome.indices if isinstance(outcome, Failure) else (outcome.index,):
+                for index in outcome.runs if isinstance(outcome, ItemError) else (outcome.run,):
                     share.missing.remove(index)
                 yield outcome
 
-    def _next(self, stream: Any) -> Outcome | Failure | None:
+    def _next(self, stream: Any) -> ItemResult | ItemError | None:
         """A stream's next result; None at its end.
 
         Raises:
@@ -173,7 +173,7 @@ class RayEngine:
             _LostError: there will be none: the worker, its node or its memory is gone.
         """
         try:
-            outcome: Outcome | Failure = self._ray.get(next(stream))
+            outcome: ItemResult | ItemError = self._ray.get(next(stream))
         except StopIteration:
             return None
         except self._ray.exceptions.RayTaskError as error:
@@ -190,8 +190,7 @@ class _LostError(Exception):
 
 
 def _begin(share: _Share, data: bytes) -> Any:
-    method = share.worker.image.options(num_returns="streaming")
-    return method.remote(share.task.image_id, data, share.task.wanted)
+    return share.worker.compute.options(num_returns="streaming").remote(replace(share.task, picture=data))
 
 
 def _line(error: Exception) -> str:

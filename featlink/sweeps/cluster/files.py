@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from featlink.errors import CommandError
-from featlink.files import replace
 from featlink.shared.errors import ModelError
+from featlink.shared.files import replace
 from featlink.shared.fitted import HOME, home
 from featlink.starter.bundle import fitted_to
 

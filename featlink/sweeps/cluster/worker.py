@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,10 @@ from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import chain
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.cluster.files import Fetch, Parcel, unpack
-from featlink.sweeps.engine import Failure, Identity, Outcome
-from featlink.sweeps.manifest import featlink_version, versions
+from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
+from featlink.sweeps.folder import featlink_version, versions
 
 if TYPE_CHECKING:  # slow to import, and this is imported where no worker runs
-    from featlink.sweeps.gpu import GpuEngine
     from featlink.sweeps.local import LocalEngine
 
 _log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class Opened:
         versions: :func:`deciding`, on its node.
     """
 
-    identity: Identity
+    identity: ModelInfo
     versions: dict[str, str]
 
 
@@ -70,7 +69,7 @@ class Worker:
     def __init__(self, order: Order, fetch: Fetch) -> None:
         self._order = order
         self._fetch = fetch
-        self._engine: LocalEngine | GpuEngine | None = None
+        self._engine: LocalEngine | None = None
 
     def open(self) -> Opened:
         """Get the files and load the model. The constructor does not, because Ray wraps its errors."""
@@ -87,10 +86,10 @@ class Worker:
         self._engine = build_local(config, self._order.conditions, self._order.fidelity)
         return Opened(self._engine.identity, deciding())
 
-    def image(self, image_id: int, data: bytes, wanted: Sequence[int]) -> Iterator[Outcome | Failure]:
-        """See :meth:`featlink.sweeps.local.LocalEngine.image`; :meth:`open` comes first."""
+    def compute(self, item: WorkItem) -> Iterator[ItemResult | ItemError]:
+        """See :meth:`featlink.sweeps.engine.Engine.run`; :meth:`open` comes first."""
         assert self._engine is not None
-        yield from self._engine.image(image_id, data, wanted)
+        yield from self._engine.run([item])
 
 
 def deciding() -> dict[str, str]:

@@ -15,15 +15,12 @@ import pytest
 from one_plane import code_plane
 from pydantic import Field, TypeAdapter, ValidationError
 
-from featlink.channel.codecs import yuv
+from featlink.channel.codecs import video as yuv
 from featlink.channel.codecs.av1 import Av1
-from featlink.channel.codecs.base import Codec, Tools
-from featlink.channel.codecs.coding import code, code_all
-from featlink.channel.codecs.ffmpeg import bundled, decode
+from featlink.channel.codecs.base import Codec, CodecError, CodedPicture, PictureFormat, PlaneCoder, Tools, code
 from featlink.channel.codecs.hevc import Hevc
 from featlink.channel.codecs.jpeg import Jpeg
-from featlink.channel.codecs.process import CodecError
-from featlink.channel.codecs.video import VideoCodec
+from featlink.channel.codecs.video import VideoCodec, bundled_ffmpeg, ffmpeg_decode
 from featlink.channel.codecs.vvenc import Vvenc
 
 Natural = Callable[..., npt.NDArray[np.uint8]]
@@ -95,9 +92,9 @@ def test_the_kept_bitstream_alone_gives_the_samples(
     plane = natural(50, 70, bit_depth)
     coded = code_plane(plane, settings)
     kept, raw = tmp_path / f"plane.{settings.container}", tmp_path / "plane.yuv"
-    kept.write_bytes(coded.bitstream)
+    kept.write_bytes(coded.data)
     assert coded.bits == 8 * kept.stat().st_size
-    subprocess.run([bundled(), "-v", "error", "-i", kept, "-f", "rawvideo", raw], check=True)
+    subprocess.run([bundled_ffmpeg(), "-v", "error", "-i", kept, "-f", "rawvideo", raw], check=True)
     height, width = yuv.padded_size((50, 70))
     luma = np.fromfile(raw, "<u2")[: height * width].reshape(height, width)[:50, :70]
     expected = luma if bit_depth == 10 else np.clip(np.floor(luma / 4 + 0.5), 0, 255)
@@ -107,9 +104,9 @@ def test_the_kept_bitstream_alone_gives_the_samples(
 def test_the_kept_jpeg_alone_gives_the_samples(natural: Natural, tmp_path: Path) -> None:
     coded = code_plane(natural(50, 70), Jpeg(quality=60))
     kept, raw = tmp_path / "plane.jpg", tmp_path / "plane.grey"
-    kept.write_bytes(coded.bitstream)
+    kept.write_bytes(coded.data)
     assert coded.bits == 8 * kept.stat().st_size
-    subprocess.run([bundled(), "-v", "error", "-i", kept, "-f", "rawvideo", "-pix_fmt", "gray", raw], check=True)
+    subprocess.run([bundled_ffmpeg(), "-v", "error", "-i", kept, "-f", "rawvideo", "-pix_fmt", "gray", raw], check=True)
     other = np.fromfile(raw, np.uint8).reshape(50, 70)
     assert abs(coded.decoded.astype(int) - other).max() <= 1  # another inverse DCT
 
@@ -120,7 +117,7 @@ def test_the_bitstream_is_what_the_encoder_writes_to_a_file(
 ) -> None:
     plane = natural(64, 96)
     coded = code_plane(plane, settings)
-    assert coded.bitstream == encode_to_file(plane, settings.encoder_options(1), tmp_path / "x").read_bytes()
+    assert coded.data == encode_to_file(plane, settings.encoder_options(1), tmp_path / "x").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +144,7 @@ def test_decoded_samples_are_the_encoders_own_reconstruction(
     def is_hash(nal: bytes) -> bool:
         return (nal[1] >> 3 if settings.container == "vvc" else nal[0] >> 1) == suffix_sei
 
-    assert [nal for nal in nals(hashed) if not is_hash(nal)] == nals(coded.bitstream)
+    assert [nal for nal in nals(hashed) if not is_hash(nal)] == nals(coded.data)
     (message,) = (nal for nal in nals(hashed) if is_hash(nal))
     payload = message[2:].replace(b"\0\0\3", b"\0\0")  # without emulation prevention
     assert payload[0] == 132  # decoded picture hash
@@ -161,7 +158,7 @@ def encode_to_file(plane: np.ndarray, options: list[str], path: Path) -> Path:
     height, width = plane.shape
     source = ["-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", f"{width}x{height}", "-r", "1", "-i", "-"]
     kind = {"libvvenc": "vvc", "libx265": "hevc", "libsvtav1": "obu"}[options[1]]
-    command = [bundled(), "-v", "error", *source, *options, "-f", kind, path]
+    command = [bundled_ffmpeg(), "-v", "error", *source, *options, "-f", kind, path]
     subprocess.run(command, input=frame, capture_output=True, check=True)
     return path
 
@@ -193,7 +190,7 @@ def test_constant_planes_cost_little(settings: Codec, value: int) -> None:
 def test_bitstream_does_not_depend_on_threads(settings: VideoCodec, natural: Natural) -> None:
     plane = natural(200, 264)
     results = [code_plane(plane, settings, threads=threads) for threads in (1, 2, 4, 0)]
-    assert len({result.bitstream for result in results}) == 1
+    assert len({result.data for result in results}) == 1
     assert len({result.decoded.tobytes() for result in results}) == 1
 
 
@@ -202,16 +199,23 @@ def test_planes_together_are_as_alone(settings: Codec, natural: Natural) -> None
     planes = [natural(size, size + 8, seed=size) for size in (16, 96, 40, 64)]
     alone = [code_plane(plane, settings) for plane in planes]
     for cores in (1, 3, 0):
-        together = code_all([plane[None] for plane in planes], settings, Tools(threads=cores)).results
-        assert [result.bitstream for result in together] == [result.bitstream for result in alone]
+        together = together_coded(planes, settings, Tools(threads=cores))
+        assert [result.data for result in together] == [result.data for result in alone]
         assert all(np.array_equal(one.decoded[0], other.decoded) for one, other in zip(together, alone, strict=True))
-    assert code_all([], settings).results == []
 
 
 def test_one_failing_plane_fails_them_all(natural: Natural, program: Program) -> None:
     broken = Tools(ffmpeg=program("exit 1"))
     with pytest.raises(CodecError, match="failed"):
-        code_all([natural(16, 16)[None], natural(24, 24)[None]], Vvenc(), broken)
+        together_coded([natural(16, 16), natural(24, 24)], Vvenc(), broken)
+
+
+def together_coded(planes: list[np.ndarray], settings: Codec, tools: Tools) -> list[CodedPicture]:
+    pictures = {str(i): plane[None] for i, plane in enumerate(planes)}
+    forms = {name: PictureFormat(picture.shape) for name, picture in pictures.items()}
+    with PlaneCoder(settings, forms, tools) as coder:
+        (coded,) = [*coder.push(pictures), *coder.close()]
+    return list(coded.pictures.values())
 
 
 @each(ALL)
@@ -236,15 +240,17 @@ def test_players_see_the_same_image(settings: VideoCodec, natural: Natural, tmp_
     image = np.stack([cv2.GaussianBlur(natural(64, 96, seed=seed), (0, 0), 3) for seed in range(3)])
     coded = code(image, settings)
     kept = tmp_path / f"image.{settings.container}"
-    kept.write_bytes(coded.bitstream)
+    kept.write_bytes(coded.data)
     convert = ["-vf", "scale=in_color_matrix=bt709:in_range=tv", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
-    played = subprocess.run([bundled(), "-v", "error", "-i", kept, *convert], capture_output=True, check=True).stdout
+    played = subprocess.run(
+        [bundled_ffmpeg(), "-v", "error", "-i", kept, *convert], capture_output=True, check=True
+    ).stdout
     other = np.frombuffer(played, np.uint8).reshape(64, 96, 3).transpose(2, 0, 1)
     assert psnr(coded.decoded, other) > 36
 
 
 def test_jpeg_images_are_420(natural: Natural) -> None:
-    bitstream = code(np.stack([natural(32, 32)] * 3), Jpeg()).bitstream
+    bitstream = code(np.stack([natural(32, 32)] * 3), Jpeg()).data
     frame_header = bitstream[bitstream.index(b"\xff\xc0") :]  # baseline
     assert [frame_header[11 + 3 * component] for component in range(3)] == [0x22, 0x11, 0x11]
 
@@ -298,13 +304,13 @@ def test_settings_round_trip_as_json(settings: Codec) -> None:
 @pytest.mark.parametrize("stream", [b"", bytes(range(256)) * 8], ids=["empty", "garbage"])
 def test_what_is_no_bitstream_is_refused(settings: VideoCodec, stream: bytes) -> None:
     with pytest.raises(CodecError, match="failed"):
-        decode(stream, settings.container, bundled(), 1, timeout_s=20)
+        ffmpeg_decode(stream, settings.container, bundled_ffmpeg(), 1, timeout_s=20)
 
 
 def test_damaged_vvc_is_refused(natural: Natural) -> None:
-    bitstream = code_plane(natural(64, 96), Vvenc()).bitstream
+    bitstream = code_plane(natural(64, 96), Vvenc()).data
     with pytest.raises(CodecError, match="failed"):
-        decode(bitstream[: len(bitstream) // 2], "vvc", bundled(), 1, timeout_s=20)
+        ffmpeg_decode(bitstream[: len(bitstream) // 2], "vvc", bundled_ffmpeg(), 1, timeout_s=20)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +339,7 @@ def test_hanging_programs(encoder: str, decoder: str, program: Program, natural:
 
 def stand_in(encoder: str, decoder: str) -> str:
     """A script that does one thing when asked to encode, another when asked to decode; {} is the real thing."""
-    real = f'{bundled()} "$@"'
+    real = f'{bundled_ffmpeg()} "$@"'
     return f'case "$*" in *libvvenc*) {encoder.format(real)};; *) {decoder.format(real)};; esac'
 
 

@@ -11,13 +11,9 @@ import numpy as np
 import pytest
 from sent_by_hand import feature_frame, image_frame, pixels, send, uniform
 
-from featlink.channel.codecs import context_mixing
-from featlink.channel.codecs.base import Tools
-from featlink.channel.codecs.coding import code_samples
-from featlink.channel.codecs.context_mixing import LEVELS, RATES, SQUASH, STRETCH
+from featlink.channel.codecs.base import CodecError, CodedPicture, PictureFormat, PlaneCoder, Tools
+from featlink.channel.codecs.context_model import LEVELS, RATES, SQUASH, STRETCH, code_samples, dense_model
 from featlink.channel.codecs.entropy import Entropy, alike_channels
-from featlink.channel.codecs.process import CodecError
-from featlink.channel.distortions.base import Planes
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ConditionError
@@ -25,7 +21,6 @@ from featlink.shared.frames import bitstream, wire
 from featlink.shared.frames.bitstream import Samples, dtype_for, nbytes
 
 CODEC = Entropy()
-RANGES = np.array([[0, 1]], np.float32)
 DIGESTS = ["3cde83e6c336252a", "6d139c7faf3dc252", "757087fda02c6851", "29ca0e40e244420b"]
 CODED = "bd98a3e84658fc15"
 
@@ -102,7 +97,7 @@ def test_samples_that_are_longer_than_the_first_buffer() -> None:
     x = np.concatenate([samples, np.zeros_like(samples[:1])]).astype(np.uint16)
     guarded = np.full(64, 7, np.uint8)
     errors = np.zeros((41, 3, 902), np.int32)
-    size = context_mixing.code_samples(x, 1, alike, errors, *context_mixing.model(40), guarded[:8], False)
+    size = code_samples(dense_model(40, guarded[:8], decoding=False), x, 1, alike, errors)
     assert size > 8
     assert (guarded[8:] == 7).all()
 
@@ -122,8 +117,9 @@ def test_the_bytes_are_these() -> None:
 
 
 def test_the_same_bytes_on_any_number_of_threads_and_in_another_process() -> None:
-    levels = [Planes(waves(64, 24 >> k, 32 >> k, 4, k), 4, RANGES, f"p{k}") for k in range(3)]
-    one, two = ([c.bitstream for c in code_samples(levels, CODEC, Tools(threads=n))] for n in (1, 2))
+    levels = {f"p{k}": waves(64, 24 >> k, 32 >> k, 4, k) for k in range(3)}
+    forms = {name: PictureFormat(level.shape, 4) for name, level in levels.items()}
+    one, two = ([p.data for p in coded(levels, forms, Tools(threads=n)).values()] for n in (1, 2))
     assert one == two
     program = (
         "import sys, numpy as np\n"
@@ -132,7 +128,13 @@ def test_the_same_bytes_on_any_number_of_threads_and_in_another_process() -> Non
         "sys.stdout.buffer.write(Entropy().decode(data, (64, 24, 32), 4).tobytes())"
     )
     done = subprocess.run([sys.executable, "-c", program], input=one[0], capture_output=True, check=True)
-    assert done.stdout == levels[0].samples.tobytes()
+    assert done.stdout == levels["p0"].tobytes()
+
+
+def coded(levels: dict[str, Samples], forms: dict[str, PictureFormat], tools: Tools) -> dict[str, CodedPicture]:
+    with PlaneCoder(CODEC, forms, tools) as coder:
+        (item,) = coder.push(levels)
+    return item.pictures
 
 
 def test_what_is_damaged_ends_and_stays_in_bounds() -> None:

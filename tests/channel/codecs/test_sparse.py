@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from featlink.channel.codecs import sparse
+from featlink.channel.codecs.context_model import code_sparse, sparse_model
 from featlink.channel.codecs.entropy import Entropy
 from featlink.shared.frames.bitstream import dtype_for
 
@@ -68,7 +68,7 @@ def test_it_takes_fewer_bytes_than_the_entropy_of_each_band() -> None:
 def test_it_does_not_write_behind_its_buffer() -> None:
     values = components(16, 9, 11)
     guarded = np.full(64, 7, np.uint8)
-    assert sparse.code_values(values, *sparse.model(16), guarded[:8], False) > 8
+    assert code_sparse(sparse_model(16, guarded[:8], decoding=False), values) > 8
     assert (guarded[8:] == 7).all()
 
 

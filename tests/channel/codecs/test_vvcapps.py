@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from one_plane import code_plane
 
-from featlink.channel.codecs.base import Tools
-from featlink.channel.codecs.ffmpeg import bundled
+from featlink.channel.codecs.base import CodecError, Tools
 from featlink.channel.codecs.hevc import Hevc
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs.video import bundled_ffmpeg
 from featlink.channel.codecs.vvenc import Vvenc
 
 Natural = Callable[..., np.ndarray]
@@ -47,11 +46,11 @@ def test_same_result_as_ffmpeg(threads: int, natural: Natural, program: Program)
     plane, settings = natural(50, 70), Vvenc(qp=35, preset="fast")
     tools = Tools(
         ffmpeg="/nowhere/ffmpeg",
-        vvencapp=program(VVENCAPP.replace("FFMPEG", bundled())),
-        vvdecapp=program(VVDECAPP.replace("FFMPEG", bundled())),
+        vvencapp=program(VVENCAPP.replace("FFMPEG", bundled_ffmpeg())),
+        vvdecapp=program(VVDECAPP.replace("FFMPEG", bundled_ffmpeg())),
     )
     coded, expected = code_plane(plane, settings, tools, threads), code_plane(plane, settings, threads=threads)
-    assert coded.bitstream == expected.bitstream
+    assert coded.data == expected.data
     np.testing.assert_array_equal(coded.decoded, expected.decoded)
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featlink.channel.codecs import yuv
-from featlink.channel.codecs.base import Tools
-from featlink.channel.codecs.coding import code
-from featlink.channel.codecs.ffmpeg import bundled
-from featlink.channel.codecs.process import CodecError
+from featlink.channel.codecs import video as yuv
+from featlink.channel.codecs.base import CodecError, Tools, code
+from featlink.channel.codecs.video import bundled_ffmpeg
 from featlink.channel.codecs.vvenc import Vvenc
 
 RNG = np.random.default_rng(0)
@@ -41,7 +39,7 @@ def test_an_encoder_that_fails_otherwise_is_asked_once() -> None:
 
 def test_ffmpeg_decodes_on_one_thread(program: Callable[[str], str], tmp_path: Path) -> None:
     log = tmp_path / "calls"
-    ffmpeg = program(f'echo "$@" >> {log}\nexec {bundled()} "$@"')
+    ffmpeg = program(f'echo "$@" >> {log}\nexec {bundled_ffmpeg()} "$@"')
     code(PLANE, Vvenc(qp=30), Tools(threads=4, ffmpeg=ffmpeg))
     encoding, decoding = log.read_text().splitlines()
     assert "-threads 4" in encoding

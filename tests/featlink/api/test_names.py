@@ -25,9 +25,9 @@ NAMES = [
     "Model",
     "Planes",
     "Pyramid",
-    "SampleCodec",
     "Samples",
     "Step",
+    "StillCodec",
     "Tools",
     "compare",
     "decide",
@@ -96,7 +96,7 @@ assert sent.image.shape == (16, 24, 3)"""
     assert "torch" not in after(code)
 
 
-@pytest.mark.parametrize("first", ["import featlink.sweeps.options", "import featlink; featlink.sweep", ""])
+@pytest.mark.parametrize("first", ["import featlink.sweeps.plan", "import featlink; featlink.sweep", ""])
 def test_sweep_is_called_whatever_was_imported_before(first: str) -> None:
     code = f"""
 {first}
@@ -109,5 +109,5 @@ except fl.FeatlinkError as error:
     assert 'steam' in str(error)
 else:
     raise SystemExit('no error')"""
-    assert "featlink.sweeps.options" in after(code)
+    assert "featlink.sweeps.plan" in after(code)
     assert list(inspect.signature(fl.sweep).parameters)[:2] == ["dataset", "conditions"]  # type: ignore[arg-type]

@@ -44,12 +44,12 @@ def test_conditions_come_in_many_forms(tiny: Path, config: ModelConfig, monkeypa
     from featlink.sweeps.plan import make_plan
 
     [options] = asked
-    rows = make_plan(options.conditions, options.seeds)
-    assert [(row.id, row.seeds) for row in rows[-2:]] == [
-        ("feature: quantize(bits=3)", (0,)),
-        ("feature: gaussian_noise(sigma=9)", (0,)),
+    plan = make_plan(options.conditions, options.seeds)
+    assert [run.name for run in plan[-2:]] == [
+        "feature: quantize(bits=3) seed=0",
+        "feature: gaussian_noise(sigma=9) seed=0",
     ]
-    assert len(rows) == 2 + 6 + 2
+    assert len(plan) == 2 + 6 + 2
     assert vars(options.config) == vars(config)
     assert not options.out.exists(), "kept nowhere"
 

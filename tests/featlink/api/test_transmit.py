@@ -15,10 +15,13 @@ import pytest
 from pydantic import Field
 
 import featlink as fl
+from featlink.channel.codecs.base import Tools
 from featlink.shared.conditions import registry
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.models.config import ModelConfig
+from featlink.sweeps.engine import WorkItem
 from featlink.sweeps.local import LocalEngine
+from featlink.sweeps.stages import Stages
 
 Image = npt.NDArray[np.uint8]
 
@@ -37,8 +40,8 @@ def figures(fidelity: fl.Fidelity, domain: str) -> dict[str, float | None]:
 def test_it_is_what_a_sweep_gets(
     condition: fl.Condition, model: fl.Model, picture: Path, image: Image, clean: fl.Pyramid
 ) -> None:
-    engine = LocalEngine(model.split, [condition], fidelity=True, threads=1)
-    [outcome] = engine.image(139, picture.read_bytes(), [0])
+    engine = LocalEngine(Stages(model.split, [condition], True, Tools(threads=1)), threads=1)
+    [outcome] = engine.run([WorkItem(139, picture, (0,))])
     signal = clean if condition.domain == "feature" else image
     sent = fl.transmit(signal, condition, model=model, image_id=139)
     assert sent.bits == outcome.result.bits

@@ -18,7 +18,7 @@ from featlink.cli import app
 from featlink.demo import CONDITIONS
 from featlink.errors import CommandError
 from featlink.shared.models.config import ModelConfig
-from featlink.sweeps.engine import Outcome, Task
+from featlink.sweeps.engine import ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.plan import make_plan
 
@@ -44,7 +44,7 @@ def test_it_goes_on_after_an_interruption_and_ends_with_a_report(
     out = tmp_path / "demo"
     run = HttpEngine.run
 
-    def interrupted(engine: HttpEngine, tasks: list[Task]) -> Generator[Outcome, None, None]:
+    def interrupted(engine: HttpEngine, tasks: list[WorkItem]) -> Generator[ItemResult, None, None]:
         yield from islice(run(engine, tasks), 5)
         raise KeyboardInterrupt
 

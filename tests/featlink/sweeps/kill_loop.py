@@ -25,7 +25,7 @@ import featlink.sweeps.local as local
 import featlink.sweeps.stages as stages
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import build
-from featlink.sweeps.options import Options
+from featlink.sweeps.plan import SweepOptions
 from featlink.sweeps.run import run_sweep
 
 CONDITIONS = ("paper.table4", "image: gaussian_noise(sigma=20)", "image: vvenc(qp=40)", "packet_loss(rate=0.1)")
@@ -57,7 +57,7 @@ def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
         local.build_local = lambda *args: local.LocalEngine(  # work ahead, as with more threads than one
             model, args[1], args[2], threads=2
         )
-        run_sweep(Options(dataset, config, CONDITIONS, out, seeds=(0, 1), limit=3), Console(quiet=True))
+        run_sweep(SweepOptions(dataset, config, CONDITIONS, out, seeds=(0, 1), limit=3), Console(quiet=True))
 
     choose = random.Random(3)
     for _ in range(kills):

@@ -22,7 +22,7 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.cluster.engine import Cluster, RayEngine
-from featlink.sweeps.engine import Failure, Outcome, Task
+from featlink.sweeps.engine import ItemError, ItemResult, WorkItem
 from featlink.sweeps.local import build_local
 
 pytest.importorskip("ray", reason="the extra 'ray' is not installed")
@@ -53,15 +53,15 @@ def expected(config: ModelConfig, tiny: Path, fitted: Path) -> Numbers:
     return numbers(build_local(replace(config, device="cpu"), CONDITIONS, True).run(tasks(tiny)))
 
 
-def tasks(tiny: Path, wanted: Sequence[int] = EVERY) -> list[Task]:
-    return [Task(i, path, tuple(wanted)) for i, path in open_dataset(tiny).images.items()]
+def tasks(tiny: Path, wanted: Sequence[int] = EVERY) -> list[WorkItem]:
+    return [WorkItem(i, path, tuple(wanted)) for i, path in open_dataset(tiny).images.items()]
 
 
 def work_until(engine: RayEngine, workers: int, tiny: Path) -> None:
     """Have the engine compute pictures until it has so many workers."""
-    endless = (replace(task, wanted=(0,)) for task in itertools.cycle(tasks(tiny)))
+    endless = (replace(task, runs=(0,)) for task in itertools.cycle(tasks(tiny)))
     for outcome in engine.run(itertools.takewhile(lambda _: engine.workers < workers, endless)):
-        assert isinstance(outcome, Outcome), outcome
+        assert isinstance(outcome, ItemResult), outcome
     assert engine.workers == workers
 
 
@@ -85,10 +85,10 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
 
         again: Numbers = {}
         for outcome in engine.run(tasks(tiny)):
-            assert isinstance(outcome, Outcome), outcome
+            assert isinstance(outcome, ItemResult), outcome
             if not again:
                 nodes.kill(other)  # both workers have a picture
-            key = outcome.result.image_id, outcome.index
+            key = outcome.result.image_id, outcome.run
             assert key not in again
             again[key] = (outcome.result.detections, outcome.result.bits, outcome.result.fidelity)
         assert again == expected
@@ -100,14 +100,14 @@ def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
 ) -> None:
     Image.fromarray(np.zeros((12_000, 12_000), np.uint8)).save(tmp_path / "huge.png", compress_level=1)
     first, *others = tasks(tiny)
-    work = [first, Task(77, tmp_path / "huge.png", (0, 1)), *others]
+    work = [first, WorkItem(77, tmp_path / "huge.png", (0, 1)), *others]
     cluster = Cluster(None, nodes.address, memory_per_worker=MEMORY)
     with RayEngine(replace(config, device="cpu"), CONDITIONS, True, cluster) as engine:
         found = list(engine.run(work))
-    [failure] = [one for one in found if isinstance(one, Failure)]
-    assert (failure.image_id, failure.indices) == (77, (0, 1))
+    [failure] = [one for one in found if isinstance(one, ItemError)]
+    assert (failure.image_id, failure.runs) == (77, (0, 1))
     assert failure.why.startswith("ended 3 workers: ")
-    assert numbers(one for one in found if isinstance(one, Outcome)) == expected
+    assert numbers(one for one in found if isinstance(one, ItemResult)) == expected
 
 
 def test_a_worker_asks_for_its_gpus_and_waits_no_longer_than_told(nodes: Nodes, config: ModelConfig) -> None:

@@ -14,6 +14,8 @@ import pytest
 from numbers_by_key import Numbers, numbers
 from PIL import Image
 
+from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import Transmission
 from featlink.client import Client
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
@@ -21,10 +23,11 @@ from featlink.shared.conditions.language import Condition, Domain, parse
 from featlink.shared.conditions.registry import steps
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
-from featlink.sweeps.engine import Engine, Failure, Outcome, Task
-from featlink.sweeps.gpu import GpuEngine
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.sweeps.engine import Engine, ItemError, ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
-from featlink.sweeps.local import LocalEngine, build_local
+from featlink.sweeps.local import LocalEngine
+from featlink.sweeps.stages import Prepared, Stages
 
 CHAINS = (
     "identity",
@@ -52,13 +55,30 @@ CONDITIONS = [
 pytestmark = pytest.mark.usefixtures("fitted")
 
 
-def tasks(tiny: Path, images: int, wanted: tuple[int, ...] = tuple(range(len(CONDITIONS)))) -> list[Task]:
-    return [Task(i, path, wanted) for i, path in list(open_dataset(tiny).images.items())[:images]]
+def tasks(tiny: Path, images: int, wanted: tuple[int, ...] = tuple(range(len(CONDITIONS)))) -> list[WorkItem]:
+    return [WorkItem(i, path, wanted) for i, path in list(open_dataset(tiny).images.items())[:images]]
+
+
+class Failing(Stages):
+    """Stages whose network always fails."""
+
+    def detect(self, prepared: Prepared, run: int, sent: Transmission) -> Callable[[], ItemResult]:
+        raise ModelError("no")
 
 
 @pytest.fixture(scope="module")
-def local(config: ModelConfig) -> LocalEngine:
-    return build_local(config, CONDITIONS, fidelity=True)
+def model(config: ModelConfig) -> SplitModel:
+    return build(config)
+
+
+@pytest.fixture(scope="module")
+def stages(model: SplitModel) -> Stages:
+    return Stages(model, CONDITIONS, True, Tools(threads=1))
+
+
+@pytest.fixture(scope="module")
+def local(stages: Stages) -> LocalEngine:
+    return LocalEngine(stages, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -84,40 +104,31 @@ def test_every_chain_shows(expected: Numbers) -> None:
 
 
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 5])
-def test_the_same_when_it_works_ahead(local: LocalEngine, expected: Numbers, tiny: Path, every: int) -> None:
-    overlapping = LocalEngine(local._stages._model, CONDITIONS, fidelity=True, threads=2)
+def test_the_same_when_it_works_ahead(stages: Stages, expected: Numbers, tiny: Path, every: int) -> None:
+    overlapping = LocalEngine(stages, threads=2)
     some = tuple(range(0, len(CONDITIONS), every))
     found = numbers(overlapping.run(tasks(tiny, 1, some)))
     assert found == {key: value for key, value in expected.items() if key in found}
     assert {index for _, index in found} == set(some)
 
 
-def test_the_same_with_a_thread_for_each_condition(local: LocalEngine, expected: Numbers, tiny: Path) -> None:
-    engine = GpuEngine(local._stages._model, CONDITIONS, fidelity=True, threads=3)
+def test_the_same_with_a_thread_for_each_condition(stages: Stages, expected: Numbers, tiny: Path) -> None:
+    engine = LocalEngine(stages, threads=3, on_gpu=True)
     assert numbers(engine.run(tasks(tiny, 1))) == expected
-    [task] = tasks(tiny, 1, (1, 9, 12))
-    found = numbers(engine.image(task.image_id, task.picture.read_bytes(), task.wanted))
-    assert found == {key: value for key, value in expected.items() if key[1] in task.wanted}
 
 
-def test_a_thread_for_each_condition_ends_with_the_first_error(
-    local: LocalEngine, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_for_each_condition_ends_with_the_first_error(model: SplitModel, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "7.png").write_bytes(b"no picture")
     [good] = tasks(tiny, 1, (4, 18))
-    engine = GpuEngine(local._stages._model, CONDITIONS, fidelity=False, threads=2)
-    engine._stages._tools = replace(engine._stages._tools, ffmpeg="/bin/false")
-    odd, *others = engine.run([Task(7, tmp_path / "7.png", (0, 2)), good])
-    assert odd == Failure(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
-    assert {type(one) for one in others} == {Outcome, Failure}
+    engine = LocalEngine(Stages(model, CONDITIONS, False, Tools(ffmpeg="/bin/false")), threads=2, on_gpu=True)
+    odd, *others = engine.run([WorkItem(7, tmp_path / "7.png", (0, 2)), good])
+    assert odd == ItemError(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
+    assert {type(one) for one in others} == {ItemResult, ItemError}
 
-    def fail(*_: object) -> None:
-        raise ModelError("no")
-
-    monkeypatch.setattr("featlink.sweeps.stages.detect", fail)
-    with pytest.raises(CommandError, match=r"image [0-9]+: no"):
-        list(engine.run([replace(good, wanted=(4,))]))
-    assert not any(thread.name.startswith("condition") for thread in threading.enumerate())
+    engine = LocalEngine(Failing(model, CONDITIONS, False, Tools()), threads=2, on_gpu=True)
+    with pytest.raises(CommandError, match=f"image {good.image_id}: no"):
+        list(engine.run([replace(good, runs=(4,))]))
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
 
 
 def test_the_same_of_some_conditions_alone(local: LocalEngine, expected: Numbers, tiny: Path) -> None:
@@ -129,23 +140,22 @@ def test_the_same_of_some_conditions_alone(local: LocalEngine, expected: Numbers
 
 def test_what_fails_is_named_and_the_rest_goes_on(local: LocalEngine, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "7.png").write_bytes(b"no picture")
-    good = replace(tasks(tiny, 1)[0], wanted=(0,))
-    work = [Task(7, tmp_path / "7.png", (0, 2)), Task(8, tmp_path / "none.png", (0,)), good]
+    good = replace(tasks(tiny, 1)[0], runs=(0,))
+    work = [WorkItem(7, tmp_path / "7.png", (0, 2)), WorkItem(8, tmp_path / "none.png", (0,)), good]
     odd, none, done = list(local.run(work))
-    assert odd == Failure(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
-    assert none == Failure(8, (0,), "cannot be read: No such file or directory")
-    assert isinstance(done, Outcome)
+    assert odd == ItemError(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
+    assert none == ItemError(8, (0,), "cannot be read: No such file or directory")
+    assert isinstance(done, ItemResult)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_codec_that_fails_ends_nothing_but_its_own_row(local: LocalEngine, tiny: Path, threads: int) -> None:
+def test_a_codec_that_fails_ends_nothing_but_its_own_row(model: SplitModel, tiny: Path, threads: int) -> None:
     conditions = [parse(text) for text in ("vvenc(qp=40)", "quantize(bits=4)", "image: jpeg(quality=50)")]
-    engine = LocalEngine(local._stages._model, conditions, fidelity=False, threads=threads)
-    engine._stages._tools = replace(engine._stages._tools, ffmpeg="/bin/false")
+    engine = LocalEngine(Stages(model, conditions, False, Tools(ffmpeg="/bin/false")), threads)
     found = list(engine.run(tasks(tiny, 1, (0, 1, 2))))
-    [failure] = [one for one in found if isinstance(one, Failure)]
-    assert (failure.indices, failure.why.partition(":")[0]) == ((0,), "false failed")
-    assert {one.index for one in found if isinstance(one, Outcome)} == {1, 2}
+    [failure] = [one for one in found if isinstance(one, ItemError)]
+    assert (failure.runs, failure.why.partition(":")[0]) == ((0,), "false failed")
+    assert {one.run for one in found if isinstance(one, ItemResult)} == {1, 2}
 
 
 @pytest.mark.slow
@@ -155,7 +165,7 @@ def test_the_same_over_http(
     with deploy(**vars(config)) as services, Client(services.edge, services.edge) as client:
         first, second = tasks(tiny, 2)
         engine: Engine = HttpEngine(client, CONDITIONS, True)
-        resumed = replace(second, wanted=(5, 8))  # the clean image is stored already, and the cloud has not seen it
+        resumed = replace(second, runs=(5, 8))  # the clean image is stored already, and the cloud has not seen it
         found = numbers(engine.run([first, resumed]))
         assert found == {key: value for key, value in expected_of_two.items() if key in found}
         assert len(found) == len(CONDITIONS) + 2
@@ -217,10 +227,10 @@ def test_the_same_on_two_ray_workers_of_which_one_dies(
         assert found == expected_of_two
         again: Numbers = {}
         for count, outcome in enumerate(engine.run(tasks(tiny, 2, tuple(range(len(few)))))):
-            assert isinstance(outcome, Outcome)
+            assert isinstance(outcome, ItemResult)
             result = outcome.result
-            assert (result.image_id, outcome.index) not in again
-            again[result.image_id, outcome.index] = (result.detections, result.bits, result.fidelity)
+            assert (result.image_id, outcome.run) not in again
+            again[result.image_id, outcome.run] = (result.detections, result.bits, result.fidelity)
             if count == 3:
                 ray.kill(next(iter(engine._crew._members)))
         assert again == {key: value for key, value in expected_of_two.items() if key[1] < len(few)}
@@ -235,14 +245,8 @@ def test_ray_hands_on_why_a_worker_cannot_start(config: ModelConfig, tmp_path: P
         RayEngine(replace(config, weights=str(tmp_path / "none.pth")), CONDITIONS, True, Cluster(workers=1))
 
 
-def test_an_error_of_the_network_leaves_no_thread_waiting(
-    config: ModelConfig, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise ModelError("no")
-
-    engine = build_local(replace(config, threads=2), CONDITIONS, fidelity=False)
-    monkeypatch.setattr("featlink.sweeps.stages.detect", fail)
+def test_an_error_of_the_network_leaves_no_thread_waiting(model: SplitModel, tiny: Path) -> None:
+    engine = LocalEngine(Failing(model, CONDITIONS, False, Tools()), threads=2)
     with pytest.raises(CommandError, match="no") as error:  # whose traceback holds on to what ran
         list(engine.run(tasks(tiny, 1)))
-    assert not any(thread.name.startswith(("ahead", "behind")) for thread in threading.enumerate()), error
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate()), error

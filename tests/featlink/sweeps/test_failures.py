@@ -18,13 +18,12 @@ from featlink import results
 from featlink.commands.outcome import INCOMPLETE, end
 from featlink.errors import CommandError
 from featlink.shared.errors import ConflictError
-from featlink.sweeps.engine import Failure
-from featlink.sweeps.failures import Failures, lines
-from featlink.sweeps.merge import merge
-from featlink.sweeps.options import Options
-from featlink.sweeps.run import SweepResult, run_sweep
+from featlink.sweeps.engine import ItemError
+from featlink.sweeps.folder import Failures, failure_lines
+from featlink.sweeps.plan import SweepOptions
+from featlink.sweeps.run import SweepResult, merge, run_sweep
 
-Make = Callable[..., Options]
+Make = Callable[..., SweepOptions]
 CONSOLE = Console(quiet=True)
 
 
@@ -47,7 +46,7 @@ def test_the_others_are_evaluated_and_the_bad_ones_taken_up_when_mended(
     few = options(dataset=damaged, conditions=("quantize:bits=2",), fidelity=False)
     ended = run_sweep(few, CONSOLE)
     assert (ended.why, {row.images for row in ended.rows}) == ("complete", {1})
-    told = list(lines(ended.failed, ended.runs))
+    told = list(failure_lines(ended.failed, ended.runs))
     assert [line.split(":")[0] for line in told] == ["image 2 (2.png)", "image 4 (4.png)", "image 9 (9.png)"]
     assert "Premature end of JPEG file" in told[0]
     assert "No such file" in told[1]
@@ -133,12 +132,15 @@ def test_categories_with_other_numbers_give_the_same_figures(options: Make, tiny
 
 def test_a_list_that_is_long_is_cut_and_a_condition_is_named() -> None:
     failures = Failures(["a", "b", "c"], {1: Path("x/1.png")})
-    failures.add(Failure(1, (0, 1), "why"))
-    failures.add(Failure(2, (0, 1, 2), "other"))
-    failures.add(Failure(3, (0,), "third"))
+    failures.add(ItemError(1, (0, 1), "why"))
+    failures.add(ItemError(2, (0, 1, 2), "other"))
+    failures.add(ItemError(3, (0,), "third"))
     failures.mended(3, 0)
-    assert list(lines(failures.entries(), 3)) == ["image 1 (1.png) under a and 1 more: why", "image 2 (): other"]
-    assert list(lines(failures.entries(), 3, most=1))[-1] == "and 1 more"
+    assert list(failure_lines(failures.entries(), 3)) == [
+        "image 1 (1.png) under a and 1 more: why",
+        "image 2 (): other",
+    ]
+    assert list(failure_lines(failures.entries(), 3, most=1))[-1] == "and 1 more"
     again = Failures(["a", "b", "c"], {})
     again.recall({"failed": failures.entries()})
     assert [one["conditions"] for one in again.entries()] == [["a", "b"], ["a", "b", "c"]]

@@ -12,10 +12,10 @@ from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import Detection
 from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.store import Result
-from featlink.sweeps.engine import Identity, Outcome
+from featlink.sweeps.engine import ItemResult, ModelInfo
 from featlink.sweeps.figures import write_figures
-from featlink.sweeps.plan import jobs, make_plan
-from featlink.sweeps.records import Records
+from featlink.sweeps.folder import Records
+from featlink.sweeps.plan import make_plan
 
 
 def detection(image: int, score: float, width: float) -> Detection:
@@ -24,9 +24,8 @@ def detection(image: int, score: float, width: float) -> Detection:
 
 def test_rows_are_means_over_images_and_medians_over_seeds_of_what_is_complete(tiny: Path, tmp_path: Path) -> None:
     truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
-    rows = make_plan(["gaussian_noise(sigma=5)"], [4, 7, 1])
-    planned = jobs(rows)
-    with Records(tmp_path, "tiny", truth, Identity("m", "w"), planned) as records:
+    planned = make_plan(["gaussian_noise(sigma=5)"], [4, 7, 1])
+    with Records(tmp_path, "tiny", truth, ModelInfo("m", "w"), planned) as records:
         for image in (5, 2, 9):
             for index, job in enumerate(planned):
                 if (image, job.condition.seed) == (9, 7):
@@ -34,10 +33,10 @@ def test_rows_are_means_over_images_and_medians_over_seeds_of_what_is_complete(t
                 bits = 1000 * image + job.condition.seed
                 fidelity = {"psnr_f": None if index < 2 else float(job.condition.seed), "ssim_f": 0.5}
                 found = [detection(image, 0.9, 30 - job.condition.seed)]
-                records.add(Outcome(index, Result(image, found, bits, fidelity, {"heads": float(image)})))
+                records.add(ItemResult(index, Result(image, found, bits, fidelity, {"heads": float(image)})))
         assert records.missing(9) == (3,)
         assert records.complete() == {5, 2}
-        found_rows = write_figures(tmp_path, records, rows, truth)
+        found_rows = write_figures(tmp_path, records, truth)
         noise = found_rows[-1]
         stored = {run: [r.detections for r in records.store.results(run)] for run in records.runs}
     assert results.load(tmp_path) == found_rows
@@ -67,19 +66,18 @@ def test_rows_are_means_over_images_and_medians_over_seeds_of_what_is_complete(t
 
 def test_nothing_complete_writes_nothing(tiny: Path, tmp_path: Path) -> None:
     truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
-    rows = make_plan(["quantize:bits=4"], [0])
-    with Records(tmp_path, "tiny", truth, Identity("m", "w"), jobs(rows)) as records:
-        records.add(Outcome(0, Result(5, [], 8, {}, {})))
-        assert write_figures(tmp_path, records, rows, truth) == []
+    with Records(tmp_path, "tiny", truth, ModelInfo("m", "w"), make_plan(["quantize:bits=4"], [0])) as records:
+        records.add(ItemResult(0, Result(5, [], 8, {}, {})))
+        assert write_figures(tmp_path, records, truth) == []
     assert not (tmp_path / "results.json").exists()
 
 
 def test_a_stored_result_stays(tiny: Path, tmp_path: Path) -> None:
     truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
-    planned = jobs(make_plan([], [0]))
+    planned = make_plan([], [0])
     for bits in (8, 16):
-        with Records(tmp_path, "tiny", truth, Identity("m", "w"), planned) as records:
-            records.add(Outcome(1, Result(5, [], bits, {}, {})))
+        with Records(tmp_path, "tiny", truth, ModelInfo("m", "w"), planned) as records:
+            records.add(ItemResult(1, Result(5, [], bits, {}, {})))
             assert records.missing(5) == (0,)
             assert records.store.result(records.runs[1], 5).bits == 8
 
@@ -87,5 +85,5 @@ def test_a_stored_result_stays(tiny: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a b/c", "x" * 80, "naïve"])
 def test_a_data_set_may_have_any_name(tiny: Path, tmp_path: Path, name: str) -> None:
     truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
-    with Records(tmp_path, name, truth, Identity("m", "w"), jobs(make_plan([], [0]))) as records:
+    with Records(tmp_path, name, truth, ModelInfo("m", "w"), make_plan([], [0])) as records:
         assert records.missing(2) == (0, 1)

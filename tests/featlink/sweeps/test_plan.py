@@ -11,18 +11,17 @@ from featlink.errors import CommandError
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import steps
 from featlink.shared.errors import ConditionError
-from featlink.sweeps.plan import CLEAN, is_random, jobs, make_plan
+from featlink.sweeps.plan import CLEAN, by_condition, is_random, make_plan
 
 
 def test_the_paper_is_33_rows_after_the_clean_ones_with_seeds_for_noise_alone() -> None:
-    rows = make_plan(["paper"], [0, 1, 2])
-    assert [row.id for row in rows[:2]] == list(CLEAN)
+    plan = make_plan(["paper"], [0, 1, 2])
+    rows = by_condition(plan)
+    assert list(rows)[:2] == list(CLEAN)
     assert len(rows) == 35
-    seeded = [row for row in rows if row.seeds == (0, 1, 2)]
-    assert [row.id for row in seeded] == [row.id for row in rows if ".table2." in row.id]
-    planned = jobs(rows)
-    assert len(planned) == 35 + 2 * len(seeded) == len({job.name for job in planned})
-    assert [job.condition.seed for job in planned if job.row == seeded[0].id] == [0, 1, 2]
+    seeded = [id for id, runs in rows.items() if [run.condition.seed for run in runs] == [0, 1, 2]]
+    assert seeded == [id for id in rows if ".table2." in id]
+    assert len(plan) == 35 + 2 * len(seeded) == len({run.name for run in plan})
 
 
 def test_what_is_given_twice_runs_once() -> None:
@@ -55,8 +54,8 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_a_seed_of_its_own_is_kept() -> None:
-    [row] = make_plan(["gaussian_noise(sigma=5) @ seed=0"], [1, 2])[2:]
-    assert row.seeds == (0,)
+    [run] = make_plan(["gaussian_noise(sigma=5) @ seed=0"], [1, 2])[2:]
+    assert run.condition.seed == 0
 
 
 def test_random_is_what_draws_numbers() -> None:

@@ -26,11 +26,11 @@ from featlink.errors import CommandError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.fast.accelerate import refusal
 from featlink.shared.store import Store
-from featlink.sweeps.merge import merge
-from featlink.sweeps.options import Options, read_seeds, read_shard, read_time
-from featlink.sweeps.run import locked, run_sweep
+from featlink.sweeps.folder import locked
+from featlink.sweeps.plan import SweepOptions, read_seeds, read_shard, read_time
+from featlink.sweeps.run import merge, run_sweep
 
-Make = Callable[..., Options]
+Make = Callable[..., SweepOptions]
 CONSOLE = Console(quiet=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ def _logging() -> Iterator[None]:
     configure_logging("test", "info")
     yield
     structlog.reset_defaults()
+    logging.captureWarnings(False)
+    for handler in [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]:
+        logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from featlink.channel.codecs.base import Codec, Shape, Tools
+from featlink.channel.codecs.base import Shape, StillCodec
 from featlink.shared.conditions.registry import register
 from featlink.shared.frames.bitstream import Samples
 
 
 @register
-class Webp(Codec):
+class Webp(StillCodec):
     """Lossy WebP: an image as it is, a plane of features as the luma of a grey one."""
 
     strength: ClassVar[str | None] = "quality"
@@ -24,17 +24,15 @@ class Webp(Codec):
     type: Literal["pillow_webp"] = "pillow_webp"
     quality: int = Field(default=75, ge=0, le=100, description="libwebp's quality, from worst to best")
 
-    def encode(self, picture: Samples, tools: Tools) -> bytes:
+    def encode(self, picture: Samples) -> bytes:
         """See the base class."""
-        del tools
         pixels = np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
         out = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels)).save(out, "WEBP", quality=self.quality)
         return out.getvalue()
 
-    def decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
+    def decode(self, bitstream: bytes, shape: Shape) -> Samples:
         """See the base class."""
-        del tools
         with Image.open(io.BytesIO(bitstream)) as image:
             pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
         return np.ascontiguousarray(pixels if shape[0] == 3 else pixels[1:2])

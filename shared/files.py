@@ -1,0 +1,75 @@
+"""Files that are never half written, and locks between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from featlink.shared.errors import StorageError
+
+_log = logging.getLogger(__name__)
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+"""What file systems without locks answer, e.g. Lustre and NFS as some clusters mount them."""
+
+
+def replace(path: Path, content: bytes | memoryview, durable: bool = True) -> None:
+    """Write a file, replacing an existing one: a reader finds either the old or the new, even after a kill.
+
+    Args:
+        path: the file; its folder is made if missing.
+        content: of it.
+        durable: return only once it is on disk, so that it also outlasts a power failure.
+
+    Raises:
+        StorageError: it cannot be written; the old one is kept.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def lock(folder: Path, wait: bool) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if missing. The lock ends with the process.
+
+    Where the file system has no locks, a warning says so and nothing is kept out.
+
+    Args:
+        folder: gets a file ``.lock``.
+        wait: for whoever has it.
+
+    Raises:
+        StorageError: the folder cannot be written.
+        BlockingIOError: another process has it, and ``wait`` is false.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise StorageError(f"cannot lock {folder}: {error.strerror}") from None
+            _log.warning("%s is on a file system without locks: see that only one process writes there", folder)
+        yield
