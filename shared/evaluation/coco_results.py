@@ -9,7 +9,8 @@ from pycocotools import mask as mask_api
 
 from featlink.shared.compiled import numba
 from featlink.shared.evaluation.coco import Annotation, Category, GroundTruth, Rle
-from featlink.shared.models.detections import Detections, MaskPart, PartialMasks, Runs, runs_of_part
+from featlink.shared.models.detections import Detections, MaskPart, PartialMasks, Runs
+from featlink.shared.models.rle import runs_of_part
 from featlink.shared.result import Detection, DetectionMask
 
 THRESHOLD = 0.5

@@ -1,4 +1,4 @@
-"""What a detector answers, as arrays, and masks as runs of pixels; free of torch."""
+"""What a detector answers, as arrays; free of torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -82,31 +81,3 @@ class Detections:
         return replace(
             self, boxes=self.boxes[:count], scores=self.scores[:count], labels=self.labels[:count], masks=masks
         )
-
-
-THRESHOLD = 0.5
-"""torchvision's reference evaluation binarises masks here: what is above is the object's."""
-
-
-def runs_of_part(part: MaskPart) -> Runs:
-    """Runs of a mask that fills a part of its image; costs what the part costs, however large the image is.
-
-    Example:
-        >>> runs_of_part(MaskPart(np.ones((2, 1), np.float32), 1, 1, (3, 3))).tolist()
-        [4, 2, 3]
-    """
-    height, width = part.size
-    inside = part.values > THRESHOLD
-    rows = inside.shape[0] + 1  # one more, so that a column ends outside the object
-    pixels = np.zeros(1 + inside.shape[1] * rows, np.uint8)
-    if inside.size:
-        pixels[1:].reshape(-1, rows)[:, :-1] = cv2.transpose(inside.view(np.uint8))
-    column, row = np.divmod(np.flatnonzero(pixels[1:] != pixels[:-1]), rows)
-    changes = (part.left + column) * height + part.top + row
-    # A run that goes on in the next column ends and begins at one place: that is no change.
-    same = np.flatnonzero(changes[1:] == changes[:-1])
-    changes = np.delete(changes, np.concatenate([same, same + 1]))
-    total = height * width
-    if changes.size and changes[-1] == total:
-        changes = changes[:-1]
-    return np.diff(changes, prepend=0, append=total)

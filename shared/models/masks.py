@@ -18,8 +18,9 @@ from torch.nn.functional import interpolate
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
 from featlink.shared.compiled import numba
-from featlink.shared.models.detections import THRESHOLD, MaskPart, PartialMasks, Runs, runs_of_part
+from featlink.shared.models.detections import MaskPart, PartialMasks, Runs
 from featlink.shared.models.interpolation import blend, by_corners, fused, taps
+from featlink.shared.models.rle import THRESHOLD, runs_of_part
 
 
 class PastedMasks(PartialMasks):

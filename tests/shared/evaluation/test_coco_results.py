@@ -10,7 +10,8 @@ from pycocotools import mask as mask_api
 
 from featlink.shared.evaluation.coco import DetectionMask
 from featlink.shared.evaluation.coco_results import compressed
-from featlink.shared.models.detections import MaskPart, runs_of_part
+from featlink.shared.models.detections import MaskPart
+from featlink.shared.models.rle import runs_of_part
 
 
 def encode(part: np.ndarray, top: int, left: int, size: tuple[int, int]) -> DetectionMask:
