@@ -200,8 +200,7 @@ class Chain:
             raise FrameError(f"{name}: {error}") from None
         if self._condition.range != "fixed":
             return measured
-        given = self._condition.ranges
-        return np.array([given.get(name) or given["p5"]], np.float32)  # p6 is p5's samples
+        return np.array([self._condition.ranges[name]], np.float32)
 
     def _narrowed(self, values: Mapping[str, Array], ranges: dict[str, Ranges]) -> tuple[dict[str, Ranges], int]:
         """The ranges after the first steps, as many as act on floats, and how many those are."""
