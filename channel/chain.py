@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.codecs.base import (
-    DEFAULT_TOOLS,
     Codec,
     CodedPicture,
     CodedPlanes,
@@ -98,7 +97,7 @@ class Chain:
         condition: Condition,
         seeds: Sequence[int] | None = None,
         weights: str = "",
-        tools: Tools = DEFAULT_TOOLS,
+        tools: Tools | None = None,
         spec: FeatureSpec = FPN,
     ) -> None:
         self._condition, self._weights, self._tools = with_ranges(condition, spec), weights, tools
