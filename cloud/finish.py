@@ -6,6 +6,8 @@ That fidelity is [F] of a distorted image: its pyramid against the clean one's. 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,13 +19,12 @@ import xxhash
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco_results import to_coco
-from featlink.shared.features import FeatureMaps, Sizes
+from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Detection, Telemetry
 from featlink.shared.timing import timed
 
@@ -113,7 +114,7 @@ def finish(
         clean, clean_ms = timed(lambda: _clean_pyramid(model, frame, reference, cache))
         known_ms = output.telemetry.timings.get("fidelity", 0)
         output = replace(output, telemetry=output.telemetry.with_timings(fidelity=known_ms + clean_ms))
-    return output.measured(clean, model.comparison())
+    return output.measured(clean, comparison(model))
 
 
 def run_network(
@@ -139,6 +140,15 @@ def run_network(
 def untouched(frame: Frame) -> bool:
     """Whether an image's frame has its pixels as they were: not mapped to samples by a condition or a lossy link."""
     return frame.tensor(IMAGE).bits is None
+
+
+def comparison(model: SplitModel) -> Compare:
+    """What measures a pyramid's fidelity: on a GPU, if the network is on one."""
+    if model.device_type == "cpu":
+        return compare_pyramids
+    from featlink.shared.metrics.on_device import DeviceFidelity  # needs torch
+
+    return DeviceFidelity(model.gateway)
 
 
 def _clean_pyramid(model: SplitModel, frame: Frame, reference: Frame, cache: PyramidCache | None) -> FeatureMaps:
@@ -180,7 +190,7 @@ def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
             f"the frame is of {meta.model} with weights {meta.weights}, "
             f"this cloud runs {model.name} with {model.weights}"
         )
-    _check_sizes(meta.sizes)
+    _check_sizes(meta)
     return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
 
 
@@ -190,9 +200,10 @@ def pyramid(frame: Frame) -> FeatureMaps:
     Raises:
         FrameError: a level is missing, has the wrong shape, or is not finite.
     """
-    sent = {tensor.name for tensor in frame.tensors}
-    levels = FPN.complete({name: floats(frame.tensor(name)) for name in FPN.names if name in {*FPN.required, *sent}})
-    for name, shape in FPN.shapes(frame.meta.sizes.padded).items():
+    spec = frame.meta.features
+    sent = {*spec.required, *(tensor.name for tensor in frame.tensors)}
+    levels = spec.complete({name: floats(frame.tensor(name)) for name in spec.names if name in sent})
+    for name, shape in spec.shapes(frame.meta.sizes.padded).items():
         if levels[name].shape != shape:
             raise FrameError(f"{name} has shape {levels[name].shape}, the image's sizes give {shape}")
     return FeatureMaps(levels, frame.meta.sizes)
@@ -214,9 +225,10 @@ def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
     return values
 
 
-def _check_sizes(sizes: Sizes) -> None:
+def _check_sizes(meta: Meta) -> None:
+    sizes, divisor = meta.sizes, meta.features.divisor
     for resized, padded in zip(sizes.resized, sizes.padded, strict=True):
-        if padded != -(-resized // FPN.divisor) * FPN.divisor:
+        if padded != -(-resized // divisor) * divisor:
             raise FrameError(f"padded size {sizes.padded} does not follow from resized size {sizes.resized}")
 
 
@@ -255,5 +267,26 @@ def warm(model: SplitModel) -> None:
     sizes = model.image_sizes(height, width)
     meta = Meta("image", model.name, model.weights, sizes, condition=Condition(domain="image", at="original"))
     frame, reference = (Frame(meta, (Tensor(IMAGE, pixels, *how),)) for how in ((8, _PIXEL_RANGE), ()))
-    with model.rehearsing():
+    with _any_score(model):
         finish(model, frame, Telemetry(), reference)
+    _code_large_mask()
+
+
+def _code_large_mask() -> None:
+    """Masks of large pictures are coded in another way than those of the small one."""
+    import torch
+
+    from featlink.shared.models.masks import PastedMasks
+
+    PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
+
+
+@contextmanager
+def _any_score(model: SplitModel) -> Iterator[None]:
+    """Let every region count as an object: noise has none, and then nothing behind the box head would run."""
+    heads = model.network.roi_heads
+    threshold, heads.score_thresh = heads.score_thresh, -1.0
+    try:
+        yield
+    finally:
+        heads.score_thresh = threshold
