@@ -6,8 +6,6 @@ That fidelity is [F] of a distorted image: its pyramid against the clean one's. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -114,7 +112,7 @@ def finish(
         clean, clean_ms = timed(lambda: _clean_pyramid(model, frame, reference, cache))
         known_ms = output.telemetry.timings.get("fidelity", 0)
         output = replace(output, telemetry=output.telemetry.with_timings(fidelity=known_ms + clean_ms))
-    return output.measured(clean, comparison(model))
+    return output.measured(clean, model.comparison())
 
 
 def run_network(
@@ -140,15 +138,6 @@ def run_network(
 def untouched(frame: Frame) -> bool:
     """Whether an image's frame has its pixels as they were: not mapped to samples by a condition or a lossy link."""
     return frame.tensor(IMAGE).bits is None
-
-
-def comparison(model: SplitModel) -> Compare:
-    """What measures a pyramid's fidelity: on a GPU, if the network is on one."""
-    if model.device_type == "cpu":
-        return compare_pyramids
-    from featlink.shared.metrics.on_device import DeviceFidelity  # needs torch
-
-    return DeviceFidelity(model.gateway)
 
 
 def _clean_pyramid(model: SplitModel, frame: Frame, reference: Frame, cache: PyramidCache | None) -> FeatureMaps:
@@ -267,26 +256,5 @@ def warm(model: SplitModel) -> None:
     sizes = model.image_sizes(height, width)
     meta = Meta("image", model.name, model.weights, sizes, condition=Condition(domain="image", at="original"))
     frame, reference = (Frame(meta, (Tensor(IMAGE, pixels, *how),)) for how in ((8, _PIXEL_RANGE), ()))
-    with _any_score(model):
+    with model.rehearsing():
         finish(model, frame, Telemetry(), reference)
-    _code_large_mask()
-
-
-def _code_large_mask() -> None:
-    """Masks of large pictures are coded in another way than those of the small one."""
-    import torch
-
-    from featlink.shared.models.masks import PastedMasks
-
-    PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
-
-
-@contextmanager
-def _any_score(model: SplitModel) -> Iterator[None]:
-    """Let every region count as an object: noise has none, and then nothing behind the box head would run."""
-    heads = model.network.roi_heads
-    threshold, heads.score_thresh = heads.score_thresh, -1.0
-    try:
-        yield
-    finally:
-        heads.score_thresh = threshold
