@@ -14,10 +14,9 @@ import numpy as np
 
 from featlink.report.table import percent, signed
 from featlink.results import DATABASE, load_manifest
-from featlink.shared.evaluation.clean_truth import IMPORTANCE, THRESHOLD, clean_truth
 from featlink.shared.evaluation.coco import Detection, GroundTruth
-from featlink.shared.evaluation.coco_metrics import Metrics, evaluate, score
-from featlink.shared.evaluation.matching import match
+from featlink.shared.evaluation.coco_metrics import CLEAN_IMPORTANCE, Metrics, evaluate
+from featlink.shared.evaluation.coco_results import THRESHOLD, clean_truth
 from featlink.shared.store import Store
 from featlink.sweeps.folder import plan_of, runs_by_name
 
@@ -55,7 +54,8 @@ def main() -> None:
     print("| condition | segm, annotations % | segm, clean % | Δ | bbox, annotations % | bbox, clean % | Δ |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     scored = {
-        row: (evaluate(truth, one, images), score(match(pseudo, one, images), IMPORTANCE)) for row, one in found.items()
+        row: (evaluate(truth, one, images), evaluate(pseudo, one, images, CLEAN_IMPORTANCE))
+        for row, one in found.items()
     }
     off: dict[str, list[float]] = {"segm": [], "bbox": []}
     for row, both in scored.items():

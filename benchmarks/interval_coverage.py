@@ -18,12 +18,10 @@ import numpy as np
 from rich.progress import track
 
 import featlink as fl
-from featlink.samples import draw_ap
 from featlink.shared.evaluation import coco
+from featlink.shared.evaluation.coco_metrics import match, pools
 from featlink.shared.evaluation.coco_results import to_coco
-from featlink.shared.evaluation.confidence_intervals import DRAWS, interval
-from featlink.shared.evaluation.matching import match
-from featlink.shared.evaluation.resampling import average_precision, draw_images, pool
+from featlink.shared.evaluation.confidence_intervals import DRAWS, draw_images, interval
 
 CONDITION = "quantize(bits=2)"
 NAMES = ("clean", "distorted")
@@ -61,12 +59,12 @@ def cover(args: argparse.Namespace) -> None:
         pooled, drawn = {}, {}
         for name in NAMES:
             detections = [one for image in ids for one in found[image][name]]
-            whole = pool(getattr(match(truth, detections, ids), kind), ids)
-            pooled[name] = average_precision(whole, np.ones(len(ids), int))
+            whole = pools(match(truth, detections, ids))[kind]
+            pooled[name] = whole.average_precision(np.ones(len(ids), int))
             drawn[name] = []
             for part in sets:
                 detections = [one for image in part for one in found[image][name]]
-                drawn[name].append(draw_ap(pool(getattr(match(truth, detections, part), kind), part), draws))
+                drawn[name].append(pools(match(truth, detections, part))[kind].draws(draws))
         values = {f"{kind} AP, {name}": (pooled[name], drawn[name]) for name in NAMES}
         change = [b - a for a, b in zip(drawn["clean"], drawn["distorted"], strict=True)]
         values[f"{kind} AP, distorted less clean"] = (pooled["distorted"] - pooled["clean"], change)  # type: ignore[operator]

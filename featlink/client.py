@@ -1,13 +1,14 @@
-"""HTTP client of a running deployment, for scripts."""
+"""HTTP client of a running deployment, for scripts, sweeps and the live page."""
 
 from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import tenacity
@@ -16,6 +17,8 @@ from featlink.errors import CommandError, RefusalError
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame
 from featlink.shared.service.access import RUN_TOKEN
+
+Service = Literal["edge", "channel", "cloud"]
 
 PATIENCE_SECONDS = 60.0
 """How long a request is tried again; a service that was killed is back before that."""
@@ -30,21 +33,34 @@ _jitter = tenacity.wait_random_exponential(multiplier=0.2, max=10)
 
 
 class Client:
-    """Talks to the edge and to the cloud's runs API.
+    """Talks to the edge, to the cloud's runs API, and to the channel where its address is given.
 
     Args:
         edge_url: base URL of the edge.
         cloud_url: base URL of the cloud.
         timeout_s: for one request.
+        channel_url: base URL of the channel.
+        patient: whether a request is sent again while the service is busy or away for a while.
 
-    Every method raises :class:`CommandError` with one line when the service cannot be reached or answers a problem.
+    Every method raises :class:`CommandError` with one line when the service cannot be reached, and its subclass
+    :class:`RefusalError` when it answers a problem. Threads may share a client.
     """
 
-    def __init__(self, edge_url: str, cloud_url: str, timeout_s: float = 300) -> None:
+    def __init__(
+        self,
+        edge_url: str,
+        cloud_url: str,
+        timeout_s: float = 300,
+        channel_url: str = "http://127.0.0.1:8002",
+        patient: bool = True,
+    ) -> None:
         timeout = httpx.Timeout(timeout_s, connect=5)
+        self._patient = patient
         # trust_env: a deployment is never reached by way of a proxy, which would get to see the pictures.
-        self._edge = httpx.Client(base_url=edge_url, timeout=timeout, headers=authorization(), trust_env=False)
-        self._cloud = httpx.Client(base_url=cloud_url, timeout=timeout, headers=authorization(), trust_env=False)
+        self._edge, self._channel, self._cloud = (
+            httpx.Client(base_url=url, timeout=timeout, headers=authorization(), trust_env=False)
+            for url in (edge_url, channel_url, cloud_url)
+        )
         self._tokens: dict[str, str] = {}  # of the runs that were opened here
 
     def __enter__(self) -> Client:
@@ -53,8 +69,12 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._edge.close()
-        self._cloud.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in (self._edge, self._channel, self._cloud):
+            client.close()
 
     def infer(self, image: bytes, **params: str | int | bool | None) -> dict[str, Any]:
         """Send a picture.
@@ -95,27 +115,90 @@ class Client:
         """A run's metrics so far."""
         return self._json(self._cloud, "GET", f"/v1/runs/{run}/metrics")
 
-    @classmethod
-    def _json(cls, client: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:
-        response = cls._send(client, method, path, **options)
+    def runs(self, limit: int) -> list[dict[str, Any]]:
+        """The latest runs, the newest first."""
+        runs: Any = self._json(self._cloud, "GET", "/v1/runs", params={"limit": limit})
+        return list(runs)
+
+    def detections(self, run: str) -> Iterator[bytes]:
+        """A run's detections as JSON in COCO's results format, piece by piece; the first is asked for at once."""
+        request = self._cloud.build_request("GET", f"/v1/runs/{run}/detections")
+        try:
+            response = self._cloud.send(request, stream=True)
+        except httpx.HTTPError as error:
+            raise CommandError(f"{self._cloud.base_url}: {str(error) or type(error).__name__}") from None
+        if response.is_error:
+            response.read()
+            raise _refused(response)
+
+        def pieces() -> Iterator[bytes]:
+            try:
+                yield from response.iter_bytes()
+            finally:
+                response.close()
+
+        return pieces()
+
+    def ready(self, service: Service) -> None:
+        """Check that a service answers requests.
+
+        Raises:
+            CommandError: it does not; the message says why.
+        """
+        client = {"edge": self._edge, "channel": self._channel, "cloud": self._cloud}[service]
+        self._send(client, "GET", "/readyz", timeout=5)
+
+    def catalogue(self) -> dict[str, Any]:
+        """What the channel can do: the conditions' JSON ``schema``, and ``named`` conditions."""
+        return self._json(self._channel, "GET", "/v1/conditions")
+
+    def link_schema(self) -> dict[str, Any]:
+        """JSON schema of a link's settings."""
+        schema: dict[str, Any] = self._json(self._channel, "GET", "/openapi.json")["components"]["schemas"]["Link"]
+        return schema
+
+    def default_condition(self) -> str:
+        """The condition of requests that bring none."""
+        return str(self._json(self._channel, "GET", "/v1/condition")["text"])
+
+    def set_default_condition(self, condition: str) -> None:
+        """Set the condition of requests that bring none."""
+        self._json(self._channel, "PUT", "/v1/condition", json=condition)
+
+    def default_link(self) -> dict[str, Any]:
+        """The link of requests that bring none."""
+        return self._json(self._channel, "GET", "/v1/link")
+
+    def set_default_link(self, link: dict[str, Any]) -> None:
+        """Set the link of requests that bring none."""
+        self._json(self._channel, "PUT", "/v1/link", json=link)
+
+    def _json(self, client: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self._send(client, method, path, **options)
         try:
             body: dict[str, Any] = response.json()
+            return body
         except ValueError:
             raise CommandError(f"{client.base_url} did not answer JSON (status {response.status_code})") from None
-        return body
 
-    @staticmethod
-    def _send(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
+    def _send(self, client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = request(client, method, path, **options)
+            if self._patient:
+                response = request(client, method, path, **options)
+            else:
+                response = client.request(method, path, **options)
         except httpx.ConnectError as error:
             raise CommandError(f"{client.base_url}: {error}; if nothing runs there, `featlink up` starts it") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CommandError(f"{client.base_url}: {str(error) or type(error).__name__}") from None
         if response.is_error:
-            title = str(_problem(response).get("title", response.status_code))
-            raise RefusalError(refusal(response), response.status_code, title)
+            raise _refused(response)
         return response
+
+
+def _refused(response: httpx.Response) -> RefusalError:
+    title = str(_problem(response).get("title", response.status_code))
+    return RefusalError(refusal(response), response.status_code, title)
 
 
 def refusal(response: httpx.Response) -> str:

@@ -12,11 +12,10 @@ from featlink.errors import CommandError
 from featlink.shared.errors import ImageError
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import GroundTruth
-from featlink.shared.pictures import read_header
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
-"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.shared.evaluation.clean_truth`)."""
+"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.shared.evaluation.coco_results`)."""
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest picture."""
@@ -100,6 +99,8 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
 
 
 def _size(path: Path) -> tuple[int, int]:
+    from featlink.shared.pictures import read_header  # loads OpenCV, which `featlink --help` does without
+
     try:
         return read_header(path.read_bytes(), MAX_PIXELS).size
     except OSError as error:

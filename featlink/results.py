@@ -5,23 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from featlink.errors import CommandError
+from featlink.shared.evaluation.protocol import Figure, Scores, evaluators
 from featlink.shared.files import replace
-
-Scores = dict[str, float | None]
 
 RESULTS = "results.json"
 MANIFEST = "manifest.json"
 DATABASE = "runs.sqlite"
 
 
-class SeedResult(msgspec.Struct, frozen=True):
+class SeedResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """A condition's figures under one seed.
 
     Attributes:
@@ -33,6 +32,7 @@ class SeedResult(msgspec.Struct, frozen=True):
         bpp: all bits over all original pixels.
         fidelity: means by metric: psnr_f, ssim_f, spearman_f, psnr_i, ssim_i; None where infinite (nothing changed).
         timings: mean milliseconds by stage.
+        figures: of other evaluators (:mod:`featlink.shared.evaluation.protocol`), by group and name.
     """
 
     seed: int
@@ -43,9 +43,15 @@ class SeedResult(msgspec.Struct, frozen=True):
     bpp: float
     fidelity: dict[str, float | None]
     timings: dict[str, float | None]
+    figures: dict[str, Scores] = {}
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """Every evaluator's figures, by group and name; without the groups that do not apply to the model."""
+        return {"bbox": self.bbox} | ({} if self.segm is None else {"segm": self.segm}) | self.figures
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """One condition of a sweep; figures over seeds are medians, each for itself.
 
     Attributes:
@@ -53,10 +59,11 @@ class Row(msgspec.Struct, frozen=True):
         condition: text form (seed of the first of ``seeds``).
         domain: ``feature`` or ``image``.
         images: how many were evaluated.
-        bbox, segm, bits_per_image, bpp, fidelity, timings: as in :class:`SeedResult`.
+        bbox, segm, bits_per_image, bpp, fidelity, timings, figures: as in :class:`SeedResult`.
         seeds: one entry per seed; a condition without random distortions has one.
-        intervals: ``bbox`` and ``segm``: the 95 % bootstrap interval over images of AP, as low and high
-            (:mod:`featlink.shared.evaluation.confidence_intervals`); None where there are too few images or objects.
+        intervals: by group of figures, such as ``bbox`` and ``segm``: the 95 % bootstrap interval over images of its
+            first figure, as low and high (:mod:`featlink.shared.evaluation.confidence_intervals`); None where there are
+            too few images or objects.
     """
 
     id: str
@@ -71,11 +78,23 @@ class Row(msgspec.Struct, frozen=True):
     timings: dict[str, float | None]
     seeds: list[SeedResult]
     intervals: dict[str, tuple[float, float] | None] = {}
+    figures: dict[str, Scores] = {}
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        """As :attr:`SeedResult.scores`."""
+        return {"bbox": self.bbox} | ({} if self.segm is None else {"segm": self.segm}) | self.figures
 
     @property
     def clean(self) -> bool:
         """Whether it is the undistorted run of its domain, which retention is relative to."""
         return self.id == f"clean.{self.domain}"
+
+
+def fields(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """The fields ``bbox``, ``segm`` and ``figures`` of a row or of a seed's result, from figures by group and name."""
+    others = {group: named for group, named in scores.items() if group not in ("bbox", "segm")}
+    return {"bbox": scores["bbox"], "segm": scores.get("segm"), "figures": others}
 
 
 def save(rows: Sequence[Row], folder: Path) -> None:
@@ -126,11 +145,36 @@ def load_manifest(folder: Path) -> dict[str, Any]:
 def flat(row: Row) -> dict[str, Any]:
     """A row's figures side by side, as a line of ``results.csv`` has them: ``bbox_AP``, ``psnr_f``, ``heads_ms``, …"""
     line: dict[str, Any] = {"id": row.id, "condition": row.condition, "domain": row.domain, "images": row.images}
-    for kind, scores in (("bbox", row.bbox), ("segm", row.segm)):
-        line.update({f"{kind}_{name}": value for name, value in (scores or {}).items()})
-        if kind in row.intervals:
-            low, high = row.intervals[kind] or (None, None)
-            line.update({f"{kind}_AP_low": low, f"{kind}_AP_high": high})
+    first = {figure.group: figure.name.partition(".")[2] for figure in reversed(figures())}
+    for group, scores in row.scores.items():
+        line.update({f"{group}_{name}": value for name, value in scores.items()})
+        if group in row.intervals:
+            low, high = row.intervals[group] or (None, None)
+            name = first.get(group) or next(iter(scores))
+            line.update({f"{group}_{name}_low": low, f"{group}_{name}_high": high})
     line.update({"bits_per_image": row.bits_per_image, "bpp": row.bpp, **row.fidelity})
     line.update({f"{stage}_ms": value for stage, value in row.timings.items()})
     return line
+
+
+def figures() -> list[Figure]:
+    """Every figure of every evaluator, those of the leading one first, and of these the primary one."""
+    return [
+        figure
+        for evaluator in evaluators()
+        for figure in sorted(evaluator.figures, key=lambda one: one.name != evaluator.primary)
+    ]
+
+
+def leading_groups(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Groups of the leading evaluator's figures that every row has; that of the figure that ranks rows comes first.
+
+    Example:
+        >>> row = Row("clean.image", "image: identity", "image", 1, {"AP": 0.4}, {"AP": 0.3}, 8, 1, {}, {}, [])
+        >>> leading_groups([row]), leading_groups([msgspec.structs.replace(row, segm=None)])
+        (('segm', 'bbox'), ('bbox',))
+    """
+    leading = evaluators()[0]
+    names = sorted((figure.group for figure in leading.figures), key=leading.primary.partition(".")[0].__ne__)
+    groups = tuple(dict.fromkeys(names))
+    return tuple(group for group in groups if rows and all(group in row.scores for row in rows)) or groups[-1:]

@@ -18,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.errors import CommandError
-from featlink.shared.evaluation.confidence_intervals import DRAWS, LEAST_IMAGES, SPLITS, unbiased
-from featlink.shared.evaluation.matching import IOUS, Floats, Ints
-from featlink.shared.evaluation.resampling import Pool, average_precision, draw_images, halve_images, resample
+from featlink.shared.evaluation.coco_metrics import IOUS, Floats, Ints, Pool
+from featlink.shared.evaluation.confidence_intervals import DRAWS, LEAST_IMAGES, draw_images
+from featlink.shared.evaluation.protocol import Resampler
 from featlink.shared.files import replace
 
 SAMPLES = "samples.npz"
-KINDS = ("segm", "bbox")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +33,19 @@ class RunSamples:
     Attributes:
         bits: (N,) that crossed the link.
         timings: stage to (N,) milliseconds; NaN where an image lacks the stage.
-        pools: ``bbox``, and ``segm`` of a model with masks: how its detections fare.
+        pools: how its detections fare, by the group of COCO figures that they make.
+        others: what draws the first figure of every other group; not written, only what it gives is.
     """
 
     bits: Ints
     timings: Mapping[str, Floats]
     pools: Mapping[str, Pool]
+    others: Mapping[str, Resampler] = field(default_factory=dict)
+
+    @property
+    def resamplers(self) -> Mapping[str, Resampler]:
+        """What draws the first figure of every group."""
+        return {**self.pools, **self.others}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +56,8 @@ class Samples:
         images: (N,) ids, rising.
         draws: (B, N) how often each image is drawn; no draws where there are too few images.
         runs: by row id, one for each seed.
-        ap: by kind and row id, (B,): AP of each draw without the bias of few images, median over seeds.
+        ap: by group of figures and row id, (B,): its first figure in each draw, median over seeds; of AP, without the
+            bias of few images.
     """
 
     images: Ints
@@ -64,7 +71,7 @@ class Samples:
 
 
 def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draws: int = DRAWS) -> Samples:
-    """Draw images and take AP in every draw.
+    """Draw images and take every group's first figure in every draw.
 
     Args:
         images: ids.
@@ -75,25 +82,10 @@ def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draw
     drawn = draw_images(len(ids), draws if len(ids) >= LEAST_IMAGES else 0)
     ap: dict[str, dict[str, Floats]] = {}
     for row, of_seeds in runs.items():
-        for kind in of_seeds[0].pools:
-            values = [draw_ap(run.pools[kind], drawn) for run in of_seeds if kind in run.pools]
-            ap.setdefault(kind, {})[row] = np.median(values, axis=0)
+        for group in of_seeds[0].resamplers:
+            values = [run.resamplers[group].draws(drawn) for run in of_seeds if group in run.resamplers]
+            ap.setdefault(group, {})[row] = np.median(values, axis=0)
     return Samples(ids, drawn, runs, ap)
-
-
-def draw_ap(found: Pool, draws: Ints, kept: npt.ArrayLike | None = None) -> Floats:
-    """AP of every draw, without the bias of few images, as ``confidence_intervals.unbiased`` takes it away.
-
-    Args:
-        found: how detections fare.
-        draws: (B, N) weights; without draws, nothing is computed.
-        kept: as in :func:`featlink.shared.evaluation.resampling.average_precision`.
-    """
-    if not len(draws):
-        return np.zeros(0)
-    count = draws.shape[1]
-    value = average_precision(found, np.ones(count, np.int64), kept)
-    return unbiased(resample(found, draws, kept), value, resample(found, halve_images(count, SPLITS), kept))
 
 
 def save(samples: Samples, folder: Path) -> None:
@@ -105,10 +97,12 @@ def save(samples: Samples, folder: Path) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {"images": samples.images, "draws": samples.draws.astype(np.uint16)}
     index = []
     for number, (row, of_seeds) in enumerate(samples.runs.items()):
-        kinds = [kind for kind in KINDS if all(kind in run.pools for run in of_seeds)]
-        index.append({"id": row, "kinds": kinds, "stages": [list(run.timings) for run in of_seeds]})
-        for kind in kinds:
-            arrays[f"{number}.{kind}"] = samples.ap[kind][row]
+        kinds = [kind for kind in of_seeds[0].pools if all(kind in run.pools for run in of_seeds)]
+        others = [group for group in samples.ap if row in samples.ap[group] and group not in of_seeds[0].pools]
+        entry = {"id": row, "kinds": kinds, "stages": [list(run.timings) for run in of_seeds]}
+        index.append(entry | ({"others": others} if others else {}))
+        for group in (*kinds, *others):
+            arrays[f"{number}.{group}"] = samples.ap[group][row]
         for seed, run in enumerate(of_seeds):
             at = f"{number}.{seed}"
             arrays[f"{at}.bits"] = run.bits
@@ -149,10 +143,10 @@ def _read(arrays: Mapping[str, npt.NDArray[Any]]) -> Samples:
     runs: dict[str, list[RunSamples]] = {}
     ap: dict[str, dict[str, Floats]] = {}
     for number, entry in enumerate(json.loads(arrays["index"].tobytes())):
-        for kind in entry["kinds"]:
-            values = arrays[f"{number}.{kind}"].astype(np.float64)
-            _check(values.shape == (len(draws),), f"AP of {entry['id']}")
-            ap.setdefault(kind, {})[entry["id"]] = values
+        for group in (*entry["kinds"], *entry.get("others", ())):
+            values = arrays[f"{number}.{group}"].astype(np.float64)
+            _check(values.shape == (len(draws),), f"{group} of {entry['id']}")
+            ap.setdefault(group, {})[entry["id"]] = values
         runs[entry["id"]] = [
             _run(arrays, f"{number}.{seed}", stages, entry["kinds"], images)
             for seed, stages in enumerate(entry["stages"])

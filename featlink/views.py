@@ -172,6 +172,8 @@ def _corner_array(detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
 LOST = (230, 40, 60)
 NEW = (255, 200, 0)
 KEPT = (40, 170, 90)
+SIDES = ((86, 180, 233), (240, 161, 60))
+"""Colours of the two sides of a comparison."""
 
 _DASH = 7
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -209,6 +211,51 @@ def difference(clean: Image, received: Image | None, matching: Matching, names: 
         cv2.rectangle(canvas, (x, y), (right, bottom), KEPT, 2, cv2.LINE_AA)
     _mark(canvas, matching, names)
     return canvas
+
+
+def versus(clean: Image, matchings: Mapping[str, Matching], names: Mapping[str, str]) -> Image:
+    """Which of two sides kept which detection, on the dimmed picture.
+
+    What both kept has a thin frame, what one alone kept or made up one in that side's colour with the side's name, and
+    what both lost is dashed.
+
+    Args:
+        clean: uint8 RGB (H, W, 3).
+        matchings: of each side's detections with the same clean ones, by the side's name.
+        names: category id, as text, to name.
+    """
+    grey = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)
+    canvas = np.repeat((40 + 0.55 * grey).astype(np.uint8)[..., None], 3, axis=2)
+    keepers: dict[int, list[str]] = {}
+    originals: dict[int, Detection] = {}
+    for side, matching in matchings.items():
+        for before in (*(before for before, _ in matching.kept), *matching.lost):
+            originals.setdefault(id(before), before)
+        for before, _ in matching.kept:
+            keepers.setdefault(id(before), []).append(side)
+    for key, before in originals.items():
+        sides = keepers.get(key, [])
+        name = names.get(str(before["category_id"]), str(before["category_id"]))
+        if len(sides) == len(matchings):
+            x, y, right, bottom = _corners(before)
+            cv2.rectangle(canvas, (x, y), (right, bottom), KEPT, 2, cv2.LINE_AA)
+        elif sides:
+            _frame(canvas, before, f"only {' and '.join(sides)}: {name}", SIDES[list(matchings).index(sides[0]) % 2])
+        else:
+            _mark(canvas, Matching([], [before], []), names)
+    for i, (side, matching) in enumerate(matchings.items()):
+        for after in matching.new:
+            identity = str(after["category_id"])
+            _frame(canvas, after, f"new in {side}: {names.get(identity, identity)}", SIDES[i % 2], double=True)
+    return canvas
+
+
+def _frame(canvas: Image, detection: Detection, text: str, colour: tuple[int, int, int], double: bool = False) -> None:
+    x, y, right, bottom = _corners(detection)
+    for margin in (0, 4) if double else (0,):
+        corners = (x - margin, y - margin), (right + margin, bottom + margin)
+        cv2.rectangle(canvas, *corners, colour, 1 if double else 3, cv2.LINE_AA)
+    _label(canvas, text, (x, y, right, bottom), colour)
 
 
 def _mark(canvas: Image, matching: Matching, names: Mapping[str, str]) -> None:

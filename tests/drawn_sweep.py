@@ -12,9 +12,8 @@ import numpy as np
 from featlink import results, samples
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.results import Row, SeedResult
+from featlink.shared.evaluation.coco_metrics import IOUS, Pool
 from featlink.shared.evaluation.confidence_intervals import interval
-from featlink.shared.evaluation.matching import IOUS
-from featlink.shared.evaluation.resampling import Pool, average_precision
 
 OBJECTS = 20
 """In each image."""
@@ -90,7 +89,7 @@ def _pool(found: np.ndarray, ids: list[int]) -> Pool:
 
 def _row(name: str, made: Made, sampled: samples.Samples) -> Row:
     [run] = sampled.runs[name]
-    ap = average_precision(run.pools["segm"], np.ones(len(run.bits), int))
+    ap = run.pools["segm"].average_precision(np.ones(len(run.bits), int))
     bits = float(run.bits.mean())
     timings = {stage: float(ms.mean()) for stage, ms in run.timings.items()}
     scores = {"AP": ap}

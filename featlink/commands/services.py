@@ -99,9 +99,9 @@ def page(
     """Show a running deployment in the browser: try pictures, watch runs, look at sweeps. Ctrl-C stops."""
     from pydantic import ValidationError
 
-    from featlink.page.serve import serve
-    from featlink.page.settings import PageSettings
-    from featlink.shared.conditions.language import validation_line
+    from featlink.page.app import serve
+    from featlink.page.context import PageSettings, reachable
+    from featlink.shared.service.settings import wrong_settings
 
     given = {
         "host": host,
@@ -114,8 +114,9 @@ def page(
     try:
         settings = PageSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise CommandError(validation_line(error)) from None
-    typer.echo(f"page: http://{settings.host}:{settings.port} (Ctrl-C stops)")
+        names = {name for name, value in given.items() if value is not None}
+        raise CommandError(wrong_settings(error, names)) from None
+    typer.echo(f"page: {reachable(f'http://{settings.host}:{settings.port}')} (Ctrl-C stops)")
     serve(settings)
 
 

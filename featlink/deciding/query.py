@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from featlink.channel.link import Link
 from featlink.channel.randomness import stream
 from featlink.errors import CommandError
-from featlink.shared.evaluation.matching import Floats
+from featlink.shared.evaluation.coco_metrics import Floats
 
 DEFAULT_KEEP = 0.95
 """Share of clean AP that is to be kept where neither a floor nor a deadline is named."""

@@ -14,12 +14,10 @@ from featlink.errors import CommandError
 from featlink.report.sweep import Sweep, condition_of, label
 from featlink.report.timing import CLOUD
 from featlink.results import Row
-from featlink.samples import draw_ap
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
+from featlink.shared.evaluation.coco_metrics import Floats, Ints
 from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
-from featlink.shared.evaluation.matching import Floats, Ints
-from featlink.shared.evaluation.resampling import average_precision
 
 TIMING_ERROR = 0.15
 """Times measured again, through services and a link that really waits, differ by up to this share: nearer than that,
@@ -170,8 +168,8 @@ def _on_time(sweep: Sweep, candidate: Candidate, wish: Wish, kept: np.ndarray, d
     kind = wish.kind or sweep.kind
     pools = [run.pools[kind] for run in sweep.samples.runs[candidate.row.id]] if sweep.samples else []
     ones = np.ones(len(kept), np.int64)
-    values = [average_precision(one, ones, kept) or 0.0 for one in pools]
-    return float(np.median(values)), np.median([draw_ap(one, draws, kept) for one in pools], axis=0)
+    values = [one.average_precision(ones, kept) or 0.0 for one in pools]
+    return float(np.median(values)), np.median([one.draws(draws, kept) for one in pools], axis=0)
 
 
 def _least(sweep: Sweep, candidate: Candidate, wish: Wish) -> float:

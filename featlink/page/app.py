@@ -1,28 +1,26 @@
-"""The page's app: what it serves beside the pages themselves."""
+"""The page's app: what it serves beside the pages themselves, and its process."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import structlog
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from nicegui import ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featlink.page import health
-from featlink.page.context import Context
-from featlink.page.explore import view as explore
+from featlink.page import deployment, explorer, playground
+from featlink.page.context import Context, PageSettings, reachable
 from featlink.page.pictures import decoded, scene_path, thumbnail
-from featlink.page.play import view as play
-from featlink.page.runs import view as runs
-from featlink.page.runs.downloads import add_downloads
-from featlink.page.services import Services
-from featlink.page.settings import PageSettings
 from featlink.shared.errors import ImageError
+from featlink.shared.service.observability import configure_logging
 
 ASSETS = Path(__file__).parent / "assets"
 _KEEP = {"cache-control": "public, max-age=31536000, immutable"}
@@ -40,15 +38,15 @@ def create_app(settings: PageSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or PageSettings()
-    context = Context(settings, Services(settings))
+    context = Context(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await context.services.close()
+        context.close()
 
     app = FastAPI(title="Featlink page", version=version("featlink"), lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Policy)
+    app.add_middleware(Headers)
     app.mount("/assets", StaticFiles(directory=ASSETS))
 
     @app.get("/livez")
@@ -76,8 +74,8 @@ def create_app(settings: PageSettings | None = None) -> FastAPI:
 
     @app.get("/pictures/{key}")
     async def get_picture(key: str) -> Response:
-        for store in (context.drawn, context.planes, context.uploads):
-            if (data := store.get(key)) is not None:
+        for pictures in (context.drawn, context.planes, context.uploads):
+            if (data := pictures.get(key)) is not None:
                 return Response(data, media_type=_media_type(data), headers=_KEEP)
         return Response(status_code=404)
 
@@ -89,9 +87,9 @@ def create_app(settings: PageSettings | None = None) -> FastAPI:
         data = thumbnail(name) if small else path.read_bytes()
         return Response(data, media_type=_media_type(data), headers=_KEEP)
 
-    add_downloads(app, context)
-    for one in (play, explore, runs, health):
-        one.add_page(context)
+    playground.add_page(context)
+    explorer.add_page(context)
+    deployment.add_pages(app, context)
     ui.run_with(
         app,
         title="Featlink",
@@ -113,19 +111,50 @@ def _media_type(data: bytes) -> str:
     return "image/bmp" if data.startswith(b"BM") else "image/jpeg"
 
 
-class Policy:
-    """ASGI middleware: a content security policy on every page."""
+class Headers:
+    """ASGI middleware: a content security policy on every page, and an answer to HEAD as to GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        head = scope["method"] == "HEAD"
 
-        async def with_policy(message: Message) -> None:
+        async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [(b"content-security-policy", _POLICY), (b"x-content-type-options", b"nosniff")]
                 message["headers"] = [*message.get("headers", []), *headers]
+            elif head:
+                message["body"] = b""
             await send(message)
 
-        await self._app(scope, receive, with_policy if scope["type"] == "http" else send)
+        await self._app({**scope, "method": "GET"} if head else scope, receive, answer)
+
+
+def serve(settings: PageSettings) -> None:
+    """Serve the page until the process is told to stop; its address is logged first."""
+    configure_logging("page", settings.log_level)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+    )
+    listening = config.bind_socket()
+    url = reachable(f"http://{settings.host}:{listening.getsockname()[1]}{settings.root_path}")
+    structlog.get_logger().info("the page is at", url=url, edge=settings.edge_url)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a browser has left before its answer came, which Starlette's middleware takes for an error."""
+    error = record.exc_info[1] if record.exc_info else None
+    return str(error) != "No response returned."

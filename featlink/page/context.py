@@ -1,75 +1,175 @@
-"""What all pages of one process share."""
+"""What all pages of one process share: settings, the deployment, pictures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
-from featlink.page.catalogue import Control, StepForm, controls, step_forms
-from featlink.page.pictures import Pictures
-from featlink.page.play.work import Work
-from featlink.page.services import Services
-from featlink.page.settings import PageSettings
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from featlink.client import Client
+from featlink.errors import CommandError, RefusalError
+from featlink.page.forms import Catalogue, controls, step_forms
+from featlink.page.pictures import Inference, PictureStore
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_EVERY_ADDRESS = {"0.0.0.0", "::", "[::]", ""}
+_REQUESTS = 32
+"""Requests to the services at a time, of all visitors together."""
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """What the channel offers.
+class PageSettings(BaseSettings):
+    """``FEATLINK_*`` environment variables of the page; an empty one counts as unset."""
 
-    Attributes:
-        steps: forms by name.
-        options: of a condition.
-        link: the link's settings.
-        named: conditions by name.
+    model_config = SettingsConfigDict(env_prefix="FEATLINK_", env_ignore_empty=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    root_path: str = Field("", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="path below which a proxy shows the page")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    edge_url: str = Field("http://127.0.0.1:8001", description="where the edge listens")
+    channel_url: str = Field("http://127.0.0.1:8002", description="where the channel listens")
+    cloud_url: str = Field("http://127.0.0.1:8003", description="where the cloud listens")
+    public_edge_url: str | None = Field(None, description="the edge's address in copied commands; default: edge_url")
+    public_cloud_url: str | None = Field(None, description="the cloud's address in copied lines; default: cloud_url")
+    sweeps: Path = Field(Path("out"), description="folder in which finished sweeps are looked for")
+    timeout_s: float = Field(300, gt=0, description="how long to wait for a service's answer")
+    max_picture_mb: int = Field(32, ge=1, description="largest picture in MiB")
+
+    def public_urls(self, host: str) -> tuple[str, str]:
+        """The addresses of edge and cloud for people.
+
+        Args:
+            host: by which the reader of the page found this machine; it stands in for an address that means "all".
+        """
+        urls = self.public_edge_url or self.edge_url, self.public_cloud_url or self.cloud_url
+        edge, cloud = (reachable(url, host) for url in urls)
+        return edge, cloud
+
+
+def reachable(url: str, host: str = "127.0.0.1") -> str:
+    """An address that can be opened: the one that servers listen on to be reached by all of them cannot.
+
+    Example:
+        >>> reachable("http://0.0.0.0:8000"), reachable("http://edge:8001")
+        ('http://127.0.0.1:8000', 'http://edge:8001')
     """
+    parts = urlsplit(url)
+    if (parts.hostname or "") not in _EVERY_ADDRESS:
+        return url
+    netloc = host if parts.port is None else f"{host}:{parts.port}"
+    return parts._replace(netloc=netloc).geturl()
 
-    steps: dict[str, StepForm]
-    options: tuple[Control, ...]
-    link: tuple[Control, ...]
-    named: dict[str, str]
+
+def passing(error: CommandError) -> bool:
+    """Whether the same request may succeed later: the service is down, loading or busy."""
+    return not isinstance(error, RefusalError) or error.status in (502, 503, 504)
 
 
-@dataclass
 class Context:
     """Shared by every visitor.
 
-    Attributes:
+    Args:
         settings: of the page.
-        services: the deployment.
+
+    Attributes:
+        client: asks the services; every request of it goes through :meth:`ask`.
         uploads: pictures that visitors sent.
         drawn: pictures that were drawn for them.
-        work: of the playground.
+        planes: planes of features, which are large.
+        inference: of the playground.
     """
 
-    settings: PageSettings
-    services: Services
-    uploads: Pictures = field(default_factory=lambda: Pictures(256 << 20))
-    drawn: Pictures = field(default_factory=lambda: Pictures(128 << 20))
-    planes: Pictures = field(default_factory=lambda: Pictures(256 << 20))
-    work: Work = field(init=False)
-    _catalogue: Catalogue | None = None
+    def __init__(self, settings: PageSettings) -> None:
+        self.settings = settings
+        self.client = Client(
+            settings.edge_url, settings.cloud_url, settings.timeout_s, settings.channel_url, patient=False
+        )
+        self.uploads = PictureStore(max(256, settings.max_picture_mb) << 20)
+        self.drawn = PictureStore(128 << 20)
+        self.planes = PictureStore(256 << 20)
+        self.inference = Inference(self.client, self.ask, self.drawn, self.planes)
+        self._threads = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="request")
+        self._catalogue: Catalogue | None = None
 
-    def __post_init__(self) -> None:
-        self.work = Work(self.services, self.drawn, self.planes)
+    async def ask(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a request beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(request, *args, **kwargs))
 
     async def catalogue(self) -> Catalogue:
-        """What the channel offers, asked once while the same deployment runs.
+        """What the deployment offers, asked once while the same one runs.
 
         Raises:
-            ServiceError: it does not answer.
+            CommandError: it does not answer.
         """
         if self._catalogue is None:
-            offered: dict[str, Any] = await self.services.get("channel", "/v1/conditions")
-            link = (await self.services.get("channel", "/openapi.json"))["components"]["schemas"]["Link"]
+            offered, link, model = await asyncio.gather(
+                self.ask(self.client.catalogue), self.ask(self.client.link_schema), self.ask(self.client.model)
+            )
             self._catalogue = Catalogue(
                 step_forms(offered["schema"]),
                 controls(offered["schema"], leave_out=("domain", "steps", "ranges")),
                 controls(link, leave_out=("wait",)),
                 dict(offered["named"]),
+                levels_of(model),
             )
         return self._catalogue
 
     def forget(self) -> None:
         """Ask again: another deployment may have taken the place of the one that stopped."""
         self._catalogue = None
-        self.work.forget()
+        self.inference.forget()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.client.close()
+
+
+def levels_of(model: dict[str, Any]) -> tuple[str, ...]:
+    """Names of a model's feature tensors, as ``GET /v1/model`` has them."""
+    return tuple(str(tensor["name"]) for tensor in model.get("features", {}).get("tensors", []))
+
+
+class Latest(Generic[T]):
+    """One job at a time, and of those asked for meanwhile only the newest.
+
+    Answers come in the order of their questions, so an older one never takes a newer one's place, and a slider that
+    is moved quickly does not pile up inferences.
+
+    Args:
+        work: does one job; must not raise.
+    """
+
+    def __init__(self, work: Callable[[T], Awaitable[None]]) -> None:
+        self._work = work
+        self._next: list[T] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, job: T) -> None:
+        """Do this job, now or when the one in work is done; it replaces another that waits."""
+        self._next = [job]
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a newer job waits for the one in work."""
+        return bool(self._next)
+
+    async def _run(self) -> None:
+        while self._next:
+            await self._work(self._next.pop())
+
+    async def idle(self) -> None:
+        """Wait until all is done."""
+        if self._task is not None:
+            await self._task

@@ -1,4 +1,4 @@
-"""The frame around every page: heading, navigation, theme."""
+"""The frame around every page, and where the page is to be found."""
 
 from __future__ import annotations
 
@@ -6,37 +6,61 @@ import contextlib
 from collections.abc import Iterator
 
 from nicegui import ui
+from starlette.requests import Request
 
-PAGES = (("/", "Playground"), ("/explore", "Explorer"), ("/runs", "Runs"), ("/health", "Health"))
+PAGES = (("/", "Playground"), ("/explore", "Explorer"), ("/runs", "Runs"), ("/health", "Services"))
 THEME_COOKIE = "featlink-theme"
 _THEMES = {"auto": None, "light": False, "dark": True}
 _ICONS = {"auto": "brightness_auto", "light": "light_mode", "dark": "dark_mode"}
-HEAD = (
-    '<link rel="stylesheet" href="/assets/page.css">'
-    '<script defer src="/assets/page.js"></script>'
-    '<meta name="description" content="Featlink: pixels or features over the link, live">'
+_LOGO = (
+    '<svg viewBox="0 0 32 32" width="28" height="28" aria-hidden="true">'
+    '<rect x="2" y="9" width="9" height="14" rx="2" fill="var(--feature)"/>'
+    '<rect x="21" y="9" width="9" height="14" rx="2" fill="var(--image)"/>'
+    '<path d="M11 16h10" stroke="currentColor" stroke-width="2.4" stroke-dasharray="2.6 2"/></svg>'
 )
 
 
+def root_path(request: Request) -> str:
+    """The path below which a browser finds the page, without a slash at its end; empty where that is ``/``.
+
+    A reverse proxy says it in ``X-Forwarded-Prefix``, or the server was started with a root path. NiceGUI finds its
+    own files in the same way.
+    """
+    prefix = request.headers.get("x-forwarded-prefix", "") + str(request.scope.get("root_path", ""))
+    return prefix.rstrip("/") if prefix.startswith("/") and _is_plain(prefix) else ""
+
+
+def _is_plain(prefix: str) -> bool:
+    """Whether a prefix can stand in HTML and in JavaScript as it is, and names no other host."""
+    return not prefix.startswith("//") and all(one.isalnum() or one in "/-._~" for one in prefix)
+
+
 @contextlib.contextmanager
-def frame(path: str, cookies: dict[str, str]) -> Iterator[None]:
+def frame(path: str, request: Request) -> Iterator[None]:
     """Everything inside becomes the main part of a page.
 
     Args:
         path: of this page.
-        cookies: of the request, which remember the theme.
+        request: for it; its cookies remember the theme.
     """
-    ui.add_head_html(HEAD)
+    root = root_path(request)
+    ui.add_head_html(
+        f'<link rel="stylesheet" href="{root}/assets/page.css">'
+        f'<script defer src="{root}/assets/page.js"></script>'
+        '<meta name="description" content="Featlink: pixels or features over the link, live">'
+    )
     ui.add_body_html(f'<div id="first" class="top" aria-hidden="true"><span class="brand">{_LOGO}Featlink</span></div>')
-    theme = cookies.get(THEME_COOKIE, "auto")
+    theme = request.cookies.get(THEME_COOKIE, "auto")
     theme = theme if theme in _THEMES else "auto"
     dark = ui.dark_mode(_THEMES[theme])
     with ui.header().classes("top"):
         ui.html('<a class="skip" href="#main">Skip to content</a>', sanitize=False)
-        with ui.element("a").props('href="/" class="brand"'):
+        with ui.element("a").props(f'href="{root}/" class="brand"'):
             ui.html(_LOGO, sanitize=False)
             ui.html("<span>Featlink</span>", sanitize=False)
-        links = "".join(f'<a href="{to}"{" aria-current=page" if to == path else ""}>{name}</a>' for to, name in PAGES)
+        links = "".join(
+            f'<a href="{root}{to}"{" aria-current=page" if to == path else ""}>{name}</a>' for to, name in PAGES
+        )
         ui.html(links, tag="nav", sanitize=False).props('aria-label="Pages"')
         button = ui.button(icon=_ICONS[theme]).props(f'flat round dense aria-label="Theme: {theme}"').classes("theme")
 
@@ -50,11 +74,3 @@ def frame(path: str, cookies: dict[str, str]) -> Iterator[None]:
     button.on_click(turn)
     with ui.element("div").props('id="main" tabindex="-1"').classes("content"):
         yield
-
-
-_LOGO = (
-    '<svg viewBox="0 0 32 32" width="28" height="28" aria-hidden="true">'
-    '<rect x="2" y="9" width="9" height="14" rx="2" fill="var(--feature)"/>'
-    '<rect x="21" y="9" width="9" height="14" rx="2" fill="var(--image)"/>'
-    '<path d="M11 16h10" stroke="currentColor" stroke-width="2.4" stroke-dasharray="2.6 2"/></svg>'
-)

@@ -16,8 +16,8 @@ from featlink.report.sweep import DOMAINS, Family, Sweep, families, label, pair_
 from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, signed, with_interval
 from featlink.results import Row
 from featlink.shared.conditions import registry
+from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
-from featlink.shared.evaluation.matching import Floats
 
 NAMES = {"feature": "features", "image": "image"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon", "pentagon")

@@ -19,8 +19,8 @@ from featlink.results import Row
 from featlink.samples import Samples
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, parse
+from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
-from featlink.shared.evaluation.matching import Floats
 
 DOMAINS = ("feature", "image")
 

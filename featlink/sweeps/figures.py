@@ -1,4 +1,4 @@
-"""From a sweep's database to its rows: COCO metrics, and means and medians of the rest."""
+"""From a sweep's database to its rows: every evaluator's figures, and means and medians of the rest."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from featlink import results, samples
+from featlink.errors import CommandError
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
-from featlink.shared.evaluation.clean_truth import IMPORTANCE, clean_truth
-from featlink.shared.evaluation.coco import Detection, GroundTruth
-from featlink.shared.evaluation.coco_metrics import Metrics, score
+from featlink.shared.evaluation.coco import Detection, GroundTruth, ItemTruth, items
+from featlink.shared.evaluation.coco_metrics import Pool
+from featlink.shared.evaluation.coco_results import clean_truth
 from featlink.shared.evaluation.confidence_intervals import interval
-from featlink.shared.evaluation.matching import Floats, Matched, match
-from featlink.shared.evaluation.pooling import pool_each
-from featlink.shared.evaluation.resampling import pool
+from featlink.shared.evaluation.protocol import Evaluator, Resampler, Scores, evaluators, grouped
 from featlink.shared.files import replace
+from featlink.shared.items import ItemId
+from featlink.shared.store.summary import pool_each
 from featlink.sweeps.folder import Records
 from featlink.sweeps.plan import PlannedRun, by_condition
 
@@ -51,8 +53,10 @@ def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: boo
     conditions = by_condition(records.plan)
     names = file_names(list(conditions))
     if clean:  # the first run is that of clean features
-        truth = clean_truth(truth, _collect(records, records.runs[0], images).detections)
-    importance = IMPORTANCE if clean else None
+        of_clean = _collect(records, records.runs[0], images).detections
+        truth = clean_truth(truth, [one for found in of_clean.values() for one in found])
+    judges = [one.against_clean() if clean else one for one in evaluators()]
+    there = items(truth)
     found: list[tuple[PlannedRun, list[SeedResult]]] = []
     by_image: dict[str, list[RunSamples]] = {}
     for id, seeds in conditions.items() if images else ():
@@ -60,13 +64,12 @@ def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: boo
         for seed in (planned.condition.seed for planned in seeds):
             run = next(runs)
             collected = _collect(records, run, images)
-            matched = match(truth, collected.detections, images)
-            metrics = score(matched, importance)
-            of_seeds.append(_seed_result(seed, run, collected, metrics, images, truth))
-            by_image.setdefault(id, []).append(_samples(collected, matched, images, importance))
+            scores, resamplers = _evaluate(judges, collected, there)
+            of_seeds.append(_seed_result(seed, run, collected, scores, there))
+            by_image.setdefault(id, []).append(_samples(collected, resamplers))
             suffix = f".seed{seed}" if len(seeds) > 1 else ""
             target = folder / "detections" / f"{names[id]}{suffix}.json"
-            replace(target, msgspec.json.encode(collected.detections))
+            replace(target, msgspec.json.encode([one for found in collected.detections.values() for one in found]))
         found.append((seeds[0], of_seeds))
     if not found:
         return []
@@ -79,9 +82,9 @@ def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: boo
 
 @dataclass
 class _Pool:
-    """A run's results, pooled."""
+    """A run's results, pooled; detections by image."""
 
-    detections: list[Detection] = field(default_factory=list)
+    detections: dict[int, list[Detection]] = field(default_factory=dict)
     bits: list[int] = field(default_factory=list)
     fidelity: list[_Numbers] = field(default_factory=list)
     timings: list[_Numbers] = field(default_factory=list)
@@ -91,50 +94,66 @@ def _collect(records: Records, run: str, images: set[int]) -> _Pool:
     pooled = _Pool()
     for result in records.store.results(run):
         if result.image_id in images:
-            pooled.detections += result.detections
+            pooled.detections[result.image_id] = result.detections
             pooled.bits.append(result.bits)
             pooled.fidelity.append(result.fidelity)
             pooled.timings.append(result.timings)
     return pooled
 
 
-def _samples(collected: _Pool, matched: Matched, images: set[int], importance: Floats | None) -> RunSamples:
-    kinds = {"bbox": matched.bbox} | ({} if matched.segm is None else {"segm": matched.segm})
+def _evaluate(
+    judges: Sequence[Evaluator[Any]], collected: _Pool, there: Mapping[int, ItemTruth]
+) -> tuple[dict[str, Scores], dict[str, Resampler]]:
+    """Every evaluator's figures of a run, by group and name, and what draws each group's first one anew."""
+    scores: dict[str, Scores] = {}
+    resamplers: dict[str, Resampler] = {}
+    for judge in judges:
+        try:
+            found = [judge.update(ItemId(one), there[one], found) for one, found in collected.detections.items()]
+            named = grouped(judge.compute(found))
+            resamplers |= {group: one for group, one in judge.resamplers(found).items() if group in named}
+        except Exception as error:  # an evaluator may be anyone's
+            raise CommandError(f"evaluator {type(judge).__name__}: {type(error).__name__}: {error}") from error
+        scores |= named
+    return scores, resamplers
+
+
+def _samples(collected: _Pool, resamplers: Mapping[str, Resampler]) -> RunSamples:
     stages = dict.fromkeys(stage for one in collected.timings for stage in one)
     nothing = float("nan")
     timings = {
         stage: np.array([nothing if (ms := one.get(stage)) is None else ms for one in collected.timings])
         for stage in stages
     }
-    pools = {kind: pool(categories, sorted(images), importance) for kind, categories in kinds.items()}
-    return RunSamples(np.array(collected.bits, np.int64), timings, pools)
+    pools = {group: one for group, one in resamplers.items() if isinstance(one, Pool)}
+    others = {group: one for group, one in resamplers.items() if not isinstance(one, Pool)}
+    return RunSamples(np.array(collected.bits, np.int64), timings, pools, others)
 
 
 def _seed_result(
-    seed: int, run: str, collected: _Pool, metrics: Metrics, images: set[int], truth: GroundTruth
+    seed: int, run: str, collected: _Pool, scores: Mapping[str, Scores], there: Mapping[int, ItemTruth]
 ) -> SeedResult:
-    pixels = sum(image.width * image.height for image in truth.images if image.id in images)
+    images = [there[image_id].image for image_id in collected.detections]
     return SeedResult(
         seed=seed,
         run=run,
-        bbox=metrics.bbox,
-        segm=metrics.segm,
+        **results.fields(scores),
         bits_per_image=sum(collected.bits) / len(images),
-        bpp=sum(collected.bits) / pixels,
+        bpp=sum(collected.bits) / sum(image.width * image.height for image in images),
         fidelity=pool_each(collected.fidelity),
         timings=pool_each(collected.timings),
     )
 
 
 def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples) -> results.Row:
-    segm = [one.segm for one in seeds if one.segm is not None]
+    groups = dict.fromkeys(group for one in seeds for group in one.scores)
+    of_seeds = {group: [one.scores[group] for one in seeds if group in one.scores] for group in groups}
     return results.Row(
         id=row.id,
         condition=str(row.condition),
         domain=row.condition.domain,
         images=len(sampled.images),
-        bbox=pool_each([one.bbox for one in seeds], statistics.median),
-        segm=pool_each(segm, statistics.median) if segm else None,
+        **results.fields({group: pool_each(scores, statistics.median) for group, scores in of_seeds.items()}),
         bits_per_image=statistics.median(one.bits_per_image for one in seeds),
         bpp=statistics.median(one.bpp for one in seeds),
         fidelity=pool_each([one.fidelity for one in seeds], statistics.median),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import sub
 from typing import Annotated, Literal
 
@@ -83,6 +84,33 @@ class GroundTruth(msgspec.Struct, frozen=True):
     def has_masks(self) -> bool:
         """Whether there is a mask for every annotation (else there is one for none)."""
         return all(annotation.segmentation for annotation in self.annotations)
+
+
+@dataclass(frozen=True)
+class ItemTruth:
+    """What is there in one image.
+
+    Attributes:
+        image: its id and size.
+        annotations: its objects.
+        categories: name by id, of the whole data set; empty where the file does not say.
+        has_masks: whether the data set's objects have masks.
+    """
+
+    image: Image
+    annotations: Sequence[Annotation]
+    categories: Mapping[int, str]
+    has_masks: bool
+
+
+def items(truth: GroundTruth) -> dict[int, ItemTruth]:
+    """A ground truth by image id."""
+    annotations: dict[int, list[Annotation]] = {image.id: [] for image in truth.images}
+    for annotation in truth.annotations:
+        annotations[annotation.image_id].append(annotation)
+    categories = {category.id: category.name for category in truth.categories}
+    has_masks = truth.has_masks
+    return {image.id: ItemTruth(image, annotations[image.id], categories, has_masks) for image in truth.images}
 
 
 _decoder = msgspec.json.Decoder(GroundTruth)

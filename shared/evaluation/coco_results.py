@@ -1,16 +1,22 @@
-"""Detections in COCO's results format."""
+"""Detections in COCO's results format: made of a model's arrays, and taken for the truth where nobody annotated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
+from pycocotools import mask as mask_api
 
-from featlink.shared.evaluation.coco import Detection, DetectionMask
-from featlink.shared.evaluation.rle import compressed
-from featlink.shared.models.detections import Detections, MaskPart, PartialMasks
+from featlink.shared.compiled import numba
+from featlink.shared.evaluation.coco import Annotation, Category, GroundTruth, Rle
+from featlink.shared.models.detections import Detections, MaskPart, PartialMasks, Runs
 from featlink.shared.models.rle import runs_of_part
+from featlink.shared.result import Detection, DetectionMask
+
+THRESHOLD = 0.5
+"""Detections with lower scores are no objects; as with real objects, finding them is then a false alarm."""
+_MOST = 13
+"""Characters that a number of 64 bits takes, five of them each."""
 
 
 def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
@@ -33,14 +39,85 @@ def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
             boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
         )
     ]
-    if detections.masks is not None:
+    if (masks := detections.masks) is not None:
         for index, result in enumerate(results):
-            result["segmentation"] = _segmentation(detections.masks, index)
+            if isinstance(masks, PartialMasks):
+                result["segmentation"] = compressed(masks.runs(index), masks.size)
+            else:
+                height, width = masks[index].shape
+                part = MaskPart(masks[index], 0, 0, (height, width))
+                result["segmentation"] = compressed(runs_of_part(part), (height, width))
     return results
 
 
-def _segmentation(masks: Sequence[npt.NDArray[np.float32]], index: int) -> DetectionMask:
-    if isinstance(masks, PartialMasks):
-        return compressed(masks.runs(index), masks.size)
-    height, width = masks[index].shape
-    return compressed(runs_of_part(MaskPart(masks[index], 0, 0, (height, width))), (height, width))
+def compressed(runs: Runs, size: tuple[int, int]) -> DetectionMask:
+    """Compress a mask's runs; the result is pycocotools' own, to the last character.
+
+    Args:
+        runs: of the mask.
+        size: the image's (height, width).
+
+    Returns:
+        Compressed RLE.
+
+    Example:
+        >>> compressed(np.array([4, 2, 3]), (3, 3))
+        {'size': [3, 3], 'counts': '423'}
+    """
+    return {"size": list(size), "counts": _characters(runs).tobytes().decode("ascii")}
+
+
+@numba.njit(nogil=True, cache=True)
+def _characters(runs):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """``rleToString`` of pycocotools' ``maskApi.c``: five bits a character, the lowest first, and a sixth for "more".
+
+    From the fourth on, a run is told by how much it is longer than the one before the last.
+    """
+    text = np.empty(_MOST * len(runs), np.uint8)
+    at = 0
+    for k in range(len(runs)):
+        number = runs[k] - runs[k - 2] if k > 2 else runs[k]
+        more = True
+        while more:
+            group = number & 31
+            number >>= 5
+            more = number != (-1 if group & 16 else 0)
+            text[at] = 48 + (group | 32 if more else group)
+            at += 1
+    return text[:at]
+
+
+def clean_truth(truth: GroundTruth, detections: Iterable[Detection], threshold: float = THRESHOLD) -> GroundTruth:
+    """Make objects of the clean run's detections, for pictures that nobody has annotated.
+
+    What is then measured is how much of the undistorted answer survives, not how right that answer is. Fischer et al.,
+    Evaluation of Video Coding for Machines without Ground Truth (2022, arXiv 2205.06519), found BD-rates within 0.7
+    points of those with annotations.
+
+    Args:
+        truth: whose images these are; its annotations do not matter.
+        detections: of the clean run, in COCO's results format.
+        threshold: least score of an object.
+
+    Returns:
+        The images, one annotation per confident detection, with its mask where it has one, and their categories.
+    """
+    annotations: list[Annotation] = []
+    for detection in detections:
+        if detection["score"] < threshold or detection["image_id"] is None:
+            continue
+        x, y, width, height = detection["bbox"]
+        mask = detection.get("segmentation")
+        annotations.append(
+            Annotation(
+                id=len(annotations) + 1,
+                image_id=detection["image_id"],
+                category_id=detection["category_id"],
+                bbox=(x, y, width, height),
+                area=width * height if mask is None else float(mask_api.area(mask)),
+                iscrowd=0,
+                segmentation=None if mask is None else Rle((mask["size"][0], mask["size"][1]), mask["counts"]),
+            )
+        )
+    categories = [Category(one) for one in sorted({annotation.category_id for annotation in annotations})]
+    return GroundTruth(truth.images, categories, annotations)

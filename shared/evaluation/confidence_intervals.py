@@ -28,6 +28,38 @@ _LEAST_DEFINED = 0.9
 Interval = tuple[float, float]
 
 
+def draw_images(count: int, draws: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Bootstrap draws of ``count`` images with replacement, as weights.
+
+    The same for every condition of a sweep, so that differences are of the same images.
+
+    Returns:
+        (``draws``, ``count``); each row adds up to ``count``.
+
+    Example:
+        >>> draw_images(4, 2).sum(axis=1).tolist()
+        [4, 4]
+    """
+    rng = np.random.default_rng(seed)
+    weights: npt.NDArray[np.int64] = rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.int64)
+    return weights
+
+
+def halve_images(count: int, splits: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Random halves of ``count`` images, as weights of 0 and 1.
+
+    Returns:
+        (2 · ``splits``, ``count``); rows 2i and 2i + 1 are the two halves of one split.
+
+    Example:
+        >>> halve_images(4, 1).sum(axis=0).tolist(), halve_images(5, 1).sum(axis=1).tolist()
+        ([1, 1, 1, 1], [2, 3])
+    """
+    rng = np.random.default_rng(seed)
+    first = np.array([rng.permutation(count) < count // 2 for _ in range(splits)], np.int64).reshape(splits, count)
+    return np.stack([first, 1 - first], axis=1).reshape(2 * splits, count)
+
+
 def interval(values: npt.ArrayLike) -> Interval | None:
     """The 95 % interval of a figure from its draws.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from featlink.shared.features import FeatureMaps
+from featlink.shared.lru import LRU
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class CacheEntry:
     backbone_ms: float
 
 
-class PyramidCache:
+class PyramidCache(LRU[CacheEntry]):
     """Least-recently-used pyramids within a bound of bytes.
 
     Args:
@@ -29,24 +28,4 @@ class PyramidCache:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._pyramids: OrderedDict[str, CacheEntry] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> CacheEntry | None:
-        """What is stored under ``key``, now the most recently used."""
-        with self._lock:
-            if (kept := self._pyramids.get(key)) is not None:
-                self._pyramids.move_to_end(key)
-            return kept
-
-    def put(self, key: str, kept: CacheEntry) -> None:
-        """Store a pyramid, dropping the least recently used beyond the bound."""
-        with self._lock:
-            if key in self._pyramids or kept.pyramid.nbytes > self._max_bytes:
-                return
-            self._pyramids[key] = kept
-            self._bytes += kept.pyramid.nbytes
-            while self._bytes > self._max_bytes:
-                self._bytes -= self._pyramids.popitem(last=False)[1].pyramid.nbytes
+        super().__init__(max_bytes, size=lambda entry: entry.pyramid.nbytes)

@@ -15,9 +15,9 @@ from rich.console import Console
 from featlink.dataset import ground_truth, open_dataset
 from featlink.errors import CommandError
 from featlink.report.sweep import about, open_sweep
-from featlink.shared.evaluation.clean_truth import clean_truth
 from featlink.shared.evaluation.coco import parse
 from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.coco_results import clean_truth
 from featlink.sweeps.plan import SweepOptions
 from featlink.sweeps.run import merge, run_sweep
 
@@ -77,7 +77,7 @@ def test_a_sweep_of_pictures_alone(options: Callable[..., SweepOptions], tiny: P
     shutil.copytree(tiny / "val", folder)
     base: Any = replace(options(), config=replace(options().config, score_threshold=0.0), fidelity=False, seeds=(0,))
     with pytest.MonkeyPatch.context() as patch:  # random weights are never confident
-        patch.setattr("featlink.shared.evaluation.clean_truth.clean_truth.__defaults__", (0.0,))
+        patch.setattr("featlink.shared.evaluation.coco_results.clean_truth.__defaults__", (0.0,))
         whole = replace(base, dataset=folder, truth="clean", out=tmp_path / "whole")
         rows = run_sweep(whole, CONSOLE).rows
         clean = {row.id: row for row in rows}["clean.feature"]

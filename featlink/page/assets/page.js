@@ -1,11 +1,13 @@
 // Pictures from a file, a drop or the camera go to the server, which answers with their key.
 "use strict";
 
+const featlinkRoot = document.currentScript.src.replace(/\/assets\/page\.js.*$/, "");
+
 async function featlinkSend(file) {
   if (!file) return;
   emitEvent("picture_sending", file.name || "camera");
   try {
-    const response = await fetch("/pictures", { method: "POST", body: file });
+    const response = await fetch(`${featlinkRoot}/pictures`, { method: "POST", body: file });
     const answer = await response.json().catch(() => ({ detail: `The page answered ${response.status}.` }));
     emitEvent(response.ok ? "picture" : "picture_refused", response.ok ? answer.key : answer.detail);
   } catch (error) {
@@ -24,6 +26,7 @@ document.addEventListener("change", (event) => {
 function featlinkShow(id, shown) {
   const image = getHtmlElement(id);
   if (!image) return;
+  if (featlinkPressed?.image === image) featlinkPressed.src = shown.src;
   for (const [name, value] of Object.entries(shown)) image.setAttribute(name, value);
   image.classList.remove("empty");
 }
@@ -103,3 +106,18 @@ document.addEventListener(
   },
   true,
 );
+
+// A picture that arrived shows the clean one while it is pressed.
+let featlinkPressed = null;
+function featlinkRelease() {
+  if (featlinkPressed) featlinkPressed.image.src = featlinkPressed.src;
+  featlinkPressed = null;
+}
+document.addEventListener("pointerdown", (event) => {
+  const image = event.target.closest?.(".side .picture")?.querySelector("img[data-of]");
+  const clean = document.querySelector(".overlay.clean img[data-of]");
+  if (!image || !clean || event.button) return;
+  featlinkPressed = { image, src: image.src };
+  image.src = clean.src;
+});
+for (const name of ["pointerup", "pointercancel", "blur"]) window.addEventListener(name, featlinkRelease);

@@ -15,16 +15,17 @@ from featlink.starter.bundle import SCENES
 pytestmark = pytest.mark.slow
 
 SCENE = "000000000007.jpg"
-RECEIVED = ".overlay.{domain} img[data-of]"
 
 
-def address(condition: str, send: str = "image", picture: str = SCENE, more: str = "") -> str:
-    return f"/?picture={picture}&send={send}&condition={quote(condition)}{more}"
+def address(a: str, b: str = "", picture: str = SCENE, more: str = "") -> str:
+    """Of side A, an image's where it does not say otherwise, and of side B if it is given."""
+    a = a if a.startswith("feature: ") else f"image: {a}"
+    return f"/?picture={picture}&a={quote(a)}{b and '&b=' + quote(b)}{more}"
 
 
-def wait_for(tab: Any, condition: str, domain: str = "image") -> str:
-    """Wait until the picture is of a condition and has arrived in the browser; returns where it is from."""
-    image = f'.overlay.{domain} img[data-of*="{condition}"]'
+def wait_for(tab: Any, condition: str, side: str = "a") -> str:
+    """Wait until a side's picture is of a condition and has arrived in the browser; returns where it is from."""
+    image = f'.overlay.{side} img[data-of*="{condition}"]'
     tab.wait_for_selector(image)
     if "(" in condition:
         tab.wait_for_selector(f'.figures-slot[data-of*="{condition}"]', state="attached")
@@ -47,8 +48,8 @@ def test_an_uploaded_picture_gets_its_overlay(tab: Any) -> None:
     tab.goto(address("quantize(bits=4)"))
     before = wait_for(tab, SCENE)
     tab.set_input_files("input[type=file]", SCENES / "val" / "000000000006.jpg")
-    tab.wait_for_selector(f'.overlay.image img[data-of]:not([data-of^="{SCENE}"])')
-    key = tab.get_attribute(".overlay.image img", "data-of").split()[0]
+    tab.wait_for_selector(f'.overlay.a img[data-of]:not([data-of^="{SCENE}"])')
+    key = tab.get_attribute(".overlay.a img", "data-of").split()[0]
     assert re.fullmatch("[0-9a-f]{32}", key)
     assert f"picture={key}" in tab.url
     assert wait_for(tab, key) != before
@@ -77,16 +78,69 @@ def test_a_number_changes_what_the_encoder_does(tab: Any) -> None:
     assert number(figure(tab, "PSNR of what is sent")) < psnr
 
 
-def test_features_against_pixels(tab: Any) -> None:
-    tab.goto(address("quantize(bits=2)", send="feature"))
-    wait_for(tab, "quantize(bits=2)", "feature")
-    assert tab.locator(".overlay.image").is_hidden()
-    tab.get_by_role("button", name="Both").click()
-    wait_for(tab, "quantize(bits=2)", "image")
-    assert tab.locator(".figures thead th.domain").all_inner_texts() == ["Features", "Pixels"]
-    assert number(figure(tab, "Bits", 1)) > number(figure(tab, "Bits", 2))
-    places = set(tab.locator(".waterfall .place").all_inner_texts())
-    assert {"edge", "cloud"} <= places
+def test_the_page_opens_on_features_and_pixels_at_about_equal_bits(tab: Any) -> None:
+    tab.goto("/")
+    wait_for(tab, "bottleneck", "a")
+    wait_for(tab, "vvenc", "b")
+    assert tab.locator(".figures thead th.domain").all_inner_texts() == ["A features", "B pixels"]
+    bits = [number(figure(tab, "Bits", column)) for column in (1, 2)]
+    assert max(bits) < 100_000
+    assert max(bits) / min(bits) < 3  # of a network input that is smaller than the one it was chosen for
+    tab.locator(".verdict", has_text="detections").wait_for()
+    assert {"edge", "cloud"} <= set(tab.locator(".waterfall .place").all_inner_texts())
+
+
+def test_each_side_has_its_own_domain_and_chain(tab: Any) -> None:
+    tab.goto(address("feature: quantize(bits=2)"))
+    wait_for(tab, "feature: quantize(bits=2)")
+    assert tab.locator("[data-side=b]").is_hidden()
+    tab.get_by_role("button", name="Compare with a second side").click()
+    wait_for(tab, "image: vvenc", "b")
+    b = tab.locator("[data-side=b]")
+    b.get_by_role("button", name="Features").click()  # vvenc is for both domains: the chain stays
+    wait_for(tab, "feature: vvenc", "b")
+    assert "b=feature%3A+vvenc" in tab.url
+    wait_for(tab, "feature: quantize(bits=2)", "a")
+    tab.locator("[data-side=a]").get_by_role("button", name="Pixels").click()
+    wait_for(tab, "image: quantize(bits=2)", "a")
+    b.get_by_role("button", name="Remove side B").click()
+    tab.wait_for_function("!location.search.includes('b=')")
+
+
+def test_equal_bits_are_found_on_the_other_side(tab: Any) -> None:
+    tab.goto(address("jpeg(quality=30)", "image: vvenc(qp=22)"))
+    wait_for(tab, "jpeg(quality=30)", "a")
+    wait_for(tab, "vvenc(qp=22)", "b")
+    assert number(figure(tab, "Bits", 2)) > 1.3 * number(figure(tab, "Bits", 1))
+    tab.get_by_role("button", name="Give side B the bits of side A").click()
+    tab.locator(".verdict", has_text="equal bits").wait_for()
+    assert number(figure(tab, "Bits", 2)) == pytest.approx(number(figure(tab, "Bits", 1)), rel=0.1)
+    qp = tab.locator("[data-side=b]").get_by_label("qp", exact=True).first.input_value()
+    assert int(qp) > 22
+    assert f"vvenc%28qp%3D{qp}%29" in tab.url
+
+
+def test_the_difference_shows_errors_and_which_side_kept_what(tab: Any) -> None:
+    tab.goto(address("feature: quantize(bits=2)", "image: jpeg(quality=5)"))
+    before = [wait_for(tab, "quantize", "a"), wait_for(tab, "jpeg", "b")]
+    tab.get_by_role("button", name="Difference").click()
+    tab.wait_for_selector(".overlay.versus img[data-of]")
+    assert "view=difference" in tab.url
+    assert wait_for(tab, "quantize", "a") != before[0]
+    assert wait_for(tab, "jpeg", "b") != before[1]
+    tab.get_by_role("button", name="Detections", exact=True).click()
+    tab.wait_for_function("src => document.querySelector('.overlay.a img').src.endsWith(src)", arg=before[0])
+
+
+def test_pressing_a_picture_shows_the_clean_one(tab: Any) -> None:
+    tab.goto(address("jpeg(quality=5)"))
+    received = wait_for(tab, "jpeg(quality=5)")
+    clean = tab.get_attribute(".overlay.clean img", "src")
+    tab.locator(".overlay.a img").hover()
+    tab.mouse.down()
+    assert tab.get_attribute(".overlay.a img", "src").endswith(clean)
+    tab.mouse.up()
+    assert tab.get_attribute(".overlay.a img", "src").endswith(received)
 
 
 def test_a_step_is_added_and_the_link_is_slow(tab: Any) -> None:
@@ -101,7 +155,7 @@ def test_a_step_is_added_and_the_link_is_slow(tab: Any) -> None:
 
 
 def test_planes_before_and_after(tab: Any) -> None:
-    tab.goto(address("quantize(bits=2)", send="feature", more="&planes=p4"))
+    tab.goto(address("feature: quantize(bits=2)", more="&planes=p4"))
     tab.wait_for_selector(".plane img[data-level=p4]")
     tab.wait_for_function("[...document.querySelectorAll('.plane img')].every(i => i.complete && i.naturalWidth)")
     sizes = tab.evaluate("[...document.querySelectorAll('.plane img')].map(i => [i.naturalWidth, i.naturalHeight])")
@@ -120,7 +174,7 @@ def test_a_broken_picture_is_refused_in_words(tab: Any, tmp_path: Path) -> None:
         tab.set_input_files("input[type=file]", broken)
     assert response.value.status == 415
     tab.wait_for_selector(".banner.error >> text=Unreadable image")
-    assert tab.get_attribute(".overlay.image img", "src") == before
+    assert tab.get_attribute(".overlay.a img", "src") == before
 
 
 def test_a_wrong_condition_is_refused_in_words(tab: Any) -> None:
@@ -148,8 +202,8 @@ def test_the_last_of_many_quick_changes_stays(tab: Any) -> None:
     for _ in range(6):
         slider.press("ArrowRight")
     wait_for(tab, "jpeg(quality=26)")
-    tab.wait_for_selector(".overlay.image:not(.busy)")
-    assert "quality=26" in tab.get_attribute(".overlay.image img", "data-of")
+    tab.wait_for_selector(".overlay.a:not(.busy)")
+    assert "quality=26" in tab.get_attribute(".overlay.a img", "data-of")
     assert "quality%3D26" in tab.url
 
 
@@ -168,7 +222,7 @@ def test_the_camera_takes_a_picture(tab: Any) -> None:
     tab.get_by_role("button", name="Camera").click()
     tab.wait_for_function("document.getElementById('camera')?.videoWidth > 0")
     tab.get_by_role("button", name="Take the picture").click()
-    tab.wait_for_selector(f'.overlay.image img[data-of]:not([data-of^="{SCENE}"])')
+    tab.wait_for_selector(f'.overlay.a img[data-of]:not([data-of^="{SCENE}"])')
 
 
 @pytest.mark.parametrize("path", ["/", "/explore", "/runs", "/health"])
@@ -188,7 +242,7 @@ def test_a_killed_service_is_told_and_its_return_noticed(tab: Any, site: Any) ->
     slider.focus()
     slider.press("PageDown")
     tab.wait_for_selector(".banner.waiting >> text=channel")
-    assert tab.get_attribute(".overlay.image img", "src") == before
+    assert tab.get_attribute(".overlay.a img", "src") == before
     site.channel.start()
     assert wait_for(tab, "jpeg(quality=30)") != before
     tab.wait_for_selector(".banner", state="hidden")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featlink.samples import draw_ap
-from featlink.shared.evaluation.confidence_intervals import interval, unbiased, undecided
-from featlink.shared.evaluation.resampling import Pool, average_precision, draw_images, halve_images, resample
+from featlink.shared.evaluation.coco_metrics import Pool
+from featlink.shared.evaluation.confidence_intervals import draw_images, halve_images, interval, unbiased, undecided
 
 
 def test_the_interval_of_a_mean() -> None:
@@ -58,13 +57,13 @@ def scenes(count: int, rng: np.random.Generator) -> Pool:
 def test_intervals_of_few_images_hold_the_ap_of_many() -> None:
     """With the bias taken away; without, they mostly would not."""
     rng = np.random.default_rng(3)
-    many = average_precision(scenes(20_000, rng), np.ones(20_000, int))
+    many = scenes(20_000, rng).average_precision(np.ones(20_000, int))
     assert many is not None
     draws = draw_images(32, 200)
     held, held_with_bias = 0, 0
     for _ in range(40):
         few = scenes(32, rng)
-        for drawn, moved in ((draw_ap(few, draws), True), (resample(few, draws), False)):
+        for drawn, moved in ((few.draws(draws), True), (few.resample(draws), False)):
             low, high = interval(drawn) or (1.0, 0.0)
             held += moved and low <= many <= high
             held_with_bias += not moved and low <= many <= high

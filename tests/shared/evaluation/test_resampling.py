@@ -12,18 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matches_by_hand import Json, image_ids, jittered, places, rectangles, small_data_set
 
+from featlink.shared.evaluation import coco_metrics
 from featlink.shared.evaluation.coco import Detection, parse
-from featlink.shared.evaluation.coco_metrics import evaluate
-from featlink.shared.evaluation.matching import match
-from featlink.shared.evaluation.resampling import Pool, average_precision, draw_images, pool, resample
+from featlink.shared.evaluation.coco_metrics import Pool, evaluate, match
+from featlink.shared.evaluation.confidence_intervals import draw_images
 
 KINDS = ("bbox", "segm")
 
 
 def pools(data: Json, detections: list[Detection]) -> dict[str, Pool]:
-    matched = match(parse(data), detections, image_ids(data))
-    assert matched.segm is not None
-    return {"bbox": pool(matched.bbox, image_ids(data)), "segm": pool(matched.segm, image_ids(data))}
+    return coco_metrics.pools(match(parse(data), detections, image_ids(data)))
 
 
 def repeated(data: Json, detections: list[Detection], weights: list[int]) -> tuple[Json, list[Detection]]:
@@ -46,7 +44,7 @@ def test_weights_of_one_give_the_evaluators_number(kind: str, score_steps: int) 
     data = small_data_set()
     detections = jittered(data, 0, 3, score_steps)
     expected = getattr(evaluate(parse(data), detections, image_ids(data)), kind)["AP"]
-    assert average_precision(pools(data, detections)[kind], np.ones(12, int)) == expected
+    assert pools(data, detections)[kind].average_precision(np.ones(12, int)) == expected
 
 
 @given(
@@ -58,7 +56,7 @@ def test_weights_of_one_where_everything_ties(objects: list[Any], found: list[An
     expected = evaluate(parse(data), detections, [1, 2])
     assert expected.segm is not None
     for kind, scores in (("bbox", expected.bbox), ("segm", expected.segm)):
-        assert average_precision(pools(data, detections)[kind], [1, 1]) == scores["AP"]
+        assert pools(data, detections)[kind].average_precision([1, 1]) == scores["AP"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -69,7 +67,7 @@ def test_a_weight_is_that_many_copies_of_the_image(seed: int) -> None:
     more, found = repeated(data, detections, weights.tolist())
     metrics = evaluate(parse(more), found, image_ids(more))
     assert metrics.segm is not None
-    got = {kind: average_precision(one, weights) for kind, one in pools(data, detections).items()}
+    got = {kind: one.average_precision(weights) for kind, one in pools(data, detections).items()}
     assert got == {"bbox": metrics.bbox["AP"], "segm": metrics.segm["AP"]}
 
 
@@ -80,15 +78,15 @@ def test_detections_that_came_to_nothing_leave_their_objects_missed() -> None:
     late = {image for image, here in zip(sorted(image_ids(data)), kept, strict=True) if not here}
     on_time = [one for one in detections if one["image_id"] not in late]
     expected = evaluate(parse(data), on_time, image_ids(data)).bbox["AP"]
-    assert average_precision(pools(data, detections)["bbox"], np.ones(12, int), kept) == expected
+    assert pools(data, detections)["bbox"].average_precision(np.ones(12, int), kept) == expected
 
 
 def test_nothing_to_find() -> None:
     data = small_data_set()
     empty = {**data, "annotations": []}
     found = pools(empty, jittered(data, 0, 1, 10))["bbox"]
-    assert average_precision(found, np.ones(12, int)) is None
-    assert np.isnan(resample(found, draw_images(12, 3))).all()
+    assert found.average_precision(np.ones(12, int)) is None
+    assert np.isnan(found.resample(draw_images(12, 3))).all()
 
 
 def test_draws_are_of_as_many_images_and_repeat() -> None:
@@ -104,7 +102,7 @@ def test_a_thousand_draws_take_about_a_second() -> None:
     """So that 35 conditions of 64 images, boxes and masks, take less than a minute."""
     data = small_data_set()
     found = pools(data, jittered(data, 0, 40, 10**6))["segm"]
-    resample(found, draw_images(12, 1))  # compiles
+    found.resample(draw_images(12, 1))  # compiles
     begun = time.process_time()
-    resample(found, draw_images(12, 1000))
+    found.resample(draw_images(12, 1000))
     assert time.process_time() - begun < 60 / 35 / 2 * 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from featlink.shared.evaluation.rle import compressed
+from featlink.shared.evaluation.coco_results import compressed
 from featlink.shared.models.masks import PastedMasks
 
 HALF = np.float32(0.5)

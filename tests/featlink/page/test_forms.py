@@ -9,8 +9,7 @@ import pytest
 from pydantic import Field
 
 from featlink.channel.link import Link
-from featlink.page.catalogue import control, controls, step_forms
-from featlink.page.fields import Scale
+from featlink.page.forms import Scale, control, controls, step_forms
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, StepSpec
 from featlink.shared.conditions.registry import Kind, Step

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
 from featlink.shared.evaluation.coco import DetectionMask
-from featlink.shared.evaluation.rle import compressed
+from featlink.shared.evaluation.coco_results import compressed
 from featlink.shared.models.detections import MaskPart
 from featlink.shared.models.rle import runs_of_part
 

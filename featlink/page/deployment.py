@@ -1,0 +1,418 @@
+"""The deployment: runs that collect results at the cloud; whether its services are ready, and their defaults."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from html import escape
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from nicegui import ui
+from starlette.requests import Request
+
+from featlink.client import Service
+from featlink.errors import CommandError
+from featlink.page import layout
+from featlink.page.context import Context, passing
+from featlink.page.forms import field
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import ConditionError, FeatlinkError
+
+Run = Mapping[str, Any]
+"""A run as ``GET /v1/runs`` has it, or a run's metrics as ``GET /v1/runs/ID/metrics`` has them."""
+
+_RUNS_EVERY_S = 1.0
+_READY_EVERY_S = 2.0
+_MOST_RUNS = 200
+_MOST_METRICS = 100
+_AT_ONCE = 4  # metrics are an evaluation each: the list is filled little by little
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+_MEASURES = (
+    ("Images done", "done", 1, ".0f"),
+    ("Mask AP %", "segm", 100, ".2f"),
+    ("Box AP %", "bbox", 100, ".2f"),
+    ("kB per image", "bits_per_image", 1 / 8000, ",.1f"),
+    ("Bits per pixel", "bpp", 1, ".3f"),
+)
+_ONE_DIGIT = "value => value === null ? '–' : value.toFixed(1)"
+_COLUMNS: list[dict[str, Any]] = [
+    {"name": "name", "label": "Run", "field": "name", "align": "left", "sortable": True},
+    {"name": "domain", "label": "Sent as", "field": "domain", "align": "left", "sortable": True},
+    {"name": "condition", "label": "Condition", "field": "condition", "align": "left", "sortable": True},
+    {"name": "dataset", "label": "Data set", "field": "dataset", "align": "left", "sortable": True},
+    {"name": "share", "label": "Done", "field": "share", "align": "left", "sortable": True},
+    {"name": "segm", "label": "Mask AP %", "field": "segm", "sortable": True, ":format": _ONE_DIGIT},
+    {"name": "bbox", "label": "Box AP %", "field": "bbox", "sortable": True, ":format": _ONE_DIGIT},
+    {"name": "kB", "label": "kB per image", "field": "kB", "sortable": True, ":format": _ONE_DIGIT},
+    {"name": "created", "label": "Opened (UTC)", "field": "created", "align": "left", "sortable": True},
+    {"name": "files", "label": "Files", "field": "id", "align": "left"},
+]
+_SHARE_CELL = """
+<q-td :props="props" key="share">
+  <div class="progress" role="progressbar" :aria-valuenow="props.row.done" aria-valuemin="0"
+       :aria-valuemax="props.row.total" :aria-label="props.row.name" :data-run="props.row.id">
+    <span :style="{width: 100 * props.row.share + '%'}"></span></div>
+  <small>{{ props.row.done }} of {{ props.row.total }}</small>
+</q-td>"""
+_DOMAIN_CELL = """
+<q-td :props="props" key="domain"><span :class="'domain ' + props.row.domain">
+  {{ props.row.domain == 'image' ? 'pixels' : 'features' }}</span></q-td>"""
+_FILES_CELL = """
+<q-td :props="props" key="files">
+  <a :href="'ROOT/runs/' + props.row.id + '/detections.json'" download>detections</a>&ensp;
+  <a :href="'ROOT/runs.csv?ids=' + props.row.id" download>CSV</a></q-td>"""
+
+
+def table_row(run: Run, metrics: Run | None) -> dict[str, Any]:
+    """A row of the table of runs.
+
+    Args:
+        run: of the list.
+        metrics: of the run; None if they are not known yet.
+    """
+    total = run["total"] or 0
+    return {
+        "id": run["id"],
+        "name": run["name"] or run["id"][:8],
+        "dataset": run["dataset"],
+        "condition": without_domain(run["condition"]),
+        "domain": run["domain"],
+        "done": run["done"],
+        "total": total,
+        "share": run["done"] / total if total else 0,
+        "segm": _percent(metrics, "segm"),
+        "bbox": _percent(metrics, "bbox"),
+        "kB": None if not metrics or metrics["bits_per_image"] is None else round(metrics["bits_per_image"] / 8000, 1),
+        "created": run["created"].replace("T", " ")[:16],
+    }
+
+
+def without_domain(condition: str) -> str:
+    """A condition without its domain, which has a column of its own.
+
+    Example:
+        >>> without_domain("image: vvenc(qp=40)"), without_domain("feature: identity")
+        ('vvenc(qp=40)', 'clean')
+    """
+    try:
+        text = str(parse(condition)).partition(":")[2].strip()
+    except ConditionError:  # of another version
+        return condition
+    return "clean" if text == "identity" else text
+
+
+def _percent(metrics: Run | None, kind: str) -> float | None:
+    scores = None if metrics is None else metrics[kind]
+    ap = None if scores is None else scores["AP"]
+    return None if ap is None else round(100 * ap, 1)
+
+
+def comparison(pair: Sequence[Run]) -> list[tuple[str, str, str, str]]:
+    """Two runs' measures: (measure, first, second, second less first).
+
+    Args:
+        pair: metrics of both.
+    """
+    first, second = pair
+    rows = []
+    for title, name, scale, form in _MEASURES:
+        values = [_measure(metrics, name) for metrics in (first, second)]
+        rows.append((title, *_cells(values, scale, form)))
+    for title, group, form in (("fidelity", "fidelity", ".3f"), ("time, ms", "timings", ",.1f")):
+        for name in dict.fromkeys([*first[group], *second[group]]):
+            values = [metrics[group].get(name) for metrics in (first, second)]
+            rows.append((f"{name} ({title})", *_cells(values, 1, form)))
+    return rows
+
+
+def _measure(metrics: Run, name: str) -> float | None:
+    if name == "done":
+        return float(metrics["run"]["done"])
+    value = metrics[name]
+    if isinstance(value, Mapping):
+        value = value["AP"]
+    return None if value is None else float(value)
+
+
+def _cells(values: Sequence[float | None], scale: float, form: str) -> tuple[str, str, str]:
+    texts = ["–" if value is None else f"{value * scale:{form}}" for value in values]
+    first, second = values
+    difference = "–" if first is None or second is None else f"{(second - first) * scale:+{form}}"
+    return texts[0], texts[1], difference
+
+
+def to_csv(runs: Iterable[Run]) -> str:
+    """Metrics of runs, a line each.
+
+    Args:
+        runs: their metrics.
+    """
+    lines = []
+    for metrics in runs:
+        line = dict(metrics["run"]) | {"bits_per_image": metrics["bits_per_image"], "bpp": metrics["bpp"]}
+        for group in ("bbox", "segm", "fidelity", "timings"):
+            line |= {f"{group}.{name}": value for name, value in (metrics[group] or {}).items()}
+        lines.append(line)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(name for line in lines for name in line)), restval="")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def add_pages(app: FastAPI, context: Context) -> None:
+    """Put the runs at ``/runs``, their files at ``/runs/ID/detections.json`` and ``/runs.csv?ids=ID,ID``, and the
+    services at ``/health``."""
+    known: dict[tuple[str, int], Any] = {}  # metrics by run and images done; the same for every visitor
+
+    @app.get("/runs/{run_id}/detections.json", response_model=None)
+    async def detections(run_id: str) -> Response:
+        if not _RUN_ID.fullmatch(run_id):
+            return PlainTextResponse("no such run", 404)
+        try:
+            pieces = await context.ask(context.client.detections, run_id)
+        except CommandError as error:
+            return _refusal(error)
+        headers = {"content-disposition": f'attachment; filename="detections-{run_id[:8]}.json"'}
+        return StreamingResponse(pieces, media_type="application/json", headers=headers)
+
+    @app.get("/runs.csv", response_model=None)
+    async def metrics(ids: str) -> Response:
+        runs = [one for one in ids.split(",") if _RUN_ID.fullmatch(one)][:_MOST_METRICS]
+        try:
+            rows = [await context.ask(context.client.metrics, run) for run in runs]
+        except CommandError as error:
+            return _refusal(error)
+        headers = {"content-disposition": 'attachment; filename="runs.csv"'}
+        return Response(to_csv(rows), media_type="text/csv", headers=headers)
+
+    @ui.page("/runs", title="Featlink runs")
+    def runs(request: Request) -> None:
+        with layout.frame("/runs", request):
+            RunsView(context, layout.root_path(request), known).build()
+
+    @ui.page("/health", title="Featlink services")
+    def health(request: Request) -> None:
+        with layout.frame("/health", request):
+            ServicesView(context).build()
+
+
+def _refusal(error: CommandError) -> Response:
+    return PlainTextResponse(str(error), 502 if passing(error) else 404)
+
+
+class RunsView:
+    """One visitor's view of the runs.
+
+    Args:
+        context: shared with others.
+        root: path below which the page is served.
+        known: metrics by run and images done.
+    """
+
+    def __init__(self, context: Context, root: str, known: dict[tuple[str, int], Any]) -> None:
+        self._context = context
+        self._root = root
+        self._known = known
+        self._busy = False
+
+    def build(self) -> None:
+        """Make the elements; a timer fills them."""
+        ui.html("<h1>Runs at the cloud</h1>", sanitize=False)
+        self._status = ui.html("<p class='quiet'>Asking the cloud…</p>", sanitize=False).props('role="status"')
+        self._table = ui.table(
+            columns=_COLUMNS,
+            rows=[],
+            row_key="id",
+            selection="multiple",
+            pagination={"rowsPerPage": 20, "sortBy": None},
+            on_select=self._compare,
+        ).classes("runs")
+        self._table.props("flat dense no-data-label='No runs yet'")
+        cells = {"share": _SHARE_CELL, "domain": _DOMAIN_CELL, "files": _FILES_CELL.replace("ROOT", self._root)}
+        for name, cell in cells.items():
+            self._table.add_slot(f"body-cell-{name}", cell)
+        ui.html(
+            "<p class='quiet'>Select two runs to compare them. A client opens a run with POST /v1/runs and feeds it "
+            "through the edge; <code>featlink bench --engine http</code> does so too.</p>",
+            sanitize=False,
+        )
+        self._compared = ui.element("section").classes("card compared").props('aria-label="Comparison"')
+        self._compared.set_visibility(False)
+        ui.timer(_RUNS_EVERY_S, self._refresh)
+
+    async def _refresh(self) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            runs = await self._context.ask(self._context.client.runs, _MOST_RUNS)
+            self._fill(runs)
+            await self._evaluate(runs)
+            self._fill(runs)
+        except CommandError as error:
+            self._status.content = f"<p class='banner waiting'>{escape(str(error))} Waiting for it…</p>"
+        finally:
+            self._busy = False
+
+    def _fill(self, runs: list[dict[str, Any]]) -> None:
+        rows = [table_row(run, self._newest(run)) for run in runs]
+        if rows != self._table.rows:
+            self._table.rows = rows
+            self._table.update()
+        growing = sum(0 < run["done"] < run["total"] for run in runs)
+        self._status.content = (
+            f"<p class='quiet'>{len(runs)} run{'' if len(runs) == 1 else 's'}"
+            f"{f', {growing} in progress' if growing else ''}</p>"
+        )
+
+    def _newest(self, run: dict[str, Any]) -> dict[str, Any] | None:
+        """Metrics of the run as far as it is, or as far as it was when they were last computed."""
+        metrics: dict[str, Any] | None = self._known.get((run["id"], run["done"]))
+        if metrics is None:
+            older = [key for key in self._known if key[0] == run["id"]]
+            metrics = self._known[max(older, key=lambda key: key[1])] if older else None
+        return metrics
+
+    async def _evaluate(self, runs: list[dict[str, Any]]) -> None:
+        todo = [run for run in runs if run["done"] and (run["id"], run["done"]) not in self._known]
+        for run in todo[:_AT_ONCE]:
+            metrics = await self._context.ask(self._context.client.metrics, run["id"])
+            for key in [key for key in self._known if key[0] == run["id"]]:
+                del self._known[key]
+            self._known[run["id"], metrics["run"]["done"]] = metrics
+
+    async def _compare(self) -> None:
+        chosen = [run["id"] for run in self._table.selected]
+        self._compared.set_visibility(len(chosen) == 2)
+        if len(chosen) != 2:
+            return
+        try:
+            pair = [await self._context.ask(self._context.client.metrics, run) for run in chosen]
+        except CommandError as error:
+            self._status.content = f"<p class='banner error'>{escape(str(error))}</p>"
+            return
+        heads = "".join(
+            f'<th scope="col">{escape(metrics["run"]["name"] or metrics["run"]["id"][:8])}'
+            f"<br><small>{escape(metrics['run']['condition'])}</small></th>"
+            for metrics in pair
+        )
+        body = "".join(
+            f'<tr><th scope="row">{escape(title)}</th><td class="number">{a}</td><td class="number">{b}</td>'
+            f'<td class="number">{difference}</td></tr>'
+            for title, a, b, difference in comparison(pair)
+        )
+        self._compared.clear()
+        with self._compared:
+            ui.html("<h2>Two runs compared</h2>", sanitize=False)
+            ui.html(
+                f'<table class="figures compare"><thead><tr><th></th>{heads}<th scope="col">difference</th></tr>'
+                f"</thead><tbody>{body}</tbody></table>",
+                sanitize=False,
+            ).classes("scroll")
+
+
+class ServicesView:
+    """Whether the services are ready, the model, and what holds for requests that bring no condition or link.
+
+    Args:
+        context: shared with others.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        settings = context.settings
+        self._urls: dict[Service, str] = {
+            "edge": settings.edge_url,
+            "channel": settings.channel_url,
+            "cloud": settings.cloud_url,
+        }
+
+    def build(self) -> None:
+        """Make the elements; timers fill them."""
+        ui.html("<h1>Services</h1>", sanitize=False)
+        with ui.element("div").classes("services"):
+            self._cards = {
+                service: ui.html("", tag="section", sanitize=False).classes("card service") for service in self._urls
+            }
+        with ui.element("section").classes("card defaults").props('aria-label="The channel\'s defaults"'):
+            ui.html(
+                "<h2>The channel's defaults</h2><p class='quiet'>They hold for requests that bring no condition or no "
+                "link of their own, of every client. The playground brings its own.</p>",
+                sanitize=False,
+            )
+            self._status = ui.html("", sanitize=False).props('role="status"')
+            self._defaults = ui.element("div")
+        ui.html(
+            "<p class='quiet'>Queues, throughput and times: <code>GET /metrics</code> of each service, for Prometheus "
+            "and Grafana.</p>",
+            sanitize=False,
+        )
+        for service in self._urls:
+            ui.timer(_READY_EVERY_S, partial(self._refresh, service))
+        ui.timer(0, self._build_defaults, once=True)
+
+    async def _refresh(self, service: Service) -> None:
+        context, rows = self._context, {}
+        try:
+            await context.ask(context.client.ready, service)
+            state, why = "ready", ""
+            if service == "edge":
+                model = await context.ask(context.client.model)
+                rows = {name.capitalize(): str(model[name]) for name in ("model", "weights", "profile", "device")}
+        except CommandError as error:
+            state, why = "not ready" if hasattr(error, "status") else "down", str(error)
+        body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows.items())
+        body += f"<dd class='why'>{escape(why)}</dd>" if why else ""
+        url = escape(self._urls[service])
+        self._cards[service].content = (
+            f'<div class="service-head"><h2>{service}</h2><span class="state {state.replace(" ", "-")}" role="status">'
+            f'{state}</span></div><p class="quiet"><a href="{url}/docs">{url}</a></p><dl>{body}</dl>'
+        )
+
+    async def _build_defaults(self) -> None:
+        context = self._context
+        try:
+            condition = await context.ask(context.client.default_condition)
+            link = await context.ask(context.client.default_link)
+            catalogue = await context.catalogue()
+        except CommandError as error:
+            self._status.content = f"<p class='banner waiting'>{escape(str(error))}</p>"
+            return
+        with self._defaults:
+            with ui.element("div").classes("row-tight"):
+                text = ui.input("Condition", value=condition).props("dense outlined").classes("grow")
+                ui.button("Set", on_click=lambda: self._set_condition(text.value)).props(
+                    'no-caps unelevated aria-label="Set the condition"'
+                )
+            ui.html("<h2>Link</h2>", sanitize=False)
+            with ui.element("div").classes("link-fields"):
+                for control in catalogue.link:
+                    field(control, link.get(control.name, control.default), partial(link.__setitem__, control.name))
+            ui.button("Set the link", on_click=lambda: self._set_link(link)).props("no-caps unelevated")
+
+    async def _set_condition(self, text: str) -> None:
+        try:
+            parse(text)
+            await self._context.ask(self._context.client.set_default_condition, text)
+        except FeatlinkError as error:
+            self._tell(str(error), "error")
+        else:
+            self._tell("Set.", "ok")
+
+    async def _set_link(self, link: dict[str, Any]) -> None:
+        try:
+            await self._context.ask(self._context.client.set_default_link, link)
+        except FeatlinkError as error:
+            self._tell(str(error), "error")
+        else:
+            self._tell("Set.", "ok")
+
+    def _tell(self, text: str, kind: str) -> None:
+        self._status.content = f"<p class='banner {kind}'>{escape(text)}</p>"

@@ -1,1 +1,0 @@
-"""The playground: one picture, one condition, and what arrives."""

@@ -1,1 +1,0 @@
-"""Runs: what a sweep or a client is collecting at the cloud."""
