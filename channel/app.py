@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -22,6 +24,7 @@ from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
+from featlink.shared.errors import StorageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import Frame
@@ -30,6 +33,7 @@ from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue, remaining_s
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
+from featlink.shared.service.settings import naming
 from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
 
 _FRAME_BODY: dict[str, Any] = {
@@ -58,8 +62,11 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or ChannelSettings()
-    default = language.parse(settings.condition)
-    registry.chain(default)
+    with naming(settings, "condition"):
+        default = language.parse(settings.condition)
+        registry.chain(default)
+    with naming(settings, "keep_bitstreams"):
+        _check_writable(settings.keep_bitstreams)
     kept = Kept(settings.state, settings.link, default)
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
@@ -81,6 +88,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         advice="Set the link with PUT /v1/link; GET /v1/conditions has what it can do. Pictures go to the edge.",
         load=load,
         unready=cloud.unready,
+        network=lambda: cloud.network,
         close=close,
         refusals=(409, 411, 502, 507),
         small=("/v1/condition", "/v1/link"),
@@ -92,6 +100,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         report = read_header(request.headers.get(HEADER))
         async with worker.enter():
             frame, _ = await read_frame(request, limits)
+            bind(run=request.query_params.get("run"), image=frame.meta.image_id, domain=frame.meta.domain)
             async with worker.place():
                 yield frame, report
 
@@ -140,7 +149,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             else:
                 answer = await answering
             condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
-            bind(condition=condition, domain=meta.domain, run=run, bits=report.bits, link_bits=transfer.bits)
+            bind(condition=condition, bits=report.bits, link_bits=transfer.bits)
             named = {"condition": condition, "link": over.model_dump()}
             return answer | named | ({"waited_ms": transfer.ms} if over.wait else {})
 
@@ -200,6 +209,17 @@ async def _pass(seconds: float, most: float) -> None:
     if seconds > most:
         raise LinkError(f"the link would take {seconds:.3g} s, and a request may wait for {most:.3g} s at most")
     await asyncio.sleep(seconds)
+
+
+def _check_writable(folder: Path | None) -> None:
+    """Make a folder, and refuse one that takes no file before any request is answered."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise StorageError(f"cannot write into {folder}: {error.strerror}") from None
 
 
 def _shown(condition: Condition) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
+from featlink.shared.service.settings import ModelSettings, naming
 from featlink.shared.service.transport import read_frame
 from featlink.shared.store import Result, Store
 from featlink.shared.store.summary import run_metrics
@@ -71,14 +72,16 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     settings = settings or CloudSettings()
     limits = wire.Limits(frame_bytes=settings.max_body)
     worker, evaluations = (RequestQueue(settings.max_requests, settings.max_waiting) for _ in range(2))
-    store = Store(settings.database_url)
+    with naming(settings, "database_url"):
+        store = Store(settings.database_url)
     model: SplitModel | None = None
     detector: Detector | None = None
 
     def build_model() -> SplitModel:
         from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
-        network = build(settings.config())
+        with naming(settings, *ModelSettings.model_fields):
+            network = build(settings.config())
         warm(network)
         facts = {"profile": settings.profile, "device": str(network.device)}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
@@ -108,6 +111,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         advice="Open a run with POST /v1/runs and read it at /v1/runs/ID/metrics. Pictures go to the edge.",
         load=load,
         unready=unready,
+        network=lambda: None if model is None else f"{model.name} {model.weights}",
         close=close,
         refusals=(409, 411, 507),
         small=("/v1/runs",),
@@ -143,7 +147,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
             frame, received = await read_frame(request, limits)
             await held.enter_async_context(worker.place())
             report = msgspec.structs.replace(report, bits=report.bits or 8 * received)
-            bind(run=run)
+            bind(run=run, image=frame.meta.image_id, domain=frame.meta.domain)
             if run is None:
                 return _answer(network, frame, *await worker.run(lambda: find(frame, report)))
             image_id = _image_id(frame)
@@ -307,7 +311,7 @@ def _answer(
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The answer to a frame; ``names`` are the data set's, where it has some, by category id."""
-    bind(domain=frame.meta.domain, image=frame.meta.image_id, bits=report.bits, detections=len(detections))
+    bind(bits=report.bits, detections=len(detections))
     labels = {detection["category_id"] for detection in detections}
     height, width = frame.meta.sizes.original
     return {

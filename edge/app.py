@@ -27,6 +27,7 @@ from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
+from featlink.shared.service.settings import ModelSettings, naming
 from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
 
@@ -71,7 +72,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     def build_pipeline() -> EdgePipeline:
         from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
-        model = build(settings.config(), heads=False)
+        with naming(settings, *ModelSettings.model_fields):
+            model = build(settings.config(), heads=False)
         warm(model, settings.send_p6)
         facts = {"profile": settings.profile, "device": str(model.device)}
         app.state.metrics.describe(model=model.name, weights=model.weights, **facts)
@@ -80,6 +82,16 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     async def load() -> None:
         nonlocal pipeline
         pipeline = await worker.run(build_pipeline)  # OpenMP's threads, once started, belong to the thread they serve
+
+    def network() -> str | None:
+        return None if pipeline is None else "{model} {weights}".format(**pipeline.model)
+
+    async def unready() -> str | None:
+        if reason := await channel.unready():
+            return reason
+        if channel.network not in (None, network()):
+            return f"the cloud runs {channel.network}, the edge {network()}: FEATLINK_WEIGHTS is to be alike for both"
+        return None
 
     async def close() -> None:
         worker.close()
@@ -91,7 +103,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         settings,
         advice="POST a picture to /v1/infer: curl --data-binary @photo.jpg 'http://…/v1/infer?condition=quantize:bits=4'",
         load=load,
-        unready=channel.unready,
+        unready=unready,
         close=close,
         refusals=(409, 415, 502, 507),
     )
@@ -160,6 +172,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     ) -> dict[str, Any] | Response:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
         started = time.monotonic()
+        bind(run=run, image=image_id, condition=condition, domain=domain)
         async with admitted(request, domain, condition, image_id) as picture:
             prepared = await prepare(picture)
             parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
@@ -171,7 +184,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             waited_ms = answer.pop("waited_ms", 0.0)
             answer["timings"]["hops"] = _unaccounted(answer["timings"], total_ms - waited_ms + prepared.reused_ms)
             answer["timings"]["total"] = total_ms
-            bind(condition=answer.get("condition"), domain=prepared.frame.meta.domain, run=run, image=image_id)
+            bind(condition=answer.get("condition"), domain=prepared.frame.meta.domain)
             bind(bits=answer["bits"], detections=len(answer["detections"]))
             if render is None:
                 return answer

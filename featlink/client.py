@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import weakref
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -54,12 +55,9 @@ class Client:
         channel_url: str = "http://127.0.0.1:8002",
         patient: bool = True,
     ) -> None:
-        timeout = httpx.Timeout(timeout_s, connect=5)
         self._patient = patient
-        # trust_env: a deployment is never reached by way of a proxy, which would get to see the pictures.
         self._edge, self._channel, self._cloud = (
-            httpx.Client(base_url=url, timeout=timeout, headers=authorization(), trust_env=False)
-            for url in (edge_url, channel_url, cloud_url)
+            http_client(url, timeout_s) for url in (edge_url, channel_url, cloud_url)
         )
         self._tokens: dict[str, str] = {}  # of the runs that were opened here
 
@@ -218,6 +216,23 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
 
 def _given(params: dict[str, str | int | bool | None]) -> dict[str, str | int | bool]:
     return {name: value for name, value in params.items() if value is not None}
+
+
+def http_client(url: str, timeout_s: float) -> httpx.Client:
+    """A client of one service, with the token that ``FEATLINK_TOKEN`` names and trust in ``FEATLINK_TLS_CA``.
+
+    It never goes by way of a proxy, which would get to see the pictures.
+
+    Raises:
+        CommandError: no certificate can be read there.
+    """
+    timeout = httpx.Timeout(timeout_s, connect=5)
+    authorities = os.environ.get("FEATLINK_TLS_CA") or None
+    try:
+        context = ssl.create_default_context(cafile=authorities) if authorities and url.startswith("https:") else True
+    except OSError as error:  # ssl's errors too
+        raise CommandError(f"FEATLINK_TLS_CA {authorities}: {error}") from None
+    return httpx.Client(base_url=url, timeout=timeout, headers=authorization(), trust_env=False, verify=context)
 
 
 def authorization() -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import IO
 
 import httpx
 
-from featlink.client import authorization
+from featlink.client import http_client, refusal
 from featlink.errors import CommandError
 from featlink.shared.models.config import ModelConfig
 
@@ -34,33 +34,39 @@ every 4 KiB of them takes more time than all copies."""
 _STOP_SECONDS = 70
 """Seconds; a little more than services give their accepted requests to finish."""
 
+_FATAL = "cannot start"
 _RESTARTS, _WITHIN_SECONDS = 5, 600.0
 """How often one service is started again in how long; more is no accident."""
 
 
+def _scheme() -> str:
+    return "https" if os.environ.get("FEATLINK_TLS_CERT") else "http"
+
+
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen on 127.0.0.1; the page only if it has a port."""
+    """Where the services listen on 127.0.0.1, and how they are asked; the page only if it has a port."""
 
     edge: int = 8001
     channel: int = 8002
     cloud: int = 8003
     page: int | None = None
+    scheme: str = field(default_factory=_scheme)
 
     @property
     def edge_url(self) -> str:
         """Base URL of the edge."""
-        return f"http://127.0.0.1:{self.edge}"
+        return f"{self.scheme}://127.0.0.1:{self.edge}"
 
     @property
     def channel_url(self) -> str:
         """Base URL of the channel."""
-        return f"http://127.0.0.1:{self.channel}"
+        return f"{self.scheme}://127.0.0.1:{self.channel}"
 
     @property
     def cloud_url(self) -> str:
         """Base URL of the cloud."""
-        return f"http://127.0.0.1:{self.cloud}"
+        return f"{self.scheme}://127.0.0.1:{self.cloud}"
 
     @property
     def page_url(self) -> str:
@@ -106,11 +112,9 @@ def free_or(port: int) -> int:
 
 def free_ports() -> Ports:
     """Three ports that are free now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = Ports(*(s.getsockname()[1] for s in sockets))
-    for s in sockets:
-        s.close()
-    return ports
+    with contextlib.ExitStack() as taken:
+        sockets = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        return Ports(*(s.getsockname()[1] for s in sockets))
 
 
 @dataclass
@@ -162,16 +166,23 @@ class Stack:
         Raises:
             CommandError: a service stopped, or the time ran out.
         """
-        deadline = time.monotonic() + timeout_s
-        with httpx.Client(base_url=self.ports.edge_url, timeout=5, headers=authorization(), trust_env=False) as client:
+        deadline, reason = time.monotonic() + timeout_s, "the edge does not answer"
+        with http_client(self.ports.edge_url, timeout_s=5) as client:
             while time.monotonic() < deadline:
                 self.check()
-                with contextlib.suppress(httpx.TransportError):  # not listening yet
-                    if client.get("/readyz").is_success:
+                try:
+                    response = client.get("/readyz")
+                except httpx.TransportError as error:  # not listening yet
+                    reason = str(error) or reason
+                else:
+                    if response.is_success:
                         self._watch()
                         return
+                    reason = refusal(response)
+                if "CERTIFICATE_VERIFY_FAILED" in reason:  # nor will it be later
+                    raise CommandError(f"{reason}; FEATLINK_TLS_CA names the certificates to trust, for 127.0.0.1 too")
                 time.sleep(0.2)
-        raise CommandError(f"the services were not ready within {timeout_s:.0f} s")
+        raise CommandError(f"the services were not ready within {timeout_s:.0f} s: {reason}")
 
     def check(self) -> None:
         """Check that all three run, or are being started again.
@@ -266,9 +277,10 @@ class Stack:
         self._readers[name].start()
 
     def _read(self, name: str, lines: IO[str]) -> None:
-        for line in lines:
-            self._last_line[name] = line.rstrip("\n")
-            self.log(name, self._last_line[name])
+        for line in (line.rstrip("\n") for line in lines):
+            if _event(self._last_line.get(name, "")) != _FATAL:  # whatever is logged after it says less
+                self._last_line[name] = line
+            self.log(name, line)
 
 
 def _stop_with_parent() -> None:
@@ -284,10 +296,16 @@ def _check_free(name: str, port: int) -> None:
         raise CommandError(f"the {name} cannot listen on port {port}: {error.strerror}") from None
 
 
+def _event(line: str) -> str | None:
+    """The event of a service's log line; None if it is none of Featlink's."""
+    try:
+        return str(json.loads(line)["event"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _reason(line: str) -> str:
     """What a stopped service's last log line says."""
-    try:
-        fields = json.loads(line)
-        return str(fields.get("reason", fields["event"]))
-    except (ValueError, KeyError, TypeError):
+    if (event := _event(line)) is None:
         return line or "it logged nothing"
+    return str(json.loads(line).get("reason", event))

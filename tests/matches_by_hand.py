@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from featlink.shared.evaluation.coco import Detection, DetectionMask, _run_lengths
+from featlink.shared.evaluation.coco import Detection, DetectionMask, run_lengths
 
 Json = dict[str, Any]
 
@@ -34,7 +34,7 @@ def jittered(data: Json, seed: int, copies: int, score_steps: int) -> list[Detec
     for one in data["annotations"]:
         rle = truth.annToRLE(one)
         height, width = rle["size"]
-        runs = _run_lengths(rle["counts"] if isinstance(rle["counts"], str) else rle["counts"].decode())
+        runs = run_lengths(rle["counts"] if isinstance(rle["counts"], str) else rle["counts"].decode())
         original = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs).reshape(width, height).T
         for _ in range(copies):
             if rng.random() < 0.15:
@@ -82,7 +82,7 @@ def small_data_set() -> Json:
             }
             if annotation["iscrowd"]:
                 text = {"size": rle["size"], "counts": rle["counts"].decode()}
-                runs = {"size": rle["size"], "counts": _run_lengths(text["counts"])}
+                runs = {"size": rle["size"], "counts": run_lengths(text["counts"])}
                 annotation["segmentation"] = text if rng.random() < 0.5 else runs
             annotations.append(annotation)
     categories = [{"id": 90}, {"id": 2}, {"id": 7}, {"id": 50}]  # 50 has no object

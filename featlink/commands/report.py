@@ -33,13 +33,13 @@ def report(
     from rich.console import Console
 
     from featlink.report.builder import ReportOptions, make_page, to_markdown
-    from featlink.report.coding import rate_csv, read_curves
+    from featlink.report.coding import external_curves, rate_csv
     from featlink.report.conditions import compare_page, compare_summary, summary_table
     from featlink.report.html import render
     from featlink.report.sweep import open_sweep
     from featlink.report.table import say, show
 
-    others = read_curves(curve or [])
+    others = external_curves(curve or [])
     if len(folders) != (2 if compare else 1):
         raise CommandError("give one folder, or two with --compare")
     if compare and (others or rates):

@@ -24,21 +24,25 @@ from featlink.shared.models.fpn import FPN
 def up(
     *,
     config: ModelConfig,
-    edge_port: Annotated[int, typer.Option(help="Port of the edge.")] = 8001,
-    channel_port: Annotated[int, typer.Option(help="Port of the channel.")] = 8002,
-    cloud_port: Annotated[int, typer.Option(help="Port of the cloud.")] = 8003,
+    edge_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the edge; 0 takes a free one.")] = 8001,
+    channel_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the channel; 0 takes a free one.")
+    ] = 8002,
+    cloud_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the cloud; 0 takes a free one.")] = 8003,
     page_port: Annotated[
-        int | None, typer.Option(help="Port of the live page.", show_default="8000, or a free one")
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the live page.", show_default="8000, or a free one"),
     ] = None,
     with_page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the live page.")] = True,
     database: Annotated[Path, typer.Option(help="SQLite file that keeps the runs.")] = Path("featlink-runs.sqlite"),
     keep_bitstreams: BitstreamsOption = None,
 ) -> None:
     """Start edge, channel, cloud and the live page on this machine and show their logs. Ctrl-C stops them."""
-    from featlink.launcher import Ports, Stack, free_or, service_settings
+    from featlink.launcher import Ports, Stack, free_or, free_port, service_settings
 
     page = (page_port or free_or(8000)) if with_page else None
-    ports = Ports(edge_port, channel_port, cloud_port, page)
+    edge, channel, cloud = (port or free_port() for port in (edge_port, channel_port, cloud_port))
+    ports = Ports(edge, channel, cloud, page)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the services in order, as Ctrl-C does
     try:
         with (

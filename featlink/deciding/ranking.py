@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,12 @@ from featlink.costs import of_row
 from featlink.deciding.query import Route, Wish
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep, condition_of, label
-from featlink.report.timing import CLOUD
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
 from featlink.shared.evaluation.coco_metrics import Floats, Ints
 from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
+from featlink.shared.timing import in_order
 
 TIMING_ERROR = 0.15
 """Times measured again, through services and a link that really waits, differ by up to this share: nearer than that,
@@ -196,7 +196,6 @@ def _frames_per_second(route: Route, candidate: Candidate, edge_ms: float, cloud
     return 1e3 / busiest if busiest else float("inf")
 
 
-_APART = {"transfer", "hops", "fidelity", "total"}
 _NO_CHOICE = {"loss", "probe"}
 
 
@@ -299,14 +298,13 @@ def _parts(row: Row) -> tuple[str, str, str]:
 
 def _side(timings: Mapping[str, npt.ArrayLike], images: int) -> tuple[Floats, Floats, Floats]:
     """Milliseconds of the edge, of the cloud and between services, (N,) each; a stage that an image lacks took none."""
-
-    def total(names: Iterable[str]) -> Floats:
-        parts = [np.nan_to_num(np.asarray(timings[name], np.float64)) for name in names]
-        spent: Floats = np.sum([np.zeros(images), *parts], axis=0)
-        return spent
-
-    return (
-        total(name for name in timings if name not in CLOUD | _APART),
-        total(name for name in timings if name in CLOUD),
-        total(name for name in timings if name == "hops"),
-    )
+    edge, cloud, hops = np.zeros(images), np.zeros(images), np.zeros(images)
+    for one in in_order(timings):
+        ms = np.nan_to_num(np.asarray(timings[one.name], np.float64))
+        if one.place == "edge":
+            edge = edge + ms
+        elif one.place == "cloud":
+            cloud = cloud + ms
+        elif one.name == "hops":
+            hops = hops + ms
+    return edge, cloud, hops

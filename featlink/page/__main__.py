@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import structlog
 from pydantic import ValidationError
 
 from featlink.page.app import serve
 from featlink.page.context import PageSettings
+from featlink.shared.service.observability import configure_logging
 from featlink.shared.service.settings import wrong_settings
 
 
 def main() -> None:
     """Serve the page; wrong settings stop it with one line that names the variable."""
+    configure_logging("page", "info")
     try:
         settings = PageSettings()
     except ValidationError as error:
-        raise SystemExit(f"page: wrong settings: {wrong_settings(error)}") from None
+        structlog.get_logger().error("cannot start", reason=f"wrong settings: {wrong_settings(error)}")
+        raise SystemExit(1) from None
     serve(settings)
 
 

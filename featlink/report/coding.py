@@ -10,20 +10,21 @@ from itertools import cycle
 from pathlib import Path
 
 from featlink.errors import CommandError
-from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bd_interval, bd_rate, colour, curve, error_bars
+from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bits_per_pixel, colour, compare, curve, points
 from featlink.report.sweep import Sweep, about, condition_of, families, label
-from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, signed, with_interval
-from featlink.report.timing import stages
+from featlink.report.table import Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.timing import spent
 from featlink.results import Row
 from featlink.shared.conditions import registry
+from featlink.shared.timing import Place
 
 PREFIX = "fcm."
 ANCHORS = ("pixels", "tiled")
 LEAST_POINTS = 4
 """As VCEG-M33 has it."""
 
-ENCODING = ("reduce", "compress")
-DECODING = ("decompress", "restore")
+CODING_PLACES: tuple[Place, Place] = ("edge", "cloud")
+"""Where is encoded, and where decoded."""
 
 _STARTER = (
     "The bundled detector flatters feature coding. Its levels have an effective rank of 51 to 77 of 256 channels, so "
@@ -49,7 +50,7 @@ def coding_curves(sweep: Sweep, others: Sequence[Curve] = (), kind: str | None =
     if not sets and others:
         found = [family for family in families(sweep.rows) if family.changes_bits and len(family.rows) > 1]
         sets = {f"{NAMES[family.domain]}: {family.name}": list(family.rows) for family in found}
-    return [curve(sweep, name, rows, kind, per_pixel=True) for name, rows in sets.items()]
+    return [curve(sweep, name, rows, bits_per_pixel, kind) for name, rows in sets.items()]
 
 
 def coding_blocks(sweep: Sweep, others: Sequence[Curve] = ()) -> list[Table | Figure | str]:
@@ -71,25 +72,15 @@ def coding_figure(sweep: Sweep, ours: Sequence[Curve], others: Sequence[Curve]) 
     dashes = {"image": cycle(["solid", "dot"]), "feature": cycle(["solid", "dash", "dot", "dashdot", "longdash"])}
     for one, symbol in zip([*ours, *others], cycle(SYMBOLS), strict=False):
         domain = one.rows[0].domain if one.rows else "muted"
-        rows: Sequence[Row | None] = one.rows or [None] * len(one.points)
-        points = sorted(zip(one.points, rows, strict=True), key=lambda point: point[0])
         dash = next(dashes[domain]) if domain in dashes else "longdashdot"
-        ends = [(ap, None if row is None else sweep.interval(row)) for (_, ap), row in points]
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": one.name,
-                "x": [bpp for (bpp, _), _ in points],
-                "y": [100 * ap for (_, ap), _ in points],
-                "text": [
-                    one.name if row is None else f"{one.name}: {label(row)}<br>{kilobytes(row)} kB an image"
-                    for _, row in points
-                ],
-                "hovertemplate": "%{text}<br>AP %{y:.1f} at %{x:.4g} bpp<extra></extra>",
+                **points(sweep, one, one.name),
                 "line": {"color": colour(domain), "width": 2, "dash": dash},
                 "marker": {"color": colour(domain), "size": 9, "symbol": symbol},
-                **error_bars(ends),
             }
         )
     layout = {
@@ -112,7 +103,9 @@ def coding_bd_table(sweep: Sweep, others: Sequence[Curve]) -> Table | None:
         for anchor in named or ours:
             for test in [*(ours if named else []), *others]:
                 if test is not anchor:
-                    rows.append([test.name, anchor.name, kind, *_bd_cells(anchor, test)])
+                    found = compare(anchor, test, LEAST_POINTS)
+                    counts = f"{found.points[1]} / {found.points[0]}"
+                    rows.append([test.name, anchor.name, kind, str(found), counts, found.share])
     if not rows:
         return None
     columns = [Column(title, number=False) for title in ("curve", "against", "AP", "BD-rate")]
@@ -125,28 +118,16 @@ def coding_bd_table(sweep: Sweep, others: Sequence[Curve]) -> Table | None:
     return Table("BD-rate (Bjøntegaard) of coded pixels and features", columns, rows, notes)
 
 
-def _bd_cells(anchor: Curve, test: Curve) -> list[str]:
-    found = bd_rate(anchor.points, test.points, LEAST_POINTS)
-    points = f"{found.points[1]} / {found.points[0]}"
-    if found.percent is None:
-        return [f"not defined: {found.reason}", points, MISSING]
-    told = with_interval(f"{signed(found.percent)} %", bd_interval(anchor, test, LEAST_POINTS), 1)
-    return [told, points, percent(found.overlap, 0)]
-
-
 def points_table(sweep: Sweep, ours: Sequence[Curve]) -> Table:
     """Every point of our curves."""
     columns = [Column("curve", number=False), Column("condition", number=False), Column("bpp"), Column("kB/image")]
     columns += [Column(kind, "AP %") for kind in sweep.kinds] + [Column("encode", "ms"), Column("decode", "ms")]
     lines = []
     for one in ours:
-        for row in one.rows:
+        for row in sorted(one.rows, key=sweep.rows.index):
             aps = [with_interval(percent(sweep.ap(row, kind)), sweep.interval(row, kind)) for kind in sweep.kinds]
-            times = dict(stages(row))
-            spent = [sum(times[name] for name in names if name in times) for names in (ENCODING, DECODING)]
-            lines.append(
-                [one.name, label(row), number(row.bpp, 3), kilobytes(row), *aps, *(number(ms, 0) for ms in spent)]
-            )
+            times = (number(spent(row, place, coding=True), 0) for place in CODING_PLACES)
+            lines.append([one.name, label(row), number(row.bpp, 3), kilobytes(row), *aps, *times])
     note = "Encode: reduction and encoder; decode: decoder and restoring. As measured in this sweep."
     return Table("Points of the curves", columns, lines, (note,))
 
@@ -155,7 +136,7 @@ _COLUMNS = ("bpp", "ap")
 _MOST_POINTS = 1000
 
 
-def read_curves(given: Iterable[str]) -> list[Curve]:
+def external_curves(given: Iterable[str]) -> list[Curve]:
     """Curves from ``NAME=FILE`` texts.
 
     Args:
@@ -236,8 +217,7 @@ def _figures(sweep: Sweep, row: Row) -> list[str]:
     for kind in (sweep.kind, "bbox"):
         ends = sweep.interval(row, kind) or (None, None)
         cells += [None if one is None else 100 * one for one in (sweep.ap(row, kind), *ends)]
-    times = dict(stages(row))
-    seconds = [sum(times.get(name, 0.0) for name in names) / 1e3 for names in (ENCODING, DECODING)]
+    seconds = [spent(row, place, coding=True) / 1e3 for place in CODING_PLACES]
     return ["" if one is None else f"{one:.4f}" for one in [*cells, *seconds]]
 
 

@@ -115,7 +115,7 @@ def summary_table(sweep: Sweep) -> Table:
         if sure:
             cells.append(between(sweep.interval(row)))
         if timed:
-            cells.append(number(sum(ms for _, ms in stages(row)), 0))
+            cells.append(number(sum(stages(row).values()), 0))
         psnr = fidelity(row, "psnr_f" if row.domain == "feature" else "psnr_i", 2)
         rows.append([*cells, psnr, percent(None if paper is None else paper.retention)])
     note = (

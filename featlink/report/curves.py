@@ -1,4 +1,4 @@
-"""Plots as data for Plotly.js, coloured by the page's theme."""
+"""Curves of accuracy against rate or fidelity: as plots, as BD-rates, and read off at equal cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
-import numba
 import numpy as np
 
 from featlink.paper import TABLES, paper_rows
@@ -74,16 +73,33 @@ def error_bars(points: Sequence[tuple[float, tuple[float, float] | None]], axis:
 
 
 Points = Sequence[tuple[float, float]]
+Position = Callable[[Row], float | None]
+"""Where a row stands on a curve: its rate, or its PSNR."""
+
+
+def bits(row: Row) -> float:
+    """Bits an image."""
+    return row.bits_per_image
+
+
+def bits_per_pixel(row: Row) -> float:
+    """Bits a pixel of the original picture."""
+    return row.bpp
+
+
+def psnr_f(row: Row) -> float | None:
+    """PSNR of the features that the heads get; None where they are unchanged."""
+    return row.fidelity.get("psnr_f")
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Accuracy against rate.
+    """Accuracy against a position, such as the rate.
 
     Attributes:
         name: what it is called.
-        points: (rate, accuracy in 0..1).
-        draws: rate and accuracy of every point in each bootstrap draw, (B, P) each; None where there are no draws.
+        points: (position, accuracy in 0..1), by rising position.
+        draws: position and accuracy of every point in each bootstrap draw, (B, P) each; None where there are no draws.
         rows: the conditions behind the points; none for a curve of others.
     """
 
@@ -92,35 +108,45 @@ class Curve:
     draws: tuple[Floats, Floats] | None = None
     rows: Sequence[Row] = ()
 
+    def at(self, position: float) -> tuple[float, Floats | None]:
+        """Accuracy at a position within the curve, linear between its points, and the same in each draw.
 
-def curve(sweep: Sweep, name: str, rows: Iterable[Row], kind: str | None = None, per_pixel: bool = False) -> Curve:
-    """The curve of some rows of a sweep; rows without AP are left out.
+        Draws hold the position fixed.
+        """
+        x, y = np.array(self.points).T
+        if self.draws is None:
+            return float(np.interp(position, x, y)), None
+        shares = np.array([np.interp(position, x, unit) for unit in np.eye(len(x))])
+        return float(np.interp(position, x, y)), self.draws[1] @ shares
+
+
+def curve(sweep: Sweep, name: str, rows: Iterable[Row], position: Position = bits, kind: str | None = None) -> Curve:
+    """The curve of some rows of a sweep; rows without AP or position are left out.
 
     Args:
         sweep: theirs.
         name: of the curve.
         rows: one per strength.
-        kind: ``segm`` or ``bbox``; default: the leading one.
-        per_pixel: rate in bits per pixel instead of bits an image.
+        position: of a row.
+        kind: whose AP; default: the leading one.
     """
-    known = [(row, ap) for row in rows if (ap := sweep.ap(row, kind)) is not None]
-    scale = [row.bpp / row.bits_per_image if per_pixel and row.bits_per_image else 1.0 for row, _ in known]
-    points = [(row.bits_per_image * factor, ap) for (row, ap), factor in zip(known, scale, strict=True)]
-    bits, drawn = [sweep.bits_draws(row) for row, _ in known], [sweep.draws(row, kind) for row, _ in known]
+    known = [
+        (x, ap, row) for row in rows if (x := position(row)) is not None and (ap := sweep.ap(row, kind)) is not None
+    ]
+    known.sort(key=lambda point: point[0])
+    drawn = [(sweep.bits_draws(row), sweep.draws(row, kind)) for _, _, row in known]
     draws = None
-    if known and all(one is not None and len(one) for one in [*bits, *drawn]):
-        draws = np.stack(bits, axis=1) * scale, np.stack(drawn, axis=1)  # type: ignore[arg-type]  # none is None
-    return Curve(name, points, draws, [row for row, _ in known])
-
-
-def family_curve(sweep: Sweep, family: Family, kind: str | None = None) -> Curve:
-    """A family's curve; arguments as of :func:`curve`."""
-    return curve(sweep, family.name, family.rows, kind)
+    if drawn and all(rate is not None and ap is not None and len(ap) for rate, ap in drawn):
+        rates, aps = (np.stack(side, axis=1) for side in zip(*drawn, strict=True))
+        factor = [x / row.bits_per_image if row.bits_per_image else 1.0 for x, _, row in known]
+        draws = rates * factor, aps
+    return Curve(name, [(x, ap) for x, ap, _ in known], draws, [row for _, _, row in known])
 
 
 LEAST_POINTS = 3
-"""Points a curve needs. VCEG-M33 uses four; the paper's tables have three."""
+"""Points a curve needs for a BD-rate. VCEG-M33 uses four; the paper's tables have three."""
 
+_MOST = 0.5
 _SAME_BITS = 1.02  # two conditions of the same bits differ by some bytes of header
 
 
@@ -133,12 +159,25 @@ class BdRate:
         reason: why it is not defined.
         points: how many points of the anchor's and of the test's curve were used.
         overlap: share of both curves' range of accuracy that both have.
+        interval: 95 % bootstrap interval of ``percent`` over images; None without draws, or where it is not defined
+            in more than a tenth of them.
     """
 
     percent: float | None
     reason: str
     points: tuple[int, int]
     overlap: float = 0.0
+    interval: Interval | None = None
+
+    def __str__(self) -> str:
+        if self.percent is None:
+            return f"not defined: {self.reason}"
+        return with_interval(f"{signed(self.percent)} %", self.interval, 1)
+
+    @property
+    def share(self) -> str:
+        """``overlap`` in percent."""
+        return MISSING if self.percent is None else percent(self.overlap, 0)
 
 
 def bd_rate(anchor: Points, test: Points, least: int = LEAST_POINTS) -> BdRate:
@@ -153,18 +192,17 @@ def bd_rate(anchor: Points, test: Points, least: int = LEAST_POINTS) -> BdRate:
         least: how many points each front needs.
 
     Example:
-        >>> bd_rate([(100, 1), (200, 2), (400, 3)], [(50, 1), (100, 2), (200, 3)])
-        BdRate(percent=-50.0, reason='', points=(3, 3), overlap=1.0)
+        >>> bd_rate([(100, 1), (200, 2), (400, 3)], [(50, 1), (100, 2), (200, 3)]).percent
+        -50.0
         >>> bd_rate([(100, 1), (200, 2), (400, 3)], [(50, 4), (100, 5), (200, 6)]).reason
         'the curves share no accuracy'
     """
-    fronts = [_front(anchor), _front(test)]
-    counts = (len(fronts[0]), len(fronts[1]))
-    if not all(bits_vary([bits for bits, _ in points]) for points in (anchor, test)):
+    (rate_a, accuracy_a), (rate_t, accuracy_t) = (_front(*np.array(side).reshape(-1, 2).T) for side in (anchor, test))
+    counts = (len(rate_a), len(rate_t))
+    if not all(bits_vary([rate for rate, _ in points]) for points in (anchor, test)):
         return BdRate(None, "bits do not change with the strength", counts)
     if min(counts) < least:
         return BdRate(None, f"{counts[0]} and {counts[1]} points on the Pareto fronts, {least} are needed", counts)
-    (rate_a, accuracy_a), (rate_t, accuracy_t) = (np.array(front).T for front in fronts)
     low, high = max(accuracy_a[0], accuracy_t[0]), min(accuracy_a[-1], accuracy_t[-1])
     if low >= high:
         return BdRate(None, "the curves share no accuracy", counts)
@@ -187,295 +225,185 @@ def bits_vary(bits: Sequence[float]) -> bool:
     return bool(bits) and max(bits) > _SAME_BITS * min(bits)
 
 
-def _front(points: Points) -> list[tuple[float, float]]:
-    """By rising bits, only points more accurate than all cheaper ones."""
-    front: list[tuple[float, float]] = []
-    for bits, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or accuracy > front[-1][1]:
-            front.append((bits, accuracy))
-    return front
+def compare(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> BdRate:
+    """:func:`bd_rate` of two curves, with its interval: each draw has its own AP and bits, of the same images."""
+    found = bd_rate(anchor.points, test.points, least)
+    count = max((len(one.draws[0]) for one in (anchor, test) if one.draws is not None), default=0)
+    if found.percent is None or not count:
+        return found
+    of_anchor, of_test = (
+        np.tile(np.array(one.points).T[:, None], (1, count, 1)) if one.draws is None else np.array(one.draws)
+        for one in (anchor, test)
+    )
+    return replace(found, interval=interval(bd_of_draws(of_anchor, of_test, least)))
 
 
-def bd_interval(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> Interval | None:
-    """The 95 % bootstrap interval of :func:`bd_rate` over images, in percent.
-
-    Every draw has its own AP and bits for both curves, of the same images.
-
-    Returns:
-        None without draws, or where BD-rate is not defined in more than a tenth of them.
-    """
-    if anchor.draws is None and test.draws is None:
-        return None
-
-    count = max(len(curve.draws[0]) for curve in (anchor, test) if curve.draws is not None)
-    if not count or not all(curve.points for curve in (anchor, test)):
-        return None
-    (bits_a, accuracy_a), (bits_t, accuracy_t) = _drawn(anchor, count), _drawn(test, count)
-    return interval(bd_of_draws(bits_a, accuracy_a, bits_t, accuracy_t, least))
-
-
-def _drawn(curve: Curve, count: int) -> tuple[Floats, Floats]:
-    """Bits and accuracy in each draw, (B, P) each; a curve without draws is the same in all."""
-    if curve.draws is not None:
-        bits, accuracy = curve.draws
-        return np.ascontiguousarray(bits), np.ascontiguousarray(accuracy)
-    bits, accuracy = np.array(curve.points).T
-    return np.tile(bits, (count, 1)), np.tile(accuracy, (count, 1))
-
-
-@numba.njit(cache=True, nogil=True)
-def bd_of_draws(
-    anchor_bits: Floats, anchor_accuracy: Floats, test_bits: Floats, test_accuracy: Floats, least: int
-) -> Floats:
-    """BD-rate in percent, as :func:`featlink.report.curves.bd_rate` defines it.
+def bd_of_draws(anchor: Floats, test: Floats, least: int) -> Floats:
+    """:func:`bd_rate` in percent of every draw, all at once: SciPy's PCHIP takes one at a time, 250 times as long.
 
     Args:
-        anchor_bits: (B, P) of the reference's points.
-        anchor_accuracy: (B, P); NaN where a draw lacks a point.
-        test_bits: (B, Q).
-        test_accuracy: (B, Q).
+        anchor: (2, B, P), bits and accuracy of the reference's points; NaN where a draw lacks a point.
+        test: (2, B, Q).
         least: how many points each front needs, 2 or more.
 
     Returns:
         (B,), NaN where it is not defined.
     """
-    values = np.full(len(anchor_bits), np.nan)
-    for b in range(len(values)):
-        rate_a, accuracy_a = _front_of_draw(anchor_bits[b], anchor_accuracy[b])
-        rate_t, accuracy_t = _front_of_draw(test_bits[b], test_accuracy[b])
-        if min(len(rate_a), len(rate_t)) < least:
-            continue
-        low, high = max(accuracy_a[0], accuracy_t[0]), min(accuracy_a[-1], accuracy_t[-1])
-        if low >= high:
-            continue
-        difference = _integral(accuracy_t, np.log10(rate_t), low, high)
-        difference -= _integral(accuracy_a, np.log10(rate_a), low, high)
-        values[b] = 100 * (10 ** (difference / (high - low)) - 1)
+    fronts = [[_front(*draw) for draw in side.swapaxes(0, 1)] for side in (anchor, test)]
+    ends = np.full((2, len(fronts[0])), np.nan)
+    for b, (a, t) in enumerate(zip(*fronts, strict=True)):
+        if min(len(a[0]), len(t[0])) >= least:
+            low, high = max(a[1][0], t[1][0]), min(a[1][-1], t[1][-1])
+            ends[:, b] = (low, high) if low < high else np.nan
+    means = [_mean_log_rate(side, *ends) for side in fronts]
+    values: Floats = 100 * (10 ** (means[1] - means[0]) - 1)
     return values
 
 
-@numba.njit(cache=True, nogil=True)
-def _front_of_draw(bits: Floats, accuracy: Floats) -> tuple[Floats, Floats]:
+def _front(bits: Floats, accuracy: Floats) -> tuple[Floats, Floats]:
     """By rising bits, only points more accurate than all cheaper ones."""
-    order = np.argsort(bits)
-    kept_bits, kept_accuracy, count = np.empty(len(bits)), np.empty(len(bits)), 0
-    for i in order:
-        if np.isnan(accuracy[i]):
-            continue
-        if count and kept_bits[count - 1] == bits[i] and accuracy[i] > kept_accuracy[count - 1]:
-            count -= 1  # of two at the same bits, the more accurate
-            while count and kept_accuracy[count - 1] >= accuracy[i]:
-                count -= 1
-        if not count or accuracy[i] > kept_accuracy[count - 1]:
-            kept_bits[count], kept_accuracy[count] = bits[i], accuracy[i]
-            count += 1
-    return kept_bits[:count], kept_accuracy[:count]
+    order = np.lexsort((-accuracy, bits))
+    bits, accuracy = bits[order], accuracy[order]
+    there = ~np.isnan(accuracy)
+    bits, accuracy = bits[there], accuracy[there]
+    best = np.maximum.accumulate(accuracy)
+    kept = np.append(True, accuracy[1:] > best[:-1])[: len(bits)]
+    return bits[kept], accuracy[kept]
 
 
-@numba.njit(cache=True, nogil=True)
-def _slopes(x: Floats, y: Floats) -> Floats:
-    """Fritsch and Butland's (1984) monotone slopes, with three-point ends."""
-    n = len(x)
-    h, delta = np.diff(x), np.diff(y) / np.diff(x)
-    slopes = np.zeros(n)
-    if n == 2:
-        slopes[:] = delta[0]
-        return slopes
-    for k in range(1, n - 1):
-        if delta[k - 1] * delta[k] > 0:
-            before, after = 2 * h[k] + h[k - 1], h[k] + 2 * h[k - 1]
-            slopes[k] = (before + after) / (before / delta[k - 1] + after / delta[k])
-    slopes[0] = _end(h[0], h[1], delta[0], delta[1])
-    slopes[-1] = _end(h[-1], h[-2], delta[-1], delta[-2])
-    return slopes
+def _mean_log_rate(fronts: Sequence[tuple[Floats, Floats]], low: Floats, high: Floats) -> Floats:
+    """Mean of log10 of the rate over the accuracies from ``low`` to ``high``, (B,), by PCHIP.
+
+    Both rise along a front, so Fritsch and Butland's (1984) slopes are harmonic means, and those of the ends
+    three-point differences that are not below 0.
+    """
+    means = np.full(len(fronts), np.nan)
+    sizes = np.array([len(rate) for rate, _ in fronts])
+    for size in set(sizes[~np.isnan(low)].tolist()):
+        here = (sizes == size) & ~np.isnan(low)
+        x = np.array([accuracy for (_, accuracy), there in zip(fronts, here, strict=True) if there])
+        y = np.log10([rate for (rate, _), there in zip(fronts, here, strict=True) if there])
+        h = np.diff(x)
+        delta = np.diff(y) / h
+        slopes = np.repeat(delta[:, :1], size, axis=1)
+        if size > 2:
+            before, after = 2 * h[:, 1:] + h[:, :-1], h[:, 1:] + 2 * h[:, :-1]
+            slopes[:, 1:-1] = (before + after) / (before / delta[:, :-1] + after / delta[:, 1:])
+            for end, one, two in ((0, 0, 1), (-1, -1, -2)):
+                slope = (2 * h[:, one] + h[:, two]) * delta[:, one] - h[:, one] * delta[:, two]
+                slopes[:, end] = np.maximum(0, slope / (h[:, one] + h[:, two]))
+        cubic = (slopes[:, :-1] + slopes[:, 1:] - 2 * delta) / h**2
+        square = (3 * delta - 2 * slopes[:, :-1] - slopes[:, 1:]) / h
+        bounds = [np.clip(end[here, None], x[:, :-1], x[:, 1:]) - x[:, :-1] for end in (low, high)]
+        below, up_to = (s * (y[:, :-1] + s * (slopes[:, :-1] / 2 + s * (square / 3 + s * cubic / 4))) for s in bounds)
+        means[here] = (up_to - below).sum(axis=1) / (high - low)[here]
+    return means
 
 
-@numba.njit(cache=True, nogil=True)
-def _end(near: float, far: float, first: float, second: float) -> float:
-    slope = ((2 * near + far) * first - near * second) / (near + far)
-    if slope * first <= 0:
-        return 0.0
-    if first * second <= 0 and abs(slope) > 3 * abs(first):
-        return 3 * first
-    return slope
-
-
-@numba.njit(cache=True, nogil=True)
-def _integral(x: Floats, y: Floats, low: float, high: float) -> float:
-    """Of the piecewise cubic from ``low`` to ``high``, which lie within ``x``."""
-    slopes = _slopes(x, y)
-    total = 0.0
-    for k in range(len(x) - 1):
-        begin, end = max(low, x[k]), min(high, x[k + 1])
-        if begin >= end:
-            continue
-        h = x[k + 1] - x[k]
-        delta = (y[k + 1] - y[k]) / h
-        cubic = (slopes[k] + slopes[k + 1] - 2 * delta) / h**2
-        square = (3 * delta - 2 * slopes[k] - slopes[k + 1]) / h
-        for s, sign in ((end - x[k], 1.0), (begin - x[k], -1.0)):
-            total += sign * s * (y[k] + s * (slopes[k] / 2 + s * (square / 3 + s * cubic / 4)))
-    return total
-
-
-_MOST = 0.5
-
-
-def at_equal(feature: Points, image: Points) -> list[tuple[float, float, float]]:
-    """Both curves' values at the least, middle and greatest position they share, linear between points.
-
-    Args:
-        feature: (position, value) points.
-        image: the same.
-
-    Returns:
-        (position, feature's value, image's value); empty where the curves share no stretch of positions.
+def at_equal(feature: Points, image: Points) -> tuple[float, ...]:
+    """The least, middle and greatest position that two curves share; none where they share no stretch.
 
     Example:
-        >>> at_equal([(0, 0), (10, 10)], [(5, 0), (20, 30)])[-1]
-        (10.0, 10.0, 10.0)
+        >>> at_equal([(0, 0), (10, 10)], [(5, 0), (20, 30)])
+        (5, 7.5, 10)
     """
-    curves = [np.array(sorted(points)).reshape(-1, 2).T for points in (feature, image)]
-    if any(curve.shape[1] < 2 for curve in curves):
-        return []
-    low, high = max(curve[0, 0] for curve in curves), min(curve[0, -1] for curve in curves)
-    if low >= high:
-        return []
-    a, b = curves
-    return [(float(x), float(np.interp(x, *a)), float(np.interp(x, *b))) for x in (low, (low + high) / 2, high)]
+    positions = [[x for x, _ in points] for points in (feature, image)]
+    if any(len(one) < 2 for one in positions):
+        return ()
+    low, high = max(map(min, positions)), min(map(max, positions))
+    return (low, (low + high) / 2, high) if low < high else ()
 
 
 def rate_pairs(sweep: Sweep) -> list[tuple[Family, Family]]:
     """Pairs of families whose strength trades bits for accuracy, with more than one strength in each."""
-    return [pair for pair in pairs(families(sweep.rows)) if pair[0].changes_bits and _curves(pair)]
+    return [
+        pair
+        for pair in pairs(families(sweep.rows))
+        if pair[0].changes_bits and all(len(family.rows) > 1 for family in pair)
+    ]
+
+
+def bd_of_pair(sweep: Sweep, pair: tuple[Family, Family], kind: str | None = None) -> BdRate:
+    """BD-rate of features against the image."""
+    feature, image = (curve(sweep, family.name, family.rows, kind=kind) for family in pair)
+    return compare(image, feature)
 
 
 def bd_findings(sweep: Sweep) -> list[str]:
     """BD-rates in words: one sentence per family whose curves share most of their accuracies."""
-    found = []
-    for feature, image in rate_pairs(sweep):
-        anchor, test = (family_curve(sweep, one) for one in (image, feature))
-        result = bd_rate(anchor.points, test.points)
+    findings = []
+    for pair in rate_pairs(sweep):
+        result = bd_of_pair(sweep, pair)
         if result.percent is not None and result.overlap >= _MOST:
-            bits = f"{abs(result.percent):,.0f} % {'more' if result.percent > 0 else 'fewer'} bits"
+            difference = f"{abs(result.percent):,.0f} % {'more' if result.percent > 0 else 'fewer'} bits"
             few = "" if min(result.points) > LEAST_POINTS else f", of {LEAST_POINTS} points: indicative"
-            ends = bd_interval(anchor, test)
+            ends = result.interval
             sure = "" if ends is None else f", 95 % interval {signed(ends[0], 0)} to {signed(ends[1], 0)} %"
-            found.append(f"{pair_name(feature, image)}: at equal AP, features need {bits} (BD-rate{sure}{few}).")
-    return found
-
-
-def bd_cell(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> str:
-    """BD-rate with its interval, or why there is none."""
-    result = bd_rate(anchor.points, test.points, least)
-    if result.percent is None:
-        return f"not defined: {result.reason}"
-    return with_interval(f"{signed(result.percent)} %", bd_interval(anchor, test, least), 1)
+            findings.append(f"{pair_name(*pair)}: at equal AP, features need {difference} (BD-rate{sure}{few}).")
+    return findings
 
 
 def bd_table(sweep: Sweep) -> Table | None:
     """BD-rate of features against the image, by family and kind of AP; None where there is no such family."""
     rows = []
-    for feature, image in rate_pairs(sweep):
+    for pair in rate_pairs(sweep):
         for kind in sweep.kinds:
-            anchor, test = (family_curve(sweep, one, kind) for one in (image, feature))
-            result = bd_rate(anchor.points, test.points)
-            told = bd_cell(anchor, test)
-            overlap = percent(result.overlap, 0) if result.percent is not None else MISSING
-            rows.append([pair_name(feature, image), kind, told, f"{result.points[0]} / {result.points[1]}", overlap])
+            result = bd_of_pair(sweep, pair, kind)
+            points = f"{result.points[0]} / {result.points[1]}"
+            rows.append([pair_name(*pair), kind, str(result), points, result.share])
     if not rows:
         return None
-    columns = [Column("family", number=False), Column("AP", number=False), Column("BD-rate of features", number=False)]
-    notes = (
+    columns = [Column(title, number=False) for title in ("family", "AP", "BD-rate of features")]
+    note = (
         "Average difference of bits at equal AP; −50 % means that features need half the image's bits. PCHIP through "
         f"the Pareto front of each curve, at least {LEAST_POINTS} points; VCEG-M33 uses four, so values of three are "
         "indicative. In brackets, the 95 % bootstrap interval over images. Overlap: share of the range of AP that both "
-        "curves cover.",
+        "curves cover."
     )
     caption = "BD-rate (Bjøntegaard): features against the image at equal AP"
-    return Table(caption, [*columns, Column("points image / features"), Column("overlap %")], rows, notes)
+    return Table(caption, [*columns, Column("points image / features"), Column("overlap %")], rows, (note,))
 
 
 def equal_bits_table(sweep: Sweep) -> Table | None:
     """AP of both domains where they cost the same bits, by family; None where no two curves share a rate."""
-    rows = []
-    for pair in rate_pairs(sweep):
-        if all(bits_vary([row.bits_per_image for row in family.rows]) for family in pair):
-            at = at_equal(*(_points(one, _log_bits, _ap(sweep)) for one in pair))
-            rows += [
-                [pair_name(*pair), number(10**x / 8000, 1), *_difference(sweep, pair, _log_bits, x, f, i)]
-                for x, f, i in at
-            ]
+    found = [
+        pair for pair in rate_pairs(sweep) if all(bits_vary([row.bits_per_image for row in one.rows]) for one in pair)
+    ]
     caption = "AP at equal bits, linear in log bits between the measured strengths"
-    return _equal_table(sweep, caption, "kB per image", rows)
+    return _equal_table(
+        sweep, found, caption, "kB per image", lambda row: math.log10(row.bits_per_image), lambda x: 10**x / 8000
+    )
 
 
 def equal_psnr_table(sweep: Sweep) -> Table | None:
     """AP of both domains where the heads get pyramids of the same PSNR[F]; None where no two curves share one."""
-    rows = []
-    for pair in pairs(families(sweep.rows)):
-        at = at_equal(*(_points(one, _psnr, _ap(sweep)) for one in pair))
-        rows += [[pair_name(*pair), number(x, 1), *_difference(sweep, pair, _psnr, x, f, i)] for x, f, i in at]
     caption = "AP at equal PSNR[F] of what the heads get, linear between the measured strengths"
-    return _equal_table(sweep, caption, "PSNR[F] dB", rows)
+    return _equal_table(sweep, pairs(families(sweep.rows)), caption, "PSNR[F] dB", psnr_f, lambda x: x)
 
 
-def _equal_table(sweep: Sweep, caption: str, position: str, rows: list[list[str]]) -> Table | None:
+def _equal_table(
+    sweep: Sweep,
+    found: Iterable[tuple[Family, Family]],
+    caption: str,
+    title: str,
+    position: Position,
+    shown: Callable[[float], float],
+) -> Table | None:
+    rows = []
+    for pair in found:
+        both = [curve(sweep, family.name, family.rows, position) for family in pair]
+        for x in at_equal(*(one.points for one in both)):
+            (feature, drawn_feature), (image, drawn_image) = (one.at(x) for one in both)
+            less = None if drawn_feature is None or drawn_image is None else interval(drawn_feature - drawn_image)
+            ends = [None if one is None else interval(one) for one in (drawn_feature, drawn_image)]
+            texts = [percent(feature), percent(image), signed(100 * (feature - image))]
+            aps = [with_interval(text, end) for text, end in zip(texts, [*ends, less], strict=True)]
+            rows.append([pair_name(*pair), number(shown(x), 1), *aps])
     if not rows:
         return None
-    columns = [Column("family", number=False), Column(position)]
-    columns += [Column(title, f"AP {sweep.kind} %") for title in ("feature", "image", "difference")]
+    columns = [Column("family", number=False), Column(title)]
+    columns += [Column(name, f"AP {sweep.kind} %") for name in ("feature", "image", "difference")]
     return Table(caption, columns, rows, ("The ends and the middle of the stretch that both domains' curves cover.",))
-
-
-_Position = Callable[[Row], float | None]
-
-
-def _log_bits(row: Row) -> float:
-    return math.log10(row.bits_per_image)
-
-
-def _psnr(row: Row) -> float | None:
-    return row.fidelity.get("psnr_f")
-
-
-def _difference(
-    sweep: Sweep, pair: tuple[Family, Family], position: _Position, at: float, feature: float, image: float
-) -> list[str]:
-    """Both curves' AP at a position and their difference, with intervals that hold the position fixed."""
-    drawn = [_drawn_at(sweep, family, position, at) for family in pair]
-    ends: list[Interval | None] = [None if one is None else interval(one) for one in drawn]
-    f, i = drawn
-    ends.append(None if f is None or i is None else interval(f - i))
-    texts = [percent(feature), percent(image), signed(100 * (feature - image))]
-    return [with_interval(text, found) for text, found in zip(texts, ends, strict=True)]
-
-
-def _drawn_at(sweep: Sweep, family: Family, position: _Position, at: float) -> Floats | None:
-    """AP in each bootstrap draw, linear between a curve's points; None without draws."""
-    places = [(x, row) for row in family.rows if (x := position(row)) is not None and sweep.ap(row) is not None]
-    places.sort(key=lambda place: place[0])
-    drawn = [sweep.draws(row) for _, row in places]
-    if any(one is None or not len(one) for one in drawn):
-        return None
-    shares = [np.interp(at, [x for x, _ in places], unit) for unit in np.eye(len(places))]
-    return np.stack(drawn, axis=1) @ np.array(shares)  # type: ignore[arg-type]  # none is None
-
-
-def _curves(pair: tuple[Family, Family]) -> bool:
-    return all(len(family.rows) > 1 for family in pair)
-
-
-def _ap(sweep: Sweep, kind: str | None = None) -> Callable[[Row], float | None]:
-    return lambda row: sweep.ap(row, kind)
-
-
-def _points(
-    family: Family, x: Callable[[Row], float | None], y: Callable[[Row], float | None]
-) -> list[tuple[float, float]]:
-    """A family's points, without rows that lack a value."""
-    values = ((x(row), y(row)) for row in family.rows)
-    return [(a, b) for a, b in values if a is not None and b is not None]
 
 
 def curve_figures(sweep: Sweep) -> list[Figure]:
@@ -489,7 +417,7 @@ def curve_figures(sweep: Sweep) -> list[Figure]:
             "Accuracy against bits",
             "Of two points at one height, the one further left needs fewer bits. Only distortions whose strength "
             "changes the bits; clean AP is dashed.",
-            _traces(sweep, priced, lambda row: row.bpp),
+            _traces(sweep, priced, bits_per_pixel),
             {"xaxis": axis("bits per pixel of the original picture", type="log", dtick=1), "yaxis": axis(ap)},
         ),
         Figure(
@@ -497,7 +425,7 @@ def curve_figures(sweep: Sweep) -> list[Figure]:
             "Accuracy against what the heads get",
             "PSNR[F] compares the pyramid that reaches the heads with the clean one, in both domains: at the same "
             "PSNR[F], the errors of the higher curve hurt less.",
-            _traces(sweep, sweep.rows, lambda row: row.fidelity.get("psnr_f")),
+            _traces(sweep, sweep.rows, psnr_f),
             {"xaxis": axis("PSNR[F] dB"), "yaxis": axis(ap)},
         ),
         Figure(
@@ -547,42 +475,56 @@ def paper_figure(sweep: Sweep) -> Figure | None:
     return Figure("paper", "Retention, ours against the paper's", caption, _with_legend(traces), layout)
 
 
-def _traces(sweep: Sweep, rows: Sequence[Row], x: Callable[[Row], float | None]) -> list[dict[str, Any]]:
+def _traces(sweep: Sweep, rows: Sequence[Row], x: Position) -> list[dict[str, Any]]:
     """One curve per family of several strengths, and one set of markers per domain for all other rows."""
     found = [family for family in families(rows) if len(family.rows) > 1]
     order = list(registry.steps())
     names = list(dict.fromkeys(family.name for family in sorted(found, key=lambda one: order.index(one.type))))
     alone = {row.id for row in rows if not row.clean} - {row.id for family in found for row in family.rows}
-    traces = []
-    for symbol, name in zip(cycle(SYMBOLS), names, strict=False):
-        for family in found:
-            if family.name == name and (points := _scatter(sweep, family.rows, x)):
-                line = {"mode": "lines+markers", "line": {"color": colour(family.domain), "width": 2}}
-                traces.append({**line, **points, **_style(family.domain, name, symbol)})
+    drawn = [
+        (family.domain, symbol, "lines+markers", curve(sweep, name, family.rows, x))
+        for symbol, name in zip(cycle(SYMBOLS), names, strict=False)
+        for family in found
+        if family.name == name
+    ]
     for domain in DOMAINS:
         single = [row for row in rows if row.id in alone and row.domain == domain]
-        if points := _scatter(sweep, single, x):
-            traces.append({"mode": "markers", **points, **_style(domain, "others", "asterisk-open")})
-    return _with_legend(traces)
+        drawn.append((domain, "asterisk-open", "markers", curve(sweep, "others", single, x)))
+    return _with_legend(
+        [
+            {
+                **_style(domain, one.name, symbol),
+                **points(sweep, one, NAMES[domain]),
+                "mode": mode,
+                "line": {"color": colour(domain), "width": 2},
+            }
+            for domain, symbol, mode, one in drawn
+            if one.points
+        ]
+    )
 
 
-def _scatter(sweep: Sweep, rows: Sequence[Row], x: Callable[[Row], float | None]) -> dict[str, Any]:
-    points = [
-        (position, ap, row) for row in rows if (position := x(row)) is not None and (ap := sweep.ap(row)) is not None
+def points(sweep: Sweep, one: Curve, name: str) -> dict[str, Any]:
+    """A curve's points as part of a trace, with intervals and a text for each.
+
+    Args:
+        sweep: of its rows.
+        one: the curve, of ours or of others.
+        name: what its points are called.
+    """
+    texts = [
+        f"{name}: {label(row)}<br>{kilobytes(row)} kB, keeps {percent(sweep.retention(row))} %"
+        f"<br>AP {with_interval(percent(ap), sweep.interval(row))}"
+        for row, (_, ap) in zip(one.rows, one.points, strict=False)
     ]
-    if not points:
-        return {}
+    ends = [(ap, sweep.interval(row)) for row, (_, ap) in zip(one.rows, one.points, strict=False)]
     return {
-        "customdata": [row.id for _, _, row in points],
-        "x": [position for position, _, _ in points],
-        "y": [100 * ap for _, ap, _ in points],
-        "text": [
-            f"{NAMES[row.domain]}: {label(row)}<br>{kilobytes(row)} kB, keeps {percent(sweep.retention(row))} %"
-            f"<br>AP {with_interval(percent(ap), sweep.interval(row))}"
-            for _, ap, row in points
-        ],
+        "customdata": [row.id for row in one.rows],
+        "x": [x for x, _ in one.points],
+        "y": [100 * ap for _, ap in one.points],
+        "text": texts or [f"{name}<br>AP {percent(ap)}" for _, ap in one.points],
         "hovertemplate": "%{text} at %{x:.4g}<extra></extra>",
-        **error_bars([(ap, sweep.interval(row)) for _, ap, row in points]),
+        **error_bars(ends),
     }
 
 

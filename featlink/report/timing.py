@@ -1,4 +1,4 @@
-"""Where the time goes, and at which link rate sending features beats sending pixels."""
+"""Where the time goes, at which link rate sending features beats sending pixels, and which costs transfer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,8 @@ from featlink.report.sweep import DOMAINS, Sweep, condition_of, families, label
 from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
 from featlink.results import Row
 from featlink.shared.conditions import registry
+from featlink.shared.timing import STAGES, Place, Stage, in_order
 
-_ORDER = (
-    *("decode", "backbone", "reduce", "serialize", "distort", "compress"),  # the edge's
-    *("transfer", "decompress", "restore", "heads", "encode"),
-)
-_NAMES = {
-    "decode": "decode the picture",
-    "serialize": "serialise",
-    "compress": "encode",
-    "decompress": "decode",
-    "encode": "masks to RLE",
-}
-_MEASURING = {"fidelity", "total", "hops"}
-"""Stages that a deployment does not have: edge and channel are one machine there."""
-CLOUD = {"decompress", "restore", "heads", "encode"}
 _SPEEDS = ((0.25, "4× slower cloud"), (1.0, "as measured"), (4.0, "4× faster cloud"))
 
 
@@ -44,7 +31,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """When sending features is faster than sending pixels.
+    """When sending features is faster.
 
     Attributes:
         faster: ``above`` or ``below`` ``mbps``, ``always``, ``never``, or ``equal`` at every rate.
@@ -81,24 +68,20 @@ def break_even(feature: Cost, image: Cost) -> BreakEven:
     return BreakEven("always" if saved_ms >= 0 and more_bits <= 0 else "never")
 
 
-def stages(row: Row) -> list[tuple[str, float]]:
-    """A row's stages in order, in ms, without measuring."""
-    timings = {name: ms for name, ms in row.timings.items() if ms is not None and name not in _MEASURING}
-    return [(name, timings[name]) for name in sorted(timings, key=_place)]
+def stages(row: Row) -> dict[Stage, float]:
+    """Milliseconds of a row's stages, in the order of a picture's way, without those that only a simulator has."""
+    timings = {name: ms for name, ms in row.timings.items() if ms is not None}
+    return {stage: timings[stage.name] for stage in in_order(timings) if not stage.simulated}
 
 
-def _place(stage: str) -> int:
-    """Unknown stages come last, in their own order."""
-    return _ORDER.index(stage) if stage in _ORDER else len(_ORDER)
+def spent(row: Row, place: Place, coding: bool | None = None) -> float:
+    """Milliseconds of the row's stages at a place; only those that code, or only the others, where so asked."""
+    return sum(ms for one, ms in stages(row).items() if one.place == place and coding in (None, one.coding))
 
 
 def cost(row: Row, cloud_speed: float = 1.0) -> Cost:
     """What a row's images cost on average, with a cloud ``cloud_speed`` times as fast as measured."""
-    ms = 0.0
-    for name, time in stages(row):
-        if name != "transfer":
-            ms += time / cloud_speed if name in CLOUD else time
-    return Cost(ms, row.bits_per_image)
+    return Cost(spent(row, "edge") + spent(row, "cloud") / cloud_speed, row.bits_per_image)
 
 
 def overlaps(sweep: Sweep) -> bool:
@@ -149,23 +132,22 @@ def waterfall(feature: Row, image: Row, identity: str) -> Figure:
     """
     traces: list[dict[str, Any]] = []
     for row in (feature, image):
-        names, times = zip(*stages(row), strict=True)
+        times = list(stages(row).values())
         traces.append(
             {
                 "type": "bar",
                 "orientation": "h",
                 "name": NAMES[row.domain],
-                "y": [_NAMES.get(name, name) for name in names],
-                "x": list(times),
+                "y": [stage.label for stage in stages(row)],
+                "x": times,
                 "base": [sum(times[:i]) for i in range(len(times))],
                 "marker": {"color": colour(row.domain)},
                 "showlegend": False,
-                "customdata": list(times),
+                "customdata": times,
                 "hovertemplate": "%{y}: %{customdata:.1f} ms",
             }
         )
-    used = {name: None for row in (feature, image) for name, _ in stages(row)}
-    order = [_NAMES.get(name, name) for name in sorted(used, key=_place)]
+    order = [stage.label for stage in in_order({stage.name for row in (feature, image) for stage in stages(row)})]
     layout = {
         "barmode": "group",
         "xaxis": axis("ms since the picture file was opened", rangemode="tozero", tickformat=","),
@@ -206,29 +188,26 @@ def latency_figures(sweep: Sweep) -> list[Figure]:
     return [*figures, Figure("latency", "Latency against link rate", caption, traces, layout)]
 
 
-_CODING = (("reduce", "reduce"), ("compress", "encode"), ("decompress", "decode"), ("restore", "restore"))
-
-
 def coding_times_table(sweep: Sweep) -> Table | None:
     """Stages of every coded row, and the link rate from which features pay; None without coded rows that have times."""
     coded = {row.id for family in families(sweep.rows) if family.changes_bits for row in family.rows}
-    rows = [row for row in sweep.rows if row.id in coded and {"reduce", "compress"} & dict(stages(row)).keys()]
+    rows = [
+        row for row in sweep.rows if row.id in coded and any(one.coding and one.place == "edge" for one in stages(row))
+    ]
     if not rows:
         return None
+    coding = [stage for stage in STAGES if stage.coding]
     pixels = [row for row in sweep.rows if row.domain == "image" and (row.id in coded or row.clean)]
     lines = []
     for row in rows:
-        times = dict(stages(row))
         cells = [sweep.names[row.id], row.domain, with_interval(percent(sweep.ap(row)), sweep.interval(row))]
-        cells += [kilobytes(row), *(number(times.get(stage), 0) for stage, _ in _CODING)]
-        rest = {name: ms for name, ms in times.items() if name not in (*dict(_CODING), "transfer")}
-        for cloud in (False, True):
-            cells.append(number(sum(ms for name, ms in rest.items() if (name in CLOUD) == cloud), 0))
+        cells += [kilobytes(row), *(number(stages(row).get(stage), 0) for stage in coding)]
+        cells += [number(spent(row, "edge", coding=False), 0), number(spent(row, "cloud", coding=False), 0)]
         anchor = _as_accurate(sweep, row, pixels) if row.domain == "feature" else None
-        told = [MISSING, MISSING] if anchor is None else [label(anchor), str(break_even(cost(row), cost(anchor)))]
-        lines.append([*cells, *told])
+        cells += [MISSING] * 2 if anchor is None else [label(anchor), str(break_even(cost(row), cost(anchor)))]
+        lines.append(cells)
     columns = [Column("condition", number=False), Column("domain", number=False), Column("AP %"), Column("kB/image")]
-    columns += [Column(title, "coding, ms") for _, title in _CODING]
+    columns += [Column(stage.label, "coding, ms") for stage in coding]
     columns += [Column(title, "the rest, ms") for title in ("edge", "cloud")]
     columns += [Column("pixels of like AP", number=False), Column("features are faster", number=False)]
     note = (
@@ -258,10 +237,9 @@ def multiply_adds_table(sweep: Sweep) -> Table | None:
             shown.setdefault(" | ".join(str(step.spec) for step in reductions) or f"clean {row.domain}", row)
     lines = []
     for name, row in shown.items():
-        counted, times = of_row(found, row.id, row.domain), stages(row)
-        spent = [sum(ms for stage, ms in times if stage != "transfer" and (stage in CLOUD) == c) for c in (False, True)]
+        counted = of_row(found, row.id, row.domain)
         cells = [MISSING, MISSING] if counted is None else [number(one / 1e9, 1) for one in counted]
-        lines.append([name, row.domain, *cells, *(number(ms, 0) for ms in spent)])
+        lines.append([name, row.domain, *cells, number(spent(row, "edge"), 0), number(spent(row, "cloud"), 0)])
     columns = [Column("what is sent", number=False), Column("domain", number=False)]
     columns += [Column(title, "10⁹ multiply-adds") for title in ("edge", "cloud")]
     columns += [Column(title, "ms") for title in ("edge", "cloud")]

@@ -263,12 +263,12 @@ def _check_polygon(polygon: list[float], image: Image) -> None:
 def _check_rle(rle: Rle, image: Image) -> None:
     if rle.size != (image.height, image.width):
         raise ValueError(f"RLE size {list(rle.size)} is not the image's {[image.height, image.width]}")
-    runs = rle.counts if isinstance(rle.counts, list) else _run_lengths(rle.counts)
+    runs = rle.counts if isinstance(rle.counts, list) else run_lengths(rle.counts)
     if min(runs, default=0) < 0 or sum(runs) != image.height * image.width:
         raise ValueError(f"RLE counts do not add up to the image's {image.height * image.width} pixels")
 
 
-def _run_lengths(counts: str) -> list[int]:
+def run_lengths(counts: str) -> list[int]:
     """Expand COCO's compressed counts.
 
     Each character carries 6 bits above "0": a continuation bit and 5 bits of a little-endian two's

@@ -168,6 +168,13 @@ class RequestBounds:
             response.headers["connection"] = "close"
             await response(scope, receive, send)
             return
+        coding = headers.get("content-encoding", "identity").lower()
+        if coding != "identity":
+            detail = f"bodies are not read under Content-Encoding {coding[:50]!r}: send it as it is"
+            response = problem(415, "Unsupported Media Type", detail, scope["path"])
+            response.headers["accept-encoding"] = "identity"
+            await response(scope, receive, send)
+            return
         asked = headers.get(HEADER, "")
         timeout = min(self._timeout, int(asked) / 1e3 if asked.isdecimal() and len(asked) < 12 else math.inf)
         _deadline.set(time.monotonic() + timeout)

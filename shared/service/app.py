@@ -73,6 +73,7 @@ def create_service(
     load: Callable[[], Coroutine[None, None, None]],
     unready: Callable[[], Awaitable[str | None]],
     close: Callable[[], Awaitable[None]],
+    network: Callable[[], str | None] = lambda: None,
     small: Sequence[str] = (),
     refusals: Sequence[int] = (),
 ) -> FastAPI:
@@ -87,6 +88,7 @@ def create_service(
             service is alive but not ready; its failure stops the service.
         unready: why the service, loaded, cannot serve (e.g. the next one is down), or None.
         close: run at shutdown, after the last answer.
+        network: which network the service holds, or those behind it; ``/readyz`` tells it to the service before.
         small: paths whose bodies are short JSON.
         refusals: statuses of problems, beside those of every service, for the API's documentation.
     """
@@ -172,7 +174,7 @@ def create_service(
             raise problems.NotReadyError("failed to start")
         if reason := await unready():
             raise problems.NotReadyError(reason)
-        return {"status": "ready"}
+        return {"status": "ready"} | ({"network": held} if (held := network()) else {})
 
     @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)

@@ -5,15 +5,17 @@ The defaults run all services on one machine.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.service.access import is_loopback
 
@@ -163,3 +165,19 @@ def slip(environment: Mapping[str, str], known: Iterable[str]) -> str | None:
         if alike := difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE):
             return f"{variable} is no setting; did you mean {PREFIX}{alike[0]}?"
     return None
+
+
+@contextlib.contextmanager
+def naming(settings: BaseSettings, *fields: str) -> Iterator[None]:
+    """Inside, an error that is due to settings is told with those of their variables that are set.
+
+    Args:
+        settings: of the service.
+        fields: what is used inside.
+    """
+    try:
+        yield
+    except FeatlinkError as error:
+        variables = [PREFIX + field.upper() for field in fields if field in settings.model_fields_set]
+        error.args = (": ".join([*([", ".join(variables)] if variables else []), str(error)]),)
+        raise

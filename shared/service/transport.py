@@ -106,6 +106,7 @@ class NextService:
     def __init__(self, name: str, url: str, settings: ServiceSettings) -> None:
         self.name = name
         self.url = url
+        self.network: str | None = None
         self._timeout = settings.timeout_s
         token = settings.service_token
         # trust_env: the link to the next service never goes through a proxy meant for the internet.
@@ -152,12 +153,18 @@ class NextService:
         return body
 
     async def unready(self) -> str | None:
-        """Why the service is not ready, or None."""
+        """Why the service is not ready, or None; ``network`` is then which network it tells of."""
         try:
             response = await self._client.get("/readyz", timeout=5)
         except httpx.HTTPError as error:
             return f"{self.name} at {self.url}: {str(error) or type(error).__name__}"
-        return None if response.is_success else f"{self.name} is not ready"
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        about = body if isinstance(body, dict) else {}
+        self.network = about.get("network")
+        return None if response.is_success else f"{self.name} is not ready: {about.get('detail', response.status_code)}"
 
     async def close(self) -> None:
         """Close its connections."""

@@ -22,23 +22,25 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from featlink.shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import Category, GroundTruth
-from featlink.shared.store.records import Dataset, Result, Run
-from featlink.shared.store.rows import decompressed, result_of, result_row
 from featlink.shared.store.tables import (
     DATASETS,
     IMAGES,
     RESULTS,
     RUNS,
+    Dataset,
+    Result,
+    Run,
     begin_sqlite,
     configure_sqlite,
     create_tables,
+    decompressed,
+    result_of,
+    result_row,
     same_file,
     select_dataset,
     select_results,
     select_run,
 )
-
-__all__ = ["Dataset", "Result", "Run", "Store"]
 
 _PAGE = 64
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")

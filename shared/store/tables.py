@@ -1,11 +1,15 @@
-"""The database's tables, queries that several places share, and how SQLite is set up."""
+"""What the database holds, as values and as tables: data sets, runs, results; and how SQLite is set up."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -15,6 +19,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     Select,
     String,
     Table,
@@ -26,6 +31,85 @@ from sqlalchemy import (
 )
 
 from featlink.shared.errors import StorageError
+from featlink.shared.items import ItemId
+from featlink.shared.result import Detection
+
+_PIECE = 1 << 18
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A stored data set, without its ground truth.
+
+    Attributes:
+        name: of the form ``[A-Za-z0-9._-]{1,64}``.
+        digest: SHA-256 of the canonical ground truth.
+        images: how many it has.
+        created: when this content was stored; UTC, ISO 8601.
+    """
+
+    name: str
+    digest: str
+    images: int
+    created: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: a data set × a condition.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        dataset: name of the data set.
+        condition: the condition's text, as given.
+        domain: ``feature`` or ``image``.
+        model: architecture.
+        weights: identity of the weights.
+        name: a free note.
+        created: UTC, ISO 8601.
+        done: images with a result.
+        total: images of the data set.
+    """
+
+    id: str
+    dataset: str
+    condition: str
+    domain: str
+    model: str
+    weights: str
+    name: str
+    created: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's result for one image; numbers come back exactly as given.
+
+    Attributes:
+        image_id: id in the data set.
+        detections: COCO results.
+        bits: what crossed the link.
+        fidelity: value by metric; None where it is not finite (the PSNR of an undistorted image).
+        timings: milliseconds by stage.
+        link_bits: the same with packets sent again; None where no link was simulated.
+        created: UTC, ISO 8601; set by the store.
+    """
+
+    image_id: int
+    detections: list[Detection]
+    bits: int
+    fidelity: Mapping[str, float | None]
+    timings: Mapping[str, float]
+    link_bits: int | None = None
+    created: str = ""
+
+    @property
+    def item(self) -> ItemId:
+        """What it is the result of: a still, which is a sequence of one frame."""
+        return ItemId(self.image_id)
+
 
 _BLOB = LargeBinary(2**31 - 1)  # without a length, MySQL takes 64 kB
 
@@ -139,3 +223,46 @@ def begin_sqlite(connection: Connection) -> None:
     """Begin a transaction as the execution option ``sqlite_begin`` says."""
     # A writer takes its lock at once: one that reads first could not wait for another writer, only fail.
     connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+
+def result_row(run_id: str, result: Result) -> dict[str, Any]:
+    """A run's result, by column.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return {
+        "run_id": run_id,
+        "image_id": result.image_id,
+        "detections": zlib.compress(_to_json(result.detections).encode()),
+        "bits": result.bits,
+        "link_bits": result.link_bits,
+        "fidelity": _to_json(result.fidelity),
+        "timings": _to_json(result.timings),
+        "created": result.created,
+    }
+
+
+def result_of(row: Row[Any]) -> Result:
+    """What :func:`result_row` was made from."""
+    return Result(
+        image_id=row.image_id,
+        detections=msgspec.json.decode(zlib.decompress(row.detections)),
+        bits=row.bits,
+        fidelity=json.loads(row.fidelity),
+        timings=json.loads(row.timings),
+        link_bits=row.link_bits,
+        created=row.created,
+    )
+
+
+def decompressed(blob: bytes) -> Iterator[bytes]:
+    """A compressed column, in pieces."""
+    stream = zlib.decompressobj()
+    while not stream.eof:
+        yield stream.decompress(blob, _PIECE)
+        blob = stream.unconsumed_tail
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

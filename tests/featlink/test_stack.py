@@ -225,8 +225,12 @@ def test_errors_are_one_line(arguments: tuple[str, ...], words: str) -> None:
     [
         ("cloud", "DATABASE_URL", "sqlite:////no/such/folder/runs.sqlite", "cannot open database sqlite:////no/such"),
         ("cloud", "DATABASE_URL", "nonsense", "database URL: Could not parse"),
+        ("cloud", "WEIGHTS", "nonsense", "no weights at"),
+        ("edge", "MODEL", "nonsense", "unknown model 'nonsense'"),
         ("channel", "CONDITION", "sharpen", "unknown step 'sharpen'"),
-        ("edge", "PORT", "abc", "FEATLINK_PORT: Input should be a valid integer"),
+        ("channel", "KEEP_BITSTREAMS", "/proc/none", "cannot write into /proc/none"),
+        ("edge", "PORT", "abc", "Input should be a valid integer"),
+        ("page", "LOG_LEVEL", "abc", "String should match pattern"),
     ],
 )
 def test_a_service_that_cannot_start_says_why_in_one_line(
@@ -236,8 +240,17 @@ def test_a_service_that_cannot_start_says_why_in_one_line(
     command = [sys.executable, "-m", f"featlink.{service}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert message in done.stdout + done.stderr
-    assert len((done.stdout + done.stderr).strip().splitlines()) == 1
+    [line] = (done.stdout + done.stderr).strip().splitlines()
+    told = json.loads(line)
+    assert (told["service"], told["level"], told["event"]) == (service, "error", "cannot start")
+    assert f"FEATLINK_{variable}: {message}" in told["reason"]
+
+
+def test_what_is_no_port_is_refused() -> None:
+    done = featlink("up", "--edge-port", "99999")
+    assert done.returncode == 2
+    assert "65535" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

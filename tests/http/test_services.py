@@ -12,7 +12,9 @@ import pytest
 from deployment import Deployment, serve
 from PIL import Image
 from requests_by_hand import SIZES, infer, picture
-from waiting import wait_until_ready
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+from waiting import wait_until, wait_until_ready
 
 
 def test_fidelity_and_stages_are_reported(services: Deployment) -> None:
@@ -100,3 +102,30 @@ def test_bitstreams_can_be_kept(services: Deployment, tmp_path: Path) -> None:
         httpx.post(f"{channel}/v1/transmit", content=frame.content, headers=kind, timeout=120).raise_for_status()
     kept = sorted(path.name for path in tmp_path.glob("7/*/*"))
     assert kept == ["p2.vvc", "p3.vvc", "p4.vvc", "p5.vvc", "p6.vvc", "side.json"]
+
+
+def test_readyz_says_that_edge_and_cloud_hold_different_weights(services: Deployment) -> None:
+    from featlink.edge.app import create_app as edge_app
+    from featlink.edge.settings import EdgeSettings
+
+    ready = httpx.get(f"{services.channel}/readyz").json()
+    assert ready["status"] == "ready"
+    assert ready["network"].startswith("maskrcnn_resnet50_fpn ")
+    with serve(edge_app(EdgeSettings(channel_url=services.channel, weights="starter", **SIZES))) as edge:
+        wait_until(lambda: '"loading"' not in httpx.get(f"{edge}/readyz").text, "the model to load")
+        answer = httpx.get(f"{edge}/readyz")
+    assert answer.status_code == 503
+    assert "FEATLINK_WEIGHTS is to be alike" in answer.json()["detail"]
+
+
+def test_a_refused_picture_is_logged_with_what_it_was_sent_for(services: Deployment) -> None:
+    query = {"image_id": 7, "condition": "quantize:bits=4", "run": "f" * 32}
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        httpx.post(f"{services.edge}/v1/infer", content=b"no picture", params=query)
+        wait_until(lambda: any("reason" in line for line in lines), "the line")
+    [line] = [line for line in lines if "reason" in line]
+    assert (line["image"], line["condition"], line["run"]) == (7, "quantize:bits=4", "f" * 32)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        httpx.post(f"{services.edge}/v1/infer", content=picture(), params=query, timeout=60)
+        wait_until(lambda: sum("reason" in line for line in lines) == 3, "a line of each service")
+    assert {(line["image"], line["run"], line["status"]) for line in lines if "reason" in line} == {(7, "f" * 32, 404)}

@@ -13,7 +13,9 @@ import httpx
 import pytest
 from waiting import wait_until
 
-from featlink.launcher import free_port
+from featlink.client import Client
+from featlink.errors import CommandError
+from featlink.launcher import Stack, free_port, free_ports
 from featlink.shared.service.settings import ServiceSettings
 from featlink.shared.service.transport import NextService
 
@@ -66,6 +68,36 @@ def asked(url: str, chain: Path | None) -> httpx.Response:
 
 def test_whoever_trusts_the_certificate_is_answered(channel: str, certificate: tuple[Path, Path]) -> None:
     assert asked(channel, certificate[0]).json() == {"status": "alive"}
+
+
+@pytest.fixture
+def tls(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """HTTPS for services that are started now; the certificate."""
+    chain, key = certificate
+    monkeypatch.setenv("FEATLINK_TLS_CERT", str(chain))
+    monkeypatch.setenv("FEATLINK_TLS_KEY", str(key))
+    return chain
+
+
+@pytest.mark.slow
+def test_the_launcher_and_the_client_speak_https(tls: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEATLINK_TLS_CA", str(tls))
+    ports = free_ports()
+    settings = {"min_size": "64", "max_size": "96", "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
+    with Stack(ports, settings, lambda *_: None) as stack:
+        stack.wait_ready(180)
+        assert ports.edge_url.startswith("https://")
+        with Client(ports.edge_url, ports.cloud_url) as client:
+            assert client.model()["weights"]
+
+
+def test_a_certificate_that_nobody_trusts_is_told_at_once(tls: Path, tmp_path: Path) -> None:
+    settings = {"min_size": "64", "max_size": "96", "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
+    with (
+        Stack(free_ports(), settings, lambda *_: None) as stack,
+        pytest.raises(CommandError, match="FEATLINK_TLS_CA"),
+    ):
+        stack.wait_ready(180)
 
 
 def test_others_do_not_trust_it(channel: str) -> None:

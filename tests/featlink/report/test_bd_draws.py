@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featlink.report.curves import Curve, bd_interval, bd_of_draws, bd_rate
+from featlink.report.curves import Curve, bd_of_draws, bd_rate, compare
 
 point = st.tuples(st.floats(1, 1e4), st.floats(0, 1))
 points = st.lists(point, min_size=1, max_size=6)
@@ -20,8 +20,7 @@ def test_each_draw_is_that_of_the_package(anchor: list[tuple[float, float]], tes
     expected = bd_rate(anchor, test)
     if "bits do not change" in expected.reason:
         return  # the draws are of curves whose bits do
-    arrays = [np.ascontiguousarray(np.array(side).T[:, None, :]) for side in (anchor, test)]
-    [found] = bd_of_draws(arrays[0][0], arrays[0][1], arrays[1][0], arrays[1][1], 3)
+    [found] = bd_of_draws(*(np.array(side).T[:, None, :] for side in (anchor, test)), 3)
     if expected.percent is None:
         assert np.isnan(found)
     else:
@@ -34,6 +33,6 @@ def test_the_interval_holds_the_spread_of_the_bits() -> None:
     factors = np.exp(rng.normal(0, 0.1, (1000, 1)))
     anchor = Curve("a", list(zip(bits, accuracy, strict=True)))
     test = Curve("b", list(zip(bits, accuracy, strict=True)), (bits * factors, np.tile(accuracy, (1000, 1))))
-    found = bd_interval(anchor, test)
+    found = compare(anchor, test).interval
     assert found == pytest.approx(tuple(100 * (np.percentile(factors, [2.5, 97.5]) - 1)), abs=0.01)
-    assert bd_interval(anchor, anchor) is None
+    assert compare(anchor, anchor).interval is None

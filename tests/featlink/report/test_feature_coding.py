@@ -16,8 +16,8 @@ from featlink.report.coding import (
     coding_blocks,
     coding_curves,
     coding_figure,
+    external_curves,
     rate_csv,
-    read_curves,
 )
 from featlink.report.curves import Curve, Figure
 from featlink.report.sweep import Sweep
@@ -48,7 +48,7 @@ def test_every_set_is_a_curve_with_intervals(sweep: Sweep) -> None:
     assert [one.name for one in curves] == list(TEXTS)
     for one in curves:
         assert [bpp for bpp, _ in one.points] == pytest.approx(
-            [0.8 * SIZES[one.name] / 2**i for i in range(4)], rel=0.01
+            [0.8 * SIZES[one.name] / 2**i for i in (3, 2, 1, 0)], rel=0.01
         )
         assert one.draws is not None
     figure = coding_figure(sweep, curves, [])
@@ -95,7 +95,7 @@ def test_no_rows_and_no_curves_make_no_section(tmp_path: Path) -> None:
 
 def test_curves_of_others_stand_beside_ours(tmp_path: Path, sweep: Sweep) -> None:
     (tmp_path / "points.csv").write_text("AP, bpp, who\n55,0.4,x\n50,0.2,x\n40,0.1,x\n25,0.05,x\n")
-    [theirs] = read_curves([f"half={tmp_path}/points.csv"])
+    [theirs] = external_curves([f"half={tmp_path}/points.csv"])
     assert theirs.points[0] == (0.05, 0.25)
     blocks = coding_blocks(sweep, [theirs])
     assert any(isinstance(block, Figure) and block.traces[-1]["name"] == "half" for block in blocks)
@@ -131,16 +131,16 @@ def test_without_named_sets_ours_are_the_families(tmp_path: Path) -> None:
 def test_what_is_no_curve_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "wrong.csv").write_text(text)
     with pytest.raises(CommandError, match=r"wrong\.csv"):
-        read_curves([f"x={tmp_path}/wrong.csv"])
+        external_curves([f"x={tmp_path}/wrong.csv"])
 
 
 @pytest.mark.parametrize("given", [["x"], ["=y.csv"], ["x="], ["a=gone.csv"], []])
 def test_curves_are_named(given: list[str]) -> None:
     if given:
         with pytest.raises(CommandError):
-            read_curves(given)
+            external_curves(given)
     else:
-        assert read_curves(given) == []
+        assert external_curves(given) == []
 
 
 def test_points_as_csv(sweep: Sweep) -> None:

@@ -70,7 +70,7 @@ def test_costs_leave_measuring_out_and_speed_up_the_cloud_alone(sweep: Sweep) ->
     feature, image = sweep.by_id["clean.feature"], sweep.by_id["clean.image"]
     assert cost(feature).ms == 5 + 200 + 3 + 20 + 210 + 10
     assert cost(image, 2.0).ms == 5 + 3 + 20 + (430 + 10) / 2
-    assert [name for name, _ in stages(feature)] == [
+    assert [stage.name for stage in stages(feature)] == [
         "decode",
         "backbone",
         "serialize",
@@ -87,7 +87,7 @@ def test_the_cloud_pays_for_decoding_and_restoring(sweep: Sweep) -> None:
     coded = msgspec.structs.replace(row, timings={**row.timings, **more})
     assert cost(coded).ms == cost(row).ms + 7 + 11 + 13 + 17
     assert cost(coded, 2.0).ms == cost(row, 2.0).ms + 7 + 11 + (13 + 17) / 2
-    names = [name for name, _ in stages(coded)]
+    names = [stage.name for stage in stages(coded)]
     assert [name for name in names if name in {*more, "transfer"}] == [
         "reduce",
         "compress",

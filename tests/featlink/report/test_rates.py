@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.interpolate import PchipInterpolator
 
-from featlink.report.curves import at_equal, bd_findings, bd_rate, bd_table, equal_bits_table, equal_psnr_table
+from featlink.report.curves import Curve, at_equal, bd_findings, bd_rate, bd_table, equal_bits_table, equal_psnr_table
 from featlink.report.sweep import Sweep
 from featlink.results import Row, Scores
 
@@ -61,11 +61,13 @@ points = st.lists(
 def test_equal_positions_lie_on_both_curves(
     feature: list[tuple[float, float]], image: list[tuple[float, float]]
 ) -> None:
-    for x, f, i in at_equal(feature, image):
-        for y, curve in ((f, sorted(feature)), (i, sorted(image))):
-            (x0, y0), (x1, y1) = next((a, b) for a, b in itertools.pairwise(curve) if a[0] <= x <= b[0])
+    for x in at_equal(feature, image):
+        for points in (sorted(feature), sorted(image)):
+            y, drawn = Curve("curve", points).at(x)
+            (x0, y0), (x1, y1) = next((a, b) for a, b in itertools.pairwise(points) if a[0] <= x <= b[0])
             on_line = y0 + (y1 - y0) * (x - x0) / (x1 - x0)
             assert math.isclose(y, on_line, rel_tol=1e-6, abs_tol=1e-6)
+            assert drawn is None
 
 
 def row(text: str, ap: float, bits: float, psnr: float) -> Row:
@@ -126,6 +128,6 @@ def test_resize_changes_no_bits() -> None:
 
 
 def test_curves_that_share_no_position() -> None:
-    assert at_equal([(0, 1), (1, 2)], [(2, 1), (3, 2)]) == []
-    assert at_equal([(0, 1), (1, 2)], [(0.5, 1)]) == []
-    assert at_equal([], []) == []
+    assert at_equal([(0, 1), (1, 2)], [(2, 1), (3, 2)]) == ()
+    assert at_equal([(0, 1), (1, 2)], [(0.5, 1)]) == ()
+    assert at_equal([], []) == ()

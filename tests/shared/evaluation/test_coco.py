@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
 from featlink.shared.errors import DatasetError
-from featlink.shared.evaluation.coco import _run_lengths, digest, dump, load, parse
+from featlink.shared.evaluation.coco import digest, dump, load, parse, run_lengths
 
 HEIGHT, WIDTH = 6, 8
 
@@ -150,7 +150,7 @@ def test_refuses_other_bytes(data: bytes) -> None:
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
 def test_reads_compressed_counts_as_pycocotools_writes_them(runs: list[int]) -> None:
-    assert _run_lengths(compress(runs)) == runs
+    assert run_lengths(compress(runs)) == runs
 
 
 @given(st.integers(0, 2**32 - 1), st.data())
@@ -159,7 +159,7 @@ def test_compressed_counts_must_cover_the_image(seed: int, data: st.DataObject) 
     segmentation = truth["annotations"][2]["segmentation"]
     segmentation |= compressed(np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.4)
     parse(truth)
-    runs = _run_lengths(segmentation["counts"])
+    runs = run_lengths(segmentation["counts"])
     runs[data.draw(st.integers(0, len(runs) - 1))] += data.draw(st.integers(1, 1000))
     segmentation["counts"] = compress(runs)
     with pytest.raises(DatasetError, match="do not add up"):

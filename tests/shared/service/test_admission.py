@@ -274,6 +274,17 @@ def test_short_json_has_a_limit_of_its_own(make_service: Callable[..., FastAPI],
     check(too_long, f"body of 70002 bytes, the limit is {SMALL_BODY}")
 
 
+def test_a_compressed_body_is_refused_and_named(app: FastAPI, visit: Any) -> None:
+    async def scenario(client: httpx.AsyncClient) -> list[httpx.Response]:
+        codings = ["gzip", "deflate, gzip", "identity"]
+        return [await client.post("/raw", content=b"\x1f\x8b", headers={"content-encoding": one}) for one in codings]
+
+    first, second, plain = visit(app, scenario)
+    assert [answer.status_code for answer in (first, second, plain)] == [415, 415, 200]
+    assert "Content-Encoding 'gzip'" in first.json()["detail"]
+    assert first.headers["accept-encoding"] == "identity"
+
+
 @pytest.mark.parametrize("path", ["/raw", "/json"])
 def test_an_upload_that_pauses_ends_with_408(
     path: str, app: FastAPI, visit: Any, monkeypatch: pytest.MonkeyPatch

@@ -232,7 +232,7 @@ def test_the_next_service_says_whether_it_is_ready(upstream: str) -> None:
             await service.close()
 
     assert asyncio.run(ask(upstream)) is None
-    assert asyncio.run(ask(upstream + "/elsewhere")) == "cloud is not ready"
+    assert asyncio.run(ask(upstream + "/elsewhere")) == "cloud is not ready: Not Found"
     assert str(asyncio.run(ask("http://127.0.0.1:9"))).startswith("cloud at http://127.0.0.1:9: ")
 
 

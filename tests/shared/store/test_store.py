@@ -350,10 +350,25 @@ def test_kill_9_loses_nothing_acknowledged(store: Store, run: Run, url: str, att
     reopened.close()
 
 
-def test_every_commit_is_synced_to_a_write_ahead_log(store: Store) -> None:
-    with store._engine.connect() as connection:
+def test_every_commit_is_synced_to_a_write_ahead_log(tmp_path: Path) -> None:
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(connect(*args, **options | {"check_same_thread": False}))
+        return opened[-1]
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.closing(Store(sqlite_url(tmp_path / "runs.sqlite"))) as store,
+    ):
+        patch.setattr("sqlite3.dbapi2.connect", watched)
+        patch.setattr("sqlite3.connect", watched)
+        with ThreadPoolExecutor(2) as pool:  # a thread of its own gets a connection of its own
+            list(pool.map(lambda _: store.datasets(), range(2)))
+        assert opened
         pragmas = {
-            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            name: opened[0].execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
