@@ -70,7 +70,7 @@ def collect(
         data = (SCENES / "val" / name).read_bytes()
         sabotage(index)
         answer = client.infer(data, condition=_CONDITION, run=run, image_id=number)
-        detections.append(answer["detections"])
+        detections.append(answer.detections)
     metrics = client.metrics(run)
     done = metrics.pop("run")["done"]
     metrics.pop("timings")

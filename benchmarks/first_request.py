@@ -116,7 +116,7 @@ def _ratio(client: Client, args: argparse.Namespace, shape: str, domain: str, co
         answer = client.infer(data, domain=domain, condition=condition)
         wall.append(time.perf_counter() - began)
         cpu.append(processor_seconds() - spent)
-        stages.append(answer["timings"])
+        stages.append(answer.timings)
     tenth_wall, tenth_cpu = statistics.median(wall[-5:]), statistics.median(cpu[-5:])
     most = {name: f"{ms:.0f}→{stages[-1][name]:.0f}" for name, ms in stages[0].items()}
     print(

@@ -94,7 +94,7 @@ def main() -> None:
                 if i > 0:
                     times["split"].append(split)
                     times["stock"].append(whole)
-                    for stage, milliseconds in answer["timings"].items():
+                    for stage, milliseconds in answer.timings.items():
                         stages[stage].append(milliseconds)
     split_s, stock_s = (statistics.median(times[name]) for name in ("split", "stock"))
     breakdown = {stage: round(statistics.median(values), 1) for stage, values in stages.items()}

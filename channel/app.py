@@ -12,14 +12,14 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from featlink.channel.bitstream_archive import save
-from featlink.channel.kept import Kept
 from featlink.channel.link import Link, LinkError, parse_link
+from featlink.channel.persisted_state import PersistedState
 from featlink.channel.randomness import stream
 from featlink.channel.settings import ChannelSettings
-from featlink.channel.transmit import Transmission, with_reference
-from featlink.channel.transmit import transmit as transmit_frame
+from featlink.channel.transmit import Transmission, reference, transmit
 from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
@@ -28,7 +28,7 @@ from featlink.shared.errors import StorageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import Frame
-from featlink.shared.result import HEADER, Telemetry, read_header
+from featlink.shared.result import HEADER, InferenceResult, Telemetry, read_header
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue, remaining_s
 from featlink.shared.service.app import create_service, serve
@@ -40,19 +40,28 @@ _FRAME_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 }
 
-_Measure = Annotated[bool, Query(description="measure PSNR, SSIM and rank correlation")]
-_LinkText = Annotated[
-    str | None,
-    Query(description="JSON form of a link, for this frame; default: the channel's", max_length=2048),
-]
-_Names = Annotated[
-    str,
-    Query(
+
+class DistortQuery(BaseModel):
+    """Parameters of ``POST /v1/distort``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fidelity: bool = Field(True, description="measure PSNR, SSIM and rank correlation")
+
+
+class TransmitQuery(DistortQuery):
+    """Parameters of ``POST /v1/transmit``."""
+
+    run: str | None = Field(None, description="collect the detections in this run")
+    link: str | None = Field(
+        None, description="JSON form of a link, for this frame; default: the channel's", max_length=2048
+    )
+    received: str = Field(
+        "",
         description="answer these too as they were received, as PNG: `image`, or packed levels",
         pattern=r"^((image|p[2-6])(,(image|p[2-6]))*)?$",
         examples=["image", "p2,p5"],
-    ),
-]
+    )
 
 
 def create_app(settings: ChannelSettings | None = None) -> FastAPI:
@@ -67,18 +76,18 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         registry.chain(default)
     with naming(settings, "keep_bitstreams"):
         _check_writable(settings.keep_bitstreams)
-    kept = Kept(settings.state, settings.link, default)
+    state = PersistedState(settings.state, settings.link, default)
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
-    worker = RequestQueue(settings.max_requests, settings.max_waiting)
+    queue = RequestQueue(settings.max_requests, settings.max_waiting)
     answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     cloud = NextService("cloud", settings.cloud_url, settings)
 
     async def load() -> None:
-        await worker.run(lambda: warm(tools))
+        await queue.run(lambda: warm(tools))
 
     async def close() -> None:
-        worker.close()
+        queue.close()
         await cloud.close()
 
     app = create_service(
@@ -95,63 +104,60 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     )
 
     @contextlib.asynccontextmanager
-    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Telemetry]]:
+    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Condition, Telemetry]]:
         """Take a frame in, then wait for a place to work on it."""
-        report = read_header(request.headers.get(HEADER))
-        async with worker.enter():
+        telemetry = read_header(request.headers.get(HEADER))
+        async with queue.enter():
             frame, _ = await read_frame(request, limits)
-            bind(run=request.query_params.get("run"), image=frame.meta.image_id, domain=frame.meta.domain)
-            async with worker.place():
-                yield frame, report
+            meta = frame.meta
+            condition = meta.condition or language.in_domain(state.condition, meta.domain)
+            bind(domain=meta.domain, image=meta.image_id, condition=str(condition))
+            async with queue.place():
+                yield frame, condition, telemetry
 
-    async def distorted(frame: Frame, report: Telemetry, fidelity: bool, over: Link) -> Transmission:
-        if frame.meta.condition is None:
-            condition = language.from_fields({**kept.condition.model_dump(mode="json"), "domain": frame.meta.domain})
-        else:
-            condition = language.from_fields({"domain": frame.meta.domain, **frame.meta.condition})
-
+    async def transmitted(
+        frame: Frame, condition: Condition, telemetry: Telemetry, fidelity: bool, link: Link
+    ) -> Transmission:
         def work() -> Transmission:
-            sent = transmit_frame(frame, condition, report, fidelity, tools, over.erasure(), over.seed)
+            sent = transmit(frame, condition, telemetry, fidelity, tools, link.erasure(), link.seed)
             if settings.keep_bitstreams is not None:
                 save(sent, settings.keep_bitstreams)
             return sent
 
-        return await worker.run(work)
+        return await queue.run(work)
 
-    @app.post("/v1/transmit", summary="Send a frame through the link to the cloud", openapi_extra=_FRAME_BODY)
-    async def transmit(
-        request: Request,
-        run: str | None = None,
-        _: RunToken = None,
-        fidelity: _Measure = True,
-        link_text: Annotated[_LinkText, Query(alias="link")] = None,
-        shown: Annotated[_Names, Query(alias="received")] = "",
-    ) -> dict[str, Any]:
+    @app.post(
+        "/v1/transmit",
+        summary="Send a frame through the link to the cloud",
+        openapi_extra=_FRAME_BODY,
+        response_model_exclude_unset=True,
+    )
+    async def send(request: Request, query: Annotated[TransmitQuery, Query()], _: RunToken = None) -> InferenceResult:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
-        over = kept.link if link_text is None else parse_link(link_text)  # another default may be set meanwhile
-        async with admitted(request) as (source, before):
-            sent = await distorted(source, before, fidelity, over)
-            meta, report = sent.frame.meta, sent.report
-            transfer = over.transfer(report.bits or 0, stream(over.seed, "link", meta.image_id, meta.key))
-            report = msgspec.structs.replace(report.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
+        link = state.link if query.link is None else parse_link(query.link)  # another default may be set meanwhile
+        bind(run=query.run)
+        async with admitted(request) as (source, condition, telemetry):
+            sent = await transmitted(source, condition, telemetry, query.fidelity, link)
+            meta, telemetry = source.meta, sent.report
+            transfer = link.transfer(telemetry.bits or 0, stream(link.seed, "link", meta.image_id, meta.key))
+            telemetry = msgspec.structs.replace(telemetry.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
+            bind(bits=telemetry.bits, link_bits=transfer.bits)
             app.state.metrics.link_bits.labels(meta.domain).inc(transfer.bits)
-            if over.wait:
+            said: dict[str, Any] = {"condition": str(condition), "link": link.model_dump()}
+            if link.wait:
                 await _pass(transfer.ms / 1e3, settings.max_wait_s)
-            params = {} if run is None else {"run": run}
-            parts = await worker.run(lambda: with_reference(source, sent)) if fidelity else sent.parts
-            answering = cloud.send("/v1/detect", parts, params, report.header() | run_token(request.headers))
-            if shown:
-                names = shown.split(",")
-                pictures, answer = await asyncio.gather(
-                    worker.run(lambda: received(source, sent.frame, names)), answering
-                )
-                answer |= {"received": pictures}
+                said["waited_ms"] = transfer.ms
+            clean = await queue.run(lambda: reference(source, sent)) if query.fidelity else []
+            params = {} if query.run is None else {"run": query.run}
+            headers = telemetry.header() | run_token(request.headers)
+            answering = cloud.send("/v1/detect", [*sent.parts, *clean], params, headers)
+            if query.received:
+                names = query.received.split(",")
+                drawing = queue.run(lambda: received(source, sent.frame, names))
+                said["received"], result = await asyncio.gather(drawing, answering)
             else:
-                answer = await answering
-            condition = str(language.from_fields({"domain": meta.domain, **(meta.condition or {})}))
-            bind(condition=condition, bits=report.bits, link_bits=transfer.bits)
-            named = {"condition": condition, "link": over.model_dump()}
-            return answer | named | ({"waited_ms": transfer.ms} if over.wait else {})
+                result = await answering
+            return result.updated(**said)
 
     @app.post(
         "/v1/distort",
@@ -160,17 +166,17 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         response_class=StreamingResponse,
         responses={200: {"content": _FRAME_BODY["requestBody"]["content"], "description": "The frame as it arrives"}},
     )
-    async def distort(request: Request, fidelity: _Measure = True) -> Response:
-        """Like transmit, but the distorted frame comes back, with its report in the `featlink-report` header."""
-        async with admitted(request) as (source, before):
-            sent = await distorted(source, before, fidelity, kept.link)
+    async def distort(request: Request, query: Annotated[DistortQuery, Query()]) -> Response:
+        """Like transmit, but the distorted frame comes back, with its telemetry in the `featlink-report` header."""
+        async with admitted(request) as (source, condition, telemetry):
+            sent = await transmitted(source, condition, telemetry, query.fidelity, state.link)
             response = answers.response(sent.parts)
             response.headers.update(sent.report.header())
             return response
 
     @app.get("/v1/condition", summary="The default condition")
     async def get_condition() -> dict[str, Any]:
-        return _shown(kept.condition)
+        return _to_dict(state.condition)
 
     @app.put("/v1/condition", summary="Set the default condition")
     async def put_condition(
@@ -182,8 +188,8 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         """Used for frames that bring none, in the frame's own domain."""
         new = language.parse(condition) if isinstance(condition, str) else language.from_fields(condition)
         registry.chain(new)
-        kept.set_condition(new)
-        return _shown(new)
+        state.set_condition(new)
+        return _to_dict(new)
 
     @app.get("/v1/conditions", summary="The catalogue of steps, with JSON schema")
     async def catalogue() -> dict[str, Any]:
@@ -192,12 +198,12 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
 
     @app.get("/v1/link", summary="The simulated link")
     async def get_link() -> Link:
-        return kept.link
+        return state.link
 
     @app.put("/v1/link", summary="Set the simulated link")
     async def put_link(new: Link) -> Link:
         """Applies to every frame from now on."""
-        kept.set_link(new)
+        state.set_link(new)
         return new
 
     return app
@@ -222,7 +228,7 @@ def _check_writable(folder: Path | None) -> None:
         raise StorageError(f"cannot write into {folder}: {error.strerror}") from None
 
 
-def _shown(condition: Condition) -> dict[str, Any]:
+def _to_dict(condition: Condition) -> dict[str, Any]:
     return {"text": str(condition), **condition.model_dump(mode="json")}
 
 

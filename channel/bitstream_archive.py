@@ -89,11 +89,11 @@ def save(sent: Transmission, folder: Path) -> Path | None:
     if not sent.bitstreams:
         return None
     meta = sent.frame.meta
-    condition = language.from_fields({"domain": meta.domain, **(meta.condition or {})})
+    condition = str(meta.condition)
     image = meta.key if meta.image_id is None else str(meta.image_id)
-    target = folder / _file_name(image or "image") / _file_name(str(condition))
+    target = folder / _file_name(image or "image") / _file_name(condition)
     side = Side(
-        condition=str(condition),
+        condition=condition,
         weights=meta.weights,
         extension=sent.extension,
         tensors=[

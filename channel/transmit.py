@@ -95,7 +95,7 @@ def transmit(
     seeds = [condition.seed] * len(steps)
     if erasure is not None:
         steps, seeds = registry.checked((*steps, erasure)), [*seeds, erasure_seed]
-    meta = replace(frame.meta, condition=condition.model_dump(mode="json", exclude_defaults=True))
+    meta = replace(frame.meta, condition=condition)
     timings = {"distort": 0.0}
     container = ""
     if not steps:
@@ -135,22 +135,21 @@ def _still(chain: Chain, item: Item, levels: Mapping[str, Array]) -> ChainOutput
     return output
 
 
-def with_reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:
-    """What the cloud gets to measure with: a distorted image's frame with the clean picture beside it.
+def reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:
+    """What goes to the cloud behind the counted frame, to measure it with: of a distorted image, the clean one's frame.
 
-    The clean picture is no part of what crosses the link, and not counted.
+    It is no part of what crosses the link.
 
     Args:
         source: the frame as the channel received it.
         sent: as it left.
 
     Returns:
-        The frame's bytes; as they are for features, and for an image that nothing has touched.
+        The clean frame's bytes; none for features, and for an image that nothing has touched.
     """
     if sent.frame.meta.domain != "image" or sent.frame.tensor(wire.IMAGE).bits is None:
-        return sent.parts
-    reference = Tensor(wire.REFERENCE, source.tensor(wire.IMAGE).data)
-    return wire.write(Frame(sent.frame.meta, (*sent.frame.tensors, reference)))
+        return []
+    return wire.write(source)
 
 
 def _frames(meta: Meta, output: ChainOutput) -> tuple[Frame, Frame]:

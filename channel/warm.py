@@ -10,7 +10,7 @@ import contextlib
 import numpy as np
 
 from featlink.channel.codecs.base import CodecError, Tools
-from featlink.channel.transmit import transmit, with_reference
+from featlink.channel.transmit import reference, transmit
 from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Domain
 from featlink.shared.features import Sizes
@@ -48,7 +48,7 @@ def warm(tools: Tools) -> None:
         condition = language.parse(text)
         frame = _frame(condition.domain)
         with contextlib.suppress(CodecError):
-            with_reference(frame, transmit(frame, condition, Telemetry(), tools=tools))
+            reference(frame, transmit(frame, condition, Telemetry(), tools=tools))
 
 
 def _frame(domain: Domain) -> Frame:

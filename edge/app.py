@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from featlink.edge.prepare import EdgePipeline, EdgeResult
-from featlink.edge.prepare import Request as PictureRequest
+from featlink.edge.prepare import Prepared, prepare, warm
+from featlink.edge.prepare import Request as Picture
 from featlink.edge.settings import EdgeSettings
-from featlink.edge.warm import warm
 from featlink.shared.conditions import language
-from featlink.shared.conditions.language import Domain
+from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.models.overlay import draw
+from featlink.shared.result import InferenceResult
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
@@ -31,30 +34,72 @@ from featlink.shared.service.settings import ModelSettings, naming
 from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
 
-_CONTENT: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_PICTURE = _CONTENT
-_FORM = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"image/jpeg": _PICTURE, "image/png": _PICTURE, "multipart/form-data": _FORM},
-    }
-}
+if TYPE_CHECKING:
+    from featlink.shared.models.torchvision_rcnn import SplitModel
 
-_WAY = {
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS = {
     "featlink-condition": {"description": "the condition it went through", "schema": {"type": "string"}},
     "featlink-link": {"description": "the link, as JSON", "schema": {"type": "string"}},
 }
-"""Headers of a drawn answer, by name, as OpenAPI has them."""
+"""Of a drawn answer, by name, as OpenAPI has them."""
 
-_LOADING = "the model is still loading"
 
-_Domain = Annotated[Domain | None, Query(description="send features (default) or the image")]
-_Text = Annotated[
-    str | None,
-    Query(description="text or JSON form; default: the channel's", examples=["quantize:bits=4"], max_length=8192),
-]
-_ImageId = Annotated[int | None, Query(ge=0, lt=2**63, description="the picture's id in the run's data set")]
+class FeaturesQuery(BaseModel):
+    """Parameters of ``POST /v1/features``, in the query or as fields of a form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    domain: Domain | None = Field(None, description="send features (default) or the image")
+    image_id: int | None = Field(None, ge=0, lt=2**63, description="the picture's id in the run's data set")
+
+    def parsed(self) -> Condition | None:
+        """The condition asked for, in the domain asked for.
+
+        Raises:
+            ConditionError: it cannot be read.
+        """
+        return None
+
+
+class InferQuery(FeaturesQuery):
+    """Parameters of ``POST /v1/infer``, in the query or as fields of a form."""
+
+    condition: str | None = Field(
+        None,
+        description="text or JSON form; default: the channel's",
+        examples=["quantize:bits=4"],
+        max_length=language.MOST_TEXT,
+    )
+    run: str | None = Field(None, description="collect the detections in this run")
+    fidelity: bool = Field(True, description="measure fidelity in the channel")
+    link: str | None = Field(
+        None,
+        description="JSON form of the simulated link; default: the channel's",
+        examples=['{"rate_mbps": 20, "rtt_ms": 40}'],
+        max_length=2048,
+    )
+    received: str | None = Field(
+        None, description="answer these as they were received, as PNG: `image`, or packed levels: `p2,p5`"
+    )
+    render: Literal["png"] | None = Field(None, description="answer the picture with the detections")
+
+    def parsed(self) -> Condition | None:
+        """See :meth:`FeaturesQuery.parsed`."""
+        return None if self.condition is None else language.parse(self.condition, self.domain)
+
+
+Q = TypeVar("Q", bound=FeaturesQuery)
+
+
+class ModelDescription(BaseModel):
+    """Which network a service runs."""
+
+    model: str = Field(description="its architecture")
+    weights: str = Field(description="identity of its weights")
+    profile: str = Field(description="its numerics")
+    device: str = Field(description="what it runs on: cpu or cuda")
+    categories: list[str] = Field(description="name of each label, the background's first")
 
 
 def create_app(settings: EdgeSettings | None = None) -> FastAPI:
@@ -64,37 +109,36 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         settings: default: from the environment.
     """
     settings = settings or EdgeSettings()
-    worker = RequestQueue(settings.max_requests, settings.max_waiting)
+    queue = RequestQueue(settings.max_requests, settings.max_waiting)
     answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     channel = NextService("channel", settings.channel_url, settings)
-    pipeline: EdgePipeline | None = None
+    cache = PyramidCache(settings.cache_mb << 20)
+    model: SplitModel | None = None
 
-    def build_pipeline() -> EdgePipeline:
+    def build_model() -> SplitModel:
         from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
 
         with naming(settings, *ModelSettings.model_fields):
-            model = build(settings.config(), heads=False)
-        warm(model, settings.send_p6)
-        facts = {"profile": settings.profile, "device": str(model.device)}
-        app.state.metrics.describe(model=model.name, weights=model.weights, **facts)
-        return EdgePipeline(model, PyramidCache(settings.cache_mb << 20), settings.max_pixels, settings.send_p6)
+            network = build(settings.config(), heads=False)
+        warm(network, settings.send_p6)
+        facts = {"profile": settings.profile, "device": str(network.device)}
+        app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
+        return network
 
     async def load() -> None:
-        nonlocal pipeline
-        pipeline = await worker.run(build_pipeline)  # OpenMP's threads, once started, belong to the thread they serve
-
-    def network() -> str | None:
-        return None if pipeline is None else "{model} {weights}".format(**pipeline.model)
+        nonlocal model
+        model = await queue.run(build_model)  # OpenMP's threads, once started, belong to the thread they serve
 
     async def unready() -> str | None:
         if reason := await channel.unready():
             return reason
-        if channel.network not in (None, network()):
-            return f"the cloud runs {channel.network}, the edge {network()}: FEATLINK_WEIGHTS is to be alike for both"
+        here = None if model is None else f"{model.name} {model.weights}"
+        if channel.network not in (None, here):
+            return f"the cloud runs {channel.network}, the edge {here}: FEATLINK_WEIGHTS is to be alike for both"
         return None
 
     async def close() -> None:
-        worker.close()
+        queue.close()
         await channel.close()
 
     app = create_service(
@@ -108,123 +152,139 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         refusals=(409, 415, 502, 507),
     )
 
-    @contextlib.asynccontextmanager
-    async def admitted(
-        request: Request, domain: Domain | None, condition: str | None, image_id: int | None
-    ) -> AsyncIterator[PictureRequest]:
-        """Take a picture in, then wait for a place to work on it."""
-        if pipeline is None:
-            raise NotReadyError(_LOADING)
-        chosen = None if condition is None else language.parse(condition, domain)
-        chosen_domain = domain or (chosen.domain if chosen else "feature")
-        async with worker.enter():
-            data = await _picture(request)
-            async with worker.place():
-                yield PictureRequest(data, chosen_domain, chosen, image_id)
+    def loaded() -> SplitModel:
+        if model is None:
+            raise NotReadyError("the model is still loading")
+        return model
 
-    async def prepare(picture: PictureRequest) -> EdgeResult:
-        run = pipeline
-        if run is None:
-            raise NotReadyError(_LOADING)
-        return await worker.run(lambda: run(picture))
+    @contextlib.asynccontextmanager
+    async def prepared(request: Request, query: Q) -> AsyncIterator[tuple[Prepared, Q]]:
+        """Take a picture in, wait for a place to work on it, and prepare it; with what its form says beside it."""
+        _bind(query)
+        network = loaded()
+        condition = query.parsed()  # what is wrong is said before the picture is uploaded
+        async with queue.enter():
+            data, fields = await _picture(request)
+            if fields:
+                query = _with_fields(query, fields)
+                _bind(query)
+                condition = query.parsed()
+            domain = query.domain or (condition.domain if condition else "feature")
+            bind(domain=domain)
+            picture = Picture(data, domain, condition, query.image_id)
+            job = functools.partial(
+                prepare, network, picture, max_pixels=settings.max_pixels, cache=cache, send_p6=settings.send_p6
+            )
+            async with queue.place():
+                yield await queue.run(job), query
 
     @app.get("/v1/model", summary="Which network runs here, and the names of its labels")
-    async def model() -> dict[str, Any]:
-        """`categories` has a name for each label, the background's first."""
-        if pipeline is None:
-            raise NotReadyError("the model is still loading")
-        return pipeline.model
+    async def describe() -> ModelDescription:
+        network = loaded()
+        return ModelDescription(
+            model=network.name,
+            weights=network.weights,
+            profile=network.profile,
+            device=network.device.type,
+            categories=list(network.categories),
+        )
 
     @app.post(
         "/v1/infer",
         summary="Detect the objects in a picture, over the link",
-        openapi_extra=_BODY,
-        response_model=None,
+        openapi_extra=_body(InferQuery),
+        response_model=InferenceResult,
+        response_model_exclude={"waited_ms"},
+        response_model_exclude_unset=True,
         responses={
             200: {
-                "content": {"image/png": _CONTENT},
+                "content": {"image/png": _BINARY},
                 "description": "The detections, or drawn in the picture, with what it went through as headers",
-                "headers": _WAY,
+                "headers": _HEADERS,
             }
         },
     )
     async def infer(
-        request: Request,
-        domain: _Domain = None,
-        condition: _Text = None,
-        run: Annotated[str | None, Query(description="collect the detections in this run")] = None,
-        _: RunToken = None,
-        image_id: _ImageId = None,
-        fidelity: Annotated[bool, Query(description="measure fidelity in the channel")] = True,
-        link: Annotated[
-            str | None,
-            Query(
-                description="JSON form of the simulated link; default: the channel's",
-                examples=['{"rate_mbps": 20, "rtt_ms": 40}'],
-                max_length=2048,
-            ),
-        ] = None,
-        received: Annotated[
-            str | None,
-            Query(description="answer these as they were received, as PNG: `image`, or packed levels: `p2,p5`"),
-        ] = None,
-        render: Annotated[Literal["png"] | None, Query(description="answer the picture with the detections")] = None,
-    ) -> dict[str, Any] | Response:
+        request: Request, query: Annotated[InferQuery, Query()], _: RunToken = None
+    ) -> InferenceResult | Response:
         """The body is the picture itself (JPEG, PNG, WebP, BMP) or a form with the picture as its only file."""
         started = time.monotonic()
-        bind(run=run, image=image_id, condition=condition, domain=domain)
-        async with admitted(request, domain, condition, image_id) as picture:
-            prepared = await prepare(picture)
-            parts, serialize_ms = await worker.run(lambda: timed(lambda: wire.write(prepared.frame)))
-            report = prepared.report.with_timings(serialize=serialize_ms)
-            optional = {"run": run, "link": link, "received": received}
-            params = {"fidelity": str(fidelity).lower()} | {k: v for k, v in optional.items() if v is not None}
-            answer = await channel.send("/v1/transmit", parts, params, report.header() | run_token(request.headers))
+        async with prepared(request, query) as (picture, query):
+            parts, serialize_ms = await queue.run(lambda: timed(lambda: wire.write(picture.frame)))
+            telemetry = picture.telemetry.with_timings(serialize=serialize_ms)
+            params = query.model_dump(include={"run", "link", "received"}, exclude_none=True)
+            params["fidelity"] = str(query.fidelity).lower()
+            result = await channel.send("/v1/transmit", parts, params, telemetry.header() | run_token(request.headers))
             total_ms = (time.monotonic() - started) * 1e3
-            waited_ms = answer.pop("waited_ms", 0.0)
-            answer["timings"]["hops"] = _unaccounted(answer["timings"], total_ms - waited_ms + prepared.reused_ms)
-            answer["timings"]["total"] = total_ms
-            bind(condition=answer.get("condition"), domain=prepared.frame.meta.domain)
-            bind(bits=answer["bits"], detections=len(answer["detections"]))
-            if render is None:
-                return answer
-            png = await worker.run(lambda: draw(prepared.image, answer["detections"], answer["categories"]))
-            return Response(png, media_type="image/png", headers=_way(answer))
+            hops_ms = _unaccounted(result.timings, total_ms - result.waited_ms + picture.saved_ms)
+            result = result.updated(timings={**result.timings, "hops": hops_ms, "total": total_ms})
+            bind(condition=result.condition, bits=result.bits, detections=len(result.detections))
+            if query.render is None:
+                return result
+            png = await queue.run(lambda: draw(picture.image, result.detections, result.categories))
+            headers = {"featlink-condition": result.condition, "featlink-link": json.dumps(result.link)}
+            return Response(png, media_type="image/png", headers=headers)
 
     @app.post(
         "/v1/features",
         summary="The frame a picture becomes",
-        openapi_extra=_BODY,
+        openapi_extra=_body(FeaturesQuery),
         response_class=StreamingResponse,
-        responses={200: {"content": {wire.MEDIA_TYPE: _CONTENT}, "description": "A frame"}},
+        responses={200: {"content": {wire.MEDIA_TYPE: _BINARY}, "description": "A frame"}},
     )
-    async def features(request: Request, domain: _Domain = None, image_id: _ImageId = None) -> Response:
+    async def features(request: Request, query: Annotated[FeaturesQuery, Query()]) -> Response:
         """Returns the frame that would be sent to the channel."""
-        async with admitted(request, domain, None, image_id) as picture:
-            prepared = await prepare(picture)
-            return answers.response(await worker.run(lambda: wire.write(prepared.frame)))
+        async with prepared(request, query) as (picture, _):
+            return answers.response(await queue.run(lambda: wire.write(picture.frame)))
 
     return app
 
 
-def _way(answer: dict[str, Any]) -> dict[str, str]:
-    """What a picture went through, which an answer in JSON has beside its detections."""
-    return {"featlink-condition": answer["condition"], "featlink-link": json.dumps(answer["link"])}
+def _body(query: type[FeaturesQuery]) -> dict[str, Any]:
+    """OpenAPI of a body that is a picture, or a form with one and what the query can say."""
+    form = query.model_json_schema()
+    form["properties"] = {"image": _BINARY["schema"], **form["properties"]}
+    content = {"image/jpeg": _BINARY, "image/png": _BINARY, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def _picture(request: Request) -> tuple[bytes, dict[str, str]]:
+    """The picture file's bytes, and the other fields of its form."""
+    if not request.headers.get("content-type", "").strip().lower().startswith("multipart/form-data"):
+        return await request.body(), {}
+    async with request.form(max_files=1, max_fields=len(InferQuery.model_fields)) as form:
+        files = [value for value in form.values() if isinstance(value, UploadFile)]
+        if not files:
+            raise ImageError("the form has no file")
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        if twice := {name for name, _ in fields if len(form.getlist(name)) > 1}:
+            raise _refused({"type": "value_error", "msg": "given twice", "loc": (min(twice),)})
+        return await files[0].read(), dict(fields)
+
+
+def _with_fields(query: Q, fields: dict[str, str]) -> Q:
+    """A query with a form's fields; what both say is refused."""
+    given = query.model_dump(exclude_unset=True)
+    if both := given.keys() & fields.keys():
+        raise _refused({"type": "value_error", "msg": "given in the query and in the form", "loc": (min(both),)})
+    try:
+        return type(query).model_validate(given | fields)
+    except ValidationError as error:
+        raise _refused(*error.errors()) from None
+
+
+def _refused(*errors: Any) -> RequestValidationError:
+    return RequestValidationError([{**error, "loc": ("body", *error["loc"])} for error in errors])
+
+
+def _bind(query: FeaturesQuery) -> None:
+    """Say in the log what is asked for, also where it is refused."""
+    bind(domain=query.domain, image=query.image_id, **query.model_dump(include={"run", "condition"}))
 
 
 def _unaccounted(timings: dict[str, float], ms: float) -> float:
     """What of a request's time no stage accounts for: HTTP between the services. The link's time is simulated."""
     return max(0.0, ms - sum(timings.values()) + timings.get("transfer", 0.0))
-
-
-async def _picture(request: Request) -> bytes:
-    if not request.headers.get("content-type", "").strip().lower().startswith("multipart/form-data"):
-        return await request.body()
-    async with request.form(max_files=1, max_fields=4) as form:
-        files = [value for value in form.values() if isinstance(value, UploadFile)]
-        if not files:
-            raise ImageError("the form has no file")
-        return await files[0].read()
 
 
 def main() -> None:

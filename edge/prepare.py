@@ -1,23 +1,27 @@
-"""Image → frame: what the edge does to a picture, without any HTTP."""
+"""The edge's half: picture file → features (or pixels) → frame, without any HTTP."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import PIL.Image
 import xxhash
 
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.features import FeatureMaps, Image
+from featlink.shared.frames import wire
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
-from featlink.shared.pictures import decode
+from featlink.shared.models.largest import largest_input
+from featlink.shared.pictures import FORMATS, decode
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
-if TYPE_CHECKING:  # torch takes seconds to import
+if TYPE_CHECKING:  # the channel's container has no torch, and the API's signals are made here
     from featlink.shared.models.torchvision_rcnn import SplitModel
 
 
@@ -39,85 +43,60 @@ class Request:
 
 
 @dataclass(frozen=True)
-class EdgeResult:
+class Prepared:
     """A picture on its way.
 
     Attributes:
         frame: to send.
         image: the decoded picture, uint8 RGB (H, W, 3).
-        report: with the timings ``decode`` and ``backbone``; the latter is what the pyramid once took, also where it
-            was kept from an earlier request.
-        reused_ms: of that, what this request did not take.
+        telemetry: with the timings ``decode`` and ``backbone``; the latter is what the pyramid once took, also where it
+            comes from the cache.
+        saved_ms: of that, what this request did not take.
     """
 
     frame: Frame
     image: Image
-    report: Telemetry
-    reused_ms: float = 0
+    telemetry: Telemetry
+    saved_ms: float = 0
 
 
-class EdgePipeline:
-    """Turns pictures into frames.
+def prepare(
+    model: SplitModel,
+    request: Request,
+    *,
+    max_pixels: int,
+    cache: PyramidCache | None = None,
+    send_p6: bool = True,
+) -> Prepared:
+    """Decode a picture and make its frame.
 
     Args:
-        model: its backbone half.
-        cache: of pyramids.
+        model: its backbone half is enough.
+        request: the picture.
         max_pixels: largest picture accepted.
+        cache: of earlier pictures' pyramids.
         send_p6: False leaves p6 out; the cloud rebuilds it from p5.
+
+    Raises:
+        ImageError: the picture cannot be decoded.
     """
-
-    def __init__(self, model: SplitModel, cache: PyramidCache, max_pixels: int, send_p6: bool = True) -> None:
-        self._model = model
-        self._cache = cache
-        self._max_pixels = max_pixels
-        self._send_p6 = send_p6
-
-    @property
-    def model(self) -> dict[str, Any]:
-        """Which network it is: architecture, identity of the weights, numerics, device, and the name of each label."""
-        model = self._model
-        return {
-            "model": model.name,
-            "weights": model.weights,
-            "profile": model.profile,
-            "device": model.device.type,
-            "categories": list(model.categories),
-        }
-
-    def __call__(self, request: Request) -> EdgeResult:
-        """Decode a picture and make its frame.
-
-        Raises:
-            ImageError: the picture cannot be decoded.
-        """
-        key = xxhash.xxh3_128_hexdigest(request.data)
-        image, decode_ms = timed(lambda: decode(request.data, self._max_pixels))
-        if request.domain == "feature":
-            kept, reused_ms = self._pyramid(key, image)
-            pyramid, timings = kept.pyramid, {"decode": decode_ms, "backbone": kept.backbone_ms}
-            sizes = pyramid.sizes
-            tensors = feature_tensors(pyramid)[: None if self._send_p6 else -1]
+    key = xxhash.xxh3_128_hexdigest(request.data)
+    image, decode_ms = timed(lambda: decode(request.data, max_pixels))
+    timings, saved_ms = {"decode": decode_ms}, 0.0
+    if request.domain == "feature":
+        entry = None if cache is None else cache.get(key)
+        if entry is not None:
+            saved_ms = entry.backbone_ms
         else:
-            sizes, timings, reused_ms = self._model.image_sizes(*image.shape[:2]), {"decode": decode_ms}, 0.0
-            tensors = image_tensors(image)
-        meta = Meta(
-            domain=request.domain,
-            model=self._model.name,
-            weights=self._model.weights,
-            sizes=sizes,
-            image_id=request.image_id,
-            key=key,
-            condition=None if request.condition is None else request.condition.model_dump(mode="json"),
-        )
-        return EdgeResult(Frame(meta, tensors), image, Telemetry(timings), reused_ms)
-
-    def _pyramid(self, key: str, image: Image) -> tuple[CacheEntry, float]:
-        """The picture's pyramid, and the backbone's time if that was saved."""
-        if (kept := self._cache.get(key)) is not None:
-            return kept, kept.backbone_ms
-        kept = CacheEntry(*timed(lambda: self._model.pyramid(image)))
-        self._cache.put(key, kept)
-        return kept, 0.0
+            entry = CacheEntry(*timed(lambda: model.pyramid(image)))
+            if cache is not None:
+                cache.put(key, entry)
+        timings["backbone"] = entry.backbone_ms
+        sizes, tensors = entry.pyramid.sizes, feature_tensors(entry.pyramid)[: None if send_p6 else -1]
+    else:
+        sizes, tensors = model.image_sizes(*image.shape[:2]), image_tensors(image)
+    meta = Meta(request.domain, model.name, model.weights, sizes, request.image_id, key, request.condition)
+    return Prepared(Frame(meta, tensors), image, Telemetry(timings), saved_ms)
 
 
 def feature_tensors(pyramid: FeatureMaps) -> tuple[Tensor, ...]:
@@ -130,3 +109,25 @@ def image_tensors(image: Image) -> tuple[Tensor, ...]:
     planes = np.empty((3, *image.shape[:2]), np.uint8)
     cv2.split(image, list(planes))
     return (Tensor(IMAGE, planes),)
+
+
+def warm(model: SplitModel, send_p6: bool) -> None:
+    """Prepare pictures that nobody sent, so that the first real one does not pay for what happens once.
+
+    That is: compiling kernels or reading them from Numba's cache, OpenVINO's and torch's first inference, Pillow's
+    formats.
+
+    Args:
+        model: its backbone half.
+        send_p6: of the service.
+    """
+    height, width = largest_input(model)
+    pictures = [_black(form, height, width) for form in FORMATS]
+    for request in [*(Request(data, "image") for data in pictures), Request(pictures[0])]:
+        wire.write(prepare(model, request, max_pixels=height * width, send_p6=send_p6).frame)
+
+
+def _black(form: str, height: int, width: int) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file, form)
+    return file.getvalue()

@@ -35,9 +35,9 @@ with contextlib.ExitStack() as stack:
     client.put_dataset("starter", data.annotations)
     run = client.create_run("starter", str(condition), condition.domain, name="example")
     for image_id, picture in list(data.images.items())[: args.limit]:
-        answer = client.infer(picture.read_bytes(), condition=str(condition), image_id=image_id, run=run)
-        psnr = answer["fidelity"]["psnr_f"]  # None where nothing was changed
+        result = client.infer(picture.read_bytes(), condition=str(condition), image_id=image_id, run=run)
+        psnr = result.fidelity["psnr_f"]  # None where nothing was changed
         quality = "" if psnr is None else f", PSNR[F] {psnr:.1f} dB"
-        print(f"image {image_id}: {len(answer['detections'])} detections, {answer['bits'] / 8000:.1f} kB{quality}")
+        print(f"image {image_id}: {len(result.detections)} detections, {(result.bits or 0) / 8000:.1f} kB{quality}")
     metrics = client.metrics(run)
     print(f"{metrics['run']['done']} images, mask AP {100 * metrics['segm']['AP']:.1f}")

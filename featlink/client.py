@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 import httpx
 import tenacity
+from pydantic import ValidationError
 
 from featlink.errors import CommandError, RefusalError
+from featlink.shared.conditions.language import validation_line
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame
+from featlink.shared.result import InferenceResult
 from featlink.shared.service.access import RUN_TOKEN
 
 Service = Literal["edge", "channel", "cloud"]
@@ -74,19 +77,21 @@ class Client:
         for client in (self._edge, self._channel, self._cloud):
             client.close()
 
-    def infer(self, image: bytes, **params: str | int | bool | None) -> dict[str, Any]:
+    def infer(self, image: bytes, **params: str | int | bool | None) -> InferenceResult:
         """Send a picture.
 
         Args:
             image: the picture file's bytes.
-            params: query parameters of ``POST /v1/infer``: domain, condition, run, image_id, fidelity; None leaves out.
-
-        Returns:
-            The answer: detections, bits, bpp, fidelity, timings.
+            params: query parameters of ``POST /v1/infer``: domain, condition, run, image_id, fidelity, link, received;
+                None leaves out.
         """
         token = self._tokens.get(str(params.get("run")))
         headers = {RUN_TOKEN: token} if token else None
-        return self._json(self._edge, "POST", "/v1/infer", content=image, params=_given(params), headers=headers)
+        answer = self._json(self._edge, "POST", "/v1/infer", content=image, params=_given(params), headers=headers)
+        try:
+            return InferenceResult.model_validate(answer)
+        except ValidationError as error:
+            raise CommandError(f"{self._edge.base_url} answered no result: {validation_line(error)}") from None
 
     def features(self, image: bytes, domain: str) -> Frame:
         """The frame a picture becomes at the edge."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xxhash
 
+from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FrameError
 from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
@@ -101,5 +102,8 @@ def refusal(data: bytes, limits: Limits | None = None) -> str:
 SMALL = {
     "float": Frame(meta(), (plain("p2", "float32", (2, 2, 2)),)),
     "bits": Frame(meta(image_id=7, key="k"), (quantised("p2", 3, (1, 1, 3)), quantised("p3", 12, (2, 1, 3), per=2))),
-    "image": Frame(meta("image", condition={"seed": 1}, extensions={"a": 1}), (plain("image", "uint8", (3, 1, 2)),)),
+    "image": Frame(
+        meta("image", condition=Condition(domain="image", seed=1), extensions={"a": 1}),
+        (plain("image", "uint8", (3, 1, 2)),),
+    ),
 }

@@ -30,7 +30,7 @@ LIGHT = [
     *("featlink", "featlink.cli"),
     *("featlink.edge.app", "featlink.edge.prepare"),
     *("featlink.channel.app", "featlink.channel.transmit"),
-    *("featlink.cloud.app", "featlink.cloud.detect"),
+    *("featlink.cloud.app", "featlink.cloud.finish", "featlink.cloud.runs"),
     *("featlink.shared.evaluation.coco_metrics", "featlink.shared.store"),
     *(
         "featlink.shared.conditions.registry",

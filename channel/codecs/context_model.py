@@ -75,25 +75,26 @@ class Model(NamedTuple):
 
     Attributes:
         starts: where each context's slots start, int64 (MODELS,).
-        chances: probabilities of a 1, uint16, a slot each.
-        counts: how many decisions they have seen, uint8.
+        slots: a probability of a 1 each, and how many decisions it has seen, uint16 (n, 2).
         weights: of the votes, by mixer, int32 (mixers, NODES, MODELS).
-        places: the slots that vote on the decision at hand, int64 (MODELS,), without its node.
-        votes: theirs, int64 (MODELS,).
-        coder: int64 (4,): the 32-bit range's lowest and highest value, the decoder's value, the place in the data.
-        data: uint8, written to its end, or read where ``decoding``: zeros are behind it.
-        decoding: fill in the samples from ``data``.
+        state: int64 (5 + 2·MODELS,), see :data:`_LOW` and those after it.
+        data: uint8, written to its end, or read by the decoder: zeros are behind it.
     """
 
     starts: np.ndarray
-    chances: np.ndarray
-    counts: np.ndarray
+    slots: np.ndarray
     weights: np.ndarray
-    places: np.ndarray
-    votes: np.ndarray
-    coder: np.ndarray
+    state: np.ndarray
     data: np.ndarray
-    decoding: bool
+
+
+_LOW, _HIGH, _VALUE, _AT, _DECODING = range(5)
+"""Places in the state: the 32-bit range's lowest and highest value, the decoder's value, the place in the data, and
+whether samples are filled in from it."""
+_VOTES = 5
+"""From here on: the votes on the decision at hand."""
+_PLACES = _VOTES + MODELS
+"""From here on: the slots that vote, without the decision's node."""
 
 
 def dense_model(channels: int, data: np.ndarray, decoding: bool) -> Model:
@@ -110,48 +111,40 @@ def sparse_model(bands: int, data: np.ndarray, decoding: bool) -> Model:
 
 def _model(contexts: tuple[int, ...], mixers: int, data: np.ndarray, decoding: bool) -> Model:
     sizes = NODES * np.array(contexts)
-    slots = int(sizes.sum())
-    return Model(
-        starts=np.cumsum(sizes) - sizes,
-        chances=np.full(slots, 1 << 15, np.uint16),
-        counts=np.zeros(slots, np.uint8),
-        weights=np.full((mixers, NODES, MODELS), FIRST_WEIGHT, np.int32),
-        places=np.zeros(MODELS, np.int64),
-        votes=np.zeros(MODELS, np.int64),
-        coder=np.zeros(4, np.int64),
-        data=data,
-        decoding=decoding,
-    )
+    slots = np.zeros((int(sizes.sum()), 2), np.uint16)
+    slots[:, 0] = 1 << 15
+    state = np.zeros(_PLACES + MODELS, np.int64)
+    state[_DECODING] = decoding
+    weights = np.full((mixers, NODES, MODELS), FIRST_WEIGHT, np.int32)
+    return Model(np.cumsum(sizes) - sizes, slots, weights, state, data)
 
 
-# Kernels.
+# Kernels. Inner ones take the model's arrays apart: taking them from the tuple in each decision doubles the time.
 
 
 @numba.njit(nogil=True, cache=True)
-def _start(model):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _start(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Open the whole range; the decoder reads its first value."""
-    coder, data, decoding = model.coder, model.data, model.decoding
-    coder[:] = 0
-    coder[1] = 0xFFFFFFFF
-    if decoding:
+    state[_LOW], state[_HIGH], state[_VALUE], state[_AT] = 0, 0xFFFFFFFF, 0, 0
+    if state[_DECODING]:
         for k in range(4):
-            coder[2] = (coder[2] << 8) | (np.int64(data[k]) if k < len(data) else 0)
-        coder[3] = 4
+            state[_VALUE] = (state[_VALUE] << 8) | (np.int64(data[k]) if k < len(data) else 0)
+        state[_AT] = 4
 
 
 @numba.njit(nogil=True, cache=True)
-def _finish(model):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Write the fewest bytes that settle the range, as the decoder reads zeros behind them."""
-    coder, data = model.coder, model.data
-    kept, value = 0, np.int64(1) << 32
-    while value > coder[1]:
-        kept += 1
-        shift = 32 - 8 * kept
-        value = ((coder[0] + (np.int64(1) << shift) - 1) >> shift) << shift
-    for k in range(kept):
-        if coder[3] < len(data):
-            data[coder[3]] = (value >> (24 - 8 * k)) & 255
-        coder[3] += 1
+def _finish(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Write the fewest bytes that settle the range, as the decoder reads zeros behind them; their number in all."""
+    count, value = 0, np.int64(1) << 32
+    while value > state[_HIGH]:
+        count += 1
+        shift = 32 - 8 * count
+        value = ((state[_LOW] + (np.int64(1) << shift) - 1) >> shift) << shift
+    for k in range(0 if state[_DECODING] else count):
+        if state[_AT] < len(data):
+            data[state[_AT]] = (value >> (24 - 8 * k)) & 255
+        state[_AT] += 1
+    return state[_AT]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -160,46 +153,45 @@ def _clamp(value, low, high):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 
 @numba.njit(nogil=True, cache=True)
-def _decide(model, weights, bit, node):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Mix the votes of the contexts at ``places``, code one decision, learn from it; the decoder ignores ``bit``."""
-    coder, data, decoding = model.coder, model.data, model.decoding
-    places, votes, p, n = model.places, model.votes, model.chances, model.counts
+def _decide(state, slots, weights, data, bit, node):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Mix the votes of the slots at the places, code one decision, learn from it; the decoder ignores ``bit``."""
     dot = np.int64(0)
     for k in range(MODELS):
-        votes[k] = STRETCH[p[places[k] + node] >> 4]
-        dot += np.int64(weights[node, k]) * votes[k]
+        vote = np.int64(STRETCH[slots[state[_PLACES + k] + node, 0] >> 4])
+        state[_VOTES + k] = vote
+        dot += np.int64(weights[node, k]) * vote
     mixed = np.int64(SQUASH[_clamp(dot >> 16, -2560, 2560) + 2560])
-    low, high = coder[0], coder[1]
+    low, high = state[_LOW], state[_HIGH]
     span = high - low
     middle = low + (span >> 16) * mixed + (((span & 0xFFFF) * mixed) >> 16)
-    if decoding:
-        bit = np.int64(1) if coder[2] <= middle else np.int64(0)
+    if state[_DECODING]:
+        bit = np.int64(1) if state[_VALUE] <= middle else np.int64(0)
     if bit:
         high = middle
     else:
         low = middle + 1
     while ((low ^ high) & 0xFF000000) == 0:  # the first byte is settled
-        at = coder[3]
-        if decoding:
-            coder[2] = ((coder[2] << 8) & 0xFFFFFFFF) | (np.int64(data[at]) if at < len(data) else 0)
+        at = state[_AT]
+        if state[_DECODING]:
+            state[_VALUE] = ((state[_VALUE] << 8) & 0xFFFFFFFF) | (np.int64(data[at]) if at < len(data) else 0)
         elif at < len(data):
             data[at] = high >> 24
-        coder[3] = at + 1
+        state[_AT] = at + 1
         low = (low << 8) & 0xFFFFFFFF
         high = ((high << 8) & 0xFFFFFFFF) | 255
-    coder[0], coder[1] = low, high
+    state[_LOW], state[_HIGH] = low, high
     error = ((bit << 16) - mixed) * _STEP
     for k in range(MODELS):
-        slot = places[k] + node
-        weights[node, k] += (votes[k] * error + (1 << 15)) >> 16
-        chance = np.int64(p[slot])
+        slot = state[_PLACES + k] + node
+        weights[node, k] += (state[_VOTES + k] * error + (1 << 15)) >> 16
+        chance, count = np.int64(slots[slot, 0]), slots[slot, 1]
         if bit:
-            chance += ((65535 - chance) * RATES[n[slot]]) >> 16
+            chance += ((65535 - chance) * RATES[count]) >> 16
         else:
-            chance -= (chance * RATES[n[slot]]) >> 16
-        p[slot] = min(65519, max(16, chance))
-        if n[slot] < _SLOWEST:
-            n[slot] += 1
+            chance -= (chance * RATES[count]) >> 16
+        slots[slot, 0] = min(65519, max(16, chance))
+        if count < _SLOWEST:
+            slots[slot, 1] = count + 1
     return bit
 
 
@@ -210,29 +202,29 @@ def _scaled(difference, unit, most):  # type: ignore[no-untyped-def]  # pragma: 
 
 
 @numba.njit(nogil=True, cache=True)
-def _code_value(model, weights, value, guess, top):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _code_value(state, slots, weights, data, value, guess, top):  # type: ignore[no-untyped-def]  # pragma: no cover
     """A sample by its distance from a guess: is there one (node 0)? above (1)? its octave in unary (from 2 or 3 on,
     by side); then its bits behind the first, the highest in the context of the octave (from 34 on), others (from 50 on)
     of their place. What the limits 0 and ``top`` leave no choice of is not coded. Damaged data stay within them too.
     """
     distance = abs(value - guess)
-    if not _decide(model, weights, 1 if distance else 0, 0):
+    if not _decide(state, slots, weights, data, 1 if distance else 0, 0):
         return guess
     above = np.int64(1) if guess == 0 else np.int64(0)
     if 0 < guess < top:
-        above = _decide(model, weights, 1 if value > guess else 0, 1)
+        above = _decide(state, slots, weights, data, 1 if value > guess else 0, 1)
     most = top - guess if above else guess
     octave = 0
     while (2 << octave) <= most:
         beyond = 1 if distance >= (2 << octave) else 0
-        if not _decide(model, weights, beyond, 2 + 2 * octave + above):
+        if not _decide(state, slots, weights, data, beyond, 2 + 2 * octave + above):
             break
         octave += 1
     found = np.int64(1)
     for place in range(octave - 1, -1, -1):
         node = 34 + octave if place == octave - 1 else 50 + place
         bit = (distance >> place) & 1
-        found = (found << 1) | _decide(model, weights, bit, node)
+        found = (found << 1) | _decide(state, slots, weights, data, bit, node)
     found = min(found, most)
     return guess + found if above else guess - found
 
@@ -264,9 +256,10 @@ def code_samples(model, x, bits, alike, errors):  # type: ignore[no-untyped-def]
     top = np.int64((1 << bits) - 1)
     unit = max(0, bits - 5)  # that contexts count differences in
     rate = 2 * bits - 4 if bits > 2 else 1  # of the prediction's learning: differences are as large as the range
-    starts, places, weights = model.starts, model.places, model.weights[0]
+    starts, slots, state, data = model.starts, model.slots, model.state, model.data
+    weights = model.weights[0]
     near, w = np.zeros(_TAPS, np.int64), np.zeros(_TAPS, np.int64)
-    _start(model)
+    _start(state, data)
     for c in range(channels):
         w[:] = 0
         own, errors_own = x[c], errors[c]
@@ -313,22 +306,22 @@ def code_samples(model, x, bits, alike, errors):  # type: ignore[no-untyped-def]
                 slope = _scaled(left - guess, unit, 2) * 5 + _scaled(up - guess, unit, 2)
                 slope = (slope * 3 + _scaled(corner - guess, unit, 1)) * 3 + _scaled(right - guess, unit, 1)
                 both = _scaled(e_one, unit, 3) * 5 + _scaled(e_two, unit, 2)
-                places[0] = starts[0] + (c * _ENERGIES + ours) * NODES
-                places[1] = starts[1] + ((((predicted & 15) >> 1) * _ENERGIES + ours) * _ENERGIES + theirs) * NODES
-                places[2] = starts[2] + slope * NODES
-                places[3] = starts[3] + (c * 35 + both) * NODES
-                places[4] = starts[4] + (predicted * 255 // (top << 4) * 4 + min(3, theirs)) * NODES
+                state[_PLACES + 0] = starts[0] + (c * _ENERGIES + ours) * NODES
+                state[_PLACES + 1] = (
+                    starts[1] + ((((predicted & 15) >> 1) * _ENERGIES + ours) * _ENERGIES + theirs) * NODES
+                )
+                state[_PLACES + 2] = starts[2] + slope * NODES
+                state[_PLACES + 3] = starts[3] + (c * 35 + both) * NODES
+                state[_PLACES + 4] = starts[4] + (predicted * 255 // (top << 4) * 4 + min(3, theirs)) * NODES
 
                 value = np.int64(own[i, j])
-                value = _code_value(model, weights, value, guess, top)
+                value = _code_value(state, slots, weights, data, value, guess, top)
                 own[i, j] = value
                 errors_own[i + 1, j + 1] = value - guess
                 error = (value << 4) - predicted
                 for k in range(_TAPS):
                     w[k] += (error * near[k]) >> rate
-    if not model.decoding:
-        _finish(model)
-    return model.coder[3]
+    return _finish(state, data)
 
 
 # Values that are mostly zero.
@@ -376,24 +369,24 @@ def _sign(value):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @numba.njit(nogil=True, cache=True)
-def _code_magnitude(model, weights, size):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _code_magnitude(state, slots, weights, data, size):  # type: ignore[no-untyped-def]  # pragma: no cover
     """A magnitude of 1 or more: unary (nodes 2..20), then the octave of the rest (21..35) and its bits (36..50)."""
     known = np.int64(1)
     while known < _UNARY:
-        if not _decide(model, weights, 1 if size > known else 0, 1 + known):
+        if not _decide(state, slots, weights, data, 1 if size > known else 0, 1 + known):
             return known
         known += 1
     rest = size - _UNARY + 1
     octave = 0
     while octave < 15:
         beyond = 1 if rest >> (octave + 1) else 0
-        if not _decide(model, weights, beyond, 21 + min(octave, 14)):
+        if not _decide(state, slots, weights, data, beyond, 21 + min(octave, 14)):
             break
         octave += 1
     value = np.int64(1)
     for place in range(octave - 1, -1, -1):
         bit = (rest >> place) & 1
-        value = (value << 1) | _decide(model, weights, bit, 36 + place)
+        value = (value << 1) | _decide(state, slots, weights, data, bit, 36 + place)
     return _UNARY - 1 + value
 
 
@@ -414,8 +407,8 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
         Bytes of the code. Where they are more than its data hold, it was too small.
     """
     bands, height, width = q.shape
-    starts, places = model.starts, model.places
-    _start(model)
+    starts, slots, state, data = model.starts, model.slots, model.state, model.data
+    _start(state, data)
     busy = np.zeros((height + 2, width + 2), np.int64)  # recent magnitudes at each place, in 1/256
     area = height * width
     share = np.int64(1 << 15)  # of values that are not zero, over the bands before, in 1/65536
@@ -439,29 +432,27 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
                 seen = i * width + j
                 so_far = _class(found * 16 // (seen + 1)) if seen > 8 else 0
                 beside = _few(left) * 3 + _few(up)
-                places[0] = starts[0] + ((rare * 9 + here) * 7 + around) * NODES
-                places[1] = starts[1] + (k * 9 + beside) * NODES
-                places[2] = starts[2] + ((near * 9 + here) * 7 + around) * NODES
-                places[3] = starts[3] + ((rare * 8 + lately) * 8 + so_far) * NODES
-                places[4] = starts[4] + ((rare * 9 + here) * 5 + min(4, one + two)) * NODES
+                state[_PLACES + 0] = starts[0] + ((rare * 9 + here) * 7 + around) * NODES
+                state[_PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
+                state[_PLACES + 2] = starts[2] + ((near * 9 + here) * 7 + around) * NODES
+                state[_PLACES + 3] = starts[3] + ((rare * 8 + lately) * 8 + so_far) * NODES
+                state[_PLACES + 4] = starts[4] + ((rare * 9 + here) * 5 + min(4, one + two)) * NODES
                 weights = model.weights[min(_MIXERS - 1, here * _MIXERS // 9)]
 
                 value = np.int64(q[k, i, j])
                 size = abs(value)
-                if not _decide(model, weights, 1 if size else 0, 0):
+                if not _decide(state, slots, weights, data, 1 if size else 0, 0):
                     size = np.int64(0)
                     q[k, i, j] = 0
                 else:
-                    places[1] = starts[1] + (k * 9 + (_sign(left) + 1) * 3 + _sign(up) + 1) * NODES
-                    negative = _decide(model, weights, 1 if value < 0 else 0, 1)
-                    places[1] = starts[1] + (k * 9 + beside) * NODES
-                    size = _code_magnitude(model, weights, size)
+                    state[_PLACES + 1] = starts[1] + (k * 9 + (_sign(left) + 1) * 3 + _sign(up) + 1) * NODES
+                    negative = _decide(state, slots, weights, data, 1 if value < 0 else 0, 1)
+                    state[_PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
+                    size = _code_magnitude(state, slots, weights, data, size)
                     q[k, i, j] = -size if negative else size
                     found += 1
                 change = (size << 8) - busy[i + 1, j + 1]
                 busy[i + 1, j + 1] += change >> 3 if change > 0 else -((-change) >> 4)  # quick to rise, slow to fall
         share = (4 * share + (found << 16) // area) // 5
         before = (3 * before + found) // 4 if k else found
-    if not model.decoding:
-        _finish(model)
-    return model.coder[3]
+    return _finish(state, data)

@@ -1,4 +1,4 @@
-"""What every reduction is: parameters, a function of levels to fewer planes, and one back."""
+"""Reductions: what one is (parameters, a function of levels to fewer planes, and one back), and their quantiser."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from featlink.shared.conditions.language import Domain
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.features import Array
+
+ROUND = 1 / 3
+"""Instead of a half: small components become 0, which saves more bits than the error costs."""
 
 
 class Reduction(Step, ABC):
@@ -30,7 +33,7 @@ class Reduction(Step, ABC):
         """The sender's half.
 
         Args:
-            levels: p2..p5, and p6 if the edge sent it, float32 (256, H, W) each; not written to.
+            levels: all that the edge sent, float32 (C, H, W) each; not written to.
             weights: identity of the network's weights.
 
         Returns:
@@ -50,14 +53,14 @@ class Reduction(Step, ABC):
             weights: as given to :meth:`reduce`.
 
         Returns:
-            p2..p5, float32 (256, H, W) each; p6 follows from p5.
+            The levels that are not derived from others, float32 (C, H, W) each.
         """
 
     def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
         """What reducing and what restoring cost, in multiply-adds; None where that is not known.
 
         Args:
-            shapes: (C, H, W) of p2..p5.
+            shapes: (C, H, W) of the levels.
             weights: identity of the network's weights.
         """
         del shapes, weights
@@ -78,3 +81,24 @@ class Reduction(Step, ABC):
         """
         del planes, bits
         return None
+
+
+def multiples(values: Array, step: float, bits: int) -> tuple[Array, npt.NDArray[np.float32]]:
+    """Multiples of a step, with a dead zone around 0; sample ``2**(bits - 1)`` stands for 0.
+
+    Args:
+        values: any shape.
+        step: between two multiples.
+        bits: of a sample; what it does not hold is clipped.
+
+    Returns:
+        The multiples, and the range (1, 2) of (m, M) that samples are mapped from.
+
+    Example:
+        >>> multiples(np.array([0.6, -0.7, 1.5, 9.0], np.float32), 1, 3)[0].tolist()
+        [0.0, -1.0, 1.0, 3.0]
+    """
+    zero = 1 << (bits - 1)
+    last = (1 << bits) - 1 - zero
+    whole = np.sign(values) * np.floor(np.abs(values) / step + ROUND)
+    return whole.clip(-zero, last) * np.float32(step), np.array([[-zero * step, last * step]], np.float32)

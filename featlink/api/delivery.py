@@ -69,7 +69,7 @@ class Delivery:
         Raises:
             FeatlinkError: an image was sent.
         """
-        from featlink.cloud.received import pyramid
+        from featlink.cloud.finish import pyramid
 
         meta = self.frame.meta
         if meta.domain != "feature":
@@ -84,7 +84,7 @@ class Delivery:
         Raises:
             FeatlinkError: features were sent.
         """
-        from featlink.cloud.received import floats
+        from featlink.cloud.finish import floats
 
         if self.frame.meta.domain != "image":
             raise FeatlinkError("features were sent: see .pyramid")

@@ -54,7 +54,7 @@ class Model:
             FeatlinkError: the array is no image, or another model made what came.
         """
         if isinstance(signal, Delivery):
-            from featlink.cloud.received import received_pyramid
+            from featlink.cloud.finish import received_pyramid
 
             made, key = received_pyramid(self.split, self._adopted(signal.frame)), signal.frame.meta.key
         else:
@@ -71,10 +71,10 @@ class Model:
         Raises:
             FeatlinkError: the array is no image, levels are missing or of the wrong size, or another model made them.
         """
-        from featlink.cloud.detect import detect
+        from featlink.cloud.finish import run_network
 
         frame = self._adopted(signal.frame) if isinstance(signal, Delivery) else frame_of(signal, self.split)
-        return detect(self.split, frame, Telemetry())[0]
+        return run_network(self.split, frame, Telemetry()).detections
 
     def _adopted(self, frame: Frame) -> Frame:
         """A frame that was sent without a model is taken for this one's."""

@@ -125,14 +125,14 @@ def pca(
     pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
     console = Console()
 
-    from featlink.channel.reduction.basis import encode
+    from featlink.channel.reduction.pca import encode_basis
     from featlink.fitting.pca import fit as fit_basis
     from featlink.fitting.pca import rounds  # torch takes seconds to import: after the arguments are checked
 
     with Progress(console=console) as progress:
         task = progress.add_task("pictures", total=rounds(pictures))
         basis = fit_basis(config, pictures, lambda: progress.advance(task))
-    content = encode(basis)
+    content = encode_basis(basis)
     target = out or home() / f"pca-{basis.weights}.safetensors"
     replace(target, content)
     kept = ", ".join(f"{name} {len(channels)}" for name, channels in basis.mean.items())
@@ -162,25 +162,24 @@ def bottleneck(
     pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
     console = Console()
 
-    from featlink.channel.reduction import basis, learned
-    from featlink.fitting.bottleneck import Training
-    from featlink.fitting.lessons import prepare
-    from featlink.fitting.teacher import Teacher
+    from featlink.channel.reduction.bottleneck import as_stored, encode_learned
+    from featlink.channel.reduction.pca import read_basis
+    from featlink.fitting.bottleneck import Teacher, Training, examples_of
     from featlink.shared.models.torchvision_rcnn import build
 
     split = build(config)
-    linear = learned.as_stored(basis.read(find("pca", split.weights)))
+    linear = as_stored(read_basis(find("pca", split.weights)))
     target = out or home() / f"bottleneck-{split.weights}.safetensors"
     with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=console) as progress:
         looked_at = progress.add_task("pictures", total=len(pictures))
-        lessons = prepare(split, linear, pictures, lambda: progress.advance(looked_at))
+        examples = examples_of(split, linear, pictures, lambda: progress.advance(looked_at))
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = target.with_name(f"{target.name}.checkpoint")
-        training = Training(Teacher(config, linear), linear.deviation, lessons, rounds, checkpoint, device)
+        training = Training(Teacher(config, linear), linear.deviation, examples, rounds, checkpoint, device)
         learning = progress.add_task("rounds", total=rounds, completed=training.round)
         training.run(lambda count: progress.update(learning, completed=count))
         before, after = training.untrained, training.measure()
-    content = learned.encode(training.learned(linear))
+    content = encode_learned(training.learned(linear))
     replace(target, content)
     console.print(f"{target}: {len(content):,} bytes", soft_wrap=True)
     if before is not None:

@@ -154,31 +154,30 @@ def infer(
     data = picture.read_bytes()
     with Client(edge, edge) as client:
         wanted = _received(domain_of(condition, domain), compare, planes)
-        answer = client.infer(data, condition=condition, domain=domain, link=link, received=wanted)
+        result = client.infer(data, condition=condition, domain=domain, link=link, received=wanted)
         if compare is not None:
             crossed = domain_of(condition, domain)
             clean = client.infer(data, condition="identity", domain=crossed, link="{}", fidelity=False)
-            replace(compare, compared(decode(data, sys.maxsize), clean, answer))
+            replace(compare, compared(decode(data, sys.maxsize), clean.body(), result.body()))
         if planes is not None:
-            replace(planes, planes_sheet(client, data, answer))
-    answer.pop("received", None)
+            replace(planes, planes_sheet(client, data, result.body()))
     if out is not None:
         from featlink.shared.models.overlay import draw
 
-        replace(out, draw(decode(data, sys.maxsize), answer["detections"], answer["categories"]))
+        replace(out, draw(decode(data, sys.maxsize), result.detections, result.categories))
     if as_json:
-        typer.echo(json.dumps(answer))
+        typer.echo(json.dumps({name: value for name, value in result.body().items() if name != "received"}))
         return
-    for detection in answer["detections"]:
-        name = answer["categories"][str(detection["category_id"])]
+    for detection in result.detections:
+        name = result.categories[str(detection["category_id"])]
         x, y, width, height = detection["bbox"]
         typer.echo(f"{detection['score']:.3f}  {name:<16} x={x:.1f} y={y:.1f} w={width:.1f} h={height:.1f}")
     typer.echo(
-        f"{len(answer['detections'])} detections, {answer['bits'] / 8000:,.1f} kB over the link, "
-        f"{answer['bpp']:.2f} bpp, {answer['timings']['total']:.0f} ms"
+        f"{len(result.detections)} detections, {(result.bits or 0) / 8000:,.1f} kB over the link, "
+        f"{result.bpp:.2f} bpp, {result.timings['total']:.0f} ms"
     )
-    if "condition" in answer:
-        typer.echo(f"condition: {answer['condition']}")
+    if result.condition:
+        typer.echo(f"condition: {result.condition}")
 
 
 def _received(domain: Domain, compare: Path | None, planes: Path | None) -> str | None:

@@ -1,24 +1,34 @@
-"""Learn the ``bottleneck`` step: rate plus how far the heads' answers move, at all rates together. No labels."""
+"""Learn the ``bottleneck`` step: rate plus how far the heads' answers move, at all rates together. No labels.
+
+:class:`Training` trains :class:`Networks` on :class:`Example` pictures; :class:`Teacher` says what the heads answer.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from featlink.channel.codecs.entropy import Entropy
-from featlink.channel.reduction.basis import Basis
-from featlink.channel.reduction.learned import Learned
-from featlink.fitting.lessons import Lesson
-from featlink.fitting.networks import Networks, bits_of
-from featlink.fitting.teacher import Answers, Teacher, distance
+from featlink.channel.reduction.base import ROUND
+from featlink.channel.reduction.bottleneck import BLOCKS, LEAST_GAIN, MOST_GAIN, SEEN, STEP, Learned, bands
+from featlink.channel.reduction.pca import SIDES, Basis
+from featlink.dataset import MAX_PIXELS
 from featlink.shared.errors import ModelError
+from featlink.shared.features import Array
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.fast.prune import drop_dead_channels
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.pictures import decode
 
 STEPS = (0.6, 1.2, 2.4, 4.8, 9.6)
 """Quantisation steps at which the price of a byte is measured before training; between them it is interpolated."""
@@ -53,28 +63,28 @@ class Training:
     Args:
         teacher: of the network.
         deviation: (K,) of the basis' components.
-        lessons: pictures; the last few are held out.
+        examples: pictures; the last few are held out.
         rounds: steps of the optimiser in all.
         checkpoint: file to go on from if it is there, and to save to.
         device: ``cpu``, ``cuda``, …
 
     Raises:
-        ModelError: fewer than two lessons, or the checkpoint is of another training.
+        ModelError: fewer than two examples, or the checkpoint is of another training.
     """
 
     def __init__(
         self,
         teacher: Teacher,
         deviation: npt.NDArray[np.float32],
-        lessons: Sequence[Lesson],
+        examples: Sequence[Example],
         rounds: int,
         checkpoint: Path,
         device: str = "cpu",
     ) -> None:
-        if len(lessons) < 2:
+        if len(examples) < 2:
             raise ModelError("the detector finds something in fewer than two of these pictures: nothing to learn from")
-        held_out = min(_HELD_OUT, len(lessons) // 2)
-        self.taught, self.held_out = lessons[:-held_out], lessons[-held_out:]
+        held_out = min(_HELD_OUT, len(examples) // 2)
+        self.taught, self.held_out = examples[:-held_out], examples[-held_out:]
         self.rounds, self.checkpoint, self.device = rounds, checkpoint, device
         self.teacher = teacher.to(device)
         torch.manual_seed(0)
@@ -101,10 +111,10 @@ class Training:
                 group["lr"] = _RATE * warm * (0.5 + 0.5 * math.cos(math.pi * self.round / self.rounds)) + 1e-6
             self.optimiser.zero_grad()
             for _ in range(_BATCH):
-                lesson = self.taught[int(rng.integers(len(self.taught)))]
+                example = self.taught[int(rng.integers(len(self.taught)))]
                 step = float(np.exp(rng.uniform(math.log(FINEST), math.log(COARSEST))))
                 price, usual = prices(step)
-                far, whole, _ = self._far(lesson, step, rng)
+                far, whole, _ = self._far(example, step, rng)
                 ((far + price * bits_of(whole) / 8) / usual / _BATCH).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
             self.optimiser.step()
@@ -118,8 +128,8 @@ class Training:
         """How far the answers are, and how many bytes are coded, over the held-out pictures."""
         far, size = dict.fromkeys(STEPS, 0.0), dict.fromkeys(STEPS, 0.0)
         for step in STEPS:
-            for number, lesson in enumerate(self.held_out):
-                found, _, rounded = self._far(lesson, step, np.random.default_rng((1, number)))
+            for number, example in enumerate(self.held_out):
+                found, _, rounded = self._far(example, step, np.random.default_rng((1, number)))
                 half = 1 << (_DEPTH - 1)
                 samples = (rounded.cpu().numpy().clip(-half, half - 1) + half).astype(np.uint16)
                 far[step] += float(found) / len(self.held_out)
@@ -130,15 +140,15 @@ class Training:
         """What the step needs."""
         return Learned(basis, self.networks.layers())
 
-    def _far(self, lesson: Lesson, step: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _far(self, example: Example, step: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Distance of the answers; what was sent, before it was rounded and after."""
-        clean = lesson.components.to(self.device).float()
-        boxes, labels = (x.to(self.device) for x in lesson.regions(rng))
+        clean = example.components.to(self.device).float()
+        boxes, labels = (x.to(self.device) for x in example.regions(rng))
         with torch.no_grad():
-            wanted: Answers = self.teacher.answers(clean, lesson.resized, boxes, labels)
+            wanted: Answers = self.teacher.answers(clean, example.resized, boxes, labels)
         whole, rounded = self.networks.send(clean, step)
         received = self.networks.receive(rounded, step)
-        return distance(self.teacher.answers(received, lesson.resized, boxes, labels), wanted), whole, rounded
+        return distance(self.teacher.answers(received, example.resized, boxes, labels), wanted), whole, rounded
 
     @staticmethod
     def _prices(start: Progress) -> Callable[[float], tuple[float, float]]:
@@ -179,3 +189,261 @@ class Training:
         except Exception as error:  # torch says so in many ways
             why = str(error).splitlines()[0]
             raise ModelError(f"{self.checkpoint} is not a checkpoint of this training: {why}") from None
+
+
+# What is trained on: components of pictures, and where the detector finds something.
+
+_FOUND = 0.08
+"""Score from which a detection counts: the unsure ones must stay unsure."""
+_MOST = 30
+"""Detections of a picture, and regions beside them."""
+_BESIDE = 0.15
+"""How far those are off, in sides of the box."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture.
+
+    Attributes:
+        components: float16 (K, h, w), clean.
+        resized: (height, width) of the network's input.
+        boxes: (N, 4) of what was found in the clean picture, in pixels of the input; N ≥ 1.
+        labels: (N,) of them.
+    """
+
+    components: Tensor
+    resized: tuple[int, int]
+    boxes: Tensor
+    labels: Tensor
+
+    def regions(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The boxes, then as many as ``_MOST`` beside them, with the labels that they are near to."""
+        chosen = rng.integers(0, len(self.boxes), _MOST)
+        near = self.boxes[chosen]
+        sides = (near[:, 2:] - near[:, :2]).repeat(1, 2)
+        moved = near + sides * torch.from_numpy(rng.normal(0, _BESIDE, tuple(near.shape)).astype(np.float32))
+        moved[:, 2:] = torch.maximum(moved[:, 2:], moved[:, :2] + 4)
+        return torch.cat([self.boxes, moved]), torch.cat([self.labels, self.labels[chosen]])
+
+
+def examples_of(model: SplitModel, basis: Basis, pictures: Sequence[Path], done: Callable[[], None]) -> list[Example]:
+    """Examples of the pictures in which the detector finds something.
+
+    Args:
+        model: with heads.
+        basis: fitted to it.
+        pictures: files.
+        done: called after each.
+
+    Raises:
+        ImageError: a file is not a picture.
+    """
+    found = []
+    for path in pictures:
+        pyramid = model.pyramid(decode(path.read_bytes(), MAX_PIXELS))
+        detections = model.detect(pyramid)
+        sure = detections.scores > _FOUND
+        if sure.any():
+            (height, width), (full_height, full_width) = pyramid.sizes.resized, pyramid.sizes.original
+            scale = np.array([width / full_width, height / full_height] * 2, np.float32)
+            found.append(
+                Example(
+                    torch.from_numpy(basis.analyse(pyramid.levels, len(basis.deviation)).astype(np.float16)),
+                    (height, width),
+                    torch.from_numpy((detections.boxes * scale)[sure][:_MOST].astype(np.float32)),
+                    torch.from_numpy(detections.labels[sure][:_MOST].astype(np.int64)),
+                )
+            )
+        done()
+    return found
+
+
+# The networks, as the step has them, in torch.
+
+_WIDTH, _INNER, _GAINS = 160, 80, 64
+"""Channels of the receiver's network, inside its blocks, and of the sender's."""
+
+
+class Networks(nn.Module):
+    """Both ends. Untrained, the gains are 1 and the receiver changes nothing: the ``pca`` step.
+
+    Args:
+        deviation: (K,) of the components.
+    """
+
+    deviation: Tensor
+    band: Tensor
+
+    def __init__(self, deviation: Array) -> None:
+        super().__init__()
+        count = len(deviation)
+        seen = min(SEEN, count)
+        self.register_buffer("deviation", torch.from_numpy(deviation)[:, None, None], persistent=False)
+        self.register_buffer("band", torch.from_numpy(bands(count)), persistent=False)
+        self.gains = nn.ModuleList(
+            [
+                nn.Conv2d(seen + 1, _GAINS, 1),
+                nn.Conv2d(_GAINS, _GAINS, 3, padding=1),
+                nn.Conv2d(_GAINS, _GAINS, 3, padding=1),
+                nn.Conv2d(_GAINS, int(bands(count).max()) + 1, 1),
+            ]
+        )
+        self.refine = nn.ModuleDict({"in": nn.Conv2d(count + 1, _WIDTH, 1), "out": nn.Conv2d(_WIDTH, count, 1)})
+        for block in range(BLOCKS):
+            self.refine[f"a{block}"] = nn.Conv2d(_WIDTH, _INNER, 3, padding=1)
+            self.refine[f"b{block}"] = nn.Conv2d(_INNER, _WIDTH, 1)
+        for last in (self.gains[-1], self.refine["out"]):
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def send(self, components: Tensor, step: float) -> tuple[Tensor, Tensor]:
+        """Sender: what is rounded, in steps, before and after. Gradients pass as if it were not rounded."""
+        x = _with_step(components[:SEEN] / self.deviation[:SEEN], step)
+        hidden = self.gains[0](x).relu()
+        for layer in (self.gains[1], self.gains[2]):
+            hidden = hidden + layer(hidden).relu()
+        gains: Tensor = self.gains[3](hidden)[0].clamp(LEAST_GAIN, MOST_GAIN).exp()[self.band]
+        whole = components * gains / step
+        rounded = whole.sign() * torch.floor(whole.abs() + ROUND)
+        return whole, whole + (rounded - whole).detach()
+
+    def receive(self, rounded: Tensor, step: float) -> Tensor:
+        """Receiver: components from whole numbers of steps."""
+        received = rounded * step
+        scale = torch.sqrt(self.deviation**2 / 4 + step**2)
+        hidden = self.refine["in"](_with_step(received / scale, step))
+        for block in range(BLOCKS):
+            hidden = hidden + self.refine[f"b{block}"](self.refine[f"a{block}"](hidden.relu()).relu())
+        change: Tensor = self.refine["out"](hidden.relu())[0]
+        return received + change * self.deviation.clamp(max=step)
+
+    def layers(self) -> dict[str, Array]:
+        """The weights as the step takes them."""
+        return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in self.state_dict().items()}
+
+
+def bits_of(whole: Tensor) -> Tensor:
+    """About how many bits values cost when they are rounded and coded, smooth enough to learn from."""
+    return 1.3 * torch.log2(1 + 3 * whole * whole).sum()
+
+
+def _with_step(x: Tensor, step: float) -> Tensor:
+    return torch.cat([x, torch.full_like(x[:1], math.log(step / STEP))])[None]
+
+
+# The teacher: how far are the heads' answers to what was received from those to what was sent?
+
+_MASKS = 24
+"""Regions whose masks are compared: they cost the most."""
+_OBJECTNESS, _PROPOSALS, _MASK = 0.015, 0.05, 4.0
+"""What the RPN's errors weigh, summed over all places and divided by the regions, and a mask's, against the rest."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the heads say: class and mask as logits.
+
+    Attributes:
+        classes: (N, labels).
+        boxes: (N, 4), offsets for the label that is asked for.
+        masks: (M, 28, 28) for that label, M ≤ N; None for a network without masks.
+        objects: by level, (1, A, H, W).
+        proposals: by level, (1, 4·A, H, W).
+    """
+
+    classes: Tensor
+    boxes: Tensor
+    masks: Tensor | None
+    objects: list[Tensor]
+    proposals: list[Tensor]
+
+
+class Teacher(nn.Module):
+    """Heads that are not trained, but that errors pass through.
+
+    Args:
+        config: the network.
+        basis: from components to its levels.
+    """
+
+    group: Tensor
+    cell: Tensor
+
+    def __init__(self, config: ModelConfig, basis: Basis) -> None:
+        super().__init__()
+        network: Any = build(ModelConfig(**{**vars(config), "profile": "exact", "device": "cpu"})).network
+        drop_dead_channels(network)
+        self.rpn, self.heads = network.rpn.head, network.roi_heads
+        self.requires_grad_(False)
+        self.widths = [len(basis.mean[name]) for name in SIDES]
+        for name, array in {"group": basis.group, "cell": basis.cell}.items():
+            self.register_buffer(name, torch.from_numpy(array))
+        for i, name in enumerate(SIDES):
+            self.register_buffer(f"inverse{i}", torch.from_numpy(basis.inverse[name] / basis.worth[name]))
+            self.register_buffer(f"mean{i}", torch.from_numpy(basis.inverse[name] @ basis.mean[name]))
+
+    def levels(self, components: Tensor) -> OrderedDict[str, Tensor]:
+        """Components (K, h, w) to torchvision's levels, as :meth:`Basis.synthesise` has them."""
+        count, h, w = components.shape
+        groups = (self.group[:, :count] @ components.reshape(count, -1)).reshape(-1, 2, 2, h, w)
+        cells = (self.cell @ groups.permute(0, 3, 1, 4, 2).reshape(len(groups), -1)).reshape(-1, 2 * h, 2 * w)
+        found: OrderedDict[str, Tensor] = OrderedDict()
+        at = 0
+        for i, (side, width) in enumerate(zip(SIDES.values(), self.widths, strict=True)):
+            part, at = cells[at : at + width * max(1, side**2)], at + width * max(1, side**2)
+            if side:
+                blocks = part.reshape(width, side, side, 2 * h, 2 * w).permute(0, 3, 1, 4, 2)
+                level = blocks.reshape(width, 2 * h * side, 2 * w * side)
+            else:
+                level = part.reshape(width, h, 2, w, 2).sum((2, 4)) / 2
+            inverse, mean = getattr(self, f"inverse{i}"), getattr(self, f"mean{i}")
+            whole = (inverse @ level.reshape(width, -1)).reshape(-1, *level.shape[1:]) + mean[:, None, None]
+            found[str(i)] = whole[None]
+        found["pool"] = found["3"][:, :, ::2, ::2]
+        return found
+
+    def answers(self, components: Tensor, resized: tuple[int, int], boxes: Tensor, labels: Tensor) -> Answers:
+        """What the heads say of regions, and the RPN of all places."""
+        levels, heads = self.levels(components), self.heads
+        rows = torch.arange(len(boxes), device=boxes.device)
+        objects, proposals = self.rpn(list(levels.values()))
+        heads.box_roi_pool.scales = None
+        classes, offsets = heads.box_predictor(heads.box_head(heads.box_roi_pool(levels, [boxes], [resized])))
+        masks = None
+        if heads.mask_head is not None:
+            heads.mask_roi_pool.scales = None
+            seen = heads.mask_roi_pool(levels, [boxes[:_MASKS]], [resized])
+            masks = heads.mask_predictor(heads.mask_head(seen))[rows[:_MASKS], labels[:_MASKS]]
+        return Answers(classes, offsets.reshape(len(boxes), -1, 4)[rows, labels], masks, objects, proposals)
+
+
+def distance(given: Answers, clean: Answers) -> Tensor:
+    """How far answers are from those to clean features: divergences of probabilities, and offsets where it matters.
+
+    A scalar, 0 for equal answers.
+    """
+    probable = clean.classes.softmax(1)
+    classes = functional.kl_div(given.classes.log_softmax(1), probable, reduction="batchmean")
+    object_ = 1 - probable[:, 0]
+    boxes = functional.smooth_l1_loss(given.boxes, clean.boxes, beta=0.5, reduction="none").sum(1) @ object_
+    total = classes + boxes / len(object_)
+    if given.masks is not None and clean.masks is not None:
+        masks = _divergence(given.masks, clean.masks).mean((1, 2)) @ object_[: len(given.masks)]
+        total = total + _MASK * masks / len(given.masks)
+    regions = len(object_) / 2
+    for got, wanted, moved, expected in zip(
+        given.objects, clean.objects, given.proposals, clean.proposals, strict=True
+    ):
+        total = total + _OBJECTNESS * _divergence(got, wanted).sum() / regions
+        errors = functional.smooth_l1_loss(moved, expected, beta=0.3, reduction="none")[0]
+        errors = errors.reshape(-1, 4, *errors.shape[1:]).sum(1)
+        total = total + _PROPOSALS * (wanted[0].sigmoid() * errors).sum() / regions
+    return total
+
+
+def _divergence(given: Tensor, clean: Tensor) -> Tensor:
+    """Of two-way probabilities, from logits."""
+    wanted = clean.sigmoid()
+    cross = functional.binary_cross_entropy_with_logits(given, wanted, reduction="none")
+    return cross - functional.binary_cross_entropy_with_logits(clean, wanted, reduction="none")

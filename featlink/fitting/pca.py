@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from torch import nn
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from featlink.channel.reduction.basis import Basis
-from featlink.channel.reduction.cells import SIDES, gather, join
+from featlink.channel.reduction.pca import SIDES, Basis, gather, join
 from featlink.dataset import MAX_PIXELS
-from featlink.fitting.metric import Matrix, gram
 from featlink.shared.errors import ModelError
 from featlink.shared.features import Array
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.pictures import decode
+
+Matrix = npt.NDArray[np.float64]
 
 CELL, GROUP = 448, 1024
 """Components of a cell of 16×16 pixels, and of 2×2 such cells, that a basis keeps at most."""
@@ -24,8 +27,8 @@ CELL, GROUP = 448, 1024
 CHANNELS = 64
 """That a level keeps at most."""
 
-_WORTH = {"p2": 2.2, "p3": 1.4, "p4": 1.6, "p5": 2.0}
-"""A coarse level has fewer samples, and each decides on more of the picture; small objects are on p2 alone."""
+_WORTH = dict(zip(SIDES, (2.2, 1.4, 1.6, 2.0), strict=True))
+"""A coarse level has fewer samples, and each decides on more of the picture; small objects are on the finest alone."""
 _KEPT = 0.99999
 """Share of a level's variance that its kept channels have."""
 _READ = 1e-7
@@ -137,3 +140,33 @@ def _descending(symmetric: Matrix) -> tuple[Matrix, Matrix]:
     """Eigenvalues and vectors, the largest first."""
     values, vectors = np.linalg.eigh(symmetric)
     return values[::-1], vectors[:, ::-1]
+
+
+# How errors of features weigh on what the heads read of them.
+
+
+def gram(network: GeneralizedRCNN) -> Matrix:
+    """(C, C): Σ WᵀW over the first layers of RPN, box and mask head, taps summed, each head's trace 1.
+
+    An error e of a sample's channels changes what the heads' first layers see by eᵀ·gram·e, so a direction that no
+    head reads weighs nothing.
+
+    Args:
+        network: with heads, as torchvision builds it.
+    """
+    total: Matrix = np.zeros(())
+    for taps in _first_layers(network):
+        one = np.einsum("oihw,ojhw->ij", taps, taps)
+        total = total + one / np.trace(one)
+    return total
+
+
+def _first_layers(network: GeneralizedRCNN) -> Iterator[Matrix]:
+    """Weights (O, C, h, w) that read the pyramid."""
+    heads = network.roi_heads
+    height, width = heads.box_roi_pool.output_size
+    for head in (network.rpn.head, heads.box_head, heads.mask_head):
+        if head is not None:  # Faster R-CNN has no masks
+            layer = next(module for module in head.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+            weight: Matrix = layer.weight.detach().double().numpy()
+            yield weight if weight.ndim == 4 else weight.reshape(len(weight), -1, height, width)

@@ -160,7 +160,7 @@ def python(state: State, edge: str, cloud: str, picture: str) -> str:
             f"picture = httpx.get({json.dumps(picture)}).content",
             f"with Client({json.dumps(edge)}, {json.dumps(cloud)}) as client:",
             f"    for condition in {json.dumps(conditions)}:",
-            f"        answer = client.infer(picture, condition=condition, link={state.link_text()!r})",
-            '        print(condition, answer["bits"], answer["fidelity"], len(answer["detections"]))',
+            f"        result = client.infer(picture, condition=condition, link={state.link_text()!r})",
+            "        print(condition, result.bits, result.fidelity, len(result.detections))",
         ]
     )

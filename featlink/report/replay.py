@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from featlink.channel.transmit import transmit
-from featlink.edge.prepare import EdgePipeline, Request
+from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.fetch.sources import cached_path
 from featlink.report.sweep import About, condition_of
@@ -17,7 +17,7 @@ from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import ModelConfig, Profile
-from featlink.shared.models.torchvision_rcnn import build
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import Telemetry
 
 _CACHE_BYTES = 1 << 28
@@ -28,18 +28,20 @@ class Replay:
     """Sends pictures through conditions once more.
 
     Args:
-        pipeline: of the sweep's own model.
+        model: the sweep's own; its backbone half is enough.
         categories: category id, as text, to name.
     """
 
-    def __init__(self, pipeline: EdgePipeline, categories: Mapping[str, str]) -> None:
-        self._pipeline = pipeline
+    def __init__(self, model: SplitModel, categories: Mapping[str, str]) -> None:
+        self._model = model
+        self._cache = PyramidCache(_CACHE_BYTES)
         self.categories = categories
 
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         """What the cloud gets of an image of the data set."""
         request = Request(picture.read_bytes(), condition.domain, image_id=image_id)
-        return transmit(self._pipeline(request).frame, condition, Telemetry(), fidelity=False).frame
+        sent = prepare(self._model, request, max_pixels=_MAX_PIXELS, cache=self._cache)
+        return transmit(sent.frame, condition, Telemetry(), fidelity=False).frame
 
     def pictures(self, picture: Path, image_id: int, rows: Iterable[Row]) -> dict[str, Image]:
         """What the cloud gets of an image under conditions of the image domain, by row id."""
@@ -62,4 +64,4 @@ def open_replay(what: About) -> Replay:
     if what.identity and not what.identity.startswith(model.weights):
         raise CommandError(f"{what.weights} now holds other weights: {model.weights}, not {what.identity[:16]}")
     names = {str(number): name for number, name in enumerate(model.categories)}
-    return Replay(EdgePipeline(model, PyramidCache(_CACHE_BYTES), _MAX_PIXELS), names)
+    return Replay(model, names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any
 
 from PIL import Image
 
@@ -77,12 +76,10 @@ class HttpEngine:
         answer = self._client.infer(
             data, domain=condition.domain, condition=str(condition), image_id=image_id, fidelity=self._fidelity
         )
-        if not condition.steps and any(answer["fidelity"].get(name) not in (None, 1) for name in _SIMILARITIES):
+        if not condition.steps and any(answer.fidelity.get(name) not in (None, 1) for name in _SIMILARITIES):
             raise CommandError("the deployment's link erases packets, so there is no clean condition")
-        timings: dict[str, Any] = {name: ms for name, ms in answer["timings"].items() if name != "total"}
-        return Result(
-            image_id, answer["detections"], answer["bits"], answer["fidelity"], timings, answer.get("link_bits")
-        )
+        timings = {name: ms for name, ms in answer.timings.items() if name != "total"}
+        return Result(image_id, answer.detections, answer.bits or 0, answer.fidelity, timings, answer.link_bits)
 
 
 def _example() -> bytes:

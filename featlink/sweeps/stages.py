@@ -8,23 +8,19 @@ from dataclasses import dataclass
 
 from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Transmission, transmit
-from featlink.cloud import image_fidelity
-from featlink.cloud.detect import comparison, detect
+from featlink.cloud.finish import NetworkOutput, comparison, run_network, untouched
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.prepare import EdgePipeline, EdgeResult, Request
+from featlink.edge.prepare import Prepared as Sent
+from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import FeatlinkError
-from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import FeatureMaps
-from featlink.shared.frames.cache import CacheEntry, PyramidCache
+from featlink.shared.frames.cache import CacheEntry
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
-from featlink.shared.models.detections import Detections
 from featlink.shared.models.torchvision_rcnn import SplitModel
-from featlink.shared.result import Telemetry
 from featlink.shared.store import Result
-from featlink.shared.timing import timed
 from featlink.sweeps.engine import OF_ONE_IMAGE, ItemError, ItemResult, ModelInfo
 
 
@@ -40,7 +36,7 @@ class Prepared:
     """
 
     image_id: int
-    sent: Mapping[Domain, EdgeResult]
+    sent: Mapping[Domain, Sent]
     clean: CacheEntry | None
     compare: Compare
 
@@ -60,7 +56,6 @@ class Stages:
         self._conditions = conditions
         self._fidelity = fidelity
         self._tools = tools
-        self._pipeline = EdgePipeline(model, PyramidCache(0), MAX_PIXELS)
 
     @property
     def identity(self) -> ModelInfo:
@@ -84,15 +79,18 @@ class Stages:
         needed = {self._conditions[index].domain for index in wanted}
         clean: CacheEntry | None = None
         try:
-            sent = {domain: self._pipeline(Request(data, domain, image_id=image_id)) for domain in needed}
+            sent = {domain: self._prepared(data, domain, image_id) for domain in needed}
             if "image" in needed and self._fidelity:
-                clean = _entry(sent.get("feature") or self._pipeline(Request(data, image_id=image_id)))
+                clean = _entry(sent.get("feature") or self._prepared(data, "feature", image_id))
         except OF_ONE_IMAGE as error:
             return ItemError(image_id, tuple(wanted), str(error))
         compare = comparison(self._model)
         if compare is compare_pyramids:
             compare = functools.partial(compare_pyramids, look=Remembered())
         return Prepared(image_id, sent, clean, compare)
+
+    def _prepared(self, data: bytes, domain: Domain, image_id: int) -> Sent:
+        return prepare(self._model, Request(data, domain, image_id=image_id), max_pixels=MAX_PIXELS)
 
     def send(self, prepared: Prepared, index: int) -> Transmission | ItemError:
         """The channel's work for one condition.
@@ -103,7 +101,9 @@ class Stages:
         condition = self._conditions[index]
         sent = prepared.sent[condition.domain]
         try:
-            return transmit(sent.frame, condition, sent.report, self._fidelity, self._tools, compare=prepared.compare)
+            return transmit(
+                sent.frame, condition, sent.telemetry, self._fidelity, self._tools, compare=prepared.compare
+            )
         except OF_ONE_IMAGE as error:
             return ItemError(prepared.image_id, (index,), str(error))
         except FeatlinkError as error:
@@ -116,22 +116,19 @@ class Stages:
             What is left to do when the network has run.
         """
         frame, clean = sent.frame, prepared.clean
-        untouched = frame.meta.domain == "image" and image_fidelity.untouched(frame)
-        detections, pyramid, report = detect(self._model, frame, sent.report, clean if untouched else None)
-        measure = functools.partial(
-            image_fidelity.measure, frame, pyramid, report, None if clean is None else clean.pyramid, prepared.compare
-        )
-        return functools.partial(_finish, index, prepared.image_id, detections, measure)
+        known = clean if frame.meta.domain == "image" and untouched(frame) else None
+        output = run_network(self._model, frame, sent.report, known)
+        return functools.partial(_result, prepared, index, output)
 
 
-def _finish(index: int, image_id: int, detections: Detections, measure: Callable[[], Telemetry]) -> ItemResult:
-    report = measure()
-    results, encode_ms = timed(functools.partial(to_coco, detections, image_id))
-    report = report.with_timings(encode=encode_ms)
-    return ItemResult(index, Result(image_id, results, report.bits or 0, report.fidelity, report.timings))
+def _result(prepared: Prepared, index: int, output: NetworkOutput) -> ItemResult:
+    clean = None if prepared.clean is None else prepared.clean.pyramid
+    found, telemetry = output.measured(clean, prepared.compare)
+    result = Result(prepared.image_id, found, telemetry.bits or 0, telemetry.fidelity, telemetry.timings)
+    return ItemResult(index, result)
 
 
-def _entry(prepared: EdgeResult) -> CacheEntry:
+def _entry(prepared: Sent) -> CacheEntry:
     levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
     pyramid = FeatureMaps(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
-    return CacheEntry(pyramid, prepared.report.timings["backbone"])
+    return CacheEntry(pyramid, prepared.telemetry.timings["backbone"])

@@ -208,6 +208,17 @@ def from_fields(fields: object) -> Condition:
         raise ConditionError(validation_line(error)) from None
 
 
+def in_domain(condition: Condition, domain: Domain) -> Condition:
+    """The same condition in a domain.
+
+    Raises:
+        ConditionError: it has no meaning there.
+    """
+    if condition.domain == domain:
+        return condition
+    return from_fields({**condition.model_dump(mode="json"), "domain": domain})
+
+
 def validation_line(error: ValidationError) -> str:
     """A pydantic error as one line: ``field.path: message; ...``."""
     text = "; ".join(

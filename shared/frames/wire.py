@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from featlink.shared.conditions.language import Condition, Domain, from_fields
 from featlink.shared.errors import FrameError
 from featlink.shared.features import Sizes
 from featlink.shared.frames import bitstream
@@ -45,16 +46,13 @@ _MAX_SIDE = 65535
 
 _DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "uint8", "uint16")}
 IMAGE = "image"
-REFERENCE = "reference"
-"""The clean picture, uint8 at its original size, beside a distorted one: for measuring, no part of what is counted."""
-
 LATENT = "latent"
 """What a reduction sends in the levels' place."""
 
 REDUCED = (LATENT,)
 """Names of the planes that reductions make."""
 
-_NAMES = {"feature": (*FPN.names, *REDUCED), "image": (IMAGE, REFERENCE)}
+_NAMES = {"feature": (*FPN.names, *REDUCED), "image": (IMAGE,)}
 """What each domain sends."""
 
 Buffer = bytes | bytearray | memoryview
@@ -98,17 +96,17 @@ class Meta:
         sizes: image sizes.
         image_id: the image's id in its data set, if it has one.
         key: content hash of the image: names the noise stream where there is no ``image_id``.
-        condition: the condition as JSON-able dict, if one was asked for.
+        condition: that the frame is for, or went through; None leaves it to the channel.
         extensions: further fields; readers ignore what they do not know.
     """
 
-    domain: str
+    domain: Domain
     model: str
     weights: str
     sizes: Sizes
     image_id: int | None = None
     key: str = ""
-    condition: dict[str, object] | None = None
+    condition: Condition | None = None
     extensions: dict[str, object] = field(default_factory=dict)
 
 
@@ -202,7 +200,7 @@ def write(frame: Frame) -> list[Buffer]:
             tensors=infos,
             image_id=meta.image_id,
             key=meta.key,
-            condition=meta.condition,
+            condition=None if meta.condition is None else meta.condition.model_dump(mode="json", exclude_defaults=True),
             extensions=meta.extensions,
         )
     )
@@ -248,20 +246,72 @@ def read(buffer: Buffer, limits: Limits | None = None) -> Frame:
 
     Raises:
         FrameError: with the one reason why the frame is refused.
+        ConditionError: its condition does not parse.
     """
     limits = limits or Limits()
     view = memoryview(buffer).cast("B")
+    frame, length = _read_first(view, limits)
+    if view.nbytes > length:
+        raise FrameError(f"frame has {view.nbytes} bytes, its header describes {length}")
+    return frame
+
+
+def read_with_reference(buffer: Buffer, limits: Limits | None = None) -> tuple[Frame, Frame | None, int]:
+    """Read a frame and, where one stands behind it, the clean one that it is measured against.
+
+    The second one is no part of what crosses the link, and not counted.
+
+    Args:
+        buffer: both.
+        limits: what to accept at most, of both together.
+
+    Returns:
+        The frame, the clean one or None, and how many bytes the first one has.
+
+    Raises:
+        FrameError: with the one reason why a frame is refused.
+        ConditionError: a condition does not parse.
+    """
+    limits = limits or Limits()
+    view = memoryview(buffer).cast("B")
+    frame, length = _read_first(view, limits)
+    return frame, read(view[length:], limits) if view.nbytes > length else None, length
+
+
+def _read_first(view: memoryview, limits: Limits) -> tuple[Frame, int]:
+    """The frame that some bytes begin with, and its length."""
     if view.nbytes > limits.frame_bytes:
         raise FrameError(f"frame of {view.nbytes} bytes exceeds the limit of {limits.frame_bytes}")
-    header_bytes = check_prefix(view[:PREFIX_BYTES], limits)
-    end = PREFIX_BYTES + header_bytes
+    header, end = _header(view, limits)
+    length = _length(header, end, limits)
+    if view.nbytes < length:
+        raise FrameError(f"frame has {view.nbytes} bytes, its header describes {length}")
+    return Frame(_meta(header), _tensors(header, view[:length], end)), length
+
+
+def _header(view: memoryview, limits: Limits) -> tuple[_Header, int]:
+    """A frame's header, and where it ends."""
+    end = PREFIX_BYTES + check_prefix(view[:PREFIX_BYTES], limits)
     if view.nbytes < end:
         raise FrameError(f"truncated: {view.nbytes} bytes, the header ends at {end}")
     raw = view[PREFIX_BYTES:end]
     if xxhash.xxh3_64_intdigest(raw) != _PREFIX.unpack_from(view)[4]:
         raise FrameError("header checksum does not match")
-    header = _decode_header(raw, limits)
-    _check_length(header, end, view.nbytes, limits)
+    return _decode_header(raw, limits), end
+
+
+def _length(header: _Header, end: int, limits: Limits) -> int:
+    """Bytes of the whole frame."""
+    decoded = 0
+    for info in header.tensors:
+        end = _align(end) + _payload_bytes(info)
+        decoded += math.prod(info.shape) * _DTYPES[info.dtype].itemsize
+    if max(end, decoded) > limits.frame_bytes:  # a 1-bit stream unpacks to eight times its size
+        raise FrameError(f"header describes more than the limit of {limits.frame_bytes} bytes")
+    return _align(end)
+
+
+def _tensors(header: _Header, view: memoryview, end: int) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     for info in header.tensors:
         start = _align(end)
@@ -270,22 +320,11 @@ def read(buffer: Buffer, limits: Limits | None = None) -> Frame:
         tensors.append(_tensor(info, view[start:stop]))
         end = stop
     _check_padding(view[end:])
-    return Frame(_meta(header), tuple(tensors))
+    return tuple(tensors)
 
 
 def _align(offset: int) -> int:
     return -(-offset // ALIGN) * ALIGN
-
-
-def _check_length(header: _Header, end: int, frame_bytes: int, limits: Limits) -> None:
-    decoded = 0
-    for info in header.tensors:
-        end = _align(end) + _payload_bytes(info)
-        decoded += math.prod(info.shape) * _DTYPES[info.dtype].itemsize
-    if max(end, decoded) > limits.frame_bytes:  # a 1-bit stream unpacks to eight times its size
-        raise FrameError(f"header describes more than the limit of {limits.frame_bytes} bytes")
-    if frame_bytes != _align(end):
-        raise FrameError(f"frame has {frame_bytes} bytes, its header describes {_align(end)}")
 
 
 def _check_padding(padding: memoryview) -> None:
@@ -366,12 +405,16 @@ def _tensor(info: _TensorInfo, payload: memoryview) -> Tensor:
 
 def _meta(header: _Header) -> Meta:
     return Meta(
-        domain=header.domain,
+        domain="image" if header.domain == "image" else "feature",
         model=header.model,
         weights=header.weights,
         sizes=Sizes(header.original, header.resized, header.padded),
         image_id=header.image_id,
         key=header.key,
-        condition=header.condition,
+        condition=_condition(header),
         extensions=header.extensions,
     )
+
+
+def _condition(header: _Header) -> Condition | None:
+    return None if header.condition is None else from_fields({"domain": header.domain, **header.condition})

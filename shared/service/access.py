@@ -1,4 +1,4 @@
-"""Authentication by bearer tokens, and checks of the ``Host`` and ``Origin`` headers."""
+"""Authentication by bearer tokens, checks of the ``Host`` and ``Origin`` headers, and what a reverse proxy says."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from fastapi import Header
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from featlink.shared.errors import FeatlinkError
-from featlink.shared.service.problems import problem
+from featlink.shared.service.problems import path_below, problem
 
 Role = Literal["anyone", "client", "service"]
 """``anyone`` where no token is asked for; else whose token came with the request."""
@@ -30,6 +31,8 @@ RunToken = Annotated[
 """The header as a parameter of endpoints."""
 
 _OPEN = {"/livez"}
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_PORTS = {"http": 80, "https": 443}
 _ONE_LABEL = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
 
 
@@ -64,6 +67,35 @@ def role(scope: Scope) -> Role:
     return whose
 
 
+class Forwarded:
+    """ASGI middleware: a request as a trusted reverse proxy got it, by the ``X-Forwarded-*`` headers.
+
+    ``Host`` (with ``Port``) is the name that clients use, ``Prefix`` the path below which they see the service;
+    ``Proto`` and ``For`` are uvicorn's part.
+
+    Args:
+        app: what answers.
+        proxies: addresses and networks of proxies; ``*`` for any.
+    """
+
+    def __init__(self, app: ASGIApp, proxies: list[str]) -> None:
+        self._uvicorn = ProxyHeadersMiddleware(cast("Any", app), proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point."""
+        if scope["type"] == "http" and scope["client"] and scope["client"][0] in self._uvicorn.trusted_hosts:
+            headers = MutableHeaders(scope=scope)
+            if host := headers.get("x-forwarded-host", "").rpartition(",")[2].strip():
+                port = headers.get("x-forwarded-port", "")
+                headers["host"] = f"{host}:{port}" if port.isdecimal() and _name(host) == host.lower() else host
+            prefix = headers.get("x-forwarded-prefix", "").rstrip("/")
+            if _PREFIX.fullmatch(prefix):
+                scope["root_path"] = prefix
+                if not scope["path"].startswith(prefix + "/"):
+                    scope["path"] = prefix + scope["path"]
+        await self._uvicorn(cast("Any", scope), cast("Any", receive), cast("Any", send))
+
+
 class Access:
     """ASGI middleware that refuses requests without a right to an answer.
 
@@ -95,9 +127,9 @@ class Access:
         if host and not self._is_own(name):
             detail = f"this service is not {name!r}; FEATLINK_HOSTS lists the names it answers to"
             await problem(421, "Misdirected request", detail, path)(scope, receive, send)
-        elif origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        elif origin is not None and not _is_same(origin, host):
             await problem(403, "Forbidden", "pages of other sites may not ask", path)(scope, receive, send)
-        elif whose is None and path not in _OPEN:
+        elif whose is None and path_below(scope) not in _OPEN:
             response = problem(401, "Unauthorized", "a valid bearer token is needed", path)
             response.headers["www-authenticate"] = "Bearer"
             await response(scope, receive, send)
@@ -132,3 +164,13 @@ def _name(host: str) -> str:
     """A ``Host`` header without its port."""
     name = host if host.endswith("]") else re.sub(r":\d*$", "", host)
     return name.lower().rstrip(".")
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Whether a page's origin is the host that is asked; the port of its scheme may be left out of either."""
+    try:
+        page, here = urlsplit(origin), urlsplit(f"//{host}")
+        usual = _PORTS[page.scheme]
+        return (page.hostname, page.port or usual) == (here.hostname, here.port or usual)
+    except (KeyError, ValueError):
+        return False

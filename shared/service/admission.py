@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featlink.shared import cancelling
-from featlink.shared.service.problems import BusyError, problem
+from featlink.shared.service.problems import BusyError, path_below, problem
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ class RequestBounds:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        limit = min(self._limit, SMALL_BODY) if scope["path"].rstrip("/") in self._small else self._limit
+        limit = min(self._limit, SMALL_BODY) if path_below(scope).rstrip("/") in self._small else self._limit
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > limit:
             with contextlib.suppress(TimeoutError):

@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.service import problems
-from featlink.shared.service.access import Access, digest
+from featlink.shared.service.access import Access, Forwarded, digest
 from featlink.shared.service.admission import RequestBounds
 from featlink.shared.service.observability import Metrics, Observe, configure_logging, tracer_provider
 from featlink.shared.service.settings import ServiceSettings, slip, wrong_settings
@@ -149,16 +149,17 @@ def create_service(
         hosts=settings.other_hosts,
     )
     app.add_middleware(Observe, metrics=metrics, tracers=tracers)
+    app.add_middleware(Forwarded, proxies=settings.trusted_proxies)
     problems.install(app)
     about = {"service": app.title, "version": app.version, "summary": summary, "advice": advice}
-    links = "".join(f'<li><a href="{path}">{word}</a></li>' for word, path in _LINKS.items())
-    page = _PAGE.format(**{key: html.escape(value) for key, value in about.items()}, links=links)
 
     @app.get("/", include_in_schema=False)
     async def root(request: Request) -> Response:
-        if "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(page)
-        return JSONResponse({**about, **_LINKS})
+        links = {word: request.scope.get("root_path", "") + path for word, path in _LINKS.items()}
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({**about, **links})
+        items = "".join(f'<li><a href="{path}">{word}</a></li>' for word, path in links.items())
+        return HTMLResponse(_PAGE.format(**{key: html.escape(value) for key, value in about.items()}, links=items))
 
     @app.head("/livez", include_in_schema=False)
     @app.get("/livez", tags=["health"], summary="The process answers")
@@ -265,6 +266,7 @@ def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
         ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # `Forwarded` reads them, and the host among them
         timeout_graceful_shutdown=STOP_SECONDS,
         **options,
     )

@@ -179,7 +179,7 @@ class Observe:
             metrics.bytes_out.inc(len(message.get("body", b"")))
             await send(message)
 
-        probe = scope["path"] in _PROBES
+        probe = problems.path_below(scope) in _PROBES
         no_span = contextlib.nullcontext(dict[str, Any]())
         span = no_span if probe or self._tracers is None else _span(self._tracers, scope, header)
         load = contextlib.nullcontext() if probe else metrics.in_flight.track_inprogress()

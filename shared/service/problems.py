@@ -77,6 +77,12 @@ def problem(status: int, title: str, detail: str, path: str = "", retry_after_s:
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
+def path_below(scope: Scope) -> str:
+    """A request's path, without the one below which a reverse proxy shows the service."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def unexpected(path: str) -> JSONResponse:
     """The answer to an error that is the service's own, of which the caller learns nothing more."""
     return problem(500, "Internal error", "the service met an unexpected error; its log says more", path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,7 @@ class ServiceSettings(BaseSettings):
     )
     service_token: SecretStr | None = Field(None, min_length=16, description="token that the services share")
     hosts: str = Field("", description="further names the service answers to, with commas; * for any")
+    proxies: str = Field("", description="reverse proxies whose X-Forwarded-* headers count: addresses or networks")
     tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS")
     tls_key: Path | None = Field(None, description="its private key (PEM)")
     tls_ca: Path | None = Field(
@@ -68,6 +70,19 @@ class ServiceSettings(BaseSettings):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("FEATLINK_TLS_CERT and FEATLINK_TLS_KEY go together")
         return self
+
+    @field_validator("proxies")
+    @classmethod
+    def _addresses(cls, proxies: str) -> str:
+        for proxy in _listed(proxies):
+            if proxy != "*":
+                ipaddress.ip_network(proxy)
+        return proxies
+
+    @property
+    def trusted_proxies(self) -> list[str]:
+        """Addresses and networks of reverse proxies."""
+        return _listed(self.proxies)
 
     @property
     def client_tokens(self) -> list[str]:

@@ -10,11 +10,14 @@ from typing import Any
 
 import httpx
 from fastapi import Request
+from pydantic import ValidationError
 from starlette.responses import StreamingResponse
 
+from featlink.shared.conditions.language import validation_line
 from featlink.shared.errors import FeatlinkError, FrameError
 from featlink.shared.frames import wire
 from featlink.shared.frames.buffers import BufferPool
+from featlink.shared.result import InferenceResult
 from featlink.shared.service import admission
 from featlink.shared.service.observability import traceparent
 from featlink.shared.service.problems import MEDIA_TYPE, BusyError, RelayedProblem, UpstreamError
@@ -32,15 +35,25 @@ class LengthRequiredError(FeatlinkError):
 
 
 async def read_frame(request: Request, limits: wire.Limits) -> tuple[wire.Frame, int]:
-    """Receive and check one frame.
-
-    Garbage is refused after its first bytes; memory is taken once, for the declared length.
+    """Receive and check one frame; see :func:`read_frame_bytes`.
 
     Returns:
         The frame and its length in bytes.
 
     Raises:
-        FrameError: not a valid frame, or beyond a limit.
+        FrameError: not a valid frame.
+    """
+    body = await read_frame_bytes(request, limits)
+    return wire.read(body, limits), body.nbytes
+
+
+async def read_frame_bytes(request: Request, limits: wire.Limits) -> memoryview:
+    """Receive what begins with a frame.
+
+    Garbage is refused after its first bytes; memory is taken once, for the declared length.
+
+    Raises:
+        FrameError: it does not begin with a frame, or is beyond a limit.
         LengthRequiredError: no ``Content-Length``.
     """
     declared = request.headers.get("content-length", "")
@@ -59,7 +72,7 @@ async def read_frame(request: Request, limits: wire.Limits) -> tuple[wire.Frame,
         if not checked and received >= wire.PREFIX_BYTES:
             wire.check_prefix(buffer[: wire.PREFIX_BYTES], limits)
             checked = True
-    return wire.read(buffer[:received], limits), received
+    return buffer[:received]
 
 
 class FrameAnswers:
@@ -120,15 +133,12 @@ class NextService:
 
     async def send(
         self, path: str, parts: list[wire.Buffer], params: Mapping[str, str], headers: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """POST a frame.
-
-        Returns:
-            The JSON answer.
+    ) -> InferenceResult:
+        """POST a frame, and what goes with it.
 
         Raises:
             RelayedProblem: it answered with a problem.
-            UpstreamError: it cannot be reached, timed out, or did not answer JSON.
+            UpstreamError: it cannot be reached, timed out, or did not answer a result.
         """
         timeout = max(0.001, min(self._timeout, admission.remaining_s()))
         headers = {
@@ -150,7 +160,10 @@ class NextService:
             raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
         if is_problem:
             raise RelayedProblem(response.status_code, body, response.headers.get("retry-after"))
-        return body
+        try:
+            return InferenceResult.model_validate(body)
+        except ValidationError as error:
+            raise UpstreamError(f"{self.name} at {self.url} answered no result: {validation_line(error)}") from None
 
     async def unready(self) -> str | None:
         """Why the service is not ready, or None; ``network`` is then which network it tells of."""

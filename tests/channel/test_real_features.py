@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from featlink.channel.transmit import transmit
-from featlink.edge.prepare import EdgePipeline, Request
+from featlink.edge.prepare import Request, prepare
 from featlink.shared.conditions.language import parse
-from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import build
@@ -23,7 +22,7 @@ def frame(starter: Path) -> Frame:
     weights = next(starter.glob("*.safetensors"))
     model = build(ModelConfig(weights=str(weights), profile="exact", min_size=224, max_size=320), heads=False)
     scene = sorted((starter / "val2017").iterdir())[0]
-    return EdgePipeline(model, PyramidCache(0), 10**7)(Request(scene.read_bytes(), image_id=1)).frame
+    return prepare(model, Request(scene.read_bytes(), image_id=1), max_pixels=10**7).frame
 
 
 def measure(frame: Frame, text: str) -> tuple[int, float]:

@@ -210,7 +210,7 @@ def test_an_erasing_link_is_packet_loss_after_the_chain() -> None:
     by_chain = send(frame, "quantize:bits=6 | packet_loss(rate=0.2, mtu=200, conceal=mean)")
     for one, other in zip(by_link.frame.tensors, by_chain.frame.tensors, strict=True):
         np.testing.assert_array_equal(one.data, other.data)
-    assert by_link.frame.meta.condition == {"steps": [{"type": "quantize", "bits": 6}]}
+    assert by_link.frame.meta.condition == parse("quantize:bits=6")
     assert by_link.report.fidelity == by_chain.report.fidelity
 
 

@@ -57,12 +57,12 @@ def config(random_checkpoint: Callable[[str], Path]) -> ModelConfig:
 @pytest.fixture(scope="session")
 def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What steps need to know of the random network, where the channel looks for it."""
-    from featlink.channel.reduction.basis import encode
+    from featlink.channel.reduction.pca import encode_basis
     from featlink.fitting.pca import fit
 
     folder = tmp_path_factory.mktemp("fitted")
     basis = fit(config, list(open_dataset(tiny).images.values()), lambda: None, channels=12)
-    (folder / f"pca-{basis.weights}.safetensors").write_bytes(encode(basis))
+    (folder / f"pca-{basis.weights}.safetensors").write_bytes(encode_basis(basis))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEATLINK_FITTED", str(folder))
         yield folder

@@ -7,10 +7,8 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from featlink.channel.reduction import learned
-from featlink.channel.reduction.basis import Basis
-from featlink.channel.reduction.bottleneck import Bottleneck
-from featlink.channel.reduction.pca import Pca
+from featlink.channel.reduction.bottleneck import Bottleneck, read_learned
+from featlink.channel.reduction.pca import Basis, Pca
 from featlink.costs import multiply_adds, network_cost, of_row, padded_sizes
 from featlink.shared.models.config import ModelConfig
 from featlink.starter.bundle import DATA
@@ -81,7 +79,7 @@ def test_reductions_count_their_products() -> None:
 def test_the_learned_reduction_adds_its_networks_at_every_position() -> None:
     identity = _starter_identity()
     shapes = {name: (256, 320 // s, 448 // s) for name, s in (("p2", 4), ("p3", 8), ("p4", 16), ("p5", 32))}
-    layers = learned.read(DATA / "bottleneck.safetensors").layers
+    layers = read_learned(DATA / "bottleneck.safetensors").layers
     linear = Pca(components=1024).multiply_adds(shapes, identity)
     both = Bottleneck().multiply_adds(shapes, identity)
     for part, network, alone in zip(both, ("gains.", "refine."), linear, strict=True):

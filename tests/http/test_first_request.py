@@ -23,12 +23,12 @@ from featlink.channel.app import ChannelSettings
 from featlink.channel.codecs.base import Tools
 from featlink.channel.link import Link
 from featlink.channel.warm import warm as warm_channel
-from featlink.cloud.warm import warm as warm_cloud
+from featlink.cloud.finish import warm as warm_cloud
 from featlink.shared.conditions import language
 from featlink.shared.errors import StepError
 from featlink.shared.evaluation import coco_results
 from featlink.shared.frames import wire
-from featlink.shared.frames.wire import IMAGE, REFERENCE, Frame, Meta, Tensor
+from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
 
@@ -98,7 +98,7 @@ def pixels() -> np.ndarray[Any, np.dtype[np.uint8]]:
 def frame(model: SplitModel, tensors: list[Tensor], condition: str) -> bytes:
     chosen = language.parse(condition)
     sizes = model.image_sizes(*pixels().shape[:2])
-    meta = Meta(chosen.domain, model.name, model.weights, sizes, condition=chosen.model_dump(mode="json"))
+    meta = Meta(chosen.domain, model.name, model.weights, sizes, condition=chosen)
     return b"".join(wire.write(Frame(meta, tuple(tensors))))
 
 
@@ -140,7 +140,11 @@ def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: SplitMo
     requests = [
         ("/v1/detect", frame(model, features, "feature: identity")),
         ("/v1/detect", frame(model, [Tensor(IMAGE, planes)], "image: identity")),
-        ("/v1/detect", frame(model, [distorted, Tensor(REFERENCE, planes)], "image: quantize(bits=4) @ at=original")),
+        (
+            "/v1/detect",
+            frame(model, [distorted], "image: quantize(bits=4) @ at=original")
+            + frame(model, [Tensor(IMAGE, planes)], "image: identity"),
+        ),
     ]
     found = first_requests("cloud", requests, database_url=f"sqlite:///{tmp_path}/runs.sqlite", **_NETWORK)
     expected = _WINOGRAD | {"featlink.shared.models.fast.roi_align._pool_rois": 1, _SSIM: 1}

@@ -63,9 +63,9 @@ import io
 import numpy as np
 from PIL import Image
 import featlink.cloud.app, featlink.edge.app
-from featlink.cloud.detect import Detector
+from featlink.cloud.finish import finish
 from featlink.cloud.settings import CloudSettings
-from featlink.edge.prepare import EdgePipeline, Request
+from featlink.edge.prepare import Request, prepare
 from featlink.edge.settings import EdgeSettings
 from featlink.shared.models.overlay import draw
 from featlink.shared.models.torchvision_rcnn import build
@@ -77,8 +77,8 @@ featlink.cloud.app.create_app(settings).openapi()
 model = build(settings.config())
 picture = io.BytesIO()
 Image.fromarray(np.random.default_rng(1).integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(picture, "PNG")
-sent = EdgePipeline(model, PyramidCache(1 << 26), 1 << 20)(Request(picture.getvalue(), image_id=1))
-found, report = Detector(model, PyramidCache(1 << 26))(sent.frame, sent.report)
+sent = prepare(model, Request(picture.getvalue(), image_id=1), max_pixels=1 << 20)
+found, report = finish(model, sent.frame, sent.telemetry)
 draw(sent.image, found, {str(label): name for label, name in enumerate(model.categories)}, 0)
 """
 

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from featlink.channel.reduction.basis import Basis, encode
-from featlink.channel.reduction.cells import SIDES, join, split
-from featlink.channel.reduction.pca import Pca
+from featlink.channel.reduction.pca import SIDES, Basis, Pca, encode_basis, join, split
 from featlink.channel.transmit import Transmission, transmit
-from featlink.cloud.received import pyramid
+from featlink.cloud.finish import pyramid
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ConditionError, FrameError, ModelError
@@ -57,7 +55,7 @@ def basis() -> Basis:
 def file(basis: Basis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
     path = tmp_path / f"pca-{WEIGHTS}.safetensors"
-    path.write_bytes(encode(basis))
+    path.write_bytes(encode_basis(basis))
     return path
 
 

@@ -9,11 +9,11 @@ import sys
 CODE = """
 import hashlib
 import numpy as np
-from featlink.channel.reduction.basis import read
+from featlink.channel.reduction.pca import read_basis
 from featlink.shared.fitted import find
 from featlink.starter.bundle import load_weights
 
-basis = read(find("pca", load_weights().sha256[:16]))
+basis = read_basis(find("pca", load_weights().sha256[:16]))
 rng = np.random.default_rng(0)
 levels = {f"p{k}": rng.standard_normal((256, 512 >> k, 640 >> k), np.float32) for k in (2, 3, 4, 5)}
 components = basis.analyse(levels, 64)

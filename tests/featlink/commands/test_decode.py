@@ -16,7 +16,7 @@ import featlink as fl
 from featlink.api.signals import frame_of
 from featlink.channel.bitstream_archive import save
 from featlink.channel.transmit import Transmission, transmit
-from featlink.cloud.received import pyramid
+from featlink.cloud.finish import pyramid
 from featlink.shared.conditions.language import parse
 from featlink.shared.result import Telemetry
 

@@ -76,11 +76,11 @@ def test_a_link_of_its_own(services: Deployment, picture: Path) -> None:
     with Client(services.edge, services.cloud) as client:
         data = picture.read_bytes()
         answer = client.infer(data, domain="image", link='{"rate_mbps": 8, "rtt_ms": 50}', received="image,p2")
-        assert answer["timings"]["transfer"] == pytest.approx(25 + answer["bits"] / 8000)
-        assert list(answer["received"]) == ["image"]
+        assert answer.timings["transfer"] == pytest.approx(25 + answer.bits / 8000)
+        assert list(answer.received) == ["image"]
         again = client.infer(data, domain="image")
-        assert again["timings"]["transfer"] == 0
-        assert "received" not in again
+        assert again.timings["transfer"] == 0
+        assert "received" not in again.body()
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,12 @@ import torch
 from typer.testing import CliRunner
 
 import featlink as fl
-from featlink.channel.reduction import learned, networks
-from featlink.channel.reduction.basis import Basis, encode
+from featlink.channel.reduction import bottleneck
+from featlink.channel.reduction.pca import Basis, encode_basis
 from featlink.cli import app
 from featlink.dataset import open_dataset
-from featlink.fitting.bottleneck import STEPS, Training
-from featlink.fitting.lessons import Lesson, prepare
-from featlink.fitting.networks import Networks
+from featlink.fitting.bottleneck import STEPS, Example, Networks, Teacher, Training, distance, examples_of
 from featlink.fitting.pca import fit
-from featlink.fitting.teacher import Teacher, distance
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
@@ -40,12 +37,12 @@ def model() -> SplitModel:
 
 @pytest.fixture(scope="module")
 def basis(pictures: list[Path]) -> Basis:
-    return learned.as_stored(fit(CONFIG, pictures, lambda: None, channels=8))
+    return bottleneck.as_stored(fit(CONFIG, pictures, lambda: None, channels=8))
 
 
 @pytest.fixture(scope="module")
-def lessons(model: SplitModel, basis: Basis, pictures: list[Path]) -> list[Lesson]:
-    return prepare(model, basis, pictures, lambda: None)
+def examples(model: SplitModel, basis: Basis, pictures: list[Path]) -> list[Example]:
+    return examples_of(model, basis, pictures, lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +67,10 @@ def test_arrays_compute_what_was_trained(step: float) -> None:
     with torch.no_grad():
         whole, rounded = made.send(torch.from_numpy(components), step)
         received = made.receive(rounded, step)
-    sent = components * networks.gains(made.layers(), components, deviation, step)
+    sent = components * bottleneck.gains(made.layers(), components, deviation, step)
     np.testing.assert_allclose(sent / step, whole, rtol=1e-4, atol=1e-5)
-    assert np.abs(networks.gains(made.layers(), components, deviation, step) - 1).max() > 0.01
-    got = networks.refined(made.layers(), rounded.numpy() * np.float32(step), deviation, step)
+    assert np.abs(bottleneck.gains(made.layers(), components, deviation, step) - 1).max() > 0.01
+    got = bottleneck.refined(made.layers(), rounded.numpy() * np.float32(step), deviation, step)
     np.testing.assert_allclose(got, received, rtol=1e-4, atol=1e-4)
 
 
@@ -81,28 +78,28 @@ def test_untrained_networks_change_nothing() -> None:
     made = Networks(np.ones(30, np.float32))
     components = np.random.default_rng(0).standard_normal((30, 4, 4)).astype(np.float32)
     layers, deviation = made.layers(), np.ones(30, np.float32)
-    np.testing.assert_array_equal(networks.gains(layers, components, deviation, 2.0), 1)
-    np.testing.assert_array_equal(networks.refined(layers, components, deviation, 2.0), components)
+    np.testing.assert_array_equal(bottleneck.gains(layers, components, deviation, 2.0), 1)
+    np.testing.assert_array_equal(bottleneck.refined(layers, components, deviation, 2.0), components)
 
 
 def test_the_teacher_sees_the_levels_that_the_step_restores(
-    teacher: Teacher, basis: Basis, lessons: list[Lesson]
+    teacher: Teacher, basis: Basis, examples: list[Example]
 ) -> None:
-    components = lessons[0].components.float()
+    components = examples[0].components.float()
     seen = teacher.levels(components)
     for name, key in (("p2", "0"), ("p3", "1"), ("p4", "2"), ("p5", "3")):
         np.testing.assert_allclose(seen[key][0], basis.synthesise(components.numpy())[name], rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(seen["pool"], seen["3"][:, :, ::2, ::2])
 
 
-def test_answers_are_farther_the_more_is_lost(teacher: Teacher, lessons: list[Lesson]) -> None:
-    lesson = lessons[0]
-    boxes, labels = lesson.regions(np.random.default_rng(0))
-    clean = lesson.components.float()
-    wanted = teacher.answers(clean, lesson.resized, boxes, labels)
+def test_answers_are_farther_the_more_is_lost(teacher: Teacher, examples: list[Example]) -> None:
+    example = examples[0]
+    boxes, labels = example.regions(np.random.default_rng(0))
+    clean = example.components.float()
+    wanted = teacher.answers(clean, example.resized, boxes, labels)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     far = [
-        float(distance(teacher.answers(clean + size * noise, lesson.resized, boxes, labels), wanted))
+        float(distance(teacher.answers(clean + size * noise, example.resized, boxes, labels), wanted))
         for size in (0, 0.1, 0.5, 2)
     ]
     assert far[0] == pytest.approx(0, abs=1e-6)
@@ -112,10 +109,10 @@ def test_answers_are_farther_the_more_is_lost(teacher: Teacher, lessons: list[Le
 
 @pytest.mark.slow
 def test_training_goes_on_where_it_stopped_and_learns(
-    teacher: Teacher, basis: Basis, lessons: list[Lesson], tmp_path: Path
+    teacher: Teacher, basis: Basis, examples: list[Example], tmp_path: Path
 ) -> None:
     def training(name: str, rounds: int) -> Training:
-        return Training(teacher, basis.deviation, lessons, rounds, tmp_path / name)
+        return Training(teacher, basis.deviation, examples, rounds, tmp_path / name)
 
     whole = training("whole", 16)
     seen: list[int] = []
@@ -150,9 +147,9 @@ def test_training_goes_on_where_it_stopped_and_learns(
     with pytest.raises(ModelError, match="is not a checkpoint of this training"):
         training("bad", 1)
     with pytest.raises(ModelError, match="another basis"):
-        Training(teacher, 2 * basis.deviation, lessons, 16, tmp_path / "whole")
+        Training(teacher, 2 * basis.deviation, examples, 16, tmp_path / "whole")
     with pytest.raises(ModelError, match="nothing to learn from"):
-        Training(teacher, basis.deviation, lessons[:1], 1, tmp_path / "none")
+        Training(teacher, basis.deviation, examples[:1], 1, tmp_path / "none")
 
 
 @pytest.mark.slow
@@ -161,7 +158,7 @@ def test_the_command_writes_what_the_step_reads(
 ) -> None:
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
     monkeypatch.setattr("featlink.starter.bundle.fitted_to", lambda: "0")  # so that what is fitted here is taken
-    (tmp_path / f"pca-{basis.weights}.safetensors").write_bytes(encode(basis))
+    (tmp_path / f"pca-{basis.weights}.safetensors").write_bytes(encode_basis(basis))
     options = ["--weights", "starter", "--min-size", "128", "--max-size", "224", "--threads", "1"]
     done = CliRunner().invoke(
         app, ["fit", "bottleneck", "--dataset", str(SCENES), *options, "--scenes", "4", "--rounds", "3"]
@@ -181,20 +178,20 @@ def test_the_bundled_one_is_of_the_bundled_weights() -> None:
     from featlink.starter.bundle import DATA
 
     path = DATA / "bottleneck.safetensors"
-    found = learned.read(path)
+    found = bottleneck.read_learned(path)
     assert found.basis.weights == load_weights().sha256[:16]
     assert path.stat().st_size <= 6_000_000
 
 
 def test_a_file_reads_as_it_was_written(basis: Basis, tmp_path: Path) -> None:
-    made = learned.Learned(basis, shaken(len(basis.deviation)).layers())
+    made = bottleneck.Learned(basis, shaken(len(basis.deviation)).layers())
     path = tmp_path / "learned.safetensors"
-    path.write_bytes(learned.encode(made))
-    found = learned.read(path)
+    path.write_bytes(bottleneck.encode_learned(made))
+    found = bottleneck.read_learned(path)
     np.testing.assert_allclose(found.basis.cell, basis.cell, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found.basis.group, basis.group, rtol=1e-5, atol=1e-7)
     for name, layer in made.layers.items():
         np.testing.assert_allclose(found.layers[name], layer, rtol=2e-3, atol=1e-4)
-    path.write_bytes(encode(replace(basis, weights="0" * 16)))
+    path.write_bytes(encode_basis(replace(basis, weights="0" * 16)))
     with pytest.raises(ModelError, match="featlink fit bottleneck"):
-        learned.read(path)
+        bottleneck.read_learned(path)

@@ -9,12 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 import featlink as fl
-from featlink.channel.reduction.basis import Basis, read
-from featlink.channel.reduction.cells import SIDES
+from featlink.channel.reduction.pca import SIDES, Basis, read_basis
 from featlink.cli import app
 from featlink.dataset import open_dataset
-from featlink.fitting.metric import gram
-from featlink.fitting.pca import fit, rounds
+from featlink.fitting.pca import fit, gram, rounds
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.starter.bundle import DATA, load_weights
@@ -27,7 +25,7 @@ def network(config: ModelConfig) -> SplitModel:
 
 @pytest.fixture(scope="module")
 def basis(fitted: Path) -> Basis:
-    return read(next(fitted.iterdir()))
+    return read_basis(next(fitted.iterdir()))
 
 
 def test_components_are_uncorrelated_and_the_largest_come_first(
@@ -93,7 +91,7 @@ def test_every_picture_is_counted(config: ModelConfig, tiny: Path) -> None:
 
 def test_the_bundled_basis_is_of_the_bundled_weights() -> None:
     path = DATA / "pca.safetensors"
-    basis = read(path)
+    basis = read_basis(path)
     assert basis.weights == load_weights().sha256[:16]
     assert len(basis.deviation) == 1024
     assert path.stat().st_size <= 6_000_000

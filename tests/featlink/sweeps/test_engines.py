@@ -24,6 +24,7 @@ from featlink.shared.conditions.registry import steps
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.result import InferenceResult
 from featlink.sweeps.engine import Engine, ItemError, ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.local import LocalEngine
@@ -177,7 +178,7 @@ def test_over_http_no_answer_depends_on_who_else_uses_the_deployment(
     class Shared(Client):
         """A client of a deployment to which another one sends pictures before each of ours."""
 
-        def infer(self, image: bytes, **params: Any) -> dict[str, Any]:
+        def infer(self, image: bytes, **params: Any) -> InferenceResult:
             foreign = io.BytesIO()
             Image.new("RGB", (64, 48)).save(foreign, "PNG")
             super().infer(foreign.getvalue(), domain="image", condition="identity")

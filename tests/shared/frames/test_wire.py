@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 
+import msgspec
 import numpy as np
 import pytest
 import xxhash
@@ -24,7 +26,8 @@ from frames_by_hand import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featlink.shared.errors import FrameError
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import dtype_for
@@ -58,6 +61,14 @@ def tensors(draw: st.DrawFn, name: str) -> Tensor:
     return Tensor(name, samples, bits, np.array(ends, np.float32))
 
 
+CONDITIONS = (
+    "identity",
+    "quantize:bits=4 @ seed=4294967295",
+    "a(b=1, c=0.1, d=true, e=x) | f @ bit_depth=16, range=channel",
+)
+"""Of either domain; their steps are not looked up."""
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> Frame:
     domain = draw(st.sampled_from(["feature", "image"]))
@@ -70,7 +81,7 @@ def frames(draw: st.DrawFn) -> Frame:
             Sizes(draw(SIDES), draw(SIDES), draw(SIDES)),
             image_id=draw(st.none() | st.integers(0, 2**63 - 1)),
             key=draw(TEXT),
-            condition=draw(st.none() | st.dictionaries(TEXT, JSON, max_size=3)),
+            condition=draw(st.none() | st.sampled_from(CONDITIONS).map(partial(parse, domain=domain))),
             extensions=draw(st.dictionaries(TEXT, JSON, max_size=3)),
         ),
         tuple(draw(tensors(name)) for name in names),
@@ -244,3 +255,25 @@ def test_garbage_shows_in_the_first_bytes(prefix: bytes, message: str) -> None:
         wire.check_prefix(prefix, Limits())
     assert str(caught.value) == message
     assert refusal(prefix) == message
+
+
+def test_a_clean_frame_stands_behind_the_one_that_is_counted() -> None:
+    (first, second), third = (joined(SMALL[name]) for name in ("image", "float")), joined(SMALL["bits"])
+    frame, reference, length = wire.read_with_reference(first + second)
+    same(frame, SMALL["image"])
+    assert reference is not None
+    same(reference, SMALL["float"])
+    assert length == len(first)
+    assert wire.read_with_reference(first)[1:] == (None, len(first))
+    with pytest.raises(FrameError, match="its header describes"):
+        wire.read_with_reference(first + second + third)
+    with pytest.raises(FrameError, match="truncated"):
+        wire.read_with_reference(first + b"x")
+    with pytest.raises(FrameError, match="exceeds the limit"):
+        wire.read_with_reference(first + second, Limits(frame_bytes=len(first)))
+
+
+def test_a_condition_that_does_not_parse_is_refused() -> None:
+    data = assemble(msgspec.msgpack.encode(fields(condition={"steps": [{"type": "no name"}]})), b"abcdef")
+    with pytest.raises(ConditionError, match="type"):
+        wire.read(data)

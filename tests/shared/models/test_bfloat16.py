@@ -16,10 +16,9 @@ from by_wire import over_the_wire
 from PIL import Image
 from torchvision.ops import box_iou
 
-from featlink.cloud.received import received_pyramid
-from featlink.edge.prepare import EdgePipeline, Request
+from featlink.cloud.finish import received_pyramid
+from featlink.edge.prepare import Request, prepare
 from featlink.shared.errors import ModelError
-from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.shared.models.detections import Detections
@@ -102,7 +101,7 @@ def test_its_frames_are_its_own(models: dict[str, SplitModel], edge: str, cloud:
     """So nothing computed in bfloat16 gets among other results of a run."""
 
     def frame(profile: str) -> Frame:
-        return EdgePipeline(models[profile], PyramidCache(0), 10**7)(Request(PICTURES[0].read_bytes(), domain)).frame
+        return prepare(models[profile], Request(PICTURES[0].read_bytes(), domain), max_pixels=10**7).frame
 
     with pytest.raises(ModelError, match=r"the frame is of maskrcnn_resnet50_fpn.* this cloud runs maskrcnn"):
         received_pyramid(models[cloud], frame(edge))

@@ -109,6 +109,61 @@ def test_pages_of_other_sites_may_not_ask(make_service: Callable[..., FastAPI], 
     assert asked(app, visit, origin="http://service").json() == "anyone"
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "known"),
+    [
+        ("https://gpubox", "gpubox:443", True),
+        ("https://gpubox", "gpubox", True),
+        ("http://gpubox:80", "gpubox", True),
+        ("https://gpubox:8443", "gpubox", False),
+        ("https://gpubox:8443", "other:8443", False),
+        ("ftp://gpubox", "gpubox", False),
+        ("https://gpubox:x", "gpubox", False),
+    ],
+)
+def test_a_port_that_goes_without_saying_is_no_difference(
+    make_service: Callable[..., FastAPI], visit: Any, origin: str, host: str, known: bool
+) -> None:
+    answer = asked(routed(make_service()), visit, origin=origin, host=host)
+    assert answer.status_code == (200 if known else 403)
+
+
+FORWARDED = {"x-forwarded-host": "gpubox.example", "x-forwarded-port": "8443", "x-forwarded-proto": "https"}
+
+
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "10.0.0.0/8, 127.0.0.0/8", "*"])
+def test_a_trusted_proxy_says_how_it_was_asked(make_service: Callable[..., FastAPI], visit: Any, proxies: str) -> None:
+    app = routed(make_service(proxies=proxies, hosts="gpubox.example"))
+    headers = {**FORWARDED, "origin": "https://gpubox.example:8443", "host": "127.0.0.1:8001"}
+    assert asked(app, visit, **headers).json() == "anyone"
+    below = asked(app, visit, "/docs", **headers, **{"x-forwarded-prefix": "/edge"})
+    assert '"/edge/openapi.json"' in below.text.replace("'", '"')
+    assert asked(app, visit, "/openapi.json", **{"x-forwarded-prefix": "/edge"}).json()["servers"] == [{"url": "/edge"}]
+    assert asked(app, visit, "/livez", **headers, **{"x-forwarded-prefix": "//evil.example"}).status_code == 200
+    assert asked(app, visit, "/", **{"x-forwarded-prefix": "/edge"}).json()["docs"] == "/edge/docs"
+
+
+@pytest.mark.parametrize("proxies", ["", "10.0.0.1"])
+def test_nobody_else_does(make_service: Callable[..., FastAPI], visit: Any, proxies: str) -> None:
+    app = routed(make_service(proxies=proxies, hosts="gpubox.example"))
+    headers = {**FORWARDED, "origin": "https://gpubox.example:8443", "host": "127.0.0.1:8001"}
+    assert asked(app, visit, **headers).status_code == 403
+    # a page that has bound its name to this machine does not get around the check of the host
+    assert asked(app, visit, "/livez", **{"x-forwarded-host": "127.0.0.1", "host": "evil.example"}).status_code == 421
+    assert asked(app, visit, "/", **{"x-forwarded-prefix": "/edge"}).json()["docs"] == "/docs"
+
+
+def test_what_is_no_address_of_a_proxy_is_refused() -> None:
+    with pytest.raises(ValidationError, match="proxies"):
+        ServiceSettings(proxies="127.0.0.1, gpubox")
+
+
+def test_a_probe_below_a_path_is_a_probe(make_service: Callable[..., FastAPI], visit: Any) -> None:
+    app = make_service(proxies="*", tokens=digest(CLIENT))
+    assert asked(app, visit, "/livez", **{"x-forwarded-prefix": "/edge"}).status_code == 200
+    assert asked(app, visit, "/readyz", **{"x-forwarded-prefix": "/edge"}).status_code == 401
+
+
 def test_every_status_is_documented_and_allow_is_complete(make_service: Callable[..., FastAPI], visit: Any) -> None:
     app = make_service(refusals=(415,))
     app.get("/thing")(lambda: None)

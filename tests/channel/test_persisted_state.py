@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from featlink.channel.app import create_app
-from featlink.channel.kept import Kept
 from featlink.channel.link import Link
+from featlink.channel.persisted_state import PersistedState
 from featlink.channel.settings import ChannelSettings
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import StorageError
@@ -22,29 +22,29 @@ SLOW = Link(rate_mbps=5, rtt_ms=40)
 
 def test_a_restart_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    first = Kept(path, Link(), PLAIN)
+    first = PersistedState(path, Link(), PLAIN)
     first.set_link(SLOW)
     first.set_condition(parse("image: jpeg(quality=40)"))
-    again = Kept(path, Link(), PLAIN)
+    again = PersistedState(path, Link(), PLAIN)
     assert (again.link, again.condition) == (SLOW, first.condition)
 
 
 def test_new_settings_hold_against_what_was_set_before_them(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    Kept(path, Link(), PLAIN).set_link(SLOW)
-    assert Kept(path, Link(rtt_ms=7), PLAIN).link == Link(rtt_ms=7)
-    assert Kept(path, Link(), parse("quantize:bits=4")).link == Link()
-    assert Kept(path, Link(), PLAIN).link == SLOW
+    PersistedState(path, Link(), PLAIN).set_link(SLOW)
+    assert PersistedState(path, Link(rtt_ms=7), PLAIN).link == Link(rtt_ms=7)
+    assert PersistedState(path, Link(), parse("quantize:bits=4")).link == Link()
+    assert PersistedState(path, Link(), PLAIN).link == SLOW
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"configured": 1}', b"\xff"])
 def test_an_unreadable_file_is_passed_over(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.json").write_bytes(content)
-    assert Kept(tmp_path / "state.json", SLOW, PLAIN).link == SLOW
+    assert PersistedState(tmp_path / "state.json", SLOW, PLAIN).link == SLOW
 
 
 def test_what_cannot_be_kept_is_not_set(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "none" / "state.json", Link(), PLAIN)
+    kept = PersistedState(tmp_path / "none" / "state.json", Link(), PLAIN)
     with pytest.raises(StorageError, match=r"cannot keep it in .*No such file"):
         kept.set_link(SLOW)
     assert kept.link == Link()

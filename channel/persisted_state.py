@@ -1,4 +1,4 @@
-"""The link and the default condition that were set, kept over a restart of the channel."""
+"""The link and the default condition that were set, persisted over a restart of the channel."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from featlink.shared.errors import ConditionError, StorageError
 log = structlog.get_logger()
 
 
-class Kept:
+class PersistedState:
     """A link and a default condition, in a file if there is one.
 
     What was set holds until the settings change: whoever changes those wants them to hold.
 
     Args:
-        path: the file; None keeps nothing.
+        path: the file; None persists nothing.
         link: of the settings.
         condition: of the settings.
     """
 
     def __init__(self, path: Path | None, link: Link, condition: Condition) -> None:
         self._path = path
-        self._configured = _shown(link, condition)
+        self._configured = _to_dict(link, condition)
         self.link = link
         self.condition = condition
         if path is not None and path.exists():
-            self._recall(path)
+            self._load(path)
 
     def set_link(self, link: Link) -> None:
         """Change the link.
 
         Raises:
-            StorageError: it cannot be kept, and is not changed.
+            StorageError: it cannot be persisted, and is not changed.
         """
         self._write(link, self.condition)
         self.link = link
@@ -50,12 +50,12 @@ class Kept:
         """Change the default condition.
 
         Raises:
-            StorageError: it cannot be kept, and is not changed.
+            StorageError: it cannot be persisted, and is not changed.
         """
         self._write(self.link, condition)
         self.condition = condition
 
-    def _recall(self, path: Path) -> None:
+    def _load(self, path: Path) -> None:
         try:
             content = json.loads(path.read_bytes())
             if content["configured"] != self._configured:
@@ -74,7 +74,7 @@ class Kept:
         new = self._path.with_name(f".{self._path.name}.new")
         try:
             with new.open("w") as file:
-                json.dump({"configured": self._configured, **_shown(link, condition)}, file)
+                json.dump({"configured": self._configured, **_to_dict(link, condition)}, file)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)
@@ -82,5 +82,5 @@ class Kept:
             raise StorageError(f"cannot keep it in {self._path}: {error.strerror}") from None
 
 
-def _shown(link: Link, condition: Condition) -> dict[str, Any]:
+def _to_dict(link: Link, condition: Condition) -> dict[str, Any]:
     return {"link": link.model_dump(mode="json"), "condition": condition.model_dump(mode="json")}

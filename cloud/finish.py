@@ -1,0 +1,292 @@
+"""The cloud's half: received frame → detections, and the fidelity that only the cloud can measure, without any HTTP.
+
+That fidelity is [F] of a distorted image: its pyramid against the clean one's. The channel has pixels alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from featlink.shared.conditions.language import Condition
+from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.features import FeatureMaps, Sizes
+from featlink.shared.frames.cache import CacheEntry, PyramidCache
+from featlink.shared.frames.packing import dequantize
+from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.models.detections import Detections
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.largest import largest_input
+from featlink.shared.result import Detection, Telemetry
+from featlink.shared.timing import timed
+
+if TYPE_CHECKING:  # what reads frames without a network needs no torch
+    from featlink.shared.models.torchvision_rcnn import SplitModel
+
+_PIXEL_RANGE = np.array([[0, 255]], np.float32)
+
+UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
+"""[F] of an image that nothing has changed; its PSNR is infinite."""
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the network made of a frame.
+
+    Attributes:
+        frame: as the channel left it.
+        detections: of its image.
+        pyramid: that they were made from.
+        telemetry: the channel's, with the timing ``heads`` (an image's backbone included).
+    """
+
+    frame: Frame
+    detections: Detections
+    pyramid: FeatureMaps
+    telemetry: Telemetry
+
+    def measured(
+        self, clean: FeatureMaps | None = None, compare: Compare = compare_pyramids
+    ) -> tuple[list[Detection], Telemetry]:
+        """The answer: COCO results, and the telemetry with the timing ``encode`` and, of an image, with [F].
+
+        Args:
+            clean: pyramid of the undistorted image; None where there is nothing to compare with.
+            compare: what measures a pyramid's fidelity.
+        """
+        telemetry = self._with_fidelity(clean, compare) if self.frame.meta.domain == "image" else self.telemetry
+        results, encode_ms = timed(lambda: to_coco(self.detections, self.frame.meta.image_id))
+        return results, telemetry.with_timings(encode=encode_ms)
+
+    def _with_fidelity(self, clean: FeatureMaps | None, compare: Compare) -> Telemetry:
+        telemetry = self.telemetry
+        if untouched(self.frame):
+            figures = UNCHANGED
+        elif clean is None:
+            return telemetry
+        else:
+            found, fidelity_ms = timed(lambda: compare(clean.levels, self.pyramid.levels))
+            psnr = found.psnr if math.isfinite(found.psnr) else None
+            figures = {"psnr_f": psnr, "ssim_f": found.ssim, "spearman_f": found.spearman}
+            telemetry = telemetry.with_timings(fidelity=telemetry.timings.get("fidelity", 0) + fidelity_ms)
+        return msgspec.structs.replace(telemetry, fidelity={**telemetry.fidelity, **figures})
+
+
+def finish(
+    model: SplitModel,
+    frame: Frame,
+    telemetry: Telemetry,
+    reference: Frame | None = None,
+    cache: PyramidCache | None = None,
+) -> tuple[list[Detection], Telemetry]:
+    """Detect what a frame shows, and measure what only the cloud can.
+
+    Args:
+        model: the whole network.
+        frame: as the channel left it.
+        telemetry: as the channel left it.
+        reference: of a distorted image, the clean one's frame; without it, [F] is not measured.
+        cache: of clean images' pyramids, by their content. It saves the backbone for the next condition of an image;
+            the answer is the same without.
+
+    Returns:
+        COCO results, and the telemetry with the timings ``heads`` and ``encode``, and of an image with [F].
+
+    Raises:
+        ModelError: the frame was made by another model or other weights.
+        FrameError: tensors are missing, or of a size that does not follow from the image's.
+    """
+    output = run_network(model, frame, telemetry)
+    clean: FeatureMaps | None = None
+    if frame.meta.domain == "image" and untouched(frame) and cache is not None:
+        cache.put(_key(frame.tensor(IMAGE)), CacheEntry(output.pyramid, output.telemetry.timings["heads"]))
+    if reference is not None:
+        if frame.meta.domain != "image":
+            raise FrameError("features have no reference")
+        clean, clean_ms = timed(lambda: _clean_pyramid(model, frame, reference, cache))
+        known_ms = output.telemetry.timings.get("fidelity", 0)
+        output = replace(output, telemetry=output.telemetry.with_timings(fidelity=known_ms + clean_ms))
+    return output.measured(clean, comparison(model))
+
+
+def run_network(
+    model: SplitModel, frame: Frame, telemetry: Telemetry, known: CacheEntry | None = None
+) -> NetworkOutput:
+    """Run the network's rest on a frame: the first part of :func:`finish`.
+
+    Args:
+        model: the whole network.
+        frame: as the channel left it.
+        telemetry: as the channel left it.
+        known: the pyramid of the picture that the frame carries, if it is at hand.
+
+    Raises:
+        ModelError: the frame was made by another model or other weights.
+        FrameError: tensors are missing, or of a size that does not follow from the image's.
+    """
+    entry = CacheEntry(*timed(lambda: received_pyramid(model, frame))) if known is None else known
+    detections, heads_ms = timed(lambda: model.detect(entry.pyramid))
+    return NetworkOutput(frame, detections, entry.pyramid, telemetry.with_timings(heads=entry.backbone_ms + heads_ms))
+
+
+def untouched(frame: Frame) -> bool:
+    """Whether an image's frame has its pixels as they were: not mapped to samples by a condition or a lossy link."""
+    return frame.tensor(IMAGE).bits is None
+
+
+def comparison(model: SplitModel) -> Compare:
+    """What measures a pyramid's fidelity: on a GPU, if the network is on one."""
+    if model.device.type == "cpu":
+        return compare_pyramids
+    from featlink.shared.metrics.on_device import DeviceFidelity  # needs torch
+
+    return DeviceFidelity(model.gateway)
+
+
+def _clean_pyramid(model: SplitModel, frame: Frame, reference: Frame, cache: PyramidCache | None) -> FeatureMaps:
+    picture = reference.tensor(IMAGE)
+    if picture.data.dtype != np.uint8 or picture.data.shape != (3, *frame.meta.sizes.original):
+        raise FrameError(f"the reference is {picture.data.dtype} {picture.data.shape}, not the original picture")
+    key = _key(picture)
+    if cache is not None and (entry := cache.get(key)) is not None:
+        return entry.pyramid
+    pixels = picture.data.transpose(1, 2, 0).astype(np.uint8, copy=False)
+    entry = CacheEntry(*timed(lambda: model.pyramid(pixels)))
+    if cache is not None:
+        cache.put(key, entry)
+    return entry.pyramid
+
+
+def _key(picture: Tensor) -> str:
+    shape = "x".join(map(str, picture.data.shape))
+    return f"{shape} {xxhash.xxh3_128_hexdigest(np.ascontiguousarray(picture.data).data.cast('B'))}"
+
+
+# Frame → pyramid
+
+
+def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
+    """What the heads run on: the pyramid that a frame carries, or the backbone's for the image that it carries.
+
+    Args:
+        model: the whole network.
+        frame: as the channel left it.
+
+    Raises:
+        ModelError: the frame was made by another model or other weights.
+        FrameError: tensors are missing, or of a size that does not follow from the image's.
+    """
+    meta = frame.meta
+    if (meta.model, meta.weights) != (model.name, model.weights):
+        raise ModelError(
+            f"the frame is of {meta.model} with weights {meta.weights}, "
+            f"this cloud runs {model.name} with {model.weights}"
+        )
+    _check_sizes(meta.sizes)
+    return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
+
+
+def pyramid(frame: Frame) -> FeatureMaps:
+    """The float pyramid a frame carries, derived levels rebuilt where they were not sent.
+
+    Raises:
+        FrameError: a level is missing, has the wrong shape, or is not finite.
+    """
+    sent = {tensor.name for tensor in frame.tensors}
+    levels = FPN.complete({name: floats(frame.tensor(name)) for name in FPN.names if name in {*FPN.required, *sent}})
+    for name, shape in FPN.shapes(frame.meta.sizes.padded).items():
+        if levels[name].shape != shape:
+            raise FrameError(f"{name} has shape {levels[name].shape}, the image's sizes give {shape}")
+    return FeatureMaps(levels, frame.meta.sizes)
+
+
+def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
+    """A tensor's values: quantised samples mapped back, half floats widened, float32 as it is.
+
+    Raises:
+        FrameError: a value is not finite, or integers come without their range.
+    """
+    if tensor.bits is not None and tensor.ranges is not None:
+        return dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
+    if tensor.data.dtype.kind != "f":
+        raise FrameError(f"{tensor.name}: {tensor.data.dtype.name} samples without bits and range")
+    values: npt.NDArray[np.float32] = tensor.data.astype(np.float32, copy=False)
+    if not np.isfinite(values.sum()):  # one pass; NaN and infinity both carry through a sum
+        raise FrameError(f"{tensor.name}: features are not finite")
+    return values
+
+
+def _check_sizes(sizes: Sizes) -> None:
+    for resized, padded in zip(sizes.resized, sizes.padded, strict=True):
+        if padded != -(-resized // FPN.divisor) * FPN.divisor:
+            raise FrameError(f"padded size {sizes.padded} does not follow from resized size {sizes.resized}")
+
+
+def _pyramid_of_image(model: SplitModel, frame: Frame) -> FeatureMaps:
+    sizes, tensor = frame.meta.sizes, frame.tensor(IMAGE)
+    expected = model.image_sizes(*sizes.original)
+    if sizes != expected:
+        raise FrameError(f"the frame says {sizes}, this model makes it {expected}")
+    condition = frame.meta.condition or Condition(domain="image")
+    at_input = tensor.bits is not None and condition.at == "input"  # untouched pixels come at their original size
+    height, width = sizes.resized if at_input else sizes.original
+    if tensor.data.shape != (3, height, width):
+        raise FrameError(f"image has shape {tensor.data.shape}, its condition asks for {(3, height, width)}")
+    if at_input:
+        return model.pyramid_of_input(floats(tensor), sizes)
+    pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
+    if pixels.dtype.kind not in "uf" or (tensor.bits is None and pixels.dtype != np.uint8):
+        raise FrameError(f"image is {pixels.dtype.name}, expected uint8 pixels")
+    return model.pyramid(pixels.astype(np.uint8, copy=False).transpose(1, 2, 0))
+
+
+# Before the first picture
+
+
+def warm(model: SplitModel) -> None:
+    """Detect in a picture that nobody sent, so that the first real one does not pay for what happens once.
+
+    That is: compiling kernels or reading them from Numba's cache, and OpenVINO's and torch's first inference. A
+    distorted image takes backbone, heads, masks and their code, and fidelity; a frame of features a part of that.
+
+    Args:
+        model: the whole network.
+    """
+    height, width = largest_input(model)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, height, width), np.uint8)
+    sizes = model.image_sizes(height, width)
+    meta = Meta("image", model.name, model.weights, sizes, condition=Condition(domain="image", at="original"))
+    frame, reference = (Frame(meta, (Tensor(IMAGE, pixels, *how),)) for how in ((8, _PIXEL_RANGE), ()))
+    with _any_score(model):
+        finish(model, frame, Telemetry(), reference)
+    _code_large_mask()
+
+
+def _code_large_mask() -> None:
+    """Masks of large pictures are coded in another way than those of the small one."""
+    import torch
+
+    from featlink.shared.models.masks import PastedMasks
+
+    PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
+
+
+@contextmanager
+def _any_score(model: SplitModel) -> Iterator[None]:
+    """Let every region count as an object: noise has none, and then nothing behind the box head would run."""
+    heads = model.network.roi_heads
+    threshold, heads.score_thresh = heads.score_thresh, -1.0
+    try:
+        yield
+    finally:
+        heads.score_thresh = threshold

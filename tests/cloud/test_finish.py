@@ -1,0 +1,274 @@
+"""finish: the very detections of the whole network; an image's [F] by its clean frame, whatever the cache holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from requests_by_hand import picture
+
+from featlink.channel.transmit import Transmission, reference, transmit
+from featlink.cloud.finish import UNCHANGED, finish, run_network
+from featlink.edge.prepare import Request, prepare
+from featlink.shared.conditions.language import parse
+from featlink.shared.errors import FrameError
+from featlink.shared.evaluation.coco import Detection
+from featlink.shared.features import FeatureMaps, Image
+from featlink.shared.frames import wire
+from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.frames.wire import Frame, Tensor
+from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.detections import Detections
+from featlink.shared.models.fpn import FPN
+from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.result import Telemetry
+
+PLENTY = 1 << 30
+COARSE, FINE = "image: quantize(bits=2)", "image: quantize(bits=6)"
+
+
+class Counting:
+    """A model that counts the clean pictures its backbone sees."""
+
+    def __init__(self, model: SplitModel) -> None:
+        self.model = model
+        self.backbones = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.model, name)
+
+    def pyramid(self, image: Image) -> FeatureMaps:
+        self.backbones += 1
+        return self.model.pyramid(image)
+
+
+@pytest.fixture(scope="module")
+def whole(random_checkpoint: Callable[[str], Path]) -> SplitModel:
+    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
+    few = {"score_threshold": 0.01, "proposals": 30, "max_detections": 5}
+    return build(ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def model(whole: SplitModel) -> Counting:
+    return Counting(whole)
+
+
+def sent(model: Counting, text: str, seed: int = 0) -> tuple[Frame, Transmission]:
+    """A picture's frame as the edge sends it, and what the channel makes of it."""
+    condition = parse(text)
+    request = Request(picture(seed=seed), condition.domain, condition, image_id=seed)
+    source = prepare(model.model, request, max_pixels=10**8).frame
+    return source, transmit(source, condition, Telemetry())
+
+
+Received = tuple[Frame, Telemetry, Frame | None]
+
+
+def received(model: Counting, text: str, seed: int = 0) -> Received:
+    """What the cloud gets, read from its bytes."""
+    source, transmission = sent(model, text, seed)
+    body = b"".join([*transmission.parts, *reference(source, transmission)])
+    frame, clean, length = wire.read_with_reference(body)
+    assert length == wire.nbytes(transmission.parts)
+    return frame, transmission.report, clean
+
+
+def figures(answer: tuple[list[Detection], Telemetry]) -> tuple[list[Detection], object, object]:
+    detections, report = answer
+    return detections, report.fidelity, report.bits
+
+
+Finish = Callable[[Frame, Telemetry, Frame | None], tuple[list[Detection], Telemetry]]
+
+
+def finisher(model: Counting, max_bytes: int = PLENTY) -> Finish:
+    return partial(finish, model, cache=PyramidCache(max_bytes))  # type: ignore[arg-type]
+
+
+def test_a_hit_and_a_miss_give_the_same(model: Counting) -> None:
+    got = received(model, COARSE)
+    used = finisher(model)
+    miss = figures(used(*got))
+    assert model.backbones == 1
+    hit = figures(used(*got))
+    assert model.backbones == 1, "the second time, the clean pyramid was at hand"
+    assert hit == miss
+    assert figures(finisher(model, max_bytes=0)(*got)) == miss
+    detections, fidelity, _ = miss
+    assert detections
+    assert isinstance(fidelity, dict)
+    assert 0 < fidelity["psnr_f"] < 60
+    assert 0 < fidelity["ssim_f"] < 1
+
+
+def test_what_others_send_meanwhile_changes_nothing(model: Counting) -> None:
+    got = received(model, COARSE)
+    alone = figures(finisher(model)(*got))
+    used = finisher(model)
+    for text, seed in (
+        ("image: identity", 1),
+        (FINE, 0),
+        ("image: identity", 0),
+        ("feature: identity", 0),
+        (COARSE, 1),
+    ):
+        used(*received(model, text, seed))
+    assert figures(used(*got)) == alone
+    assert figures(used(*received(model, COARSE, 1))) != alone
+
+
+def test_the_next_condition_of_a_picture_saves_the_backbone(model: Counting) -> None:
+    used = finisher(model)
+    used(*received(model, "image: identity"))
+    clean = model.backbones
+    coarse, fine = (figures(used(*received(model, text)))[1] for text in (COARSE, FINE))
+    assert model.backbones == clean, "the clean picture's own pyramid was kept"
+    assert isinstance(coarse, dict)
+    assert isinstance(fine, dict)
+    assert coarse["psnr_f"] < fine["psnr_f"]
+
+
+def test_the_cache_is_bounded(model: Counting) -> None:
+    frames = [received(model, COARSE, seed) for seed in range(3)]
+    one = model.model.pyramid(np.zeros((120, 160, 3), np.uint8)).nbytes
+    cache = PyramidCache(2 * one)
+    used: Finish = partial(finish, model, cache=cache)  # type: ignore[arg-type]
+    for got in frames:
+        used(*got)
+    assert cache._bytes == 2 * one
+    before = model.backbones
+    used(*frames[2])
+    assert model.backbones == before
+    used(*frames[0])
+    assert model.backbones == before + 1, "the oldest went"
+
+
+@pytest.mark.parametrize("condition", ["image: gaussian_noise(sigma=9)", COARSE, "image: jpeg @ at=original"])
+def test_the_reference_is_no_part_of_what_is_counted(model: Counting, condition: str) -> None:
+    source, transmission = sent(model, condition)
+    assert transmission.report.bits is not None
+    assert transmission.report.bits <= 8 * wire.nbytes(transmission.parts)
+    frame, telemetry, clean = received(model, condition)
+    assert clean is not None
+    np.testing.assert_array_equal(clean.tensor("image").data, source.tensor("image").data)
+    _, found = finisher(model)(frame, telemetry, clean)
+    assert found.bits == transmission.report.bits
+
+
+@pytest.mark.parametrize("condition", ["image: identity", "feature: quantize(bits=4)"])
+def test_what_needs_no_reference_has_none(model: Counting, condition: str) -> None:
+    source, transmission = sent(model, condition)
+    assert reference(source, transmission) == []
+
+
+def test_without_a_reference_there_are_detections_and_no_fidelity_of_features(model: Counting) -> None:
+    frame, telemetry, clean = received(model, COARSE)
+    detections, found = finisher(model)(frame, telemetry, None)
+    assert detections == finisher(model)(frame, telemetry, clean)[0]
+    assert "psnr_f" not in found.fidelity
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((3, 120, 161), np.uint8),
+        np.zeros((3, 160, 120), np.uint8),
+        np.zeros((1, 120, 160), np.uint8),
+        np.zeros((3, 120, 160), np.float32),
+        np.zeros((3, 120, 160), np.uint16),
+    ],
+    ids=lambda array: f"{array.dtype} {array.shape}",
+)
+def test_a_reference_that_is_not_the_original_picture_is_refused(model: Counting, picture: Image) -> None:
+    frame, telemetry, clean = received(model, COARSE)
+    assert clean is not None
+    wrong = replace(clean, tensors=(Tensor("image", picture),))
+    with pytest.raises(FrameError, match=r"^the reference is .*, not the original picture$"):
+        finisher(model)(frame, telemetry, wire.read(b"".join(wire.write(wrong))))
+
+
+def test_features_have_no_reference(model: Counting) -> None:
+    frame, telemetry, _ = received(model, "feature: quantize(bits=4)")
+    _, _, clean = received(model, COARSE)
+    with pytest.raises(FrameError, match="features have no reference"):
+        finisher(model)(frame, telemetry, clean)
+
+
+# --- against the network itself ----------------------------------------------------------------------------------
+
+
+CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=original")
+
+
+@pytest.fixture(scope="module")
+def network(random_checkpoint: Callable[[str], Path]) -> SplitModel:
+    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
+    few = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
+    return build(ModelConfig(weights=weights, profile="exact", min_size=128, max_size=224, **few))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def photo(pictures: list[Path]) -> bytes:
+    return pictures[-1].read_bytes()
+
+
+def through(network: SplitModel, photo: bytes, text: str) -> tuple[Frame, Telemetry]:
+    condition = parse(text)
+    frame = prepare(network, Request(photo, condition.domain, condition, image_id=1), max_pixels=10**8).frame
+    sent = transmit(frame, condition, Telemetry())
+    return sent.frame, sent.report
+
+
+def assert_same(found: Detections, expected: Detections) -> None:
+    assert len(expected.boxes)
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.masks is not None
+    assert expected.masks is not None
+    np.testing.assert_array_equal(found.masks[0], expected.masks[0])
+
+
+@pytest.mark.parametrize("text", CONDITIONS)
+def test_distorted_image_is_judged_by_the_clean_pyramid(network: SplitModel, photo: bytes, text: str) -> None:
+    clean_frame, clean_report = through(network, photo, "image: identity")
+    image = np.ascontiguousarray(clean_frame.tensor("image").data.transpose(1, 2, 0)).astype(np.uint8)
+    output = run_network(network, clean_frame, clean_report)
+    clean = output.pyramid
+    assert_same(output.detections, network.detect_image(image))
+    assert output.measured()[1].fidelity == {"psnr_i": None, "ssim_i": 1.0, **UNCHANGED}
+
+    frame, sent = through(network, photo, text)
+    output = run_network(network, frame, sent)
+    found, bad, report = output.detections, output.pyramid, output.measured(clean)[1]
+    samples = frame.tensor("image").data
+    if "original" in text:
+        assert_same(found, network.detect_image(np.ascontiguousarray(samples.transpose(1, 2, 0)).astype(np.uint8)))
+    else:  # 2 bits: 0, 85, 170, 255
+        assert_same(
+            found, network.detect(network.pyramid_of_input((samples * 85).astype(np.float32), frame.meta.sizes))
+        )
+    assert report.fidelity.keys() == {"psnr_i", "ssim_i", "psnr_f", "ssim_f", "spearman_f"}
+    errors = []
+    for level in FPN.names:  # in the clean level's range, pooled over all samples
+        low, high = clean.levels[level].min(), clean.levels[level].max()
+        errors.append(((bad.levels[level].astype(float) - clean.levels[level]) * 255 / float(high - low)).ravel())
+    psnr = 10 * np.log10(255**2 / np.mean(np.concatenate(errors) ** 2))
+    assert report.fidelity["psnr_f"] == pytest.approx(psnr, abs=1e-3)
+    assert report.timings["fidelity"] > sent.timings["fidelity"]
+
+
+def test_without_a_clean_pyramid_and_in_the_feature_domain_nothing_is_added(network: SplitModel, photo: bytes) -> None:
+    for text in (CONDITIONS[0], "feature: quantize(bits=4)"):
+        frame, sent = through(network, photo, text)
+        output = run_network(network, frame, sent)
+        report = output.measured()[1]
+        assert report.fidelity == sent.fidelity
+        assert report.timings["heads"] > 0
+        if frame.meta.domain == "feature":
+            assert output.measured(output.pyramid)[1].fidelity == sent.fidelity
