@@ -64,7 +64,7 @@ class Decoded:
 
     Attributes:
         side: the side file.
-        levels: float32 (256, H, W) by name; of a reduction, the restored ones. Empty for an image.
+        levels: float32 (C, H, W) by name; of a reduction, the restored ones. Empty for an image.
         image: uint8 (3, H, W), at the size that was coded; None for features.
     """
 
@@ -158,7 +158,7 @@ def _side(path: Path) -> Side:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} is not the side file of kept bitstreams: {error}") from None
+        raise StorageError(f"{path} is not the side file of saved bitstreams: {error}") from None
     if sum(math.prod(tensor.shape) for tensor in side.tensors) > _MOST_SAMPLES:
         raise StorageError(f"{path} describes more than {_MOST_SAMPLES} samples")
     if not re.fullmatch(r"[a-z0-9]{1,8}", side.extension):

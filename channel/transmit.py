@@ -1,4 +1,4 @@
-"""Frame → frame: reduce, map floats to samples, run the chain, restore; count bits, measure fidelity."""
+"""Transmit a frame: send its tensors through a condition's chain, count the bits that cross, measure fidelity."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from featlink.channel.chain import Chain, ChainOutput
+from featlink.channel.chain import Chain, ChainOutput, floats
 from featlink.channel.codecs.base import DEFAULT_TOOLS, CodedPicture, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.randomness import Item
-from featlink.channel.resizing import resized
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.features import Array
 from featlink.shared.frames import bitstream, wire
-from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
 from featlink.shared.models.fpn import FPN
@@ -113,7 +113,7 @@ def transmit(
         measured = None
         if fidelity:
             try:
-                measured, fidelity_ms = timed(lambda: _fidelity(references, out, compare))
+                measured, fidelity_ms = timed(lambda: _fidelity(references, output, compare))
             except ValueError as error:
                 raise FrameError(str(error)) from None
             report = report.with_timings(fidelity=fidelity_ms)
@@ -177,26 +177,20 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
                 has = f"{tensor.data.dtype.name} in {len(tensor.data)} channels"
                 raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {channels}")
         return {tensor.name: tensor.data for tensor in frame.tensors}  # type: ignore[misc]
-    pixels = frame.tensor("image").data
+    pixels = frame.tensor(wire.IMAGE).data
     if pixels.dtype != np.uint8 or pixels.shape != (3, *frame.meta.sizes.original):
         raise FrameError(f"image is {pixels.dtype.name} {pixels.shape}, not uint8 RGB of its original size")
     if condition.at == "original":
-        return {"image": pixels.astype(np.float32)}
-    return {"image": resized(pixels, frame.meta.sizes.resized)}
+        return {wire.IMAGE: pixels.astype(np.float32)}
+    return {wire.IMAGE: resized(pixels, frame.meta.sizes.resized)}
 
 
-def _fidelity(references: Mapping[str, Array], out: Frame, compare: Compare) -> Fidelity:
-    received = {tensor.name: _floats(tensor) for tensor in out.tensors}
-    if "image" in references:
-        return compare_images(references["image"], received["image"])
+def _fidelity(references: Mapping[str, Array], output: ChainOutput, compare: Compare) -> Fidelity:
+    received = output.levels or {name: floats(planes) for name, planes in output.planes.items()}
+    if wire.IMAGE in references:
+        return compare_images(references[wire.IMAGE], received[wire.IMAGE])
     whole = FPN.complete(received)  # as the cloud does
     return compare(references, {name: whole[name] for name in references})
-
-
-def _floats(tensor: Tensor) -> Array:
-    if tensor.bits is None or tensor.ranges is None:
-        return tensor.data  # type: ignore[return-value]  # a reduction's restored levels
-    return dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
 
 
 def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:
@@ -208,3 +202,40 @@ def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+# The picture at the size of the network's input.
+
+_ROUNDING = 0.02
+"""Of a row: more than how far arithmetic in float32 takes a source row from where it is."""
+
+
+def resized(pixels: npt.NDArray[np.generic], size: tuple[int, int]) -> Array:
+    """Resize with torchvision's interpolation: bilinear, half-pixel centres, no antialiasing; not rounded to 8 bits.
+
+    Args:
+        pixels: uint8 (3, H, W).
+        size: (h, w).
+
+    Returns:
+        float32 (3, h, w), in 0..255.
+    """
+    needed = source_rows(pixels.shape[1], size[0])
+    plane = np.empty(pixels.shape[1:], np.float32)  # rows that are not filled take no memory
+    out = np.empty((len(pixels), *size), np.float32)
+    for channel, target in zip(pixels, out, strict=True):
+        plane[needed] = channel[needed]
+        cv2.resize(plane, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def source_rows(rows: int, resized: int) -> npt.NDArray[np.int64]:
+    """Ascending indices of all rows that resizing ``rows`` of them to ``resized`` may read.
+
+    Example:
+        >>> source_rows(12, 3).tolist()
+        [1, 2, 5, 6, 9, 10]
+    """
+    at = (np.arange(resized) + 0.5) * rows / resized - 0.5
+    first = np.floor(np.concatenate([at - _ROUNDING, at + _ROUNDING])).astype(np.int64)
+    return np.unique(np.clip(np.concatenate([first, first + 1]), 0, rows - 1))

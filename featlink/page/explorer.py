@@ -99,12 +99,12 @@ def data_folder(sweep: Sweep) -> Path:
     Raises:
         CommandError: not on this machine.
     """
-    if sweep.folder == _example_folder():
+    told = about(sweep)
+    if told.folder is not None and told.folder.exists():
+        return told.folder
+    if told.dataset == "starter":  # the bundled scenes, which every installation has in a place of its own
         return SCENES
-    folder = about(sweep).folder
-    if folder is None or not folder.exists():
-        raise CommandError(f"the sweep's data set is not here ({folder or 'the manifest does not say where it is'})")
-    return folder
+    raise CommandError(f"the sweep's data set is not here ({told.folder or 'the manifest does not say where it is'})")
 
 
 @dataclass(frozen=True)

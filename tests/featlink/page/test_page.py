@@ -66,17 +66,18 @@ def test_stages_follow_one_another_and_measuring_is_left_out() -> None:
 
 def test_a_runs_row_is_as_far_as_its_metrics() -> None:
     assert table_row(RUN, None)["share"] == 0.25
-    assert table_row(RUN, None)["segm"] is None
-    assert table_row(RUN, metrics(0.1234, 80_000))["segm"] == 12.3
-    assert table_row(RUN, metrics(None, 80_000))["segm"] is None
+    assert "segm AP %" not in table_row(RUN, None)
+    assert table_row(RUN, metrics(0.1234, 80_000))["segm AP %"] == pytest.approx(12.34)
+    assert table_row(RUN, metrics(0.1234, 80_000))["kB per image"] == 10
+    assert "segm AP %" not in table_row(RUN, metrics(None, 80_000))
     assert table_row(RUN, metrics(0.1, 80_000))["condition"] == "jpeg(quality=3)"
 
 
 def test_two_runs_compared() -> None:
     rows = {title: rest for title, *rest in comparison([metrics(0.4, 80_000), metrics(0.3, 8_000)])}
-    assert rows["Mask AP %"] == ["40.00", "30.00", "-10.00"]
-    assert rows["kB per image"] == ["10.0", "1.0", "-9.0"]
-    assert comparison([metrics(None, 1), metrics(0.3, 1)])[1][1:] == ("–", "30.00", "–")
+    assert rows["segm AP %"] == ["40.00", "30.00", "-10.00"]
+    assert rows["kB per image"] == ["10.00", "1.00", "-9.00"]
+    assert ("segm AP %", "–", "30.00", "–") in comparison([metrics(None, 1), metrics(0.3, 1)])
 
 
 def test_runs_as_csv() -> None:
