@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.codecs.base import (
-    DEFAULT_TOOLS,
     Codec,
     CodedPicture,
     CodedPlanes,
@@ -97,7 +96,7 @@ class Chain:
         condition: Condition,
         seeds: Sequence[int] | None = None,
         weights: str = "",
-        tools: Tools = DEFAULT_TOOLS,
+        tools: Tools | None = None,
         spec: FeatureSpec = FPN,
     ) -> None:
         self._condition, self._weights, self._tools, self._spec = condition, weights, tools, spec

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.chain import Chain, ChainOutput, floats
-from featlink.channel.codecs.base import DEFAULT_TOOLS, CodedPicture, Tools
+from featlink.channel.codecs.base import CodedPicture, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.randomness import Item
 from featlink.shared.conditions import registry
@@ -75,7 +75,7 @@ def transmit(
         condition: of the frame's domain.
         report: what the sender reported.
         fidelity: measure it (nothing to measure under identity).
-        tools: the codecs' programs; default: the bundled ones.
+        tools: the codecs' programs; default: those of the environment, or else the bundled ones.
         erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
             name it, as it belongs to the link.
         erasure_seed: of that; the condition's is for its own steps.
@@ -105,7 +105,7 @@ def transmit(
         output = ChainOutput(_item(meta), {})
     else:
         references = _references(frame, condition)
-        with Chain(steps, condition, seeds, meta.weights, tools or DEFAULT_TOOLS) as chain:
+        with Chain(steps, condition, seeds, meta.weights, tools) as chain:
             output, whole_ms = timed(lambda: _still(chain, _item(meta), references))
             container = chain.container
         crossing, out = _frames(meta, output)
