@@ -12,7 +12,7 @@ import typer
 
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.model_options import DatasetOption, takes_network
+from featlink.model_options import DatasetOption, PicturesOption, takes_network
 from featlink.shared.files import replace
 from featlink.shared.fitted import find, home
 from featlink.shared.models.config import MODELS, ModelConfig
@@ -114,6 +114,7 @@ OutOption = Annotated[
 def pca(
     dataset: DatasetOption,
     out: OutOption = None,
+    pictures_in: PicturesOption = None,
     *,
     config: ModelConfig,
     scenes: Annotated[int, typer.Option(min=1, help="Take the first so many pictures.")] = 120,
@@ -122,7 +123,7 @@ def pca(
     from rich.console import Console
     from rich.progress import Progress
 
-    pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
+    pictures = list(open_dataset(dataset, "clean", pictures_in).images.values())[:scenes]
     console = Console()
 
     from featlink.channel.reduction.pca import encode_basis
@@ -146,6 +147,7 @@ def pca(
 def bottleneck(
     dataset: DatasetOption,
     out: OutOption = None,
+    pictures_in: PicturesOption = None,
     *,
     config: ModelConfig,
     scenes: Annotated[int, typer.Option(min=2, help="Take the first so many pictures.")] = 400,
@@ -159,7 +161,7 @@ def bottleneck(
     from rich.console import Console
     from rich.progress import Progress, TimeRemainingColumn
 
-    pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
+    pictures = list(open_dataset(dataset, "clean", pictures_in).images.values())[:scenes]
     console = Console()
 
     from featlink.channel.reduction.bottleneck import as_stored, encode_learned

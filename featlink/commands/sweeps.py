@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featlink.dataset import Truth
+from featlink.dataset import Truth, open_dataset
 from featlink.errors import CommandError
-from featlink.model_options import BitstreamsOption, DatasetOption, LimitOption, takes_network
+from featlink.model_options import (
+    BitstreamsOption,
+    DatasetOption,
+    LimitOption,
+    PicturesInOption,
+    PicturesOption,
+    takes_network,
+)
 from featlink.report.table import Column, Table, fidelity, kilobytes, percent, show, with_interval
 from featlink.results import Row
 from featlink.shared.models.config import ModelConfig
@@ -46,6 +53,7 @@ _INTERRUPTED = 130
 @takes_network()
 def bench(
     dataset: DatasetOption = Path("starter"),
+    pictures: PicturesOption = None,
     conditions: ConditionsOption = None,
     out: Annotated[Path, typer.Option(help="Folder for the results; give it again to continue.")] = Path("out/bench"),
     engine: Annotated[
@@ -89,6 +97,7 @@ def bench(
 
     options = SweepOptions(
         dataset=dataset,
+        pictures=pictures,
         config=config,
         conditions=tuple(conditions or ["paper"]),
         out=out,
@@ -112,6 +121,7 @@ def bench(
 @takes_network()
 def demo(
     dataset: DatasetOption = Path("starter"),
+    pictures: PicturesOption = None,
     *,
     config: ModelConfig,
     limit: LimitOption = None,
@@ -136,6 +146,7 @@ def demo(
         raise CommandError("--keep-bitstreams is for services that are started here, not for those behind --edge")
     options = SweepOptions(
         dataset=dataset,
+        pictures=pictures,
         config=config,
         conditions=CONDITIONS,
         out=out,
@@ -153,8 +164,8 @@ def demo(
         end(ended)
         return
     with console.status("drawing the report"):
-        overlays = write_overlays(out, dataset, ended.rows)
-        report = write_report(out, dataset)
+        overlays = write_overlays(out, open_dataset(dataset, pictures=pictures), ended.rows)
+        report = write_report(out)
     typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, {overlays.name}/, services.log")
     typer.echo(f"report: {report}")
     if ended.failed:
@@ -175,6 +186,7 @@ def estimate(
         Path | None,
         typer.Option(help="The sweep's folder: keep there what is computed, so that bench goes on from it."),
     ] = None,
+    pictures_in: PicturesInOption = None,
     *,
     config: ModelConfig,
     limit: LimitOption = None,
@@ -193,6 +205,7 @@ def estimate(
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
         options = SweepOptions(
             dataset=dataset,
+            pictures=pictures_in,
             config=config,
             conditions=tuple(conditions or ["paper"]),
             out=out or Path(temporary),
