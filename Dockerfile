@@ -3,8 +3,10 @@
 # Every dependency comes as a wheel, so no stage needs a compiler.
 
 FROM python:3.11-slim-bookworm AS service
+# New volumes take over the owner and mode of these; `bench` may be any user, and shares the weights.
 RUN useradd --uid 1000 --no-create-home featlink \
-    && install --directory --owner featlink --group featlink /cache /runs /state /weights
+    && install --directory --owner featlink --group featlink /runs /state \
+    && install --directory --mode 1777 /cache /weights
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # A pip that knows dependency groups.
@@ -15,6 +17,7 @@ ENV FEATLINK_HOST=0.0.0.0 \
     FEATLINK_PORT=8000 \
     FEATLINK_DATABASE_URL=/runs/featlink-runs.sqlite \
     FEATLINK_FITTED=/weights/fitted \
+    FEATLINK_REFUSED_EXIT=0 \
     HOME=/tmp \
     TORCH_HOME=/weights \
     NUMBA_CACHE_DIR=/cache/numba \

@@ -33,7 +33,9 @@ def infer(
         typer.Option(help='Simulated link, e.g. \'{"rate_mbps": 20, "rtt_ms": 40}\'; default: the channel\'s own.'),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
-    edge: Annotated[str, typer.Option(help="Base URL of the edge.")] = "http://127.0.0.1:8001",
+    edge: Annotated[
+        str, typer.Option(help="Base URL of the edge.", envvar="FEATLINK_EDGE_URL")
+    ] = "http://127.0.0.1:8001",
 ) -> None:
     """Send a picture to a running edge and show what the cloud detects."""
     from featlink.client import Client

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from featlink.page.app import serve
 from featlink.page.context import PageSettings
 from featlink.shared.service.observability import configure_logging
-from featlink.shared.service.settings import wrong_settings
+from featlink.shared.service.settings import refused_exit, wrong_settings
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         settings = PageSettings()
     except ValidationError as error:
         structlog.get_logger().error("cannot start", reason=f"wrong settings: {wrong_settings(error)}")
-        raise SystemExit(1) from None
+        raise SystemExit(refused_exit()) from None
     serve(settings)
 
 

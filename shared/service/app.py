@@ -8,6 +8,7 @@ import difflib
 import gc
 import html
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from importlib.metadata import version
@@ -25,12 +26,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from featlink.shared.errors import FeatlinkError
+from featlink.shared.errors import FeatlinkError, StorageError
 from featlink.shared.service import problems
 from featlink.shared.service.access import Access, Forwarded, digest
 from featlink.shared.service.admission import RequestBounds
 from featlink.shared.service.observability import Metrics, Observe, configure_logging, tracer_provider
-from featlink.shared.service.settings import ServiceSettings, slip, wrong_settings
+from featlink.shared.service.settings import ServiceSettings, refused_exit, slip, wrong_settings
 
 log = structlog.get_logger()
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -49,6 +50,9 @@ STOP_SECONDS = 60
 
 _POLL_SECONDS = 0.5
 """Between two looks whether the next service is ready."""
+
+_EVERY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\])(?=:|/|$)")
+"""What means "all" to a server, and can be opened nowhere."""
 
 _ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 421, 422, 431, 500, 503, 504)
 _LINKS = {"docs": "/docs", "api": "/openapi.json", "ready": "/readyz", "metrics": "/metrics"}
@@ -102,7 +106,7 @@ def create_service(
         except Exception as error:
             ours = None if isinstance(error, FeatlinkError) else error  # it is told with its traceback
             log.error("cannot start", reason=str(error) or type(error).__name__, exc_info=ours)
-            app.state.failed = True
+            app.state.failed = error
             app.state.stop()
             return
         finally:
@@ -113,7 +117,7 @@ def create_service(
         gc.freeze()
         while await unready():
             await asyncio.sleep(_POLL_SECONDS)
-        log.info("ready", **({"open": settings.address} if settings.address else {}))
+        log.info("ready", **({"open": _EVERY_ADDRESS.sub("//127.0.0.1", settings.address)} if settings.address else {}))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -137,7 +141,7 @@ def create_service(
     metrics = Metrics()
     metrics.describe(version=app.version, max_requests=settings.max_requests)
     app.state.metrics = metrics
-    app.state.failed = False
+    app.state.failed = None
     app.state.stop = lambda: None  # serve() puts the server's own stop here
     app.add_middleware(
         RequestBounds, limit=settings.max_body, held=settings.max_held, timeout_s=settings.timeout_s, small=small
@@ -223,19 +227,30 @@ def serve(name: str, read_settings: Callable[[], Settings], create_app: Callable
     except (ValidationError, FeatlinkError) as error:
         reason = f"wrong settings: {wrong_settings(error)}" if isinstance(error, ValidationError) else str(error)
         log.error("cannot start", reason=reason)
-        raise SystemExit(1) from None
+        raise SystemExit(_exit_code(error)) from None
     server = uvicorn.Server(config)
 
     def stop() -> None:
         server.should_exit = True
 
     app.state.stop = stop
-    # uvicorn raises the signal that stopped it once more when it is done: a clean stop is no failure.
+    # uvicorn raises the signal that stopped it once more when it is done. It is no error, and no success either:
+    # Docker starts again after a reboot what SIGTERM has ended, but not what ended by itself.
     signal.signal(signal.SIGTERM, _leave)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if app.state.failed:
-        raise SystemExit(1)
+        raise SystemExit(_exit_code(app.state.failed))
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _exit_code(error: Exception) -> int:
+    """A full disk may have room later, and a mistake of ours may not happen again; settings stay what they are."""
+    refused = isinstance(error, ValidationError | FeatlinkError) and not isinstance(error, StorageError)
+    return refused_exit() if refused else 1
 
 
 def _loaded_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
@@ -247,10 +262,6 @@ def _loaded_config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         files = f"FEATLINK_TLS_CERT {settings.tls_cert} and FEATLINK_TLS_KEY {settings.tls_key}"
         raise FeatlinkError(f"{files}: {error}") from None
     return config
-
-
-def _leave(*_: object) -> None:
-    raise SystemExit(0)
 
 
 def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import ipaddress
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,8 +22,11 @@ from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.service.access import is_loopback
 
 PREFIX = "FEATLINK_"
-NOT_OF_SERVICES = ("BIND", "EDGE_PORT", "CHANNEL_PORT", "CLOUD_PORT", "PAGE_PORT", "DATA", "OUT", "FITTED")
-"""Variables of Compose's file and of :mod:`featlink.shared.fitted`; services pass over them."""
+NOT_OF_SERVICES = (
+    *("BIND", "EDGE_PORT", "CHANNEL_PORT", "CLOUD_PORT", "PAGE_PORT", "DATA", "OUT"),  # of Compose's file
+    *("FITTED", "REFUSED_EXIT"),
+)
+"""Variables that are no settings of a service, which passes over them."""
 _OF_KUBERNETES = re.compile(r"\w*_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
 _ALIKE = 0.85
 """Ratio of :func:`difflib.get_close_matches` from which a name is taken for a slip of the pen."""
@@ -140,6 +144,15 @@ class ModelSettings(BaseSettings):
     def config(self) -> ModelConfig:
         """These settings as the model layer takes them."""
         return ModelConfig(**{name: getattr(self, name) for name in ModelSettings.model_fields})
+
+
+def refused_exit() -> int:
+    """The exit code of a program that refuses its settings: 1, or ``FEATLINK_REFUSED_EXIT``.
+
+    Containers have 0 there, so that Docker, which restarts what fails, does not try the same settings for ever.
+    """
+    code = os.environ.get(f"{PREFIX}REFUSED_EXIT", "")
+    return int(code) if code.isdecimal() else 1
 
 
 def wrong_settings(error: ValidationError, given: Iterable[str] = ()) -> str:

@@ -10,14 +10,19 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import yaml
+from waiting import wait_until
 
 from featlink.channel.settings import ChannelSettings
 from featlink.cloud.settings import CloudSettings
 from featlink.edge.settings import EdgeSettings
+from featlink.launcher import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "docker.md"
@@ -72,7 +77,52 @@ def test_no_service_is_published_to_others_or_restarted_for_ever() -> None:
     for name, service in compose().items():
         for port in service.get("ports", ()):  # type: ignore[attr-defined]
             assert str(port).startswith(("127.0.0.1:", "${FEATLINK_BIND:-127.0.0.1}:")), (name, port)
-        assert service.get("restart", "no") in ("no", "on-failure:5"), name
+        ours = str(service["image"]).startswith("featlink-")
+        assert service.get("restart", "no") in (("no", "on-failure") if ours else ("unless-stopped",)), name
+
+
+def test_a_wrong_setting_is_not_tried_for_ever() -> None:
+    """Docker starts again what ends with another code than 0."""
+    assert "FEATLINK_REFUSED_EXIT=0" in (ROOT / "Dockerfile").read_text()
+    for part, setting in (("channel", "CONDITION"), ("page", "LOG_LEVEL")):
+        environment = os.environ | {f"FEATLINK_{setting}": "nonsense", "FEATLINK_REFUSED_EXIT": "0"}
+        command = [sys.executable, "-m", f"featlink.{part}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0
+        assert f"FEATLINK_{setting}" in done.stdout
+
+
+def test_what_a_reboot_stops_comes_back() -> None:
+    """Docker starts again, with itself, what SIGTERM ended, unless the code is 0."""
+    url = f"http://127.0.0.1:{(port := free_port())}/livez"
+    environment = os.environ | {"FEATLINK_PORT": str(port)}
+    with subprocess.Popen([sys.executable, "-m", "featlink.channel"], env=environment) as process:
+        wait_until(lambda: answers(url), "the channel to answer")
+        process.terminate()
+        assert process.wait(60) == 143
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_deployments_share_no_volume() -> None:
+    volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["volumes"]
+    assert not any(volumes.values()), "a name of its own is the same in every project"
+
+
+def test_the_page_sees_what_the_bench_writes() -> None:
+    """At the same paths: a sweep's manifest names its data set's."""
+
+    def mounted(name: str) -> dict[str, str]:
+        volumes: Any = compose()[name]["volumes"]
+        pairs = [volume.removesuffix(":ro").rsplit(":", 1) for volume in volumes if ":/sweeps/" in volume]
+        return dict(pairs)
+
+    assert mounted("page") == mounted("bench") != {}
 
 
 def test_the_page_has_the_whole_session() -> None:

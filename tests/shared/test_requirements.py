@@ -97,20 +97,51 @@ assert compared(picture, nothing, nothing).startswith(b"\\x89PNG")
 assert sweep_names(Path("gone")) == [EXAMPLE]
 """
 
+BENCH = """
+import runpy, sys
+sys.argv = ["featlink", "infer", "starter/data/starter/val/000000000002.jpg", "--edge", "http://127.0.0.1:9"]
+try:
+    runpy.run_module("featlink", run_name="__main__")
+except SystemExit as ended:
+    assert ended.code == 1
+"""
+
+EVERY = """
+import importlib, pkgutil
+for part in {parts!r}:
+    for module in pkgutil.walk_packages(importlib.import_module(part).__path__, part + "."):
+        if not module.name.endswith("__main__") and not module.name.startswith({others!r}):
+            importlib.import_module(module.name)
+"""
+"""Import all that a group is for."""
+
 LOADED = "\nimport sys; print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("group", "program", "never"),
+    ("group", "program", "parts", "never"),
     [
-        ("channel", CHANNEL, {"torch", "torchvision", "openvino", "plotly", "sqlalchemy", "pycocotools", "PIL"}),
-        ("detector", DETECTOR, {"plotly", "typer", "jinja2", "bjontegaard", "ray"}),
-        ("page", PAGE, {"torch", "torchvision", "openvino", "bjontegaard", "ray"}),
+        (
+            "channel",
+            CHANNEL,
+            ["featlink.channel"],
+            {"torch", "torchvision", "openvino", "plotly", "sqlalchemy", "pycocotools", "PIL"},
+        ),
+        (
+            "detector",
+            DETECTOR,
+            ["featlink.edge", "featlink.cloud"],
+            {"plotly", "typer", "jinja2", "bjontegaard", "ray"},
+        ),
+        ("page", PAGE, ["featlink.page"], {"torch", "torchvision", "openvino", "bjontegaard", "ray"}),
+        ("bench", BENCH, ["featlink"], {"ray", "nicegui"}),
     ],
 )
-def test_a_part_runs_on_its_group_alone(group: str, program: str, never: set[str]) -> None:
-    done = run(PRELUDE.format(refused=sorted(refused_by(group))) + program + LOADED)
+def test_a_part_runs_on_its_group_alone(group: str, program: str, parts: list[str], never: set[str]) -> None:
+    others = ("featlink.page", "featlink.commands.page", "featlink.sweeps.cluster")
+    every = EVERY.format(parts=parts, others=() if group == "page" else others)
+    done = run(PRELUDE.format(refused=sorted(refused_by(group))) + program + every + LOADED)
     assert done.returncode == 0, done.stderr
     assert not never & loaded(done)
 
@@ -155,7 +186,7 @@ def test_groups_hold_dependencies_only() -> None:
     project = pyproject()["project"]["dependencies"]
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.partition("==")[0] for line in pins if not line.startswith("#")}
-    for group in ("channel", "detector", "page"):
+    for group in ("channel", "detector", "page", "bench"):
         assert names(members(group)) <= names(map(Requirement, project))
     assert names(map(Requirement, project)) <= pinned
 

@@ -240,12 +240,13 @@ def test_the_address_is_told_when_it_is_ready(
     async def scenario(client: httpx.AsyncClient) -> None:
         for _ in range(200):
             if '"ready"' in (told := capsys.readouterr().out):
-                assert json.loads(told.splitlines()[-1])["event"] == "ready"
+                line = json.loads(told.splitlines()[-1])
+                assert (line["event"], line["open"]) == ("ready", "http://127.0.0.1:8001")
                 return
             await asyncio.sleep(0.05)
         raise TimeoutError
 
-    visit(make_service(unready=unready), scenario)
+    visit(make_service(unready=unready, address="http://0.0.0.0:8001"), scenario)
 
 
 @pytest.fixture
