@@ -19,13 +19,12 @@ import xxhash
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco_results import to_coco
-from featlink.shared.features import FeatureMaps, Sizes
+from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.largest import largest_input
 from featlink.shared.result import Detection, Telemetry
 from featlink.shared.timing import timed
@@ -192,7 +191,7 @@ def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
             f"the frame is of {meta.model} with weights {meta.weights}, "
             f"this cloud runs {model.name} with {model.weights}"
         )
-    _check_sizes(meta.sizes)
+    _check_sizes(meta)
     return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
 
 
@@ -202,9 +201,10 @@ def pyramid(frame: Frame) -> FeatureMaps:
     Raises:
         FrameError: a level is missing, has the wrong shape, or is not finite.
     """
-    sent = {tensor.name for tensor in frame.tensors}
-    levels = FPN.complete({name: floats(frame.tensor(name)) for name in FPN.names if name in {*FPN.required, *sent}})
-    for name, shape in FPN.shapes(frame.meta.sizes.padded).items():
+    spec = frame.meta.features
+    sent = {*spec.required, *(tensor.name for tensor in frame.tensors)}
+    levels = spec.complete({name: floats(frame.tensor(name)) for name in spec.names if name in sent})
+    for name, shape in spec.shapes(frame.meta.sizes.padded).items():
         if levels[name].shape != shape:
             raise FrameError(f"{name} has shape {levels[name].shape}, the image's sizes give {shape}")
     return FeatureMaps(levels, frame.meta.sizes)
@@ -226,9 +226,10 @@ def floats(tensor: Tensor) -> npt.NDArray[np.float32]:
     return values
 
 
-def _check_sizes(sizes: Sizes) -> None:
+def _check_sizes(meta: Meta) -> None:
+    sizes, divisor = meta.sizes, meta.features.divisor
     for resized, padded in zip(sizes.resized, sizes.padded, strict=True):
-        if padded != -(-resized // FPN.divisor) * FPN.divisor:
+        if padded != -(-resized // divisor) * divisor:
             raise FrameError(f"padded size {sizes.padded} does not follow from resized size {sizes.resized}")
 
 
