@@ -30,7 +30,7 @@ from featlink.channel.distortions.base import IMAGE, Distortion, Planes
 from featlink.channel.distortions.quantize import requantize
 from featlink.channel.randomness import Item, stream
 from featlink.channel.reduction.base import Reduction
-from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.language import Condition, with_ranges
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import FrameError, StepError
 from featlink.shared.features import Array, FeatureSpec
@@ -88,6 +88,7 @@ class Chain:
 
     Raises:
         StepError: a step is of no kind that can be run.
+        ConditionError: a fixed range is that of no level.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Chain:
         tools: Tools | None = None,
         spec: FeatureSpec = FPN,
     ) -> None:
-        self._condition, self._weights, self._tools, self._spec = condition, weights, tools, spec
+        self._condition, self._weights, self._tools = with_ranges(condition, spec), weights, tools
         self._reduction: Reduction | None = None
         self._codec: Codec | None = None
         self._before: list[_Placed] = []
@@ -202,8 +203,7 @@ class Chain:
             raise FrameError(f"{name}: {error}") from None
         if self._condition.range != "fixed":
             return measured
-        fixed = self._condition.ranges
-        return np.array([fixed.get(name) or fixed[self._spec[name].source or name]], np.float32)
+        return np.array([self._condition.ranges[name]], np.float32)
 
     def _narrowed(self, values: Mapping[str, Array], ranges: dict[str, Ranges]) -> tuple[dict[str, Ranges], int]:
         """The ranges after the first steps, as many as act on floats, and how many those are."""

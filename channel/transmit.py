@@ -17,11 +17,10 @@ from featlink.channel.randomness import Item
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError, FrameError
-from featlink.shared.features import Array
+from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.frames import bitstream, wire
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
-from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
@@ -85,7 +84,8 @@ def transmit(
         The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
 
     Raises:
-        ConditionError: unknown step, or of the other domain, or a codec on a link that erases packets.
+        ConditionError: unknown step, or of the other domain, or a codec on a link that erases packets, or a range that
+            is that of no level.
         CodecError: an encoder or decoder failed.
         FrameError: the frame is quantised already, or its features are not finite, or of no use to fidelity.
     """
@@ -105,7 +105,7 @@ def transmit(
         output = ChainOutput(_item(meta), {})
     else:
         references = _references(frame, condition)
-        with Chain(steps, condition, seeds, meta.weights, tools) as chain:
+        with Chain(steps, condition, seeds, meta.weights, tools, meta.features) as chain:
             output, whole_ms = timed(lambda: _still(chain, _item(meta), references))
             container = chain.container
         crossing, out = _frames(meta, output)
@@ -113,7 +113,7 @@ def transmit(
         measured = None
         if fidelity:
             try:
-                measured, fidelity_ms = timed(lambda: _fidelity(references, output, compare))
+                measured, fidelity_ms = timed(lambda: _fidelity(references, output, compare, meta.features))
             except ValueError as error:
                 raise FrameError(str(error)) from None
             report = report.with_timings(fidelity=fidelity_ms)
@@ -171,8 +171,9 @@ def _bits(frame: Frame, frame_bytes: int, output: ChainOutput) -> int:
 def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     """The clean floats a chain starts from; an image's are its pixels at the size the condition is ``at``."""
     if frame.meta.domain == "feature":
+        spec = frame.meta.features
         for tensor in frame.tensors:
-            channels = FPN[tensor.name].channels if tensor.name in FPN.names else 0
+            channels = spec[tensor.name].channels if tensor.name in spec.names else 0
             if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != channels:
                 has = f"{tensor.data.dtype.name} in {len(tensor.data)} channels"
                 raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {channels}")
@@ -185,11 +186,11 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     return {wire.IMAGE: resized(pixels, frame.meta.sizes.resized)}
 
 
-def _fidelity(references: Mapping[str, Array], output: ChainOutput, compare: Compare) -> Fidelity:
+def _fidelity(references: Mapping[str, Array], output: ChainOutput, compare: Compare, spec: FeatureSpec) -> Fidelity:
     received = output.levels or {name: floats(planes) for name, planes in output.planes.items()}
     if wire.IMAGE in references:
         return compare_images(references[wire.IMAGE], received[wire.IMAGE])
-    whole = FPN.complete(received)  # as the cloud does
+    whole = spec.complete(received)  # as the cloud does
     return compare(references, {name: whole[name] for name in references})
 
 

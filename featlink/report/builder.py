@@ -74,12 +74,14 @@ class ReportOptions:
         images: how many images the gallery shows; 0 for no gallery.
         planes: recompute what crossed the link, which needs the sweep's weights and some seconds.
         others: curves of others, to stand beside ours.
+        pictures: the folder of the pictures; None takes the manifest's, or where they are found.
     """
 
     dataset: Path | None = None
     images: int = 3
     planes: bool = True
     others: Sequence[Curve] = ()
+    pictures: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -236,9 +238,10 @@ def _dataset(sweep: Sweep, options: ReportOptions) -> Dataset:
     folder = options.dataset or about(sweep).folder
     if folder is None:
         raise CommandError("the manifest does not say where the pictures are; give the data set with --dataset")
-    if options.dataset is None and not folder.is_dir():
+    if options.dataset is None and not folder.exists():
         raise CommandError(f"there is no data set at {folder}; give it with --dataset")
-    return open_dataset(folder, sweep.truth)
+    pictures = options.pictures or (None if options.dataset else about(sweep).pictures)
+    return open_dataset(folder, sweep.truth, pictures)
 
 
 def _store(sweep: Sweep) -> Store:

@@ -203,6 +203,7 @@ class About:
         min_size, max_size: of the network input, where the sweep was given them.
         dataset: its name.
         folder: where it was.
+        pictures: where its pictures were, if the sweep was told.
         images: how many were evaluated, of how many.
         date: when the sweep was finished; empty while it is not.
         command: that made it, as it would be typed.
@@ -218,6 +219,7 @@ class About:
     max_size: int | None
     dataset: str
     folder: Path | None
+    pictures: Path | None
     images: str
     date: str
     command: str
@@ -266,6 +268,7 @@ def about(sweep: Sweep) -> About:
         max_size=flat.get("model.max_size"),
         dataset=str(flat.get("dataset.name", "")),
         folder=Path(flat["dataset.folder"]) if "dataset.folder" in flat else None,
+        pictures=Path(flat["dataset.pictures"]) if "dataset.pictures" in flat else None,
         images=f"{done:,}" if total in (None, done) else f"{done:,} of {total:,}",
         date=str(flat.get("finished", "")),
         truth=sweep.truth,
