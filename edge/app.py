@@ -23,6 +23,7 @@ from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.models.fpn import FPN
 from featlink.shared.models.overlay import draw
 from featlink.shared.result import InferenceResult
 from featlink.shared.service.access import RunToken, run_token
@@ -92,6 +93,14 @@ class InferQuery(FeaturesQuery):
 Q = TypeVar("Q", bound=FeaturesQuery)
 
 
+class TensorDescription(BaseModel):
+    """A feature tensor that crosses the link."""
+
+    name: str = Field(description="in frames, and in `received`")
+    channels: int
+    stride: int = Field(description="pixels of the network input per position")
+
+
 class ModelDescription(BaseModel):
     """Which network a service runs."""
 
@@ -100,6 +109,7 @@ class ModelDescription(BaseModel):
     profile: str = Field(description="its numerics")
     device: str = Field(description="what it runs on: cpu or cuda")
     categories: list[str] = Field(description="name of each label, the background's first")
+    features: list[TensorDescription] = Field(description="what crosses the link, the finest first")
 
 
 def create_app(settings: EdgeSettings | None = None) -> FastAPI:
@@ -187,6 +197,9 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             profile=network.profile,
             device=network.device.type,
             categories=list(network.categories),
+            features=[
+                TensorDescription(name=one.name, channels=one.channels, stride=one.stride) for one in FPN.tensors
+            ],
         )
 
     @app.post(
