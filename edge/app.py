@@ -23,7 +23,6 @@ from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.overlay import draw
 from featlink.shared.result import InferenceResult
 from featlink.shared.service.access import RunToken, run_token
@@ -198,7 +197,8 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             device=network.device.partition(":")[0],
             categories=list(network.categories),
             features=[
-                TensorDescription(name=one.name, channels=one.channels, stride=one.stride) for one in FPN.tensors
+                TensorDescription(name=one.name, channels=one.channels, stride=one.stride)
+                for one in network.spec.tensors
             ],
         )
 
