@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from featlink.cli import app
+from featlink.errors import CommandError
 from featlink.report.sweep import Sweep
 from featlink.shared.errors import FeatlinkError
 
