@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Body, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,9 +26,10 @@ from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
 from featlink.shared.errors import StorageError
+from featlink.shared.features import FeatureSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.visualisation import received
-from featlink.shared.frames.wire import Frame
+from featlink.shared.frames.wire import IMAGE, Frame
 from featlink.shared.result import HEADER, InferenceResult, Telemetry, read_header
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue, remaining_s
@@ -59,7 +61,8 @@ class TransmitQuery(DistortQuery):
     received: str = Field(
         "",
         description="answer these too as they were received, as PNG: `image`, or packed levels",
-        pattern=r"^((image|p[2-6])(,(image|p[2-6]))*)?$",
+        pattern=r"^([a-z][a-z0-9_]*(,[a-z][a-z0-9_]*)*)?$",
+        max_length=256,
         examples=["image", "p2,p5"],
     )
 
@@ -137,6 +140,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         link = state.link if query.link is None else parse_link(query.link)  # another default may be set meanwhile
         bind(run=query.run)
         async with admitted(request) as (source, condition, telemetry):
+            names = _known(query.received, source.meta.features)
             sent = await transmitted(source, condition, telemetry, query.fidelity, link)
             meta, telemetry = source.meta, sent.report
             transfer = link.transfer(telemetry.bits or 0, stream(link.seed, "link", meta.image_id, meta.key))
@@ -151,8 +155,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             params = {} if query.run is None else {"run": query.run}
             headers = telemetry.header() | run_token(request.headers)
             answering = cloud.send("/v1/detect", [*sent.parts, *clean], params, headers)
-            if query.received:
-                names = query.received.split(",")
+            if names:
                 drawing = queue.run(lambda: received(source, sent.frame, names))
                 said["received"], result = await asyncio.gather(drawing, answering)
             else:
@@ -207,6 +210,15 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         return new
 
     return app
+
+
+def _known(received: str, spec: FeatureSpec) -> list[str]:
+    """Names of tensors, all of them known."""
+    names = received.split(",") if received else []
+    if unknown := set(names) - {IMAGE, *spec.names}:
+        message = f"no tensor {min(unknown)!r}; known are {', '.join((IMAGE, *spec.names))}"
+        raise RequestValidationError([{"loc": ("query", "received"), "msg": message}])
+    return names
 
 
 async def _pass(seconds: float, most: float) -> None:

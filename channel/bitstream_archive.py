@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import msgspec
@@ -15,7 +16,6 @@ import numpy as np
 import xxhash
 
 from featlink.channel.codecs.base import (
-    DEFAULT_TOOLS,
     Codec,
     CodecError,
     PictureFormat,
@@ -64,13 +64,27 @@ class Decoded:
 
     Attributes:
         side: the side file.
-        levels: float32 (256, H, W) by name; of a reduction, the restored ones. Empty for an image.
+        levels: float32 (C, H, W) by name; of a reduction, the restored ones. Empty for an image.
         image: uint8 (3, H, W), at the size that was coded; None for features.
     """
 
     side: Side
     levels: dict[str, Array]
     image: Samples | None
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that files can be written in a folder; it is made if it is not there.
+
+    Raises:
+        StorageError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder, prefix="."):
+            pass
+    except OSError as error:
+        raise StorageError(f"cannot write in {folder}: {error.strerror}") from None
 
 
 def save(sent: Transmission, folder: Path) -> Path | None:
@@ -122,7 +136,7 @@ def decode(folder: Path, tools: Tools | None = None) -> Decoded:
 
     Args:
         folder: of one image under one condition.
-        tools: the codecs' programs; default: the bundled ones.
+        tools: the codecs' programs; default: those of the environment, or else the bundled ones.
 
     Raises:
         StorageError: a file is missing, or is none of these.
@@ -138,7 +152,7 @@ def decode(folder: Path, tools: Tools | None = None) -> Decoded:
     shapes = {tensor.name: tensor.shape for tensor in side.tensors}
     formats = {tensor.name: PictureFormat(tensor.shape, tensor.bits) for tensor in side.tensors}
     pictures = {
-        name: decode_still((_bitstream(folder, name, side),), last, form, tools or DEFAULT_TOOLS)
+        name: decode_still((_bitstream(folder, name, side),), last, form, tools)
         for name, form in picture_formats(formats, last, condition.packing).items()
     }
     samples = from_pictures(pictures, shapes, last, condition.packing)
@@ -158,7 +172,7 @@ def _side(path: Path) -> Side:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} is not the side file of kept bitstreams: {error}") from None
+        raise StorageError(f"{path} is not the side file of saved bitstreams: {error}") from None
     if sum(math.prod(tensor.shape) for tensor in side.tensors) > _MOST_SAMPLES:
         raise StorageError(f"{path} describes more than {_MOST_SAMPLES} samples")
     if not re.fullmatch(r"[a-z0-9]{1,8}", side.extension):

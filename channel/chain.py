@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.codecs.base import (
-    DEFAULT_TOOLS,
     Codec,
     CodedPicture,
     CodedPlanes,
@@ -31,12 +30,13 @@ from featlink.channel.distortions.base import IMAGE, Distortion, Planes
 from featlink.channel.distortions.quantize import requantize
 from featlink.channel.randomness import Item, stream
 from featlink.channel.reduction.base import Reduction
-from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.language import Condition, with_ranges
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import FrameError, StepError
-from featlink.shared.features import Array
+from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
+from featlink.shared.models.fpn import FPN
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -84,9 +84,11 @@ class Chain:
         seeds: of the steps; default: the condition's.
         weights: identity of the network's weights, for reductions.
         tools: the codecs' programs.
+        spec: of the levels; a derived one without a fixed range of its own has its source's.
 
     Raises:
         StepError: a step is of no kind that can be run.
+        ConditionError: a fixed range is that of no level.
     """
 
     def __init__(
@@ -95,9 +97,10 @@ class Chain:
         condition: Condition,
         seeds: Sequence[int] | None = None,
         weights: str = "",
-        tools: Tools = DEFAULT_TOOLS,
+        tools: Tools | None = None,
+        spec: FeatureSpec = FPN,
     ) -> None:
-        self._condition, self._weights, self._tools = condition, weights, tools
+        self._condition, self._weights, self._tools = with_ranges(condition, spec), weights, tools
         self._reduction: Reduction | None = None
         self._codec: Codec | None = None
         self._before: list[_Placed] = []
@@ -200,8 +203,7 @@ class Chain:
             raise FrameError(f"{name}: {error}") from None
         if self._condition.range != "fixed":
             return measured
-        given = self._condition.ranges
-        return np.array([given.get(name) or given["p5"]], np.float32)  # p6 is p5's samples
+        return np.array([self._condition.ranges[name]], np.float32)
 
     def _narrowed(self, values: Mapping[str, Array], ranges: dict[str, Ranges]) -> tuple[dict[str, Ranges], int]:
         """The ranges after the first steps, as many as act on floats, and how many those are."""
@@ -286,15 +288,15 @@ def _clipped(values: Array, ranges: Ranges) -> Array:
     return np.clip(values, ranges[:, 0, None, None], ranges[:, 1, None, None])
 
 
-def _checked(step: Distortion, given: Planes, made: Planes) -> Planes:
+def _checked(step: Distortion, before: Planes, after: Planes) -> Planes:
     """A step of another package may be wrong; its fault must not become a frame that says something else."""
-    shape, dtype = made.samples.shape, made.samples.dtype
-    if shape != given.samples.shape or dtype != bitstream.dtype_for(made.bits):
-        wanted = f"{bitstream.dtype_for(made.bits).name} {given.samples.shape}"
-        raise StepError(f"{step.type} made {dtype} {shape} of samples that stay {wanted}")
-    if int(made.samples.max()) >= 1 << made.bits:
-        raise StepError(f"{step.type} made a sample of {int(made.samples.max())}, which {made.bits} bits do not hold")
-    return replace(made, ranges=given.ranges, name=given.name)
+    shape, dtype = after.samples.shape, after.samples.dtype
+    if shape != before.samples.shape or dtype != bitstream.dtype_for(after.bits):
+        expected = f"{bitstream.dtype_for(after.bits).name} {before.samples.shape}"
+        raise StepError(f"{step.type} made {dtype} {shape} of samples that stay {expected}")
+    if int(after.samples.max()) >= 1 << after.bits:
+        raise StepError(f"{step.type} made a sample of {int(after.samples.max())}, which {after.bits} bits do not hold")
+    return replace(after, ranges=before.ranges, name=before.name)
 
 
 def _at_depth(planes: Planes, bits: int) -> Planes:

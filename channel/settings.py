@@ -8,12 +8,14 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from featlink.channel.codecs.base import Tools
+from featlink.channel.bitstream_archive import check_folder
+from featlink.channel.codecs.base import ProgramSettings, Tools
 from featlink.channel.link import Link
+from featlink.shared.errors import StorageError
 from featlink.shared.service.settings import ServiceSettings
 
 
-class ChannelSettings(ServiceSettings):
+class ChannelSettings(ProgramSettings, ServiceSettings):
     """``FEATLINK_*`` environment variables of the channel."""
 
     port: int = Field(8002, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -21,9 +23,6 @@ class ChannelSettings(ServiceSettings):
     condition: str = Field("identity", description="the default condition's chain, text or JSON form")
     link: Annotated[Link, NoDecode] = Field(Link(), description="the simulated link, JSON as of PUT /v1/link")
     state: Path | None = Field(None, description="file that keeps a link and condition that were set over a restart")
-    ffmpeg: str | None = Field(None, description="FFmpeg with libvvenc; default: the bundled one")
-    vvencapp: str | None = Field(None, description="VVenC's own encoder, used instead of FFmpeg's")
-    vvdecapp: str | None = Field(None, description="VVdeC's own decoder, used instead of FFmpeg's")
     max_wait_s: float = Field(60, gt=0, le=3600, description="longest time that a link with wait makes a request wait")
     keep_bitstreams: Path | None = Field(None, description="folder in which codecs' bitstreams are kept")
 
@@ -31,6 +30,16 @@ class ChannelSettings(ServiceSettings):
     @classmethod
     def _read_link(cls, given: object) -> object:
         return Link.model_validate_json(given) if isinstance(given, str) else given
+
+    @field_validator("keep_bitstreams")
+    @classmethod
+    def _can_be_written(cls, folder: Path | None) -> Path | None:
+        if folder is not None:
+            try:
+                check_folder(folder)
+            except StorageError as error:
+                raise ValueError(str(error)) from None
+        return folder
 
     def tools(self) -> Tools:
         """The codecs' programs; one may take as long as the whole answer."""

@@ -1,4 +1,4 @@
-"""Frame → frame: reduce, map floats to samples, run the chain, restore; count bits, measure fidelity."""
+"""Transmit a frame: send its tensors through a condition's chain, count the bits that cross, measure fidelity."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from featlink.channel.chain import Chain, ChainOutput
-from featlink.channel.codecs.base import DEFAULT_TOOLS, CodedPicture, Tools
+from featlink.channel.chain import Chain, ChainOutput, floats
+from featlink.channel.codecs.base import CodedPicture, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.randomness import Item
-from featlink.channel.resizing import resized
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError, FrameError
-from featlink.shared.features import Array
+from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.frames import bitstream, wire
-from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
-from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
@@ -75,7 +74,7 @@ def transmit(
         condition: of the frame's domain.
         report: what the sender reported.
         fidelity: measure it (nothing to measure under identity).
-        tools: the codecs' programs; default: the bundled ones.
+        tools: the codecs' programs; default: those of the environment, or else the bundled ones.
         erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
             name it, as it belongs to the link.
         erasure_seed: of that; the condition's is for its own steps.
@@ -85,7 +84,8 @@ def transmit(
         The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
 
     Raises:
-        ConditionError: unknown step, or of the other domain, or a codec on a link that erases packets.
+        ConditionError: unknown step, or of the other domain, or a codec on a link that erases packets, or a range that
+            is that of no level.
         CodecError: an encoder or decoder failed.
         FrameError: the frame is quantised already, or its features are not finite, or of no use to fidelity.
     """
@@ -105,7 +105,7 @@ def transmit(
         output = ChainOutput(_item(meta), {})
     else:
         references = _references(frame, condition)
-        with Chain(steps, condition, seeds, meta.weights, tools or DEFAULT_TOOLS) as chain:
+        with Chain(steps, condition, seeds, meta.weights, tools, meta.features) as chain:
             output, whole_ms = timed(lambda: _still(chain, _item(meta), references))
             container = chain.container
         crossing, out = _frames(meta, output)
@@ -113,7 +113,7 @@ def transmit(
         measured = None
         if fidelity:
             try:
-                measured, fidelity_ms = timed(lambda: _fidelity(references, out, compare))
+                measured, fidelity_ms = timed(lambda: _fidelity(references, output, compare, meta.features))
             except ValueError as error:
                 raise FrameError(str(error)) from None
             report = report.with_timings(fidelity=fidelity_ms)
@@ -171,32 +171,27 @@ def _bits(frame: Frame, frame_bytes: int, output: ChainOutput) -> int:
 def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     """The clean floats a chain starts from; an image's are its pixels at the size the condition is ``at``."""
     if frame.meta.domain == "feature":
+        spec = frame.meta.features
         for tensor in frame.tensors:
-            channels = FPN[tensor.name].channels if tensor.name in FPN.names else 0
+            channels = spec[tensor.name].channels if tensor.name in spec.names else 0
             if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != channels:
                 has = f"{tensor.data.dtype.name} in {len(tensor.data)} channels"
                 raise FrameError(f"{tensor.name} is {has}, distortions take float32 in {channels}")
         return {tensor.name: tensor.data for tensor in frame.tensors}  # type: ignore[misc]
-    pixels = frame.tensor("image").data
+    pixels = frame.tensor(wire.IMAGE).data
     if pixels.dtype != np.uint8 or pixels.shape != (3, *frame.meta.sizes.original):
         raise FrameError(f"image is {pixels.dtype.name} {pixels.shape}, not uint8 RGB of its original size")
     if condition.at == "original":
-        return {"image": pixels.astype(np.float32)}
-    return {"image": resized(pixels, frame.meta.sizes.resized)}
+        return {wire.IMAGE: pixels.astype(np.float32)}
+    return {wire.IMAGE: resized(pixels, frame.meta.sizes.resized)}
 
 
-def _fidelity(references: Mapping[str, Array], out: Frame, compare: Compare) -> Fidelity:
-    received = {tensor.name: _floats(tensor) for tensor in out.tensors}
-    if "image" in references:
-        return compare_images(references["image"], received["image"])
-    whole = FPN.complete(received)  # as the cloud does
+def _fidelity(references: Mapping[str, Array], output: ChainOutput, compare: Compare, spec: FeatureSpec) -> Fidelity:
+    received = output.levels or {name: floats(planes) for name, planes in output.planes.items()}
+    if wire.IMAGE in references:
+        return compare_images(references[wire.IMAGE], received[wire.IMAGE])
+    whole = spec.complete(received)  # as the cloud does
     return compare(references, {name: whole[name] for name in references})
-
-
-def _floats(tensor: Tensor) -> Array:
-    if tensor.bits is None or tensor.ranges is None:
-        return tensor.data  # type: ignore[return-value]  # a reduction's restored levels
-    return dequantize(tensor.data, tensor.ranges, tensor.bits)  # type: ignore[arg-type]
 
 
 def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:
@@ -208,3 +203,40 @@ def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+# The picture at the size of the network's input.
+
+_ROUNDING = 0.02
+"""Of a row: more than how far arithmetic in float32 takes a source row from where it is."""
+
+
+def resized(pixels: npt.NDArray[np.generic], size: tuple[int, int]) -> Array:
+    """Resize with torchvision's interpolation: bilinear, half-pixel centres, no antialiasing; not rounded to 8 bits.
+
+    Args:
+        pixels: uint8 (3, H, W).
+        size: (h, w).
+
+    Returns:
+        float32 (3, h, w), in 0..255.
+    """
+    needed = source_rows(pixels.shape[1], size[0])
+    plane = np.empty(pixels.shape[1:], np.float32)  # rows that are not filled take no memory
+    out = np.empty((len(pixels), *size), np.float32)
+    for channel, target in zip(pixels, out, strict=True):
+        plane[needed] = channel[needed]
+        cv2.resize(plane, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def source_rows(rows: int, resized: int) -> npt.NDArray[np.int64]:
+    """Ascending indices of all rows that resizing ``rows`` of them to ``resized`` may read.
+
+    Example:
+        >>> source_rows(12, 3).tolist()
+        [1, 2, 5, 6, 9, 10]
+    """
+    at = (np.arange(resized) + 0.5) * rows / resized - 0.5
+    first = np.floor(np.concatenate([at - _ROUNDING, at + _ROUNDING])).astype(np.int64)
+    return np.unique(np.clip(np.concatenate([first, first + 1]), 0, rows - 1))

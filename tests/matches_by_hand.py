@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from featlink.shared.evaluation.coco import Detection, DetectionMask, run_lengths
+from featlink.shared.models.rle import run_lengths
+from featlink.shared.result import Detection, DetectionMask
 
 Json = dict[str, Any]
 

@@ -18,10 +18,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from featlink.channel.distortions.base import IMAGE
 from featlink.shared.conditions.registry import Kind, Step
@@ -52,9 +54,21 @@ class CodecError(FeatlinkError):
     title = "Codec failure"
 
 
+class ProgramSettings(BaseSettings):
+    """``FEATLINK_*`` environment variables that name programs: nothing else reads them."""
+
+    model_config = SettingsConfigDict(env_prefix="FEATLINK_", env_ignore_empty=True, extra="ignore")
+
+    ffmpeg: str | None = Field(None, description="FFmpeg with libvvenc; default: the bundled one")
+    vvencapp: str | None = Field(None, description="VVenC's own encoder, used instead of FFmpeg's")
+    vvdecapp: str | None = Field(None, description="VVdeC's own decoder, used instead of FFmpeg's")
+
+
 @dataclass(frozen=True)
 class Tools:
     """The programs that code, and how long each may take.
+
+    Programs that are not given are those that the environment names (:class:`ProgramSettings`).
 
     Attributes:
         timeout_s: seconds after which one encoder or decoder is killed.
@@ -66,12 +80,9 @@ class Tools:
 
     timeout_s: float = 600.0
     threads: int = 0
-    ffmpeg: str | None = None
-    vvencapp: str | None = None
-    vvdecapp: str | None = None
-
-
-DEFAULT_TOOLS = Tools()
+    ffmpeg: str | None = field(default_factory=lambda: ProgramSettings().ffmpeg)
+    vvencapp: str | None = field(default_factory=lambda: ProgramSettings().vvencapp)
+    vvdecapp: str | None = field(default_factory=lambda: ProgramSettings().vvdecapp)
 
 
 @dataclass(frozen=True)
@@ -238,7 +249,8 @@ class PlaneCoder:
         tools: programs, time-out and cores. Bitstreams are the same on any number of cores.
     """
 
-    def __init__(self, codec: Codec, forms: Mapping[str, PictureFormat], tools: Tools = DEFAULT_TOOLS) -> None:
+    def __init__(self, codec: Codec, forms: Mapping[str, PictureFormat], tools: Tools | None = None) -> None:
+        tools = tools or Tools()
         workers = tools.threads or os.cpu_count() or 1
         sizes = {name: math.prod(form.shape) for name, form in forms.items()}
         shares = {
@@ -324,7 +336,7 @@ class PlaneCoder:
         return CodedPicture(self._coded[name].popleft(), decoded)
 
 
-def code(picture: Samples, codec: Codec, tools: Tools = DEFAULT_TOOLS) -> CodedPicture:
+def code(picture: Samples, codec: Codec, tools: Tools | None = None) -> CodedPicture:
     """Encode one picture and decode its bitstream.
 
     Args:
@@ -353,13 +365,13 @@ def code(picture: Samples, codec: Codec, tools: Tools = DEFAULT_TOOLS) -> CodedP
     return coded.pictures[""]
 
 
-def decode_still(units: Units, codec: Codec, form: PictureFormat, tools: Tools = DEFAULT_TOOLS) -> Samples:
+def decode_still(units: Units, codec: Codec, form: PictureFormat, tools: Tools | None = None) -> Samples:
     """Decode a sequence of one picture, as a receiver that has nothing else.
 
     Raises:
         CodecError: the decoder failed, or there is not one picture.
     """
-    decoder = codec.open_decoder(form, tools)
+    decoder = codec.open_decoder(form, tools or Tools())
     pictures = [*decoder.push(units), *decoder.close()]
     if len(pictures) != 1:
         raise CodecError(f"the {codec.type} decoder gave {len(pictures)} pictures, not 1")

@@ -220,13 +220,13 @@ def _code_value(state, slots, weights, data, value, guess, top):  # type: ignore
         if not _decide(state, slots, weights, data, beyond, 2 + 2 * octave + above):
             break
         octave += 1
-    found = np.int64(1)
+    beyond_guess = np.int64(1)
     for place in range(octave - 1, -1, -1):
         node = 34 + octave if place == octave - 1 else 50 + place
         bit = (distance >> place) & 1
-        found = (found << 1) | _decide(state, slots, weights, data, bit, node)
-    found = min(found, most)
-    return guess + found if above else guess - found
+        beyond_guess = (beyond_guess << 1) | _decide(state, slots, weights, data, bit, node)
+    beyond_guess = min(beyond_guess, most)
+    return guess + beyond_guess if above else guess - beyond_guess
 
 
 @numba.njit(nogil=True, cache=True)
@@ -348,11 +348,11 @@ def _few(value):  # type: ignore[no-untyped-def]  # pragma: no cover
 @numba.njit(nogil=True, cache=True)
 def _octave(value, most):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Bits of a number, at most ``most``."""
-    found = 0
-    while value > 0 and found < most:
+    bits = 0
+    while value > 0 and bits < most:
         value >>= 1
-        found += 1
-    return found
+        bits += 1
+    return bits
 
 
 @numba.njit(nogil=True, cache=True)
@@ -416,7 +416,7 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
     for k in range(bands):
         rare = _half_octaves(share)
         lately = _octave(before * 256 // area, 7)
-        found = np.int64(0)
+        nonzero = np.int64(0)
         for i in range(height):
             for j in range(width):
                 left = np.int64(q[k, i, j - 1]) if j else np.int64(0)
@@ -430,7 +430,7 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
                 one = abs(np.int64(q[k - 1, i, j])) if k else np.int64(0)
                 two = abs(np.int64(q[k - 2, i, j])) if k > 1 else np.int64(0)
                 seen = i * width + j
-                so_far = _class(found * 16 // (seen + 1)) if seen > 8 else 0
+                so_far = _class(nonzero * 16 // (seen + 1)) if seen > 8 else 0
                 beside = _few(left) * 3 + _few(up)
                 state[_PLACES + 0] = starts[0] + ((rare * 9 + here) * 7 + around) * NODES
                 state[_PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
@@ -450,9 +450,9 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
                     state[_PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
                     size = _code_magnitude(state, slots, weights, data, size)
                     q[k, i, j] = -size if negative else size
-                    found += 1
+                    nonzero += 1
                 change = (size << 8) - busy[i + 1, j + 1]
                 busy[i + 1, j + 1] += change >> 3 if change > 0 else -((-change) >> 4)  # quick to rise, slow to fall
-        share = (4 * share + (found << 16) // area) // 5
-        before = (3 * before + found) // 4 if k else found
+        share = (4 * share + (nonzero << 16) // area) // 5
+        before = (3 * before + nonzero) // 4 if k else nonzero
     return _finish(state, data)

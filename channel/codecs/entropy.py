@@ -102,7 +102,7 @@ def _decode_sparse(body: bytes, shape: Shape, bits: int) -> Samples:
 
 def _encode_dense(samples: Samples, bits: int) -> bytes:
     """Which channels are alike, then the code."""
-    alike = alike_channels(samples)
+    alike = similar_channels(samples)
     data = np.empty(samples.size * bits // 4 + 1024, np.uint8)
     size = _code(_with_zeros(samples), bits, alike, data, decoding=False)
     if size > data.size:  # noise, or samples made to defeat the contexts
@@ -126,7 +126,7 @@ def _decode_dense(body: bytes, shape: Shape, bits: int) -> Samples:
     return samples[:-1].astype(dtype_for(bits))
 
 
-def alike_channels(samples: Samples) -> Channels:
+def similar_channels(samples: Samples) -> Channels:
     """For each channel, the two before it whose texture correlates most with its own; -1 where there is none.
 
     Sums of products of integers are exact in float64, so any order of adding them, and any machine, finds the same.
@@ -139,7 +139,7 @@ def alike_channels(samples: Samples) -> Channels:
 
     Example:
         >>> ramp = np.arange(6, dtype=np.uint8)
-        >>> alike_channels(np.stack([ramp, ramp * ramp % 7, ramp * 2])[:, None]).tolist()
+        >>> similar_channels(np.stack([ramp, ramp * ramp % 7, ramp * 2])[:, None]).tolist()
         [[-1, 0, 0], [-1, -1, 1]]
     """
     rows = samples[:, :: max(1, samples.shape[1] // _ROWS)].astype(np.float64)
@@ -147,11 +147,11 @@ def alike_channels(samples: Samples) -> Channels:
     products = slopes @ slopes.T
     energy = np.maximum(np.diag(products), 1)
     likeness = products * products / energy[:, None] / energy
-    found = np.full((2, len(samples)), -1, np.int64)
+    nearest = np.full((2, len(samples)), -1, np.int64)
     for c in range(1, len(samples)):
         best = np.argsort(-likeness[c, :c], kind="stable")[:2]
-        found[: len(best), c] = best
-    return found
+        nearest[: len(best), c] = best
+    return nearest
 
 
 def _code(x: Samples, bits: int, alike: Channels, data: npt.NDArray[np.uint8], decoding: bool) -> int:

@@ -22,10 +22,10 @@ class Planes:
 
     Attributes:
         samples: shape (N, H, W); uint8 to 8 bits, else uint16. Of an image: R, G and B. Of a level: its channels, or
-            for a spatial distortion under ``layout=tiled`` one plane of 16×16 tiles.
+            for a spatial distortion under ``layout=tiled`` one plane of tiles.
         bits: their depth t; values lie in 0..2**t - 1. Parameters in units of 0..255 scale by (2**t - 1)/255.
         ranges: float32 (1, 2) or (C, 2): the values that sample 0 and sample 2**t - 1 stand for.
-        name: ``p2``..``p6``, or ``image``.
+        name: of the tensor, e.g. ``p2``; ``image`` of an image.
     """
 
     samples: Samples

@@ -43,8 +43,8 @@ class Clip(Distortion):
         """(m, M) within mean ± ``sigmas``·σ and within what they were, of the level or of each channel."""
         rows = _within(values, ranges).reshape(len(ranges), -1)
         mean, deviation = rows.mean(axis=1, dtype=np.float64), rows.std(axis=1, dtype=np.float64)
-        wanted = np.stack([mean - self.sigmas * deviation, mean + self.sigmas * deviation], axis=1)
-        narrowed: npt.NDArray[np.float32] = np.clip(wanted, ranges[:, :1], ranges[:, 1:]).astype(np.float32)
+        bounds = np.stack([mean - self.sigmas * deviation, mean + self.sigmas * deviation], axis=1)
+        narrowed: npt.NDArray[np.float32] = np.clip(bounds, ranges[:, :1], ranges[:, 1:]).astype(np.float32)
         return narrowed
 
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:

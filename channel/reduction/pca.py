@@ -96,8 +96,8 @@ class Basis:
     components are the most important.
 
     Attributes:
-        forward: level to (C', 256): an orthonormal metric of errors, uncorrelated channels, the largest first.
-        inverse: level to (256, C').
+        forward: level to (C', C): an orthonormal metric of errors, uncorrelated channels, the largest first.
+        inverse: level to (C, C').
         mean: level to (C',), of the mapped channels.
         worth: level to how much an error of it weighs against one of p2.
         cell: (D, K1), orthonormal columns: from a cell of 16×16 pixels, see ``join``.
@@ -118,12 +118,12 @@ class Basis:
     architecture: str
 
     def analyse(self, levels: Mapping[str, Array], components: int) -> Array:
-        """Levels p2..p5 (256, H, W) to components (K, h, w) at p5's positions."""
+        """Levels (C, H, W) to components (K, h, w) at the coarsest one's positions."""
         cells = join({name: self.centred(name, levels[name]) for name in SIDES})
         return mapped(self.group[:, :components].T, gather(mapped(self.cell.T, cells), 2))
 
     def synthesise(self, components: Array) -> dict[str, Array]:
-        """Components (K, h, w) to levels p2..p5 (256, H, W)."""
+        """Components (K, h, w) to levels (C, H, W)."""
         cells = mapped(self.cell, scatter(mapped(self.group[:, : len(components)], components), 2))
         levels = split(cells, {name: len(self.mean[name]) for name in SIDES})
         return {
@@ -135,7 +135,7 @@ class Basis:
         """Of the matrix products of :meth:`analyse`, and as many of :meth:`synthesise`.
 
         Args:
-            shapes: (C, H, W) of p2..p5.
+            shapes: (C, H, W) of the levels.
             components: K.
         """
         height, width = shapes[COARSEST][1:]

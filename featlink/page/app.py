@@ -149,6 +149,7 @@ def serve(settings: PageSettings) -> None:
         timeout_graceful_shutdown=3,
     )
     listening = config.bind_socket()
+    listening.listen()  # from now on, who opens the address waits for an answer instead of being refused
     url = reachable(f"http://{settings.host}:{listening.getsockname()[1]}{settings.root_path}")
     structlog.get_logger().info("the page is at", url=url, edge=settings.edge_url)
     uvicorn.Server(config).run(sockets=[listening])

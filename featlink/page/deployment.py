@@ -32,27 +32,15 @@ _MOST_RUNS = 200
 _MOST_METRICS = 100
 _AT_ONCE = 4  # metrics are an evaluation each: the list is filled little by little
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
+_NO_SCORES = ("run", "fidelity", "fidelity_images", "timings")
 
-_MEASURES = (
-    ("Images done", "done", 1, ".0f"),
-    ("Mask AP %", "segm", 100, ".2f"),
-    ("Box AP %", "bbox", 100, ".2f"),
-    ("kB per image", "bits_per_image", 1 / 8000, ",.1f"),
-    ("Bits per pixel", "bpp", 1, ".3f"),
+_ONE_DIGIT = "value => value == null ? '–' : value.toFixed(1)"
+_LEFT = (
+    *(("name", "Run"), ("domain", "Sent as"), ("condition", "Condition"), ("dataset", "Data set"), ("share", "Done")),
+    *(("created", "Opened (UTC)"), ("id", "Files")),
 )
-_ONE_DIGIT = "value => value === null ? '–' : value.toFixed(1)"
-_COLUMNS: list[dict[str, Any]] = [
-    {"name": "name", "label": "Run", "field": "name", "align": "left", "sortable": True},
-    {"name": "domain", "label": "Sent as", "field": "domain", "align": "left", "sortable": True},
-    {"name": "condition", "label": "Condition", "field": "condition", "align": "left", "sortable": True},
-    {"name": "dataset", "label": "Data set", "field": "dataset", "align": "left", "sortable": True},
-    {"name": "share", "label": "Done", "field": "share", "align": "left", "sortable": True},
-    {"name": "segm", "label": "Mask AP %", "field": "segm", "sortable": True, ":format": _ONE_DIGIT},
-    {"name": "bbox", "label": "Box AP %", "field": "bbox", "sortable": True, ":format": _ONE_DIGIT},
-    {"name": "kB", "label": "kB per image", "field": "kB", "sortable": True, ":format": _ONE_DIGIT},
-    {"name": "created", "label": "Opened (UTC)", "field": "created", "align": "left", "sortable": True},
-    {"name": "files", "label": "Files", "field": "id", "align": "left"},
-]
+"""Columns of the table that are text, and their headings."""
+
 _SHARE_CELL = """
 <q-td :props="props" key="share">
   <div class="progress" role="progressbar" :aria-valuenow="props.row.done" aria-valuemin="0"
@@ -64,9 +52,32 @@ _DOMAIN_CELL = """
 <q-td :props="props" key="domain"><span :class="'domain ' + props.row.domain">
   {{ props.row.domain == 'image' ? 'pixels' : 'features' }}</span></q-td>"""
 _FILES_CELL = """
-<q-td :props="props" key="files">
+<q-td :props="props" key="id">
   <a :href="'ROOT/runs/' + props.row.id + '/detections.json'" download>detections</a>&ensp;
   <a :href="'ROOT/runs.csv?ids=' + props.row.id" download>CSV</a></q-td>"""
+
+
+def measures(metrics: Run) -> dict[str, float | None]:
+    """What is told of a run, in words: its size, each evaluator's leading figures, fidelity and times.
+
+    Args:
+        metrics: of the run.
+    """
+    bits = metrics["bits_per_image"]
+    return {
+        "images done": metrics["run"]["done"],
+        "kB per image": None if bits is None else bits / 8000,
+        "bits per pixel": metrics["bpp"],
+        **{f"{name} %": None if value is None else 100 * value for name, value in leading_figures(metrics).items()},
+        **{f"{name} (fidelity)": value for name, value in metrics["fidelity"].items()},
+        **{f"{name}, ms": value for name, value in metrics["timings"].items()},
+    }
+
+
+def leading_figures(metrics: Run) -> dict[str, float | None]:
+    """The first figure of each group of scores, by ``group figure``; of COCO's, AP of masks and of boxes."""
+    groups = {name: group for name, group in metrics.items() if name not in _NO_SCORES and isinstance(group, Mapping)}
+    return {f"{group} {next(iter(scores))}": next(iter(scores.values())) for group, scores in groups.items() if scores}
 
 
 def table_row(run: Run, metrics: Run | None) -> dict[str, Any]:
@@ -77,6 +88,7 @@ def table_row(run: Run, metrics: Run | None) -> dict[str, Any]:
         metrics: of the run; None if they are not known yet.
     """
     total = run["total"] or 0
+    measured = measures(metrics) if metrics else {}
     return {
         "id": run["id"],
         "name": run["name"] or run["id"][:8],
@@ -86,10 +98,8 @@ def table_row(run: Run, metrics: Run | None) -> dict[str, Any]:
         "done": run["done"],
         "total": total,
         "share": run["done"] / total if total else 0,
-        "segm": _percent(metrics, "segm"),
-        "bbox": _percent(metrics, "bbox"),
-        "kB": None if not metrics or metrics["bits_per_image"] is None else round(metrics["bits_per_image"] / 8000, 1),
         "created": run["created"].replace("T", " ")[:16],
+        **{name: value for name, value in measured.items() if name.endswith(" %") or name == "kB per image"},
     }
 
 
@@ -107,10 +117,15 @@ def without_domain(condition: str) -> str:
     return "clean" if text == "identity" else text
 
 
-def _percent(metrics: Run | None, kind: str) -> float | None:
-    scores = None if metrics is None else metrics[kind]
-    ap = None if scores is None else scores["AP"]
-    return None if ap is None else round(100 * ap, 1)
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Columns of the table: text, and each measure that a row has."""
+    text = [{"name": name, "label": label, "field": name, "align": "left", "sortable": True} for name, label in _LEFT]
+    measured = dict.fromkeys(name for row in rows for name in row if " " in name)
+    return [
+        *text[:5],
+        *({"name": name, "label": name, "field": name, "sortable": True, ":format": _ONE_DIGIT} for name in measured),
+        *text[5:],
+    ]
 
 
 def comparison(pair: Sequence[Run]) -> list[tuple[str, str, str, str]]:
@@ -119,32 +134,14 @@ def comparison(pair: Sequence[Run]) -> list[tuple[str, str, str, str]]:
     Args:
         pair: metrics of both.
     """
-    first, second = pair
+    first, second = (measures(metrics) for metrics in pair)
     rows = []
-    for title, name, scale, form in _MEASURES:
-        values = [_measure(metrics, name) for metrics in (first, second)]
-        rows.append((title, *_cells(values, scale, form)))
-    for title, group, form in (("fidelity", "fidelity", ".3f"), ("time, ms", "timings", ",.1f")):
-        for name in dict.fromkeys([*first[group], *second[group]]):
-            values = [metrics[group].get(name) for metrics in (first, second)]
-            rows.append((f"{name} ({title})", *_cells(values, 1, form)))
-    return rows
-
-
-def _measure(metrics: Run, name: str) -> float | None:
-    if name == "done":
-        return float(metrics["run"]["done"])
-    value = metrics[name]
-    if isinstance(value, Mapping):
-        value = value["AP"]
-    return None if value is None else float(value)
-
-
-def _cells(values: Sequence[float | None], scale: float, form: str) -> tuple[str, str, str]:
-    texts = ["–" if value is None else f"{value * scale:{form}}" for value in values]
-    first, second = values
-    difference = "–" if first is None or second is None else f"{(second - first) * scale:+{form}}"
-    return texts[0], texts[1], difference
+    for name in dict.fromkeys([*first, *second]):
+        values = first.get(name), second.get(name)
+        texts = ("–" if value is None else f"{value:,.2f}" for value in values)
+        difference = "–" if None in values else f"{values[1] - values[0]:+,.2f}"  # type: ignore[operator]
+        rows.append((name, *texts, difference))
+    return [(name, a, b, difference) for name, a, b, difference in rows]
 
 
 def to_csv(runs: Iterable[Run]) -> str:
@@ -155,9 +152,10 @@ def to_csv(runs: Iterable[Run]) -> str:
     """
     lines = []
     for metrics in runs:
-        line = dict(metrics["run"]) | {"bits_per_image": metrics["bits_per_image"], "bpp": metrics["bpp"]}
-        for group in ("bbox", "segm", "fidelity", "timings"):
-            line |= {f"{group}.{name}": value for name, value in (metrics[group] or {}).items()}
+        line = {**metrics["run"], "bits_per_image": metrics["bits_per_image"], "bpp": metrics["bpp"]}
+        for name, group in metrics.items():
+            if name not in ("run", "fidelity_images") and isinstance(group, Mapping):
+                line |= {f"{name}.{figure}": value for figure, value in group.items()}
         lines.append(line)
     out = io.StringIO()
     writer = csv.DictWriter(out, list(dict.fromkeys(name for line in lines for name in line)), restval="")
@@ -227,7 +225,7 @@ class RunsView:
         ui.html("<h1>Runs at the cloud</h1>", sanitize=False)
         self._status = ui.html("<p class='quiet'>Asking the cloud…</p>", sanitize=False).props('role="status"')
         self._table = ui.table(
-            columns=_COLUMNS,
+            columns=_columns([]),
             rows=[],
             row_key="id",
             selection="multiple",
@@ -235,7 +233,7 @@ class RunsView:
             on_select=self._compare,
         ).classes("runs")
         self._table.props("flat dense no-data-label='No runs yet'")
-        cells = {"share": _SHARE_CELL, "domain": _DOMAIN_CELL, "files": _FILES_CELL.replace("ROOT", self._root)}
+        cells = {"share": _SHARE_CELL, "domain": _DOMAIN_CELL, "id": _FILES_CELL.replace("ROOT", self._root)}
         for name, cell in cells.items():
             self._table.add_slot(f"body-cell-{name}", cell)
         ui.html(
@@ -264,6 +262,7 @@ class RunsView:
     def _fill(self, runs: list[dict[str, Any]]) -> None:
         rows = [table_row(run, self._newest(run)) for run in runs]
         if rows != self._table.rows:
+            self._table.columns = _columns(rows)
             self._table.rows = rows
             self._table.update()
         growing = sum(0 < run["done"] < run["total"] for run in runs)

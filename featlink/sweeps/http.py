@@ -11,7 +11,6 @@ from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError
-from featlink.shared.models.fpn import FPN
 from featlink.shared.store import Result
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 
@@ -40,9 +39,10 @@ class HttpEngine:
         self._fidelity = fidelity
         of_features = any(condition.domain == "feature" for condition in conditions)
         frame = client.features(_example(), domain="feature" if of_features else "image")
-        if of_features and len(frame.tensors) != len(FPN.names):
+        missing = set(frame.meta.features.names) - {tensor.name for tensor in frame.tensors}
+        if of_features and missing:
             raise CommandError(
-                "the edge does not send p6, as the other engines do; start it with FEATLINK_SEND_P6=true"
+                f"the edge does not send {min(missing)}, as the other engines do; start it with FEATLINK_SEND_P6=true"
             )
         self._identity = ModelInfo(frame.meta.model, frame.meta.weights, *_told(client))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import os
@@ -20,7 +21,7 @@ from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import build
+from featlink.shared.models.registry import build
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.stages import Prepared, Stages
 
@@ -184,19 +185,27 @@ def _same(error: ItemError) -> ItemError:
     return error
 
 
-def build_local(config: ModelConfig, conditions: Sequence[Condition], fidelity: bool) -> LocalEngine:
+def build_local(
+    config: ModelConfig, conditions: Sequence[Condition], fidelity: bool, tools: Tools | None = None
+) -> LocalEngine:
     """Load the model and make the engine; ``config.threads`` bounds all of its threads, 0 takes every core.
+
+    Args:
+        config: the network.
+        conditions: by index.
+        fidelity: measure it.
+        tools: the codecs' programs; default: those of the environment.
 
     Raises:
         ModelError: the weights cannot be had.
     """
     threads = config.threads or os.cpu_count() or 1
     model = build(config)
-    tools = Tools(threads=threads)
-    on_gpu = model.device.type != "cpu"
+    tools = dataclasses.replace(tools or Tools(), threads=threads)
+    on_gpu = model.device != "cpu"
     cv2.setNumThreads(1 if on_gpu else threads)
     if on_gpu:
         torch.set_num_threads(1)  # the engine itself takes a thread a core
         # A codec with few others beside it has cores to spare.
-        tools = Tools(threads=max(1, threads // max(1, len(conditions))))
+        tools = dataclasses.replace(tools, threads=max(1, threads // max(1, len(conditions))))
     return LocalEngine(Stages(model, conditions, fidelity, tools), threads, on_gpu)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from featlink.shared.conditions.names import NAMED
 from featlink.shared.errors import ConditionError
-from featlink.shared.models.fpn import FPN
+from featlink.shared.features import FeatureSpec
 
 Domain = Literal["feature", "image"]
 Scalar = bool | int | float | str
@@ -100,7 +100,7 @@ class Condition(BaseModel):
         bit_depth: bits per sample that floats are mapped to before the first distortion, 1..16.
         range: what (m, M) is taken over: each ``level`` (the paper), each ``channel``, or ``fixed``: not taken but
             given in ``ranges``, and values beyond are clipped.
-        ranges: level name to (m, M), for ``fixed``: p2..p5, and p6 unless it is as p5's.
+        ranges: level name to (m, M), for ``fixed``; a derived level's may be left out, and is then its source's.
         layout: what a spatial distortion sees: ``tiled`` 16×16 planes (the paper) or each ``channel``.
         packing: planes for a codec: one per ``level`` (the paper) or all ``stacked`` in one.
         at: image domain only: distort the resized network ``input`` or the ``original`` pixels.
@@ -152,8 +152,8 @@ class Condition(BaseModel):
             return self
         if self.domain == "image":
             raise ValueError("range=fixed is for features; an image's range is 0..255")
-        if given not in (set(FPN.names), set(FPN.required)):
-            raise ValueError(f"range=fixed needs the range of each of {', '.join(FPN.names)}, e.g. p2=-4:5")
+        if not given:
+            raise ValueError("range=fixed needs the range of each level, e.g. p2=-4:5")
         for name, (low, high) in self.ranges.items():
             if not (abs(low) < _LARGEST and abs(high) < _LARGEST and low < high):
                 raise ValueError(f"the range of {name} is not m:M with finite m < M")
@@ -208,6 +208,22 @@ def from_fields(fields: object) -> Condition:
         raise ConditionError(validation_line(error)) from None
 
 
+def with_ranges(condition: Condition, spec: FeatureSpec) -> Condition:
+    """A condition with the range of every level of a model's features; as it is, unless its ranges are fixed.
+
+    Raises:
+        ConditionError: a range is missing, or is that of no level.
+    """
+    given = condition.ranges
+    if condition.range != "fixed":
+        return condition
+    if set(given) not in (set(spec.names), set(spec.required)):
+        first = spec.names[0]
+        raise ConditionError(f"range=fixed needs the range of each of {', '.join(spec.names)}, e.g. {first}=-4:5")
+    ranges = {tensor.name: given.get(tensor.name) or given[str(tensor.source)] for tensor in spec.tensors}
+    return condition.model_copy(update={"ranges": ranges})
+
+
 def in_domain(condition: Condition, domain: Domain) -> Condition:
     """The same condition in a domain.
 
@@ -240,10 +256,12 @@ def _fields(text: str) -> dict[str, object]:
     chain, _, options = text.partition("@")
     fields["steps"] = [_parse_step(part.strip()) for part in chain.split("|")]
     ranges: dict[str, Scalar] = {}
-    for name, value in _parse_arguments(options).items():
+    given = _parse_arguments(options)
+    for name, value in given.items():
         if name in fields:
             raise ConditionError(f"{name} is given twice")
-        (ranges if name in FPN.names else fields)[name] = value
+        is_range = ":" in str(value) or given.get("range") == "fixed"
+        (ranges if is_range and name not in Condition.model_fields else fields)[name] = value
     return {**fields, "ranges": ranges} if ranges else fields
 
 

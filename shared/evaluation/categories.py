@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from featlink.shared.errors import ConflictError
 from featlink.shared.evaluation.coco import Category, Detection, GroundTruth
+from featlink.shared.evaluation.mending import plain_name
 
 _NOTHING = {"__background__", "n/a"}
 _SHOWN = 12
@@ -65,11 +66,11 @@ def match(categories: Sequence[Category], names: Sequence[str]) -> Labels:
     """
     if not names:
         return Labels()
-    labels = {_plain(name): label for label, name in enumerate(names)}
+    labels = {plain_name(name): label for label, name in enumerate(names)}
     is_named = any(one.name for one in categories) and not all(name.isdecimal() for name in names)
     if not is_named:
         return Labels(unknown=[one for one in categories if not _is_label(one.id, names)])
-    of_name = {one: _plain(one.name) for one in categories if one.name}
+    of_name = {one: plain_name(one.name) for one in categories if one.name}
     if len(set(of_name.values())) < len(of_name):
         [(twice, _)] = Counter(of_name.values()).most_common(1)
         raise ConflictError(f"two categories of the data set are named {twice!r}")
@@ -77,7 +78,7 @@ def match(categories: Sequence[Category], names: Sequence[str]) -> Labels:
     if not known:
         raise ConflictError(
             f"the model knows none of the data set's categories: these are {_list(one.name for one in of_name)}; "
-            f"the model's are {_list(name for name in names if _plain(name) not in _NOTHING)}"
+            f"the model's are {_list(name for name in names if plain_name(name) not in _NOTHING)}"
         )
     unknown = [one for one in categories if one not in known and (one.name or not _is_label(one.id, names))]
     if all(one.id == label for one, label in known.items()) and not any(_is_label(one.id, names) for one in unknown):
@@ -88,11 +89,7 @@ def match(categories: Sequence[Category], names: Sequence[str]) -> Labels:
 
 
 def _is_label(number: int, names: Sequence[str]) -> bool:
-    return 0 < number < len(names) and _plain(names[number]) not in _NOTHING
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split()) if name != "__background__" else name
+    return 0 < number < len(names) and plain_name(names[number]) not in _NOTHING
 
 
 def _list(names: Iterable[str]) -> str:

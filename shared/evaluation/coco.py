@@ -15,10 +15,10 @@ from operator import sub
 from typing import Annotated, Literal
 
 import msgspec
-import numpy as np
 
 from featlink.shared.errors import DatasetError
-from featlink.shared.evaluation.mending import decoded, repaired, told
+from featlink.shared.evaluation.mending import SizeOf, decode, repaired, told, twins
+from featlink.shared.models.rle import run_lengths
 from featlink.shared.result import Detection as Detection
 from featlink.shared.result import DetectionMask as DetectionMask
 
@@ -137,8 +137,12 @@ def parse(data: bytes | Mapping[str, object]) -> GroundTruth:
     return read(data)[0]
 
 
-def read(data: bytes | Mapping[str, object]) -> tuple[GroundTruth, str]:
+def read(data: bytes | Mapping[str, object], size_of: SizeOf | None = None) -> tuple[GroundTruth, str]:
     """Read and check a ground truth as :func:`parse` does, and say what had to be mended in it.
+
+    Args:
+        data: as :func:`parse` takes it.
+        size_of: says how large a picture is, where the file does not.
 
     Returns:
         The ground truth, and the repairs with their numbers in words; empty if there were none.
@@ -151,31 +155,26 @@ def read(data: bytes | Mapping[str, object]) -> tuple[GroundTruth, str]:
         >>> read(file)[1]
         'id that is no integer (1)'
     """
+    why = ""
     try:
         truth = _decoder.decode(data) if isinstance(data, bytes) else msgspec.convert(data, GroundTruth)
         _check(truth)
+        used = {annotation.category_id for annotation in truth.annotations}
+        if not twins([(category.id, category.name) for category in truth.categories], used):
+            return truth, ""
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DatasetError) as error:
-        truth, repairs = _repaired(data, error)
-        return truth, repairs
-    return truth, ""
-
-
-def _repaired(data: bytes | Mapping[str, object], error: Exception) -> tuple[GroundTruth, str]:
-    """The ground truth after repairs; where there is nothing to repair, ``error`` was right."""
+        why = str(error)
     count: Counter[str] = Counter()
     try:
-        if isinstance(data, bytes):
-            text, count = decoded(data)
-            data = msgspec.json.decode(text)
-        if not isinstance(data, Mapping):
-            raise DatasetError(str(error))
-        mended, repairs = repaired(data)
-        count += repairs
-        if not count:
-            raise DatasetError(str(error))
-        truth = msgspec.convert(mended, GroundTruth)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as still:
-        raise DatasetError(str(still)) from None
+        found, count = decode(data) if isinstance(data, bytes) else (data, count)
+        if isinstance(found, Mapping):
+            found, repairs = repaired(found, size_of)
+            count += repairs
+        if not count:  # there is nothing to mend
+            raise DatasetError(why)
+        truth = msgspec.convert(found, GroundTruth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DatasetError(str(error)) from None
     _check(truth)
     return truth, told(count)
 
@@ -266,29 +265,3 @@ def _check_rle(rle: Rle, image: Image) -> None:
     runs = rle.counts if isinstance(rle.counts, list) else run_lengths(rle.counts)
     if min(runs, default=0) < 0 or sum(runs) != image.height * image.width:
         raise ValueError(f"RLE counts do not add up to the image's {image.height * image.width} pixels")
-
-
-def run_lengths(counts: str) -> list[int]:
-    """Expand COCO's compressed counts.
-
-    Each character carries 6 bits above "0": a continuation bit and 5 bits of a little-endian two's
-    complement number. From the fourth on, a number is the difference to the last but one run.
-    """
-    try:
-        codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    except UnicodeEncodeError:
-        codes = np.array([-1])
-    ends = np.flatnonzero((codes & 32) == 0) + 1
-    starts = np.concatenate([[0], ends[:-1]])
-    lengths = ends - starts
-    if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or not ends.size or ends[-1] != codes.size:
-        raise ValueError("RLE counts are not COCO's compressed text")
-    if lengths.max() > 7:
-        raise ValueError("RLE counts have a number of more than 35 bits")
-    shift = 5 * (np.arange(codes.size) - np.repeat(starts, lengths))
-    values = np.add.reduceat((codes & 31) << shift, starts)
-    values -= ((codes[ends - 1] & 16) > 0).astype(np.int64) << (5 * lengths)
-    values[1::2] = values[1::2].cumsum()
-    values[2::2] = values[2::2].cumsum()
-    runs: list[int] = values.tolist()
-    return runs

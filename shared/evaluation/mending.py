@@ -1,55 +1,96 @@
 """Mends what annotation tools write into COCO files and what means nothing but what it says.
 
-Numbers that went through a table come as floats, fields that nobody filled in are missing, an outline of two points
-has no inside. Whatever could mean several things is left for :mod:`featlink.shared.evaluation.coco` to refuse.
+Numbers that went through a table come as floats or text, fields that nobody filled in are missing, outlines are lists
+of points. Every repair is counted and told, and none loses an object: one whose outline has no inside keeps its box.
+Whatever could mean several things is left for :mod:`featlink.shared.evaluation.coco` to refuse.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import chain, pairwise
+from typing import Any, TypeGuard
+
+import msgspec
+import numpy as np
+
+from featlink.shared.errors import DatasetError
+from featlink.shared.models.rle import run_lengths
+
+SizeOf = Callable[[int], tuple[int, int] | None]
+"""Width and height in pixels of the picture of an image id; None where it is not there."""
+Entry = dict[str, Any]
 
 _ENCODING = "text that is not UTF-8"
-_FEW = 0.1
-"""Share of objects that may lack an outline where the others have one."""
+_LONGEST = 19
+"""Digits of the greatest id."""
 
 
-def decoded(data: bytes) -> tuple[bytes, Counter[str]]:
-    """A JSON file as UTF-8 without a byte order mark, and what was done for that.
+def decode(data: bytes) -> tuple[Any, Counter[str]]:
+    """A JSON file's content, and what was wrong with its text: another encoding, a byte order mark, NaN.
+
+    Raises:
+        msgspec.DecodeError: it is not JSON.
+        RecursionError: it is nested too deeply.
 
     Example:
-        >>> decoded(b"\\xef\\xbb\\xbf{}")
-        (b'{}', Counter({'byte order mark': 1}))
+        >>> decode(b'\\xef\\xbb\\xbf{"license": NaN}')
+        ({'license': nan}, Counter({'byte order mark': 1, 'NaN, which is not JSON': 1}))
     """
+    count: Counter[str] = Counter()
     encoding = json.detect_encoding(data)
-    if encoding == "utf-8":
-        return data, Counter()
+    if encoding != "utf-8":
+        try:
+            data = data.decode(encoding).encode()
+            count["byte order mark" if encoding == "utf-8-sig" else _ENCODING] += 1
+        except UnicodeDecodeError:
+            pass
     try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        return data, Counter()
-    return text.encode(), Counter({"byte order mark" if encoding == "utf-8-sig" else _ENCODING: 1})
+        return msgspec.json.decode(data), count
+    except msgspec.DecodeError:
+
+        def constant(name: str) -> float:
+            count[f"{name}, which is not JSON"] += 1
+            return float(name)
+
+        try:
+            found = json.loads(data, parse_constant=constant)
+        except ValueError:
+            found = None
+        if not count:
+            raise
+        return found, count
 
 
-def repaired(data: Mapping[str, Any]) -> tuple[dict[str, Any], Counter[str]]:
+def repaired(data: Mapping[str, Any], size_of: SizeOf | None = None) -> tuple[dict[str, Any], Counter[str]]:
     """A copy of a ground truth in which each repair is made, and how often each was.
 
     Args:
         data: what the file decodes to.
+        size_of: says how large a picture is, where the file does not.
+
+    Raises:
+        DatasetError: an annotation is of an image or a category that is not there.
     """
     count: Counter[str] = Counter()
     found = dict(data)
-    for name in ("images", "categories"):
-        entries = data.get(name)
-        if isinstance(entries, list):
-            found[name] = [_whole(entry, ("id", "width", "height"), count) for entry in entries]
-    annotations = data.get("annotations")
-    if isinstance(annotations, list) and all(isinstance(one, dict) for one in annotations):
-        mended = [_annotation(one, count) for one in annotations]
+    ids: dict[str, dict[Any, int]] = {"image": {}, "category": {}}
+    for name, what in (("images", "image"), ("categories", "category")):
+        given = data.get(name)
+        if _is_entries(given):
+            entries, ids[what] = _identified(given, what, count)
+            found[name] = [_image(one, count, size_of) if what == "image" else _category(one, count) for one in entries]
+    if _is_entries(data.get("annotations")):
+        mended = [_annotation(one, ids, count) for one in data["annotations"]]
         found["annotations"] = _numbered(_outlined(mended, count), count)
+        if _is_entries(found.get("categories")):
+            used = {one.get("category_id") for one in mended if isinstance(one.get("category_id"), int)}
+            named = [(one["id"], one.get("name", "")) for one in found["categories"] if isinstance(one.get("id"), int)]
+            unused = twins(named, used)
+            found["categories"] = [one for one in found["categories"] if not (unused and one["id"] in unused)]
+            count += Counter({"category without objects that has another's name": len(unused)})
     return found, count
 
 
@@ -63,50 +104,126 @@ def told(count: Counter[str]) -> str:
     return ", ".join(f"{what} ({times:,})" for what, times in count.most_common())
 
 
-def _whole(entry: Any, keys: tuple[str, ...], count: Counter[str]) -> Any:
-    """An entry whose numbers at some keys are integers where they are whole."""
-    if not isinstance(entry, dict):
-        return entry
-    found = dict(entry)
-    for key in keys:
-        value = entry.get(key)
-        if (isinstance(value, bool) and key == "iscrowd") or (isinstance(value, float) and value.is_integer()):
-            found[key] = int(value)
-            count[f"{key} that is no integer"] += 1
+def images(data: object) -> list[Entry]:
+    """The image entries of what a file decodes to, with the ids that :func:`repaired` gives them.
+
+    Raises:
+        DatasetError: there is no list of entries with ids.
+    """
+    entries = data.get("images") if isinstance(data, Mapping) else None
+    if not _is_entries(entries) or not all("id" in one for one in entries):
+        raise DatasetError("there are no images with ids")
+    return _identified(entries, "image", Counter())[0]
+
+
+def plain_name(name: str) -> str:
+    """A category's name without regard to case, ``_`` and ``-``."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split()) if name != "__background__" else name
+
+
+def twins(categories: Iterable[tuple[Any, Any]], used: Collection[Any]) -> set[Any]:
+    """Ids of categories (id, name) without objects that share their name with another, which stays.
+
+    Such is the root that Roboflow writes: named as the project, which may be named as a class.
+
+    Example:
+        >>> twins([(0, "bus"), (1, "Bus"), (2, "van")], used={1, 2})
+        {0}
+    """
+    by_name: dict[str, list[Any]] = {}
+    for number, name in categories:
+        if isinstance(name, str) and name:
+            by_name.setdefault(plain_name(name), []).append(number)
+    unused: set[Any] = set()
+    for same in by_name.values():
+        idle = [number for number in same if number not in used]
+        unused.update(idle if len(idle) < len(same) else idle[1:])
+    return unused
+
+
+def _identified(entries: list[Entry], what: str, count: Counter[str]) -> tuple[list[Entry], dict[Any, int]]:
+    """Entries of images or categories with integer ids, each once, and the integers by what the file has.
+
+    Ids that are names are numbered from 1 on, in the file's order.
+    """
+    if not all(isinstance(one.get("id"), int | float | str) for one in entries):
+        return entries, {}
+    once = list({repr(one): one for one in entries}.values())
+    count += Counter({f"{what} entry that is there twice": len(entries) - len(once)})
+    whole = [_whole(one, ("id",), count) for one in once]
+    if not any(isinstance(one["id"], str) for one in whole):
+        return whole, {one["id"]: one["id"] for one in whole}
+    count[f"{what} id that is a name, numbered from 1 on"] += len(whole)
+    numbers = {one["id"]: number for number, one in enumerate(whole, start=1)}
+    return [{**one, "id": numbers[one["id"]]} for one in whole], numbers
+
+
+def _image(one: Entry, count: Counter[str], size_of: SizeOf | None) -> Entry:
+    found = _whole(one, ("width", "height"), count)
+    if size_of is not None and (found.get("width") is None or found.get("height") is None):
+        size = size_of(found["id"]) if isinstance(found.get("id"), int) else None
+        if size is not None:
+            count["size of an image, which is its picture's"] += 1
+            return {**found, "width": size[0], "height": size[1]}
     return found
 
 
-def _annotation(one: dict[str, Any], count: Counter[str]) -> dict[str, Any]:
-    found: dict[str, Any] = _whole(one, ("id", "image_id", "category_id", "iscrowd"), count)
+def _category(one: Entry, count: Counter[str]) -> Entry:
+    name = one.get("name", "")
+    if isinstance(name, str):
+        return one
+    count["category without a name" if name is None else "category name that is no text"] += 1
+    return {**one, "name": "" if name is None else str(name)}
+
+
+def _annotation(one: Entry, ids: Mapping[str, Mapping[Any, int]], count: Counter[str]) -> Entry:
+    found = _whole(one, ("id", "image_id", "category_id", "iscrowd"), count)
+    for what, known in ids.items():
+        value = found.get(f"{what}_id")
+        if isinstance(value, int | float | str) and value in known:
+            found[f"{what}_id"] = known[value]
+        elif any(isinstance(name, str) for name in known):  # a number would be another's
+            raise DatasetError(f"annotation {one.get('id')}: there is no {what} {value}")
     if found.get("iscrowd") is None:
         found["iscrowd"] = 0
         count["missing iscrowd"] += 1
-    outline = found.get("segmentation")
-    if isinstance(outline, list) and outline and all(isinstance(x, int | float) for x in outline):
-        found["segmentation"] = outline = [outline]
-        count["outline that is not in a list"] += 1
-    if isinstance(outline, list) and (kept := [p for p in outline if not _has_no_inside(p)]) != outline:
-        found["segmentation"] = kept
-        count["outline of less than three points"] += len(outline) - len(kept)
-    if found.get("area") is None and (area := _area(found)) is not None:
-        found["area"] = area
-        count["missing area"] += 1
+    found = _with_outline(found, count)
+    for key, of_outline in (("bbox", _bbox), ("area", _area)):
+        if found.get(key) in (None, []) and (value := of_outline(found)) is not None:
+            found[key] = value
+            count[f"missing {key}"] += 1
     return found
 
 
-def _has_no_inside(polygon: Any) -> bool:
-    return isinstance(polygon, list) and len(polygon) in (0, 2, 4)
+def _with_outline(one: Entry, count: Counter[str]) -> Entry:
+    """An annotation whose outline is a list of polygons, each with an inside."""
+    outline: Any = one.get("segmentation")
+    if outline in ("", {}):
+        count["empty outline"] += 1
+        return {**one, "segmentation": None}
+    if not isinstance(outline, list) or not outline:
+        return one
+    if _is_numbers(outline):
+        outline = [outline]
+        count["outline that is not in a list"] += 1
+    elif _is_points(outline):
+        outline = [_flat(outline)]
+        count["outline given as points"] += 1
+    elif any(_is_points(polygon) for polygon in outline):
+        outline = [_flat(polygon) if _is_points(polygon) else polygon for polygon in outline]
+        count["outline given as points"] += 1
+    kept = [polygon for polygon in outline if not (isinstance(polygon, list) and len(polygon) in (0, 2, 4))]
+    count += Counter({"outline of less than three points": len(outline) - len(kept)})
+    return {**one, "segmentation": kept}
 
 
-def _outlined(annotations: list[dict[str, Any]], count: Counter[str]) -> list[dict[str, Any]]:
-    """A few objects without an outline, among others that have one, get their box's."""
-    bare = [index for index, one in enumerate(annotations) if not one.get("segmentation")]
-    if not bare or len(bare) > max(1, _FEW * len(annotations)) or len(bare) == len(annotations):
+def _outlined(annotations: list[Entry], count: Counter[str]) -> list[Entry]:
+    """Objects without an outline, among others that have one, get their box's."""
+    if not any(one.get("segmentation") for one in annotations):
         return annotations
-    for index in bare:
-        one = annotations[index]
-        box: Any = one.get("bbox")
-        if _is_box(box):
+    for index, one in enumerate(annotations):
+        box = one.get("bbox")
+        if not one.get("segmentation") and _is_box(box):
             x, y, width, height = box
             polygon = [x, y, x + width, y, x + width, y + height, x, y + height]
             annotations[index] = one | {"segmentation": [polygon]}
@@ -114,26 +231,76 @@ def _outlined(annotations: list[dict[str, Any]], count: Counter[str]) -> list[di
     return annotations
 
 
-def _numbered(annotations: list[dict[str, Any]], count: Counter[str]) -> list[dict[str, Any]]:
+def _numbered(annotations: list[Entry], count: Counter[str]) -> list[Entry]:
     """Annotations with ids of their own; nothing refers to these ids."""
     ids = [one.get("id") for one in annotations]
-    if len({str(one) for one in ids}) == len(ids):
+    named = sum(isinstance(one, str) for one in ids)
+    count += Counter({"annotation id that is a name": named})
+    different = len({str(one) for one in ids})
+    if different < len(ids):
+        count["annotation id that is not its own"] += len(ids) - different
+    elif not named:
         return annotations
-    count["annotation id that is not its own"] += len(ids) - len({str(one) for one in ids})
     return [one | {"id": number} for number, one in enumerate(annotations, start=1)]
 
 
-def _area(one: Mapping[str, Any]) -> float | None:
+def _whole(entry: Entry, keys: tuple[str, ...], count: Counter[str]) -> Entry:
+    """An entry whose values at some keys are integers, where they are whole numbers or text of one."""
+    found = dict(entry)
+    for key in keys:
+        value = entry.get(key)
+        if (isinstance(value, bool) and key == "iscrowd") or (isinstance(value, float) and value.is_integer()):
+            found[key] = int(value)
+            count[f"{key} that is no integer"] += 1
+        elif isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _LONGEST:
+            found[key] = int(value)
+            count[f"{key} that is text"] += 1
+    return found
+
+
+def _bbox(one: Entry) -> list[float] | None:
+    """Around the outline: x, y, width, height in pixels."""
+    outline: Any = one.get("segmentation")
+    if isinstance(outline, list) and outline and all(_is_numbers(polygon) for polygon in outline):
+        xs, ys = (list(chain.from_iterable(polygon[axis::2] for polygon in outline)) for axis in (0, 1))
+        return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)] if xs and ys else None
+    if (runs := _runs(outline)) is None or runs.sum() != np.prod(outline["size"]):
+        return None
+    ends = runs.cumsum()
+    inside = [(first, last) for first, last in zip(ends[::2], ends[1::2] - 1, strict=False) if last >= first]
+    if not inside:
+        return [0.0, 0.0, 0.0, 0.0]
+    (left, top), (right, bottom) = (np.divmod(side, outline["size"][0]) for side in np.array(inside).T)
+    around = right > left  # a run that goes on in the next column touches top and bottom
+    top, bottom = np.where(around, 0, top).min(), np.where(around, outline["size"][0] - 1, bottom).max()
+    return [float(left.min()), float(top), float(right.max() - left.min() + 1), float(bottom - top + 1)]
+
+
+def _area(one: Entry) -> float | None:
     """Of the outline, else of the box, in pixels²."""
     outline: Any = one.get("segmentation")
-    box: Any = one.get("bbox")
     if isinstance(outline, list) and outline and all(_is_numbers(polygon) for polygon in outline):
         return sum(_polygon_area(polygon) for polygon in outline)
-    if isinstance(outline, dict) and isinstance(runs := outline.get("counts"), list) and _is_numbers(runs):
-        return float(sum(runs[1::2]))
-    if _is_box(box):
-        return float(box[2]) * float(box[3])
-    return None
+    if (runs := _runs(outline)) is not None:
+        return float(runs[1::2].sum())
+    box: Any = one.get("bbox")
+    return float(box[2]) * float(box[3]) if _is_box(box) else None
+
+
+def _runs(outline: Any) -> np.ndarray | None:
+    """Of a mask in run-length code; None where it is none."""
+    if not isinstance(outline, dict):
+        return None
+    counts, size = outline.get("counts"), outline.get("size")
+    try:
+        runs = run_lengths(counts) if isinstance(counts, str) else counts
+    except ValueError:
+        return None
+    if not (isinstance(runs, list) and isinstance(size, list) and len(size) == 2):
+        return None
+    if not all(isinstance(one, int) and 0 <= one < 1 << 32 for one in (*runs, *size)):
+        return None
+    return np.array(runs, np.int64)
 
 
 def _polygon_area(polygon: list[float]) -> float:
@@ -141,8 +308,27 @@ def _polygon_area(polygon: list[float]) -> float:
     return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise([*points, points[0]]))) / 2
 
 
-def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and _is_numbers(box)
+def _is_entries(value: object) -> TypeGuard[list[Entry]]:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def _is_points(value: Any) -> bool:
+    """Whether these are points of one outline: [x, y] or {x, y} each."""
+    return isinstance(value, list) and bool(value) and all(_point(one) is not None for one in value)
+
+
+def _flat(points: list[Any]) -> list[float]:
+    return [value for one in points for value in _point(one) or ()]
+
+
+def _point(one: Any) -> tuple[float, float] | None:
+    if isinstance(one, dict) and _is_numbers([one.get("x"), one.get("y")]):
+        return one["x"], one["y"]
+    return (one[0], one[1]) if _is_numbers(one) and len(one) == 2 else None
+
+
+def _is_box(box: Any) -> TypeGuard[list[float]]:
+    return _is_numbers(box) and len(box) == 4
 
 
 def _is_numbers(values: Any) -> bool:

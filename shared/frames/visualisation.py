@@ -48,7 +48,7 @@ def plane(tensor: Tensor, clean: Array | None = None) -> Plane:
 
 
 def planes(frame: Frame) -> dict[str, Plane]:
-    """The levels of a feature frame as 8-bit planes of 16×16 tiles, by name."""
+    """The levels of a feature frame as 8-bit planes of tiles, by name."""
     return {tensor.name: plane(tensor) for tensor in frame.tensors}
 
 

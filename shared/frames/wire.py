@@ -31,8 +31,8 @@ import numpy.typing as npt
 import xxhash
 
 from featlink.shared.conditions.language import Condition, Domain, from_fields
-from featlink.shared.errors import FrameError
-from featlink.shared.features import Sizes
+from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.features import FeatureSpec, Sizes, TensorSpec
 from featlink.shared.frames import bitstream
 from featlink.shared.models.fpn import FPN
 
@@ -52,9 +52,6 @@ LATENT = "latent"
 REDUCED = (LATENT,)
 """Names of the planes that reductions make."""
 
-_NAMES = {"feature": (*FPN.names, *REDUCED), "image": (IMAGE,)}
-"""What each domain sends."""
-
 Buffer = bytes | bytearray | memoryview
 
 
@@ -72,7 +69,7 @@ class Tensor:
     """One named array of a frame.
 
     Attributes:
-        name: ``p2``..``p6``, ``latent`` or ``image``.
+        name: of the features' spec, ``latent`` or ``image``.
         data: shape (C, H, W); float32, float16, uint8 or uint16.
         bits: for quantised samples, the bit depth t in 1..16 (uint8 to 8, uint16 above); else None.
         ranges: for quantised samples, float32 array (1, 2) or (C, 2) of (m, M): the values that
@@ -98,6 +95,7 @@ class Meta:
         key: content hash of the image: names the noise stream where there is no ``image_id``.
         condition: that the frame is for, or went through; None leaves it to the channel.
         extensions: further fields; readers ignore what they do not know.
+        features: what the model's features are.
     """
 
     domain: Domain
@@ -108,6 +106,7 @@ class Meta:
     key: str = ""
     condition: Condition | None = None
     extensions: dict[str, object] = field(default_factory=dict)
+    features: FeatureSpec = FPN
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,7 @@ class Frame:
 
 
 _Word = Annotated[str, msgspec.Meta(max_length=16)]  # so that an error can quote it
+_Side = Annotated[int, msgspec.Meta(ge=1, le=_MAX_SIDE)]
 
 
 class _TensorInfo(msgspec.Struct, array_like=True):
@@ -139,6 +139,18 @@ class _TensorInfo(msgspec.Struct, array_like=True):
     xxh3: int
     bits: int | None = None
     ranges: bytes | None = None
+
+
+class _TensorSpecInfo(msgspec.Struct, array_like=True):
+    name: _Word
+    channels: _Side
+    stride: _Side
+    source: _Word | None = None
+
+
+class _FeatureSpecInfo(msgspec.Struct, array_like=True):
+    divisor: _Side
+    tensors: list[_TensorSpecInfo]
 
 
 class _Header(msgspec.Struct, omit_defaults=True):
@@ -153,6 +165,7 @@ class _Header(msgspec.Struct, omit_defaults=True):
     key: str = ""
     condition: dict[str, object] | None = None
     extensions: dict[str, object] = {}
+    features: _FeatureSpecInfo | None = None  # written where they are no feature pyramid's
 
 
 _decoder = msgspec.msgpack.Decoder(_Header)
@@ -202,6 +215,7 @@ def write(frame: Frame) -> list[Buffer]:
             key=meta.key,
             condition=None if meta.condition is None else meta.condition.model_dump(mode="json", exclude_defaults=True),
             extensions=meta.extensions,
+            features=None if meta.features == FPN else _spec_info(meta.features),
         )
     )
     prefix = _PREFIX.pack(MAGIC, VERSION, 0, len(header), xxhash.xxh3_64_intdigest(header))
@@ -286,7 +300,7 @@ def _read_first(view: memoryview, limits: Limits) -> tuple[Frame, int]:
     length = _length(header, end, limits)
     if view.nbytes < length:
         raise FrameError(f"frame has {view.nbytes} bytes, its header describes {length}")
-    return Frame(_meta(header), _tensors(header, view[:length], end)), length
+    return Frame(_meta(header, limits), _tensors(header, view[:length], end)), length
 
 
 def _header(view: memoryview, limits: Limits) -> tuple[_Header, int]:
@@ -337,7 +351,7 @@ def _decode_header(raw: memoryview, limits: Limits) -> _Header:
         header = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"header: {error}") from None
-    if header.domain not in _NAMES:
+    if header.domain not in ("feature", "image"):
         raise FrameError(f"unknown domain {header.domain!r}")
     for size in (header.original, header.resized, header.padded):
         if not all(1 <= side <= _MAX_SIDE for side in size):
@@ -346,8 +360,9 @@ def _decode_header(raw: memoryview, limits: Limits) -> _Header:
             raise FrameError(f"an image of {size} pixels exceeds the limit of {limits.frame_bytes} bytes")
     if not 1 <= len(header.tensors) <= limits.tensors:
         raise FrameError(f"{len(header.tensors)} tensors, allowed are 1..{limits.tensors}")
+    names = [IMAGE] if header.domain == "image" else [*_spec(header, limits).names, *REDUCED]
     for info in header.tensors:
-        if info.name not in _NAMES[header.domain]:
+        if info.name not in names:
             raise FrameError(f"the {header.domain} domain has no tensor {info.name!r}")
         _check_tensor(info)
     names = [info.name for info in header.tensors]
@@ -403,7 +418,7 @@ def _tensor(info: _TensorInfo, payload: memoryview) -> Tensor:
     return Tensor(info.name, data.reshape(info.shape), info.bits, ranges)
 
 
-def _meta(header: _Header) -> Meta:
+def _meta(header: _Header, limits: Limits) -> Meta:
     return Meta(
         domain="image" if header.domain == "image" else "feature",
         model=header.model,
@@ -413,8 +428,32 @@ def _meta(header: _Header) -> Meta:
         key=header.key,
         condition=_condition(header),
         extensions=header.extensions,
+        features=_spec(header, limits),
     )
 
 
 def _condition(header: _Header) -> Condition | None:
     return None if header.condition is None else from_fields({"domain": header.domain, **header.condition})
+
+
+def _spec(header: _Header, limits: Limits) -> FeatureSpec:
+    info = header.features
+    if info is None:
+        return FPN
+    if len(info.tensors) > limits.tensors:
+        raise FrameError(f"{len(info.tensors)} feature tensors, allowed are 1..{limits.tensors}")
+    try:
+        spec = FeatureSpec(
+            tuple(TensorSpec(t.name, t.channels, t.stride, t.source) for t in info.tensors), info.divisor
+        )
+    except ModelError as error:
+        raise FrameError(str(error)) from None
+    if reserved := {IMAGE, *REDUCED}.intersection(spec.names):
+        raise FrameError(f"features: {min(reserved)!r} is no name of a tensor")
+    return spec
+
+
+def _spec_info(spec: FeatureSpec) -> _FeatureSpecInfo:
+    return _FeatureSpecInfo(
+        spec.divisor, [_TensorSpecInfo(t.name, t.channels, t.stride, t.source) for t in spec.tensors]
+    )

@@ -33,3 +33,29 @@ def runs_of_part(part: MaskPart) -> Runs:
     if changes.size and changes[-1] == total:
         changes = changes[:-1]
     return np.diff(changes, prepend=0, append=total)
+
+
+def run_lengths(counts: str) -> list[int]:
+    """Expand COCO's compressed counts.
+
+    Each character carries 6 bits above "0": a continuation bit and 5 bits of a little-endian two's
+    complement number. From the fourth on, a number is the difference to the last but one run.
+    """
+    try:
+        codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+    except UnicodeEncodeError:
+        codes = np.array([-1])
+    ends = np.flatnonzero((codes & 32) == 0) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    lengths = ends - starts
+    if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or not ends.size or ends[-1] != codes.size:
+        raise ValueError("RLE counts are not COCO's compressed text")
+    if lengths.max() > 7:
+        raise ValueError("RLE counts have a number of more than 35 bits")
+    shift = 5 * (np.arange(codes.size) - np.repeat(starts, lengths))
+    values = np.add.reduceat((codes & 31) << shift, starts)
+    values -= ((codes[ends - 1] & 16) > 0).astype(np.int64) << (5 * lengths)
+    values[1::2] = values[1::2].cumsum()
+    values[2::2] = values[2::2].cumsum()
+    runs: list[int] = values.tolist()
+    return runs

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from featlink.channel.bitstream_archive import decode as decode_kept
 from featlink.channel.bitstream_archive import save
 from featlink.channel.codecs.base import CodecError, Tools
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.codecs.video import bundled_ffmpeg, padded_size
+from featlink.channel.settings import ChannelSettings
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, StorageError
@@ -21,6 +23,7 @@ from featlink.shared.features import Sizes
 from featlink.shared.frames.packing import dequantize, tile
 from featlink.shared.frames.wire import Frame, Meta, Tensor, nbytes
 from featlink.shared.result import Telemetry
+from featlink.shared.service.settings import wrong_settings
 
 SHAPES = {"p2": (8, 12), "p3": (4, 6), "p4": (2, 3), "p5": (1, 2), "p6": (1, 1)}
 
@@ -162,3 +165,20 @@ def test_what_is_damaged_or_missing_is_said(tmp_path: Path) -> None:
             decode_kept(folder)
     with pytest.raises(StorageError, match="cannot read"):
         decode_kept(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("inside", ["", "new/folder"])
+def test_a_folder_for_them_is_checked_at_the_start(inside: str, tmp_path: Path) -> None:
+    settings = ChannelSettings(keep_bitstreams=tmp_path / inside)
+    assert settings.keep_bitstreams == tmp_path / inside
+    assert list((tmp_path / inside).iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FEATLINK_KEEP_BITSTREAMS", str(tmp_path / "file" / "bits"))
+    with pytest.raises(ValidationError) as caught:
+        ChannelSettings()
+    assert wrong_settings(caught.value).startswith("FEATLINK_KEEP_BITSTREAMS: cannot write in ")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featlink.channel.resizing import resized, source_rows
+from featlink.channel.transmit import resized, source_rows
 
 SIDES = st.tuples(st.integers(1, 400), st.integers(1, 90))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import jsonschema
 import pytest
 from deployment import Deployment, serve
 from PIL import Image
@@ -15,6 +16,8 @@ from requests_by_hand import SIZES, infer, picture
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from waiting import wait_until, wait_until_ready
+
+from featlink.shared.frames import wire
 
 
 def test_fidelity_and_stages_are_reported(services: Deployment) -> None:
@@ -38,6 +41,51 @@ def test_form_upload_and_overlay(services: Deployment) -> None:
     document = httpx.get(f"{services.edge}/openapi.json").json()["paths"]["/v1/infer"]["post"]["responses"]["200"]
     assert set(document["headers"]) == {"featlink-condition", "featlink-link"}
     assert {"application/json", "image/png"} <= document["content"].keys()
+
+
+def test_fields_of_a_form_say_what_the_query_can(services: Deployment) -> None:
+    def post(path: str, fields: dict[str, str], **params: str) -> httpx.Response:
+        files = {"image": ("a.png", picture())}
+        return httpx.post(f"{services.edge}{path}", files=files, data=fields, params=params, timeout=120)
+
+    by_form = post("/v1/infer", {"condition": "quantize:bits=2", "image_id": "7", "fidelity": "false"}).json()
+    by_query = infer(services.edge, picture(), condition="quantize:bits=2", image_id=7, fidelity=False)
+    for name in ("condition", "bits", "image_id", "detections", "fidelity"):
+        assert by_form[name] == by_query[name]
+    mixed = post("/v1/infer", {"condition": "quantize:bits=2"}, image_id="7").json()
+    assert (mixed["condition"], mixed["image_id"]) == ("feature: quantize(bits=2)", 7)
+    drawn = post("/v1/infer", {"render": "png", "condition": "image: identity"})
+    assert drawn.headers["featlink-condition"] == "image: identity"
+    frame = wire.read(post("/v1/features", {"domain": "image"}).content)
+    assert frame.meta.domain == "image"
+    for path, fields, params, reason in (
+        ("/v1/infer", {"conditoin": "identity"}, {}, "body.conditoin: Extra inputs"),
+        ("/v1/infer", {"image_id": "many"}, {}, "body.image_id: Input should be a valid integer"),
+        ("/v1/infer", {"run": "a"}, {"run": "b"}, "body.run: given in the query and in the form"),
+        ("/v1/features", {"condition": "identity"}, {}, "body.condition: Extra inputs"),
+    ):
+        refused = post(path, fields, **params)
+        assert refused.status_code == 422
+        assert reason in refused.json()["detail"]
+    unread = post("/v1/infer", {"condition": "nonsense("})
+    assert (unread.status_code, unread.json()["title"]) == (400, "Invalid condition")
+    twice = httpx.post(
+        f"{services.edge}/v1/infer",
+        files=[("image", ("a.png", picture())), ("condition", (None, "identity")), ("condition", (None, "identity"))],
+        timeout=120,
+    )
+    assert (twice.status_code, twice.json()["detail"]) == (422, "body.condition: given twice")
+
+
+@pytest.mark.parametrize(("service", "path"), [("edge", "infer"), ("channel", "transmit"), ("cloud", "detect")])
+def test_the_answers_schema_is_documented(services: Deployment, service: str, path: str) -> None:
+    document = httpx.get(f"{getattr(services, service)}/openapi.json").json()
+    answer = document["paths"][f"/v1/{path}"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    schema = document["components"]["schemas"][answer["$ref"].rpartition("/")[2]]
+    assert {"detections", "bits", "bpp", "fidelity", "timings", "condition", "link"} <= schema["properties"].keys()
+    body = infer(services.edge, picture())
+    assert body.keys() <= schema["properties"].keys()
+    jsonschema.validate(body, {**answer, "components": document["components"]})
 
 
 def test_features_distort_detect_by_hand_equals_infer(services: Deployment) -> None:

@@ -7,10 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featlink.channel.codecs.base import Tools
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import chain
 from featlink.shared.models.config import ModelConfig
@@ -36,6 +37,7 @@ class Order:
         fidelity: measure it.
         memory: bytes that it may hold; 0 for no bound of its own.
         parcel: files that it needs; None on the sender's machine, where they are.
+        tools: the codecs' programs, as the sender's environment names them.
     """
 
     config: ModelConfig
@@ -43,6 +45,7 @@ class Order:
     fidelity: bool
     memory: int = 0
     parcel: Parcel | None = None
+    tools: Tools = field(default_factory=Tools)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Worker:
         path = None if self._order.parcel is None else unpack(self._order.parcel, self._fetch)
         if path is not None:
             config = replace(config, weights=path)
-        self._engine = build_local(config, self._order.conditions, self._order.fidelity)
+        self._engine = build_local(config, self._order.conditions, self._order.fidelity, self._order.tools)
         return Opened(self._engine.identity, deciding())
 
     def compute(self, item: WorkItem) -> Iterator[ItemResult | ItemError]:

@@ -13,7 +13,7 @@ from sent_by_hand import feature_frame, image_frame, pixels, send, uniform
 
 from featlink.channel.codecs.base import CodecError, CodedPicture, PictureFormat, PlaneCoder, Tools
 from featlink.channel.codecs.context_model import LEVELS, RATES, SQUASH, STRETCH, code_samples, dense_model
-from featlink.channel.codecs.entropy import Entropy, alike_channels
+from featlink.channel.codecs.entropy import Entropy, similar_channels
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ConditionError
@@ -93,7 +93,7 @@ def test_samples_that_are_longer_than_the_first_buffer() -> None:
     """The kernel must not write behind it; one that is too small is met by coding again."""
     rng = np.random.default_rng(0)
     samples = np.repeat(rng.integers(0, 2, (40, 1, 1)), 900, axis=2).astype(np.uint8)
-    alike = alike_channels(samples)
+    alike = similar_channels(samples)
     x = np.concatenate([samples, np.zeros_like(samples[:1])]).astype(np.uint16)
     guarded = np.full(64, 7, np.uint8)
     errors = np.zeros((41, 3, 902), np.int32)

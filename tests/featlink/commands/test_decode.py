@@ -92,3 +92,11 @@ def test_a_folder_without_a_side_file_is_said_in_one_line(tmp_path: Path) -> Non
     assert done.returncode != 0
     assert "cannot read" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_it_obeys_the_program_that_is_named(model: fl.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save(sent(model, "image: vvenc(qp=40)"), tmp_path)
+    monkeypatch.setenv("FEATLINK_FFMPEG", "/nowhere/ffmpeg")
+    done = decode(str(folder), "--out", str(tmp_path / "out.png"))
+    assert done.returncode != 0
+    assert "cannot start ffmpeg" in done.stderr

@@ -13,13 +13,16 @@ from drawn_sweep import Made, make_drawn
 from synthetic_sweep import make_dataset, make_sweep
 
 import featlink
+from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.page.context import Latest, PageSettings, reachable
 from featlink.page.deployment import comparison, table_row, to_csv
 from featlink.page.explorer import (
     EXAMPLE,
     QUESTION,
+    data_folder,
     decision,
+    example,
     headline,
     leading,
     load_sweep,
@@ -27,7 +30,7 @@ from featlink.page.explorer import (
     sweep_names,
 )
 from featlink.page.forms import Control, Scale
-from featlink.page.pictures import equal_bits
+from featlink.page.pictures import PictureStore, equal_bits
 from featlink.page.results import stage_bars, waterfall
 from featlink.report.curves import curve_figures
 from featlink.report.sweep import Sweep, open_sweep
@@ -66,17 +69,18 @@ def test_stages_follow_one_another_and_measuring_is_left_out() -> None:
 
 def test_a_runs_row_is_as_far_as_its_metrics() -> None:
     assert table_row(RUN, None)["share"] == 0.25
-    assert table_row(RUN, None)["segm"] is None
-    assert table_row(RUN, metrics(0.1234, 80_000))["segm"] == 12.3
-    assert table_row(RUN, metrics(None, 80_000))["segm"] is None
+    assert "segm AP %" not in table_row(RUN, None)
+    assert table_row(RUN, metrics(0.1234, 80_000))["segm AP %"] == pytest.approx(12.34)
+    assert table_row(RUN, metrics(0.1234, 80_000))["kB per image"] == 10
+    assert "segm AP %" not in table_row(RUN, metrics(None, 80_000))
     assert table_row(RUN, metrics(0.1, 80_000))["condition"] == "jpeg(quality=3)"
 
 
 def test_two_runs_compared() -> None:
     rows = {title: rest for title, *rest in comparison([metrics(0.4, 80_000), metrics(0.3, 8_000)])}
-    assert rows["Mask AP %"] == ["40.00", "30.00", "-10.00"]
-    assert rows["kB per image"] == ["10.0", "1.0", "-9.0"]
-    assert comparison([metrics(None, 1), metrics(0.3, 1)])[1][1:] == ("–", "30.00", "–")
+    assert rows["segm AP %"] == ["40.00", "30.00", "-10.00"]
+    assert rows["kB per image"] == ["10.00", "1.00", "-9.00"]
+    assert ("segm AP %", "–", "30.00", "–") in comparison([metrics(None, 1), metrics(0.3, 1)])
 
 
 def test_runs_as_csv() -> None:
@@ -119,6 +123,19 @@ def test_sweeps_are_found_and_no_other_folder_is_read(sweep: Sweep) -> None:
         with pytest.raises(CommandError, match="no finished sweep"):
             load_sweep(root, other)
     assert sweep_names(Path(root, "gone")) == [EXAMPLE]
+
+
+def test_the_bundled_sweep_is_whole(tmp_path: Path) -> None:
+    sweep = load_sweep(tmp_path, EXAMPLE)
+    assert {figure.id for figure in curve_figures(sweep)} >= {"ap-bits"}
+    image, path = next(iter(open_dataset(data_folder(sweep)).images.items()))
+    row = next(row for row in sweep.rows if "bottleneck" in row.id)
+    drawn, uploads = PictureStore(1 << 24), PictureStore(1 << 24)
+    shown = example(sweep, row, image, path, drawn, uploads)
+    assert drawn.get(shown.received) is not None
+    assert uploads.get(shown.picture) == path.read_bytes()
+    question = {control.name: control.start for control in QUESTION.values()}
+    assert headline(decision(sweep, question)).startswith(("Send", "Too close"))
 
 
 def test_plots_know_their_rows_and_the_themes_colours(sweep: Sweep) -> None:

@@ -148,10 +148,11 @@ def test_a_step_is_added_and_the_link_is_slow(tab: Any) -> None:
     wait_for(tab, "identity")
     transfer = tab.locator(".waterfall tr", has_text="transfer").locator("td.number")
     assert number(transfer.inner_text()) == pytest.approx(50 + number(figure(tab, "Bits")) / 1e3, abs=0.1)
-    tab.get_by_label("Add a step").click()
+    side = tab.locator("[data-side=a]")
+    side.get_by_label("Add a step").click()
     tab.get_by_role("option").filter(has_text="gaussian_noise").click()
     wait_for(tab, "gaussian_noise(sigma=5)")
-    assert tab.locator(".step").count() == 1
+    assert side.locator(".step").count() == 1
 
 
 def test_planes_before_and_after(tab: Any) -> None:

@@ -27,7 +27,7 @@ from featlink.shared.models.torchvision_rcnn import SplitModel, build
 from featlink.shared.result import InferenceResult
 from featlink.sweeps.engine import Engine, ItemError, ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
-from featlink.sweeps.local import LocalEngine
+from featlink.sweeps.local import LocalEngine, build_local
 from featlink.sweeps.stages import Prepared, Stages
 
 CHAINS = (
@@ -157,6 +157,14 @@ def test_a_codec_that_fails_ends_nothing_but_its_own_row(model: SplitModel, tiny
     [failure] = [one for one in found if isinstance(one, ItemError)]
     assert (failure.runs, failure.why.partition(":")[0]) == ((0,), "false failed")
     assert {one.run for one in found if isinstance(one, ItemResult)} == {1, 2}
+
+
+def test_it_obeys_the_program_that_is_named(config: ModelConfig, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATLINK_FFMPEG", "/nowhere/ffmpeg")
+    engine = build_local(config, [parse("vvenc(qp=40)")], fidelity=False)
+    [failure] = engine.run(tasks(tiny, 1, (0,)))
+    assert isinstance(failure, ItemError)
+    assert failure.why.startswith("cannot start ffmpeg")
 
 
 @pytest.mark.slow

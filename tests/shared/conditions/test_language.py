@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featlink.shared.conditions.language import Condition, StepSpec, from_fields, parse
+from featlink.shared.conditions.language import Condition, StepSpec, from_fields, parse, with_ranges
 from featlink.shared.errors import ConditionError
+from featlink.shared.features import FeatureSpec, TensorSpec
 from featlink.shared.models.fpn import FPN
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
@@ -166,8 +167,7 @@ def test_the_domain_asked_for_counts_where_the_text_names_none() -> None:
         ("a(params=1)", "steps.0.params: a parameter cannot be called params"),
         ("a(type=b)", "steps.0.params: a parameter cannot be called type"),
         ("a @ p2=0:1", "ranges are given, but range is not fixed"),
-        ("a @ range=fixed", "range=fixed needs the range of each of p2, p3, p4, p5, p6"),
-        ("a @ range=fixed, p2=0:1", "range=fixed needs the range of each"),
+        ("a @ range=fixed", "range=fixed needs the range of each level"),
         ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=1:1", "the range of p5 is not m:M with finite m < M"),
         ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:1e31", "the range of p5 is not m:M with finite m < M"),
         ("a @ range=fixed, p2=0:1, p3=0:1, p4=0:1, p5=0:x", "ranges.p5.1: Input should be a valid number"),
@@ -259,3 +259,20 @@ def test_a_condition_of_fields_is_as_short_as_one_of_text() -> None:
         from_fields({"steps": [{"type": "x", **many}] * 16})
     with pytest.raises(ConditionError, match="steps"):
         from_fields({"steps": [{"type": "x"}] * 1_000_000})
+
+
+ALIKE = "p2=0:1, p3=0:2, p4=0:3, p5=0:4"
+
+
+def test_ranges_are_those_of_the_features_levels() -> None:
+    assert with_ranges(parse(f"a @ range=fixed, {ALIKE}"), FPN).ranges["p6"] == (0, 4)
+    assert with_ranges(parse(f"a @ range=fixed, {ALIKE}, p6=0:5"), FPN).ranges["p6"] == (0, 5)
+    other = FeatureSpec((TensorSpec("fine", 3, 8),))
+    assert with_ranges(parse("a @ range=fixed, fine=-1:1"), other).ranges == {"fine": (-1, 1)}
+    assert with_ranges(parse("a"), other) == parse("a")
+
+
+@pytest.mark.parametrize("ranges", ["p2=0:1", f"{ALIKE}, p7=0:1", "fine=0:1"])
+def test_ranges_of_other_levels_are_refused(ranges: str) -> None:
+    with pytest.raises(ConditionError, match="range=fixed needs the range of each of p2, p3, p4, p5, p6"):
+        with_ranges(parse(f"a @ range=fixed, {ranges}"), FPN)

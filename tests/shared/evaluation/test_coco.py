@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
 from featlink.shared.errors import DatasetError
-from featlink.shared.evaluation.coco import digest, dump, load, parse, run_lengths
+from featlink.shared.evaluation.coco import digest, dump, load, parse
+from featlink.shared.models.rle import run_lengths
 
 HEIGHT, WIDTH = 6, 8
 
@@ -100,7 +101,7 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
     [
         (_set("images", ...), r"missing required field `images`"),
         (_set("images", []), r"no images"),
-        (_set("images", 0, "id", "1"), r"Expected `int`, got `str` - at `\$\.images\[0\]\.id`"),
+        (_set("images", 0, "id", [1]), r"Expected `int`, got `array` - at `\$\.images\[0\]\.id`"),
         (_set("images", 0, "id", True), r"Expected `int`, got `bool`"),
         (_set("images", 0, "id", 2**63), r"images\[0\]\.id"),
         (_set("images", 1, "id", 1), r"two image entries have id 1"),

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, FrameError
-from featlink.shared.features import Sizes
+from featlink.shared.features import FeatureSpec, Sizes, TensorSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import dtype_for
 from featlink.shared.frames.wire import Frame, Limits, Meta, Tensor
@@ -277,3 +277,32 @@ def test_a_condition_that_does_not_parse_is_refused() -> None:
     data = assemble(msgspec.msgpack.encode(fields(condition={"steps": [{"type": "no name"}]})), b"abcdef")
     with pytest.raises(ConditionError, match="type"):
         wire.read(data)
+
+
+FINE = FeatureSpec((TensorSpec("fine", 3, 8), TensorSpec("coarse", 3, 16, source="fine")), divisor=16)
+
+
+def test_features_of_another_model_are_described_in_the_header_and_those_of_a_pyramid_are_not() -> None:
+    frame = Frame(meta(features=FINE), (Tensor("fine", np.zeros((3, 2, 2), np.float32)),))
+    same(wire.read(joined(frame)), frame)
+    assert wire.read(joined(SMALL["float"])).meta.features == FPN
+    assert b"features" not in joined(SMALL["float"])
+    with pytest.raises(FrameError, match="has no tensor 'p2'"):
+        wire.read(joined(Frame(meta(features=FINE), SMALL["float"].tensors)))
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"),
+    [
+        ([1, []], "at least one tensor"),
+        ([0, [["a", 1, 1]]], "Expected `int` >= 1"),
+        ([1, [["a", 1, 1], ["a", 1, 1]]], "or one of two"),
+        ([1, [["a", 1, 1, "b"]]], "cannot be made of"),
+        ([1, [["latent", 1, 1]]], "'latent' is no name"),
+        ([1, [["a", 65536, 1]]], "Expected `int` <= 65535"),
+        ([1, [[f"a{i}", 1, 1] for i in range(9)]], "9 feature tensors"),
+        ("p2", "Expected `array"),
+    ],
+)
+def test_features_that_make_no_sense_are_refused(features: object, reason: str) -> None:
+    assert reason in refusal(assemble(fields(domain="feature", features=features), b"abcdef"))
