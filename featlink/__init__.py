@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featlink.api.deciding import decide as decide
-    from featlink.api.delivery import Delivery as Delivery
     from featlink.api.evaluation import compare as compare
     from featlink.api.evaluation import evaluate as evaluate
     from featlink.api.model import Model as Model
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from featlink.api.pictures import draw as draw
     from featlink.api.pictures import read_image as read_image
     from featlink.api.sweeping import sweep as sweep
+    from featlink.api.transmission import Delivery as Delivery
     from featlink.api.transmission import transmit as transmit
     from featlink.channel.codecs.base import Codec as Codec
     from featlink.channel.codecs.base import CodecError as CodecError
@@ -58,12 +58,11 @@ _HOMES = {
     "featlink.channel.distortions.base": ("Distortion", "Planes"),
     "featlink.channel.randomness": ("stream",),
     "featlink.api.deciding": ("decide",),
-    "featlink.api.delivery": ("Delivery",),
     "featlink.api.evaluation": ("compare", "evaluate"),
     "featlink.api.model": ("Model", "load"),
     "featlink.api.pictures": ("draw", "read_image"),
     "featlink.api.sweeping": ("sweep",),
-    "featlink.api.transmission": ("transmit",),
+    "featlink.api.transmission": ("Delivery", "transmit"),
     "featlink.dataset": ("open_dataset",),
     "featlink.shared.conditions.language": ("Condition", "parse"),
     "featlink.shared.conditions.registry": ("Step", "register", "steps"),

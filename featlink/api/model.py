@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featlink.api.delivery import Delivery
 from featlink.api.pictures import checked
-from featlink.api.signals import ModelPyramid, frame_of, key_of
+from featlink.api.transmission import Delivery, ModelPyramid, frame_of, key_of
+from featlink.cloud.finish import received_pyramid, run_network
 from featlink.network import checked_config
 from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps, Image
@@ -54,8 +54,6 @@ class Model:
             FeatlinkError: the array is no image, or another model made what came.
         """
         if isinstance(signal, Delivery):
-            from featlink.cloud.finish import received_pyramid
-
             made, key = received_pyramid(self.split, self._adopted(signal.frame)), signal.frame.meta.key
         else:
             image = checked(signal)
@@ -71,8 +69,6 @@ class Model:
         Raises:
             FeatlinkError: the array is no image, levels are missing or of the wrong size, or another model made them.
         """
-        from featlink.cloud.finish import run_network
-
         frame = self._adopted(signal.frame) if isinstance(signal, Delivery) else frame_of(signal, self.split)
         return run_network(self.split, frame, Telemetry()).detections
 
