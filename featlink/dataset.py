@@ -1,28 +1,41 @@
-"""A COCO data set: ``annotations/instances_<split>.json`` beside ``<split>/``, or the bundled one."""
+"""A COCO data set: its annotations, its pictures wherever a tool has put them, and whether they can be evaluated."""
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
+
+import msgspec
+import xxhash
 
 from featlink.errors import CommandError
-from featlink.shared.errors import ImageError
-from featlink.shared.evaluation import coco
+from featlink.shared.errors import DatasetError, ImageError
+from featlink.shared.evaluation import coco, mending
 from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.pictures import read_header
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
-"""What counts as right: annotations, or what the clean run detects (:mod:`featlink.shared.evaluation.coco_results`)."""
+"""What counts as right: annotations, or what the clean run detects."""
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest picture."""
 
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp")
+_OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".jp2", ".jxl", ".dng", ".cr2", ".nef", ".arw")
+"""Pictures that Featlink does not decode."""
+_ROBOFLOW = "_annotations.coco.json"
+_SHOWN = 5
+RULE = (
+    "pictures are looked for in X/ (of instances_X.json), images/X/, images/, data/ and JPEGImages/ beside the "
+    "annotations, next to them, and by their base name; or give their folder with --pictures"
+)
 
 
 @dataclass(frozen=True)
@@ -34,48 +47,58 @@ class Dataset:
         folder: where it is.
         annotations: the ground truth file; None for a folder of pictures alone.
         images: image id to picture file, in the file's order.
+        source: what :func:`open_dataset` opens it by: the folder, or the file where the folder has several.
+        notice: what of the folder is left out, in a line; empty if nothing is.
     """
 
     name: str
     folder: Path
     annotations: Path | None
     images: dict[int, Path]
+    source: Path
+    notice: str = ""
 
     def categories(self) -> dict[str, str]:
         """Category id, as text, to name; none for pictures alone."""
         if self.annotations is None:
             return {}
-        found = json.loads(self.annotations.read_bytes()).get("categories", [])
-        return {str(one["id"]): str(one.get("name", one["id"])) for one in found}
+        entries = mending.decode(self.annotations.read_bytes())[0].get("categories", [])
+        return {str(one["id"]): str(one.get("name", one["id"])) for one in entries}
 
 
-def open_dataset(path: str | Path, truth: Truth = "annotations") -> Dataset:
+def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path | None = None) -> Dataset:
     """Find a data set's ground truth and pictures.
 
     Args:
-        path: a folder in COCO's layout with the pictures of one split, or one of its ``instances_<split>.json``;
-            ``starter`` for the bundled scenes.
+        path: a COCO instances file, or a folder that has one: ``annotations/instances_X.json``, a single ``.json``, or
+            ``X/_annotations.coco.json``; ``starter`` for the bundled scenes.
         truth: with ``clean``, a folder of pictures alone will do; they get the ids 1, 2, … by file name.
+        pictures: the folder of the pictures; by default it is looked for (:data:`RULE`).
 
     Raises:
         CommandError: not such a folder or file. Whether the pictures are there is not looked at.
     """
     path = SCENES if Path(path) == Path("starter") else Path(path)
-    if truth == "clean" and path.is_dir() and not (path / "annotations").is_dir():
+    if pictures is not None and not pictures.is_dir():
+        raise CommandError(f"{pictures} is no folder of pictures")
+    if truth == "clean" and path.is_dir() and not (path / "annotations").is_dir() and not _has_only_annotations(path):
         return _pictures_alone(path)
-    annotations = path if path.suffix == ".json" else _only_split(path)
-    pictures = _pictures(annotations)
+    if path.suffix == ".json":
+        annotations = source = path
+    else:
+        annotations, source = _only_split(path), path
     try:
-        entries = json.loads(annotations.read_bytes())["images"]
-        images = {int(entry["id"]): _picture(pictures, entry["file_name"]) for entry in entries}
+        entries = mending.images(mending.decode(annotations.read_bytes())[0])
+        names = {int(entry["id"]): str(entry["file_name"]) for entry in entries}
     except OSError as error:
         raise CommandError(f"cannot read {annotations}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CommandError(
-            f"{annotations} is not a COCO instances file: images with integer ids and file names"
-        ) from None
-    folder = annotations.resolve().parent.parent
-    return Dataset(folder.name, folder, annotations, images)
+    except (DatasetError, msgspec.DecodeError, ValueError, KeyError, TypeError, RecursionError):
+        raise CommandError(f"{annotations} is not a COCO instances file: images with ids and file names") from None
+    root = _root(annotations).resolve()
+    if source == annotations and (files := _annotation_files(root)) and len(files) == 1 and files[0].samefile(source):
+        source = root
+    places = [pictures] if pictures is not None else _places(annotations)
+    return Dataset(root.name, root, annotations, _found(names, places), source.resolve())
 
 
 def missing(data: Dataset) -> list[Path]:
@@ -93,27 +116,18 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
         CommandError: a picture cannot be read.
         DatasetError: the annotations are not valid.
     """
-    if data.annotations is not None:
-        read, repairs = coco.read(data.annotations.read_bytes())
-        return (GroundTruth(read.images, [], []) if truth == "clean" else read), repairs
-    return GroundTruth([coco.Image(image_id, *_size(path)) for image_id, path in data.images.items()], [], []), ""
+    if data.annotations is None:
+        return GroundTruth([coco.Image(image_id, *_size(path)) for image_id, path in data.images.items()], [], []), ""
 
+    def size_of(image_id: int) -> tuple[int, int] | None:
+        path = data.images.get(image_id)
+        return _size(path) if path is not None and path.is_file() else None
 
-def _size(path: Path) -> tuple[int, int]:
-    try:
-        return read_header(path.read_bytes(), MAX_PIXELS).size
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from None
-    except ImageError as error:
-        raise CommandError(f"{path}: {error}") from None
-
-
-def _pictures_alone(folder: Path) -> Dataset:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-    if not files:
-        raise CommandError(f"{folder} has neither annotations nor pictures ({', '.join(_SUFFIXES)})")
-    folder = folder.resolve()
-    return Dataset(folder.name, folder, None, {number: folder / path.name for number, path in enumerate(files, 1)})
+    text = data.annotations.read_bytes()
+    if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
+        images = mending.decode(text)[0]["images"]
+        return coco.read({"images": images, "categories": [], "annotations": []}, size_of)
+    return coco.read(text, size_of)
 
 
 def store_name(name: str) -> str:
@@ -126,26 +140,209 @@ def store_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64] or "dataset"
 
 
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        return read_header(path.read_bytes(), MAX_PIXELS).size
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    except ImageError as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+# Where annotations and pictures are.
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    """The ground truths of a folder: those of COCO and CVAT, else those of other tools."""
+    for pattern in ("annotations/instances_*.json", "annotations/*.json", "*.json", f"*/{_ROBOFLOW}"):
+        if files := sorted(folder.glob(pattern)):
+            return files
+    return []
+
+
 def _only_split(folder: Path) -> Path:
-    """The ground truth of the one split whose pictures are there."""
-    found = sorted((folder / "annotations").glob("instances_*.json"))
-    present = [annotations for annotations in found if _pictures(annotations).is_dir()]
-    if len(present) == 1:
-        return present[0]
-    if present:
+    """The ground truth of a folder, or of the one split whose pictures are there."""
+    files = _annotation_files(folder)
+    if not files:
+        raise CommandError(
+            f"{folder} has no annotations: neither annotations/instances_X.json beside a folder X of pictures, nor a "
+            ".json file of its own, nor X/_annotations.coco.json"
+        )
+    present = [file for file in files if any(place.is_dir() for place in _split_places(file))] or files
+    if len(present) > 1:
         raise CommandError(f"{folder} has several splits; give the file of one, such as {present[0]}")
-    raise CommandError(f"{folder} has no annotations/instances_X.json beside a folder X of pictures")
+    return present[0]
 
 
-def _pictures(annotations: Path) -> Path:
-    return annotations.parent.parent / annotations.stem.removeprefix("instances_")
+def _root(annotations: Path) -> Path:
+    return annotations.parent.parent if annotations.resolve().parent.name == "annotations" else annotations.parent
 
 
-def _picture(pictures: Path, name: str) -> Path:
-    """A picture's file. Some tools write the folder into the name, and those of Windows its separators."""
-    plain = pictures / name
-    if plain.is_file():
-        return plain
-    tidy = name.replace("\\", "/")
-    others = (pictures / tidy, pictures.parent / tidy)
-    return next((path for path in others if path.is_file()), plain)
+def _places(annotations: Path) -> list[Path]:
+    """Folders in which the pictures may be, the likeliest first."""
+    root = _root(annotations)
+    likely = [*_split_places(annotations), root / "images", root / "data", root / "JPEGImages"]
+    return [*sorted(likely, key=lambda place: not place.is_dir()), root, annotations.parent]
+
+
+def _split_places(annotations: Path) -> list[Path]:
+    """Folders that have the pictures of one annotation file alone."""
+    root, split = _root(annotations), annotations.stem.removeprefix("instances_")
+    return [root] if annotations.name == _ROBOFLOW else [root / split, root / "images" / split]
+
+
+def _found(names: Mapping[int, str], places: Sequence[Path]) -> dict[int, Path]:
+    """Each picture's file; where it is nowhere, where it should be.
+
+    Tools write a folder into the name, those of Windows its separators, those of the web %20 for a space; disks store
+    names in another Unicode form or case.
+    """
+    listed: dict[Path, dict[str, list[Path]]] = {}
+    tails = Counter(_tail(name) for name in names.values())
+
+    def find(name: str) -> Path:
+        tidy = name.replace("\\", "/")
+        tries = [name, tidy, unquote(tidy)] + ([_tail(name)] if tails[_tail(name)] == 1 else [])
+        for one in dict.fromkeys(tries):
+            for place in places:
+                if (place / one).is_file():
+                    return place / one
+        for one in dict.fromkeys(tries):
+            for place in places:
+                folder, last = (place / one).parent, _same(Path(one).name)
+                if folder not in listed:
+                    listed[folder] = _listed(folder)
+                if len(alike := listed[folder].get(last, [])) == 1:
+                    return alike[0]
+        return places[0] / name
+
+    return {image_id: find(name) for image_id, name in names.items()}
+
+
+def _listed(folder: Path) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    try:
+        for path in folder.iterdir():
+            files.setdefault(_same(path.name), []).append(path)
+    except OSError:  # no such folder
+        pass
+    return files
+
+
+def _same(name: str) -> str:
+    """A file name without regard to its Unicode form, its case, and %20 for a space."""
+    return unicodedata.normalize("NFC", unquote(name)).casefold()
+
+
+def _tail(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
+def _pictures_alone(folder: Path) -> Dataset:
+    folder = folder.resolve()
+    here = sorted(folder.iterdir())
+    files = [path for path in here if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    others = [path.name for path in here if path.suffix.lower() in _OTHERS and path.is_file()]
+    deeper = [f"{path.name}/" for path in here if path.is_dir() and _has_pictures(path)]
+    notice = ""
+    if left := others + deeper:
+        shown = ", ".join(left[:_SHOWN]) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
+        kinds = [f"{len(others)} of another format"] if others else []
+        kinds += [f"{len(deeper)} folder{'s' if len(deeper) > 1 else ''} of pictures"] if deeper else []
+        notice = f"left out of {folder.name}: {' and '.join(kinds)}: {shown}"
+    if not files:
+        raise CommandError(
+            f"{folder} has neither annotations nor pictures ({', '.join(_SUFFIXES)})" + (notice and f"; {notice}")
+        )
+    return Dataset(folder.name, folder, None, dict(enumerate(files, 1)), folder, notice)
+
+
+def _has_only_annotations(folder: Path) -> bool:
+    """Whether a folder has annotations and no pictures of its own."""
+    return bool(_annotation_files(folder)) and not any(path.suffix.lower() in _SUFFIXES for path in folder.iterdir())
+
+
+def _has_pictures(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in _SUFFIXES + _OTHERS for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+# What can be known of the pictures before a network sees them.
+
+
+@dataclass
+class Checked:
+    """Pictures as their files are.
+
+    Attributes:
+        digests: xxh3-128 of the content, by image id, of those that can be read.
+        faults: why a picture cannot be evaluated, by image id.
+        turned: pictures that EXIF turns without changing their size, so that nothing tells how they were annotated.
+    """
+
+    digests: dict[int, str] = field(default_factory=dict)
+    faults: dict[int, str] = field(default_factory=dict)
+    turned: list[Path] = field(default_factory=list)
+
+
+def check_pictures(images: Mapping[int, Path], truth: GroundTruth) -> Checked:
+    """Read pictures' headers: are they there, of a kind that can be decoded, and of the annotated size?
+
+    Args:
+        images: image id to picture file.
+        truth: the ground truth.
+
+    Raises:
+        CommandError: the annotations are for pictures as they are stored and not as EXIF turns them, or no picture can
+            be evaluated.
+    """
+    annotated = {image.id: (image.width, image.height) for image in truth.images}
+    found, as_stored = Checked(), list[Path]()
+    for image_id, path in images.items():
+        try:
+            data = path.read_bytes()
+            header = read_header(data, MAX_PIXELS)
+        except OSError as error:
+            found.faults[image_id] = f"cannot be read: {error.strerror}"
+            continue
+        except ImageError as error:
+            found.faults[image_id] = str(error)
+            continue
+        found.digests[image_id] = xxhash.xxh3_128_hexdigest(data)
+        if header.size != annotated[image_id]:
+            (width, height), wanted = header.size, annotated[image_id]
+            found.faults[image_id] = f"has {width}×{height} pixels, its annotations are for {wanted[0]}×{wanted[1]}"
+            if header.stored == wanted:
+                as_stored.append(path)
+        elif header.turned and header.size == header.stored:
+            found.turned.append(path)
+    if as_stored:
+        raise CommandError(
+            f"{_count(as_stored)} annotated as stored, but EXIF says to turn {_them(as_stored)}, the first is "
+            f"{as_stored[0]}; remove the orientation from the files, or annotate the turned pictures"
+        )
+    if images and len(found.faults) == len(images):
+        first = next(iter(images))
+        rule = "" if any(path.is_file() for path in images.values()) else f"; {RULE}"
+        raise CommandError(
+            f"none of the pictures can be evaluated, the first is {images[first]}: {found.faults[first]}{rule}"
+        )
+    return found
+
+
+def turned_notice(turned: list[Path]) -> str:
+    """What to tell of pictures that EXIF turns without changing their size."""
+    return (
+        f"{_count(turned)} turned by EXIF, the first is {turned[0].name}; their annotations are taken to be of the "
+        "turned pictures. If yours are of the pictures as stored, remove the orientation from the files."
+    )
+
+
+def _count(paths: list[Path]) -> str:
+    return "1 picture is" if len(paths) == 1 else f"{len(paths)} pictures are"
+
+
+def _them(paths: list[Path]) -> str:
+    return "it" if len(paths) == 1 else "them"

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from featlink.dataset import MAX_PIXELS, open_dataset
+from featlink.dataset import MAX_PIXELS, Dataset
 from featlink.report.builder import ReportOptions, make_page
 from featlink.report.html import render
 from featlink.report.sweep import open_sweep
@@ -34,12 +34,12 @@ CONDITIONS = tuple(
 """One row of each kind of distortion, and a mix. The clean runs are in every sweep."""
 
 
-def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
+def write_overlays(folder: Path, data: Dataset, rows: Sequence[Row]) -> Path:
     """Draw what was detected in the first picture with results, one PNG per condition.
 
     Args:
         folder: of a complete sweep.
-        dataset: its pictures, as :func:`featlink.dataset.open_dataset` takes them.
+        data: its data set.
         rows: its conditions, with results.
 
     Returns:
@@ -48,7 +48,6 @@ def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
     Raises:
         CommandError: one cannot be written.
     """
-    data = open_dataset(dataset)
     words = data.categories()
     target = folder / "overlays"
     names = file_names([row.id for row in rows])
@@ -62,13 +61,13 @@ def write_overlays(folder: Path, dataset: Path, rows: Sequence[Row]) -> Path:
     return target
 
 
-def write_report(folder: Path, dataset: Path) -> Path:
+def write_report(folder: Path) -> Path:
     """Write a sweep's ``report.html`` into its folder and return its path.
 
     Raises:
         CommandError: it cannot be written.
     """
-    page = make_page(open_sweep(folder), ReportOptions(dataset))
+    page = make_page(open_sweep(folder), ReportOptions())
     target = folder / "report.html"
     replace(target, render(page).encode())
     return target

@@ -16,6 +16,16 @@ DatasetOption = Annotated[
         help="COCO folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled scenes."
     ),
 ]
+PicturesOption = Annotated[
+    Path | None,
+    typer.Option("--pictures", help="Folder of the data set's pictures.", show_default="found beside the annotations"),
+]
+PicturesInOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pictures-in", help="Folder of the data set's pictures.", show_default="found beside the annotations"
+    ),
+]
 LimitOption = Annotated[
     int | None,
     typer.Option("--limit", "--images", min=1, help="Take only the first so many images.", show_default="all"),

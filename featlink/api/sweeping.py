@@ -26,6 +26,7 @@ def sweep(
     seeds: Sequence[int] = (0, 1, 2),
     fidelity: bool = True,
     truth: Truth = "annotations",
+    pictures: str | Path | None = None,
     out: str | Path | None = None,
     engine: EngineName = "local",
     edge: str | None = None,
@@ -37,7 +38,8 @@ def sweep(
     """Evaluate a data set under many conditions, and without any.
 
     Args:
-        dataset: a folder in COCO's layout, its instances file, or ``starter``.
+        dataset: a COCO instances file or a folder that has one, as COCO or an annotation tool lays it out, or
+            ``starter``.
         conditions: each a text, a name or beginning of names (``paper.table5``), a ``.yaml`` or ``.json`` file, a
             condition, or a registered step, which is then of the feature domain.
         limit: only the data set's first so many images.
@@ -46,6 +48,7 @@ def sweep(
         fidelity: measure it.
         truth: what counts as right: ``annotations``, or ``clean``, what the undistorted run detects; then ``dataset``
             can be any folder of pictures.
+        pictures: folder of the data set's pictures; default: found beside its annotations.
         out: folder for everything the sweep makes; the same call continues there. Default: kept nowhere.
         engine: what computes: this process, running services, or a Ray cluster. Steps defined in a notebook are known
             to this process only.
@@ -86,6 +89,7 @@ def sweep(
             engine=engine,
             limit=limit,
             truth=truth,
+            pictures=None if pictures is None else Path(pictures),
             edge=edge,
             workers=workers,
             ray_address=ray_address,

@@ -14,6 +14,7 @@ from featlink.model_options import (
     DeviceOption,
     LimitOption,
     ModelOption,
+    PicturesOption,
     ProfileOption,
     SizeOption,
     ThreadsOption,
@@ -25,6 +26,7 @@ from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds, read_shar
 
 def bench(
     dataset: DatasetOption = Path("starter"),
+    pictures: PicturesOption = None,
     conditions: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,6 +89,7 @@ def bench(
 
     options = SweepOptions(
         dataset=dataset,
+        pictures=pictures,
         config=network_config(
             model=model,
             weights=weights,

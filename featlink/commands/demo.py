@@ -14,6 +14,7 @@ from featlink.model_options import (
     DeviceOption,
     LimitOption,
     ModelOption,
+    PicturesOption,
     ProfileOption,
     SizeOption,
     ThreadsOption,
@@ -24,6 +25,7 @@ from featlink.model_options import (
 
 def demo(
     dataset: DatasetOption = Path("starter"),
+    pictures: PicturesOption = None,
     model: ModelOption = None,
     weights: WeightsOption = None,
     profile: ProfileOption = None,
@@ -45,6 +47,7 @@ def demo(
     from rich.console import Console
 
     from featlink.commands.outcome import INCOMPLETE, end, say_why
+    from featlink.dataset import open_dataset
     from featlink.demo import CONDITIONS, write_overlays, write_report
     from featlink.report.conditions import summary_table
     from featlink.report.sweep import open_sweep
@@ -56,6 +59,7 @@ def demo(
         raise CommandError("--keep-bitstreams is for services that are started here, not for those behind --edge")
     options = SweepOptions(
         dataset=dataset,
+        pictures=pictures,
         config=network_config(
             model=model,
             weights=weights,
@@ -81,8 +85,8 @@ def demo(
         end(ended)
         return
     with console.status("drawing the report"):
-        overlays = write_overlays(out, dataset, ended.rows)
-        report = write_report(out, dataset)
+        overlays = write_overlays(out, open_dataset(dataset, pictures=pictures), ended.rows)
+        report = write_report(out)
     typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, {overlays.name}/, services.log")
     typer.echo(f"report: {report}")
     if ended.failed:

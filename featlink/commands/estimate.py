@@ -14,6 +14,7 @@ from featlink.model_options import (
     DeviceOption,
     LimitOption,
     ModelOption,
+    PicturesInOption,
     ProfileOption,
     SizeOption,
     ThreadsOption,
@@ -31,6 +32,7 @@ def estimate(
     pictures: Annotated[
         int, typer.Option(min=2, help="How many to compute, spread over the data set; the first warms up.")
     ] = 6,
+    pictures_in: PicturesInOption = None,
     workers: Annotated[
         list[int] | None, typer.Option(min=1, help="Workers to reckon with; repeatable.", show_default="2, 4, 8")
     ] = None,
@@ -63,6 +65,7 @@ def estimate(
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
         options = SweepOptions(
             dataset=dataset,
+            pictures=pictures_in,
             config=network_config(
                 model=model,
                 weights=weights,

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from featlink.model_options import DatasetOption, ModelOption, SizeOption, ThreadsOption, WeightsOption, network_config
+from featlink.model_options import (
+    DatasetOption,
+    ModelOption,
+    PicturesOption,
+    SizeOption,
+    ThreadsOption,
+    WeightsOption,
+    network_config,
+)
 
 app = typer.Typer(help="Fit what reduction steps need to a network. No labels are used.", no_args_is_help=True)
 
@@ -21,6 +29,7 @@ OutOption = Annotated[
 def pca(
     dataset: DatasetOption,
     out: OutOption = None,
+    pictures_in: PicturesOption = None,
     model: ModelOption = None,
     weights: WeightsOption = None,
     min_size: SizeOption = None,
@@ -36,7 +45,7 @@ def pca(
     from featlink.shared.files import replace
     from featlink.shared.fitted import home
 
-    pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
+    pictures = list(open_dataset(dataset, "clean", pictures_in).images.values())[:scenes]
     config = network_config(model=model, weights=weights, min_size=min_size, max_size=max_size, threads=threads)
     console = Console()
 
@@ -59,6 +68,7 @@ def pca(
 def bottleneck(
     dataset: DatasetOption,
     out: OutOption = None,
+    pictures_in: PicturesOption = None,
     model: ModelOption = None,
     weights: WeightsOption = None,
     min_size: SizeOption = None,
@@ -79,7 +89,7 @@ def bottleneck(
     from featlink.shared.files import replace
     from featlink.shared.fitted import find, home
 
-    pictures = list(open_dataset(dataset, "clean").images.values())[:scenes]
+    pictures = list(open_dataset(dataset, "clean", pictures_in).images.values())[:scenes]
     config = network_config(model=model, weights=weights, min_size=min_size, max_size=max_size, threads=threads)
     console = Console()
 

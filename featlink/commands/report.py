@@ -19,6 +19,7 @@ def report(
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file, too, in Markdown.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="The data set, if its folder has moved.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder of its pictures, if that has moved.")] = None,
     curve: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="Others' curve: a CSV file with columns bpp and AP; repeatable."),
@@ -50,7 +51,7 @@ def report(
     else:
         table = summary_table(sweeps[0])
         with Console(stderr=True).status("making pictures"):
-            page = make_page(sweeps[0], ReportOptions(dataset, images, planes, others))
+            page = make_page(sweeps[0], ReportOptions(dataset, images, planes, others, pictures))
     target = out or folders[-1] / ("compare.html" if compare else "report.html")
     replace(target, render(page).encode())
     if markdown is not None:

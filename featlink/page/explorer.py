@@ -149,7 +149,7 @@ def example(sweep: Sweep, row: Row, image_id: int, path: Path, drawn: PictureSto
         except NotFoundError as error:
             raise CommandError(str(error)) from None
     data = path.read_bytes()
-    pixels, labels = decoded(data), open_dataset(data_folder(sweep)).categories()
+    pixels, labels = decoded(data), open_dataset(data_folder(sweep), sweep.truth, about(sweep).pictures).categories()
     matching = match(clean, received)
     return Example(
         drawn.put(jpeg(paint(pixels, clean, labels))),
@@ -296,7 +296,8 @@ class Explorer:
             return
         try:
             folder = data_folder(self._sweep)
-            self._images = dict((await asyncio.to_thread(open_dataset, folder)).images)
+            where = (folder, self._sweep.truth, about(self._sweep).pictures)
+            self._images = dict((await asyncio.to_thread(open_dataset, *where)).images)
         except FeatlinkError as error:
             self._images = {}
             self._fail(f"No pictures: {error}")

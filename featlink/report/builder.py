@@ -55,12 +55,14 @@ class ReportOptions:
         images: how many images the gallery shows; 0 for no gallery.
         planes: recompute what crossed the link, which needs the sweep's weights and some seconds.
         others: curves of others, to stand beside ours.
+        pictures: the folder of the pictures; None takes the manifest's, or where they are found.
     """
 
     dataset: Path | None = None
     images: int = 3
     planes: bool = True
     others: Sequence[Curve] = ()
+    pictures: Path | None = None
 
 
 def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
@@ -82,9 +84,9 @@ def _dataset(sweep: Sweep, wanted: ReportOptions) -> Dataset:
     folder = wanted.dataset or about(sweep).folder
     if folder is None:
         raise CommandError("the manifest does not say where the pictures are; give the data set with --dataset")
-    if wanted.dataset is None and not folder.is_dir():
+    if wanted.dataset is None and not folder.exists():
         raise CommandError(f"there is no data set at {folder}; give it with --dataset")
-    return open_dataset(folder, sweep.truth)
+    return open_dataset(folder, sweep.truth, wanted.pictures or (None if wanted.dataset else about(sweep).pictures))
 
 
 def _store(sweep: Sweep) -> Store:
@@ -157,6 +159,7 @@ def page(
         gallery: overlays, or why there are none.
         planes: packed planes, or why there are none.
         others: curves of others, to stand beside ours.
+        pictures: the folder of the pictures; None takes the manifest's, or where they are found.
     """
     what = about(sweep)
     coding, decision = coding_blocks(sweep, others), decision_blocks(sweep)

@@ -182,6 +182,7 @@ class About:
         max_size: the same.
         dataset: the data set's name.
         folder: where the data set was, if the manifest says.
+        pictures: where its pictures were, if the sweep was told.
         images: how many were evaluated, of how many.
         date: when the sweep was finished; empty while it is not.
         command: that made it, as it would be typed; empty where the manifest does not say.
@@ -197,6 +198,7 @@ class About:
     max_size: int | None
     dataset: str
     folder: Path | None
+    pictures: Path | None
     images: str
     date: str
     command: str
@@ -245,6 +247,7 @@ def about(sweep: Sweep) -> About:
         max_size=flat.get("model.max_size"),
         dataset=str(flat.get("dataset.name", "")),
         folder=Path(flat["dataset.folder"]) if "dataset.folder" in flat else None,
+        pictures=Path(flat["dataset.pictures"]) if "dataset.pictures" in flat else None,
         images=f"{done:,}" if total in (None, done) else f"{done:,} of {total:,}",
         date=str(flat.get("finished", "")),
         truth=sweep.truth,

@@ -87,11 +87,12 @@ def describe(
         "command": sys.argv,
         "dataset": {
             "name": dataset.name,
-            "folder": str(dataset.folder),
+            "folder": str(dataset.source),
             "digest": dataset_digest(dataset, truth),
             "images": len(dataset.images),
         }
-        | ({"truth": "clean"} if options.truth == "clean" else {}),
+        | ({"truth": "clean"} if options.truth == "clean" else {})
+        | ({"pictures": str(options.pictures.resolve())} if options.pictures is not None else {}),
         "model": {"name": identity.model, "weights": config.weights, "identity": identity.weights, **model}
         | {"device": identity.device},
         "conditions": {

@@ -44,6 +44,7 @@ class SweepOptions:
         sample: only so many of the images that lack results, spread evenly over them; None for all.
         time_budget: seconds after which to stop; None for no end.
         truth: what counts as right: the annotations, or what the clean run detects.
+        pictures: the data set's folder of pictures; None where it is found.
         edge: ``http``: URL of a running deployment's edge; None starts one.
         keep_bitstreams: ``http``: folder in which services that are started here keep codecs' bitstreams.
         workers: ``ray``: how many at most; None for two here, and on a cluster for as many as it has room for.
@@ -63,6 +64,7 @@ class SweepOptions:
     sample: int | None = None
     time_budget: float | None = None
     truth: Truth = "annotations"
+    pictures: Path | None = None
     edge: str | None = None
     keep_bitstreams: Path | None = None
     workers: int | None = None

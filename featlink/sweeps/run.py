@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from featlink import costs, results
-from featlink.checks import Checked, check_pictures, turned_notice
-from featlink.dataset import Dataset, ground_truth, open_dataset
+from featlink.dataset import Checked, Dataset, check_pictures, ground_truth, open_dataset, turned_notice
 from featlink.errors import CommandError
 from featlink.results import DATABASE, load_manifest
 from featlink.shared.conditions.language import Condition
@@ -139,8 +138,10 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
         FeatlinkError: it cannot begin or continue; what is stored is kept and evaluated.
     """
     began = time.monotonic()
-    data = open_dataset(options.dataset, options.truth)
+    data = open_dataset(options.dataset, options.truth, options.pictures)
     truth, repairs = ground_truth(data, options.truth)
+    if data.notice:
+        console.print(data.notice, style="yellow")
     if repairs and data.annotations is not None:
         console.print(f"{data.annotations.name} was mended: {repairs}", style="yellow")
     plan = make_plan(options.conditions, options.seeds)

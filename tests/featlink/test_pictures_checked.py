@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from featlink.checks import check_pictures, turned_notice
+from featlink.dataset import check_pictures, turned_notice
 from featlink.errors import CommandError
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import GroundTruth
