@@ -58,7 +58,8 @@ class Model:
         else:
             image = checked(signal)
             made, key = self.split.pyramid(image), key_of([image])
-        return ModelPyramid(made.levels, made.sizes, self.split.name, self.split.weights, key)
+        split = self.split
+        return ModelPyramid(made.levels, made.sizes, split.name, split.weights, key, split.spec)
 
     def detect(self, signal: FeatureMaps | Delivery | Image) -> Detections:
         """The cloud's half, of a pyramid or of what came over the link; of an image, the whole network.
@@ -77,8 +78,10 @@ class Model:
         meta = frame.meta
         if meta.model:
             return frame
-        sizes = self.split.image_sizes(*meta.sizes.original) if meta.domain == "image" else meta.sizes
-        return replace(frame, meta=replace(meta, model=self.split.name, weights=self.split.weights, sizes=sizes))
+        split = self.split
+        sizes = split.image_sizes(*meta.sizes.original) if meta.domain == "image" else meta.sizes
+        meta = replace(meta, model=split.name, weights=split.weights, sizes=sizes, features=split.spec)
+        return replace(frame, meta=meta)
 
     def __repr__(self) -> str:
         return f"<featlink model {self.split.name}, weights {self.split.weights}, profile {self.split.profile}>"

@@ -21,9 +21,10 @@ from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, Domain, from_fields, parse, validation_line
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError, FeatlinkError
-from featlink.shared.features import FeatureMaps, Image, Sizes
+from featlink.shared.features import FeatureMaps, FeatureSpec, Image, Sizes
 from featlink.shared.frames.wire import IMAGE, Frame, Meta
 from featlink.shared.metrics.fidelity import Fidelity
+from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -41,11 +42,13 @@ class ModelPyramid(FeatureMaps):
         model: architecture that made it.
         weights: identity of its weights.
         key: content hash of the picture.
+        spec: what its features are.
     """
 
     model: str = ""
     weights: str = ""
     key: str = ""
+    spec: FeatureSpec = FPN
 
 
 def domain_of(signal: FeatureMaps | Image) -> Domain:
@@ -65,11 +68,11 @@ def frame_of(signal: FeatureMaps | Image, model: SplitModel | None, image_id: in
     Raises:
         ImageError: the signal is neither.
     """
-    name, weights = ("", "") if model is None else (model.name, model.weights)
+    name, weights, spec = ("", "", FPN) if model is None else (model.name, model.weights, model.spec)
     if isinstance(signal, FeatureMaps):
         sizes, tensors = signal.sizes, feature_tensors(signal)
         if isinstance(signal, ModelPyramid):
-            name, weights, key = signal.model, signal.weights, signal.key
+            name, weights, key, spec = signal.model, signal.weights, signal.key, signal.spec
         else:
             key = key_of(signal.levels.values())
     else:
@@ -79,7 +82,7 @@ def frame_of(signal: FeatureMaps | Image, model: SplitModel | None, image_id: in
         if model is not None:
             sizes = model.image_sizes(height, width)
         tensors, key = image_tensors(image), key_of([image])
-    return Frame(Meta(domain_of(signal), name, weights, sizes, image_id, key), tensors)
+    return Frame(Meta(domain_of(signal), name, weights, sizes, image_id, key, features=spec), tensors)
 
 
 def key_of(arrays: Iterable[npt.NDArray[np.generic]]) -> str:
@@ -149,7 +152,7 @@ class Delivery:
         if meta.domain != "feature":
             raise FeatlinkError("an image was sent: see .image, or ask the model for .pyramid(sent)")
         received = pyramid(self.frame)
-        return ModelPyramid(received.levels, received.sizes, meta.model, meta.weights, meta.key)
+        return ModelPyramid(received.levels, received.sizes, meta.model, meta.weights, meta.key, meta.features)
 
     @cached_property
     def image(self) -> Image:

@@ -50,6 +50,8 @@ class SplitModel:
         device: where the network is. On a GPU, several threads may use the model at a time.
     """
 
+    spec = FPN
+
     def __init__(
         self,
         network: GeneralizedRCNN,
