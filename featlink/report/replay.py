@@ -8,7 +8,7 @@ from pathlib import Path
 from featlink.channel.transmit import transmit
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
-from featlink.fetch.weights import cached_path
+from featlink.fetch.sources import cached_path
 from featlink.report.sweep import About, condition_of
 from featlink.results import Row
 from featlink.shared.conditions.language import Condition
