@@ -29,7 +29,7 @@ from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from featlink.api.model import Model
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 @dataclass(frozen=True)
