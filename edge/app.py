@@ -35,7 +35,7 @@ from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _HEADERS = {
@@ -116,12 +116,12 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
-        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.models.registry import build  # torch takes seconds to import: after /livez answers
 
         with naming(settings, *ModelSettings.model_fields):
             network = build(settings.config(), heads=False)
         warm(network, settings.send_p6)
-        facts = {"profile": settings.profile, "device": str(network.device)}
+        facts = {"profile": settings.profile, "device": network.device}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
         return network
 
@@ -185,7 +185,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             model=network.name,
             weights=network.weights,
             profile=network.profile,
-            device=network.device.type,
+            device=network.device.partition(":")[0],
             categories=list(network.categories),
         )
 

@@ -31,8 +31,8 @@ from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import FeatlinkError, ModelError
 from featlink.shared.fitted import HOME, home
+from featlink.shared.models.checkpoints import weights_file
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.weights import weights_file
 from featlink.starter.bundle import fitted_to
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.folder import featlink_version, versions
