@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from featlink.shared.conditions.registry import register as register
     from featlink.shared.conditions.registry import steps as steps
     from featlink.shared.errors import FeatlinkError as FeatlinkError
+    from featlink.shared.evaluation.protocol import Evaluator as Evaluator
+    from featlink.shared.evaluation.protocol import Figure as Figure
+    from featlink.shared.evaluation.protocol import register_evaluator as register_evaluator
     from featlink.shared.features import FeatureMaps as FeatureMaps
     from featlink.shared.features import FeatureSpec as FeatureSpec
     from featlink.shared.features import Pyramid as Pyramid
@@ -69,6 +72,7 @@ _HOMES = {
     "featlink.shared.conditions.registry": ("Step", "register", "steps"),
     "featlink.shared.models.detections": ("Detections",),
     "featlink.shared.errors": ("FeatlinkError",),
+    "featlink.shared.evaluation.protocol": ("Evaluator", "Figure", "register_evaluator"),
     "featlink.shared.frames.bitstream": ("Samples",),
     "featlink.shared.features": ("FeatureMaps", "FeatureSpec", "Pyramid", "Sizes", "TensorSpec"),
     "featlink.shared.metrics.fidelity": ("Fidelity",),

@@ -174,7 +174,12 @@ def leading_groups(rows: Sequence[Row]) -> tuple[str, ...]:
         >>> leading_groups([row]), leading_groups([msgspec.structs.replace(row, segm=None)])
         (('segm', 'bbox'), ('bbox',))
     """
+    groups = all_leading_groups()
+    return tuple(group for group in groups if rows and all(group in row.scores for row in rows)) or groups[-1:]
+
+
+def all_leading_groups() -> tuple[str, ...]:
+    """Every group of the leading evaluator's figures, that of its primary figure first."""
     leading = evaluators()[0]
     names = sorted((figure.group for figure in leading.figures), key=leading.primary.partition(".")[0].__ne__)
-    groups = tuple(dict.fromkeys(names))
-    return tuple(group for group in groups if rows and all(group in row.scores for row in rows)) or groups[-1:]
+    return tuple(dict.fromkeys(names))

@@ -18,6 +18,7 @@ from featlink.report.conditions import (
     agreement_table,
     by_table,
     equal_noise_table,
+    metrics_table,
     other_table,
     paper_tables,
     size_table,
@@ -180,6 +181,7 @@ def page(
             "features and breaks their order, monotone keeps their order and changes the histogram.",
             _present(other_table(sweep) or "This sweep has no such conditions."),
         ),
+        *_own_metrics(sweep),
         Section("sizes", "Small and large objects", "What a distortion costs by size of object.", [size_table(sweep)]),
         Section(
             "latency",
@@ -252,10 +254,15 @@ def _paper_lead(sweep: Sweep) -> str:
     return lead
 
 
+def _own_metrics(sweep: Sweep) -> list[Section]:
+    table = metrics_table(sweep)
+    return [] if table is None else [Section("metrics", "Further metrics", "Of evaluators beside COCO's.", [table])]
+
+
 def _spread(sweep: Sweep, row: Row) -> float:
     """Greatest less least AP of a row's seeds."""
-    scores = [seed.segm if sweep.kind == "segm" else seed.bbox for seed in row.seeds]
-    values = [ap for one in scores if one is not None and (ap := one.get("AP")) is not None]
+    scores = [seed.scores.get(sweep.kind, {}) for seed in row.seeds]
+    values = [ap for one in scores if (ap := one.get("AP")) is not None]
     return max(values) - min(values) if values else 0.0
 
 

@@ -41,7 +41,7 @@ def coding_curves(sweep: Sweep, others: Sequence[Curve] = (), kind: str | None =
     Args:
         sweep: ours.
         others: curves that ours are to stand beside.
-        kind: ``segm`` or ``bbox``; default: the leading one.
+        kind: one of the sweep's; default: the leading one.
     """
     sets: dict[str, list[Row]] = {}
     for row in sweep.rows:
@@ -214,7 +214,7 @@ def rate_csv(sweep: Sweep) -> str:
 
 def _figures(sweep: Sweep, row: Row) -> list[str]:
     cells: list[float | None] = []
-    for kind in (sweep.kind, "bbox"):
+    for kind in (sweep.kind, sweep.kinds[-1]):
         ends = sweep.interval(row, kind) or (None, None)
         cells += [None if one is None else 100 * one for one in (sweep.ap(row, kind), *ends)]
     seconds = [spent(row, place, coding=True) / 1e3 for place in CODING_PLACES]

@@ -24,9 +24,10 @@ from featlink.report.table import (
     with_interval,
 )
 from featlink.report.timing import overlaps, stages
-from featlink.results import Row
+from featlink.results import Row, figures
 from featlink.shared.conditions import registry
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
+from featlink.shared.evaluation.protocol import Figure
 from featlink.shared.metrics.rank_correlation import spearman
 
 TABLE2_NOTE = (
@@ -88,6 +89,30 @@ def sort_of(row: Row) -> str:
     if len(made) > 1:
         return "mix"
     return {"probe": "rank probe", "loss": "loss"}.get(made[0].kind, "single") if made else "single"
+
+
+def metrics_table(sweep: Sweep) -> Table | None:
+    """The figures of other evaluators than the leading one, with intervals; None where there are none."""
+    groups = {group: scores for row in sweep.rows for group, scores in row.figures.items()}
+    known = {figure.name: figure for figure in figures()}
+    shown = [
+        known.get(f"{group}.{name}") or Figure(f"{group}.{name}", name)
+        for group, names in groups.items()
+        for name in names
+    ]
+    if not shown:
+        return None
+    first = {figure.group: figure for figure in reversed(shown)}  # its is the interval
+    lines = []
+    for row in sweep.rows:
+        cells = [sweep.names[row.id], row.domain]
+        for figure in shown:
+            value = row.figures.get(figure.group, {}).get(figure.name.partition(".")[2])
+            ends = row.intervals.get(figure.group) if figure is first[figure.group] else None
+            cells.append(with_interval(number(None if value is None else value * figure.scale, 2), ends, figure.scale))
+        lines.append(cells)
+    titles = [f"{figure.label} {figure.unit}".rstrip() for figure in shown]
+    return Table("Figures of further evaluators", [*_names(), *map(Column, titles)], lines)
 
 
 def size_table(sweep: Sweep) -> Table:
@@ -237,7 +262,7 @@ def by_table(sweep: Sweep, kind: str) -> dict[str, Agreement]:
 
     Args:
         sweep: ours.
-        kind: ``segm`` or ``bbox``: whose retention.
+        kind: whose retention, one of the sweep's.
     """
     pairs: dict[str, list[tuple[float, float]]] = {table: [] for table in TABLES}
     for name, paper in paper_rows().items():
@@ -336,7 +361,7 @@ def _common(a: Sweep, b: Sweep) -> list[tuple[Row, Row]]:
 
 
 def _figures(row: Row) -> tuple[object, ...]:
-    return row.images, row.bbox, row.segm, row.bits_per_image, row.fidelity
+    return row.images, row.scores, row.bits_per_image, row.fidelity
 
 
 def _line(a: Sweep, b: Sweep, one: Row, other: Row, kinds: list[str]) -> list[str]:

@@ -41,8 +41,8 @@ class Sweep:
 
     @cached_property
     def kind(self) -> str:
-        """Which AP the report leads with: ``segm``, as the paper, or ``bbox`` of a box-only model."""
-        return "segm" if self.rows and all(row.segm is not None for row in self.rows) else "bbox"
+        """Which AP the report leads with: of masks, as the paper, or of boxes for a box-only model."""
+        return self.kinds[0]
 
     @cached_property
     def samples(self) -> Samples | None:
@@ -58,10 +58,10 @@ class Sweep:
         """``annotations``, or ``clean``: the detections of clean features."""
         return "clean" if self.manifest.get("dataset", {}).get("truth") == "clean" else "annotations"
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The APs there are, the leading one first."""
-        return ("segm", "bbox") if self.kind == "segm" else ("bbox",)
+        return results.leading_groups(self.rows)
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
@@ -84,11 +84,10 @@ class Sweep:
 
         Args:
             row: of this sweep.
-            kind: ``segm`` or ``bbox``; default: the leading one.
+            kind: one of :attr:`kinds`; default: the leading one.
             metric: one of COCO's 12.
         """
-        scores = row.segm if (kind or self.kind) == "segm" else row.bbox
-        return None if scores is None else scores.get(metric)
+        return row.scores.get(kind or self.kind, {}).get(metric)
 
     def retention(self, row: Row, kind: str | None = None, metric: str = "AP") -> float | None:
         """AP over the AP of the undistorted run of the same domain; None where there is none or it is 0."""

@@ -15,9 +15,9 @@ group's first figure, with its interval.
 
 An evaluator of your own is a class with a decorator::
 
-    @featlink.evaluator
-    class ObjectsFound(featlink.Evaluator[int]):
-        figures = (Figure("objects.mean", "objects an image"),)
+    @fl.register_evaluator
+    class ObjectsFound(fl.Evaluator[int]):
+        figures = (fl.Figure("objects.mean", "objects an image"),)
         primary = "objects.mean"
 
         def update(self, item, truth, prediction):
@@ -166,7 +166,7 @@ _registered: dict[str, type[Evaluator[Any]]] = {}
 E = TypeVar("E", bound=type[Evaluator[Any]])
 
 
-def register(evaluator: E) -> E:
+def register_evaluator(evaluator: E) -> E:
     """Class decorator: make an evaluator known, under the group of its primary figure.
 
     Registering a class again, as a notebook's cell does when it is run twice, replaces it.
