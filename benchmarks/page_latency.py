@@ -26,7 +26,7 @@ CASES = {"feature": ("quantize", "bits"), "image": ("jpeg", "quality")}
 WATCH = """name => { window.since = null; window.shown = null;
 const slider = document.querySelector(`input[type=range][aria-label="${name}"]`);
 slider.addEventListener('change', () => { window.since = performance.now(); window.shown = null; });
-for (const image of document.querySelectorAll('.overlay.feature img, .overlay.image img'))
+for (const image of document.querySelectorAll('.overlay.a img'))
   image.addEventListener('load', () => { if (window.since) window.shown ??= performance.now() - window.since; }); }"""
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -38,7 +38,7 @@ args = parser.parse_args()
 
 def curl(domain: str, condition: str, folder: Path) -> float:
     """Milliseconds of the request that the page sends."""
-    query = {"condition": f"{domain}: {condition}", "link": "{}"} | ({"received": "image"} if domain == "image" else {})
+    query = {"condition": condition, "link": "{}"} | ({"received": "image"} if domain == "image" else {})
     url = f"{args.edge}/v1/infer?{urlencode(query)}"
     command = ["curl", "-sf", "-o", str(folder / "answer.json"), "-w", "%{time_total}"]
     done = subprocess.run(
@@ -48,8 +48,8 @@ def curl(domain: str, condition: str, folder: Path) -> float:
 
 
 def condition_of(tab: Page) -> str:
-    """The condition in the address bar."""
-    return parse_qs(urlsplit(tab.url).query)["condition"][0]
+    """Side A's condition in the address bar."""
+    return parse_qs(urlsplit(tab.url).query)["a"][0]
 
 
 def release(tab: Page, name: str, key: str) -> float:
@@ -83,8 +83,8 @@ with sync_playwright() as started, tempfile.TemporaryDirectory() as folder:
     for domain, (step, name) in CASES.items():
         tab = browser.new_page()
         start = {"bits": 4, "quality": 40}[name]
-        tab.goto(f"{args.page}/?picture={SCENE}&send={domain}&condition={quote(f'{step}({name}={start})')}")
-        tab.wait_for_selector(f".overlay.{domain} img[data-of]")
+        tab.goto(f"{args.page}/?picture={SCENE}&a={quote(f'{domain}: {step}({name}={start})')}")
+        tab.wait_for_selector(".overlay.a img[data-of]")
         tab.evaluate(WATCH, name)
         page_ms, curl_ms = [], []
         for i in range(args.times):

@@ -9,21 +9,12 @@ from typing import Annotated
 
 import typer
 
-from featlink.commands.bench import bench
-from featlink.commands.conditions import conditions
+from featlink.commands.catalogue import conditions, decode, steps
+from featlink.commands.data import fetch, fit, scenes
 from featlink.commands.decide import decide
-from featlink.commands.decode import decode
-from featlink.commands.demo import demo
-from featlink.commands.estimate import estimate
-from featlink.commands.fetch import app as fetch
-from featlink.commands.fit import app as fit
-from featlink.commands.infer import infer
-from featlink.commands.merge import merge
-from featlink.commands.page import page
 from featlink.commands.report import report
-from featlink.commands.scenes import scenes
-from featlink.commands.steps import steps
-from featlink.commands.up import up
+from featlink.commands.services import infer, page, up
+from featlink.commands.sweeps import bench, demo, estimate, merge
 from featlink.shared.errors import FeatlinkError
 
 app = typer.Typer(

@@ -18,7 +18,6 @@ from featlink.errors import CommandError
 from featlink.shared.errors import DatasetError, ImageError
 from featlink.shared.evaluation import coco, mending
 from featlink.shared.evaluation.coco import GroundTruth
-from featlink.shared.pictures import read_header
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
@@ -141,6 +140,8 @@ def store_name(name: str) -> str:
 
 
 def _size(path: Path) -> tuple[int, int]:
+    from featlink.shared.pictures import read_header  # loads OpenCV, which `featlink --help` does without
+
     try:
         return read_header(path.read_bytes(), MAX_PIXELS).size
     except OSError as error:
@@ -299,6 +300,8 @@ def check_pictures(images: Mapping[int, Path], truth: GroundTruth) -> Checked:
             be evaluated.
     """
     annotated = {image.id: (image.width, image.height) for image in truth.images}
+    from featlink.shared.pictures import read_header
+
     found, as_stored = Checked(), list[Path]()
     for image_id, path in images.items():
         try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from featlink.network import checked_config
-from featlink.shared.models.config import MODELS, ModelConfig
+from featlink.shared.models.config import MODELS
 
 DatasetOption = Annotated[
     Path,
@@ -70,13 +73,43 @@ DeviceOption = Annotated[
 ]
 
 
-def network_config(**given: Any) -> ModelConfig:
-    """The network's settings; those not given on the command line come from ``FEATLINK_*``, as for services.
+_NETWORK: dict[str, Any] = {
+    "model": ModelOption,
+    "weights": WeightsOption,
+    "profile": ProfileOption,
+    "min_size": SizeOption,
+    "max_size": SizeOption,
+    "threads": ThreadsOption,
+    "device": DeviceOption,
+}
+
+
+def takes_network(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command that has a keyword ``config``: it gets the options that choose a network in its place.
 
     Args:
-        given: fields of :class:`featlink.shared.models.config.ModelConfig`; None for what was not given.
-
-    Raises:
-        ModelError: a value is not allowed, in one line.
+        names: which of them, by their fields in :class:`featlink.shared.models.config.ModelConfig`; default: all.
+            Fields that are not given on the command line come from ``FEATLINK_*``, as for services.
     """
-    return checked_config(**{name: value for name, value in given.items() if value is not None})
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_NETWORK[name])
+            for name in names or _NETWORK
+        ]
+        parameters = [
+            one for name, given in signature.parameters.items() for one in (options if name == "config" else [given])
+        ]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {option.name: given.pop(option.name) for option in options}
+            config = checked_config(**{name: value for name, value in chosen.items() if value is not None})
+            command(config=config, **given)
+
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate

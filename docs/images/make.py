@@ -1,12 +1,17 @@
-"""Makes the README's pictures: ``python docs/images/make.py``, from the repository root.
+"""Makes the pictures of the README and of the docs: ``python docs/images/make.py``, from the repository root.
 
 ``overlay.png`` shows what is detected in one bundled scene, with clean and with coded features. ``curve.png`` draws AP
-against kilobytes for both domains, from docs/results.md.
+against kilobytes for both domains, from docs/results.md. ``page*.png`` show the live page: give the address of one that
+runs with the bundled weights, ``--page http://127.0.0.1:8000``, and these alone are made; it takes Chromium and the
+playwright package.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 import re
+import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -73,6 +78,44 @@ def curve(target: Path) -> None:
     figure.savefig(target)
 
 
+PAGES = {
+    "page": ("/", 1280, 900, "light", ".overlay.b img[data-of]"),
+    "page-dark": ("/?view=difference", 1280, 1150, "dark", ".overlay.versus img[data-of]"),
+    "page-explore": ("/explore?sweep=bundled+example", 1280, 900, "light", ".behind img"),
+    "page-phone": ("/", 390, 844, "dark", ".overlay.b img[data-of]"),
+}
+"""Pictures of the live page: path, width, height, colours, and what must be there."""
+
+
+def pages(address: str) -> None:
+    """Photograph the live page.
+
+    Args:
+        address: of a page that runs.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for name, (path, width, height, colours, there) in PAGES.items():
+            tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=colours)
+            tab.goto(address + path)
+            tab.wait_for_selector(there, timeout=120_000)
+            tab.wait_for_timeout(3000)  # for what is drawn after the first picture
+            if name == "page-phone":
+                tab.locator(".verdict-line").evaluate("one => one.scrollIntoView()")
+                tab.evaluate("window.scrollBy(0, -60)")
+                tab.wait_for_timeout(300)
+            picture = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+            picture.quantize(256, dither=Image.Dither.NONE).save(HERE / f"{name}.png", optimize=True)
+        browser.close()
+
+
 if __name__ == "__main__":
-    overlay(HERE / "overlay.png")
-    curve(HERE / "curve.png")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", help="address of a live page")
+    if address := parser.parse_args().page:
+        pages(address.rstrip("/"))
+    else:
+        overlay(HERE / "overlay.png")
+        curve(HERE / "curve.png")

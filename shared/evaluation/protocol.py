@@ -40,14 +40,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.evaluation.coco import ItemTruth
 from featlink.shared.items import ItemId
-from featlink.shared.result import Detection
+
+if TYPE_CHECKING:
+    from featlink.shared.evaluation.coco import ItemTruth
+    from featlink.shared.result import Detection
 
 GROUP = "featlink.evaluators"
 

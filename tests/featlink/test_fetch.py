@@ -19,10 +19,8 @@ from typer.testing import CliRunner
 from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.fetch.download import Checksum, Source, download
-from featlink.fetch.unpack import unpack
-from featlink.fetch.val2017 import fetch_val2017
-from featlink.fetch.weights import cached_path, official
+from featlink.fetch.download import Checksum, Source, download, unpack
+from featlink.fetch.sources import cached_path, fetch_val2017, official
 
 CONTENT = random.Random(1).randbytes(1_500_000)
 
@@ -238,7 +236,7 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: F
     result = CliRunner().invoke(app, ["fetch", "weights", "--model", "resnet"])
     assert isinstance(result.exception, CommandError)
     assert "unknown model 'resnet'" in str(result.exception)
-    monkeypatch.setattr("featlink.fetch.weights.official", lambda model: server.source("file.bin"))
+    monkeypatch.setattr("featlink.fetch.sources.official", lambda model: server.source("file.bin"))
     result = CliRunner().invoke(app, ["fetch", "weights"])
     assert result.exit_code == 0, result.output
     assert cached_path("maskrcnn_resnet50_fpn").read_bytes() == CONTENT

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from featlink.cli import app
-from featlink.commands.scenes import scenes
+from featlink.commands.data import scenes
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -74,15 +72,6 @@ def test_every_name_is_there_and_says_what_it_is() -> None:
 def test_other_names_are_not() -> None:
     with pytest.raises(AttributeError, match="module 'featlink' has no attribute 'detect'"):
         fl.detect  # noqa: B018
-
-
-def test_a_type_checker_sees_the_same_names_in_the_same_places() -> None:
-    tree = ast.parse(Path(fl.__file__).read_text())
-    [block] = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {
-        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
-    assert seen == {**fl._HOME, "sweep": "featlink.api.sweeping"}
 
 
 def test_importing_loads_neither_torch_nor_numpy_nor_pydantic() -> None:

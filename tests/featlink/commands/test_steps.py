@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from featlink.commands.steps import describe, values
+from featlink.commands.catalogue import describe, values
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import Step, steps
 

@@ -13,13 +13,16 @@ from drawn_sweep import Made, make_drawn
 from synthetic_sweep import make_dataset, make_sweep
 
 import featlink
+from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.page.context import Latest, PageSettings, reachable
 from featlink.page.deployment import comparison, table_row, to_csv
 from featlink.page.explorer import (
     EXAMPLE,
     QUESTION,
+    data_folder,
     decision,
+    example,
     headline,
     leading,
     load_sweep,
@@ -27,7 +30,7 @@ from featlink.page.explorer import (
     sweep_names,
 )
 from featlink.page.forms import Control, Scale
-from featlink.page.pictures import equal_bits
+from featlink.page.pictures import PictureStore, equal_bits
 from featlink.page.results import stage_bars, waterfall
 from featlink.report.curves import curve_figures
 from featlink.report.sweep import Sweep, open_sweep
@@ -120,6 +123,19 @@ def test_sweeps_are_found_and_no_other_folder_is_read(sweep: Sweep) -> None:
         with pytest.raises(CommandError, match="no finished sweep"):
             load_sweep(root, other)
     assert sweep_names(Path(root, "gone")) == [EXAMPLE]
+
+
+def test_the_bundled_sweep_is_whole(tmp_path: Path) -> None:
+    sweep = load_sweep(tmp_path, EXAMPLE)
+    assert {figure.id for figure in curve_figures(sweep)} >= {"ap-bits"}
+    image, path = next(iter(open_dataset(data_folder(sweep)).images.items()))
+    row = next(row for row in sweep.rows if "bottleneck" in row.id)
+    drawn, uploads = PictureStore(1 << 24), PictureStore(1 << 24)
+    shown = example(sweep, row, image, path, drawn, uploads)
+    assert drawn.get(shown.received) is not None
+    assert uploads.get(shown.picture) == path.read_bytes()
+    question = {control.name: control.start for control in QUESTION.values()}
+    assert headline(decision(sweep, question)).startswith(("Send", "Too close"))
 
 
 def test_plots_know_their_rows_and_the_themes_colours(sweep: Sweep) -> None:

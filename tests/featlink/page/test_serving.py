@@ -82,7 +82,10 @@ def test_a_strange_prefix_is_passed_over(url: str, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("LOG_LEVEL", "loud"), ("PORT", "x"), ("MAX_PICTURE_MB", "0"), ("ROOT_PATH", "demo")]
 )
-def test_a_wrong_setting_is_named_with_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_named_with_its_variable(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv(f"FEATLINK_{name}", value)
-    with pytest.raises(SystemExit, match=f"page: wrong settings: FEATLINK_{name}: "):
+    with pytest.raises(SystemExit, match="1"):
         main()
+    assert json.loads(capsys.readouterr().out)["reason"].startswith(f"wrong settings: FEATLINK_{name}: ")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from featlink.commands.outcome import rows_table
+from featlink.commands.sweeps import rows_table
 from featlink.demo import CONDITIONS
 from featlink.report.conditions import compare_summary, summary_table
 from featlink.report.sweep import Sweep

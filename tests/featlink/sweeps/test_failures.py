@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from featlink import results
-from featlink.commands.outcome import INCOMPLETE, end
+from featlink.commands.sweeps import INCOMPLETE, end
 from featlink.errors import CommandError
 from featlink.shared.errors import ConflictError
 from featlink.sweeps.engine import ItemError

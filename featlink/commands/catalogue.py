@@ -1,19 +1,43 @@
-"""``featlink steps``: the registered steps, from their own descriptions."""
+"""``featlink conditions`` and ``steps``: what may happen on the link; ``decode``: kept bitstreams back to planes."""
 
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from featlink.errors import CommandError
+from featlink.report.table import say
+from featlink.shared.files import replace
 
 if TYPE_CHECKING:
     from featlink.shared.conditions.registry import Step
 
 _TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+
+
+def conditions(
+    names: Annotated[str, typer.Argument(help="Only these, e.g. 'paper.table3' or 'paper+equal'.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print {name: text} as JSON.")] = False,
+) -> None:
+    """List the named conditions. Use a name wherever a condition is asked for."""
+    from featlink.shared.conditions.names import NAMED, select
+
+    chosen = select(names) if names else NAMED
+    if not chosen:
+        raise CommandError(f"no condition is named {names!r}; 'featlink conditions' lists all")
+    if as_json:
+        typer.echo(json.dumps(chosen, indent=1))
+        return
+    width = max(map(len, chosen))
+    for name, text in chosen.items():
+        typer.echo(f"{name:<{width}}  {text}")
 
 
 def steps(
@@ -22,7 +46,6 @@ def steps(
     ] = False,
 ) -> None:
     """List the steps a condition can have, with their parameters, ranges and defaults."""
-    from featlink.report.table import say
     from featlink.shared.conditions import registry
 
     if as_json:
@@ -110,3 +133,34 @@ def _word(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)
+
+
+def decode(
+    folder: Annotated[Path, typer.Argument(help="Of one image under one condition: bitstreams and side.json.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write: .safetensors with p2, p3, … for features, .png for an image.")
+    ],
+    threads: Annotated[int, typer.Option(min=0, help="Of the decoders; 0: one a core.")] = 0,
+) -> None:
+    """Decode kept bitstreams as the receiver does. Whatever the number of threads, the result is the same."""
+    from featlink.channel.bitstream_archive import decode as read
+    from featlink.channel.codecs.base import Tools
+
+    decoded = read(folder, Tools(threads=threads))
+    expected = ".safetensors" if decoded.image is None else ".png"
+    if out.suffix != expected:
+        raise CommandError(f"{folder} decodes to a {expected} file, not {out.name}")
+    if decoded.image is None:
+        from safetensors.numpy import save
+
+        facts = {"condition": decoded.side.condition, "weights": decoded.side.weights}
+        replace(out, save(decoded.levels, metadata=facts))
+        what = ", ".join(f"{name} {'×'.join(map(str, level.shape))}" for name, level in decoded.levels.items())
+    else:
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(decoded.image.transpose(1, 2, 0)).save(file, "PNG")
+        replace(out, file.getvalue())
+        what = "×".join(map(str, decoded.image.shape))
+    typer.echo(f"{out}: {decoded.side.condition}: {what}")

@@ -1,14 +1,19 @@
-"""COCO val2017: 5000 photos with instance annotations."""
+"""What can be fetched: COCO val2017, with instance annotations, and torchvision's official weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torchvision.models import get_model_weights
 
 from featlink.dataset import missing, open_dataset
 from featlink.errors import CommandError
-from featlink.fetch.download import Checksum, Progress, Source, download
-from featlink.fetch.unpack import unpack
+from featlink.fetch.download import Checksum, Progress, Source, download, unpack
+from featlink.shared.models.checkpoints import path_hash
+from featlink.shared.models.config import MODELS
 
 IMAGES = Source("http://images.cocodataset.org/zips/val2017.zip", Checksum("md5", "442b8da7639aecaf257c1dceb8ba8c80"))
 ANNOTATIONS = Source(
@@ -37,7 +42,7 @@ def fetch_val2017(
         annotations: archive of the ground truth.
 
     Raises:
-        CommandError: see :func:`featlink.fetch.download.download` and :func:`featlink.fetch.unpack.unpack`.
+        CommandError: see :mod:`featlink.fetch.download`.
     """
     if not (folder / _TRUTH).is_file():
         _fetch(annotations, folder, progress, lambda name: name == _TRUTH)
@@ -60,3 +65,24 @@ def _fetch(source: Source, folder: Path, progress: Callable[[str], Progress], wa
     if not unpack(archive, folder, wanted, progress(f"unpack {name}")):
         raise CommandError(f"{archive} has no files of val2017")
     archive.unlink()
+
+
+def cached_path(model: str) -> Path:
+    """Where ``--weights coco`` finds a model's official file (torch.hub's cache).
+
+    Raises:
+        CommandError: there is no such model.
+    """
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(official(model).url).path).name
+
+
+def official(model: str) -> Source:
+    """A model's official file; torchvision's file names carry the beginning of the SHA-256.
+
+    Raises:
+        CommandError: there is no such model.
+    """
+    if model not in MODELS:
+        raise CommandError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    weights = get_model_weights(model)["COCO_V1"]
+    return Source(weights.url, Checksum("sha256", path_hash(weights)))

@@ -1,0 +1,37 @@
+"""What :mod:`featlink` gives, and where each name lives: for type checkers, editors, and its lazy loading."""
+
+from .api.deciding import decide as decide
+from .api.delivery import Delivery as Delivery
+from .api.evaluation import compare as compare
+from .api.evaluation import evaluate as evaluate
+from .api.model import Model as Model
+from .api.model import load as load
+from .api.pictures import draw as draw
+from .api.pictures import read_image as read_image
+from .api.sweeping import sweep as sweep
+from .api.transmission import transmit as transmit
+from .channel.codecs.base import Codec as Codec
+from .channel.codecs.base import CodecError as CodecError
+from .channel.codecs.base import StillCodec as StillCodec
+from .channel.codecs.base import Tools as Tools
+from .channel.distortions.base import Distortion as Distortion
+from .channel.distortions.base import Planes as Planes
+from .channel.randomness import stream as stream
+from .dataset import open_dataset as open_dataset
+from .shared.conditions.language import Condition as Condition
+from .shared.conditions.language import parse as parse
+from .shared.conditions.registry import Step as Step
+from .shared.conditions.registry import register as register
+from .shared.conditions.registry import steps as steps
+from .shared.errors import FeatlinkError as FeatlinkError
+from .shared.evaluation.protocol import Evaluator as Evaluator
+from .shared.evaluation.protocol import Figure as Figure
+from .shared.evaluation.protocol import register_evaluator as register_evaluator
+from .shared.features import FeatureMaps as FeatureMaps
+from .shared.features import FeatureSpec as FeatureSpec
+from .shared.features import Pyramid as Pyramid
+from .shared.features import Sizes as Sizes
+from .shared.features import TensorSpec as TensorSpec
+from .shared.frames.bitstream import Samples as Samples
+from .shared.metrics.fidelity import Fidelity as Fidelity
+from .shared.models.detections import Detections as Detections
