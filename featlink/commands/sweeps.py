@@ -21,7 +21,7 @@ from featlink.model_options import (
     takes_network,
 )
 from featlink.report.table import Column, Table, fidelity, kilobytes, percent, show, with_interval
-from featlink.results import Row, all_leading_groups
+from featlink.results import Row, leading_groups
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds, read_shard, read_time
 
@@ -250,7 +250,7 @@ def show_rows(rows: Sequence[Row], out: Path) -> None:
 
 def rows_table(rows: Sequence[Row]) -> Table:
     """One line per condition, by its id as in ``results.json``."""
-    groups = all_leading_groups()[::-1]
+    groups = leading_groups()[::-1]
     titles = (*(f"AP {group}" for group in groups), "kB/image", "PSNR [F]", "PSNR [I]")
     lines = [
         [

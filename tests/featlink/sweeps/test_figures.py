@@ -11,8 +11,8 @@ import pytest
 
 from featlink import results, samples
 from featlink.errors import CommandError
-from featlink.report.conditions import metrics_table
-from featlink.report.sweep import Sweep, open_sweep
+from featlink.report.conditions import summary_table
+from featlink.report.sweep import open_sweep
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import Detection, ItemTruth
 from featlink.shared.evaluation.coco_metrics import CocoEvaluator, evaluate
@@ -105,10 +105,9 @@ def test_figures_of_another_evaluator_stand_beside_cocos(tiny: Path, tmp_path: P
     assert draws is not None
     assert draws.ap["count"]["clean.image"].mean() == pytest.approx(2, abs=0.1)
     (tmp_path / "manifest.json").write_text("{}")
-    table = metrics_table(open_sweep(tmp_path))
-    assert table is not None
-    assert [line[2].split()[0] for line in table.rows] == ["1.00", "2.00"]
-    assert metrics_table(Sweep(tmp_path, alone, {})) is None
+    table = summary_table(open_sweep(tmp_path))
+    at = [column.title for column in table.columns].index("count.found")
+    assert [line[at].split()[0] for line in table.rows] == ["1.00", "2.00"]
 
 
 def test_an_evaluator_that_fails_is_named(tiny: Path, tmp_path: Path) -> None:
