@@ -1,4 +1,5 @@
-# Everything a newcomer needs: `make demo`, `make quick`, `make test`. Each sets up .venv first, once.
+# Everything a newcomer needs: `make demo`, `make quick` (90 s), `make test` (6 min). Each sets up .venv first, once.
+# `make test-all` is `make test` and what takes long besides: Ray, browsers, training, kill loops, all models × pictures.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,9 +8,9 @@ OUT ?= out/demo
 LIMIT ?= 4
 WORKERS ?= 2
 # A thread of torch's for each worker: more would wait for one another.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20
 
-.PHONY: setup demo quick test lint format clean
+.PHONY: setup demo quick test test-extended test-all lint format clean
 
 setup: $(VENV)/.installed
 
@@ -23,10 +24,15 @@ demo: setup
 	$(BIN)/featlink demo --limit $(LIMIT) --out $(OUT)
 
 quick: setup
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not extended'
 
 test: setup
-	$(PYTEST)
+	$(PYTEST) -m 'not extended'
+
+test-extended: setup
+	$(PYTEST) -m extended
+
+test-all: test test-extended
 
 lint: setup
 	$(BIN)/ruff format --check .

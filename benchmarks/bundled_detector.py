@@ -39,7 +39,7 @@ from featlink.shared.features import FeatureMaps
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.fpn import FPN
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import decode, load_weights
 from featlink.starter.folder import write_folder
 from featlink.starter.styles import HELD_OUT_STYLE, STYLES
@@ -136,7 +136,7 @@ def report_ap(args: argparse.Namespace) -> None:
                 print(f"  {style}: {count} objects, " + ", ".join(f"{k} {score(*own, k)[0]:.3f}" for k in KINDS))
 
 
-def _model(args: argparse.Namespace) -> SplitModel:
+def _model(args: argparse.Namespace) -> TorchvisionRCNN:
     if args.weights is None:
         return build(ModelConfig(weights="starter"))
     from safetensors.torch import save_file
@@ -156,12 +156,12 @@ def report_levels(args: argparse.Namespace) -> None:
     images = list(data.images.items())[: args.limit]
     results: dict[str, list[Any]] = {name: [] for name in ("none", *FPN.names)}
     for image, path in track(images):
-        clean = model.pyramid(picture(path))
+        clean = model.encode(picture(path))
         for name, found in results.items():
             levels = {
                 level: np.zeros_like(values) if level == name else values for level, values in clean.levels.items()
             }
-            found += to_coco(model.detect(FeatureMaps(levels, clean.sizes)), image)
+            found += to_coco(model.decode(FeatureMaps(levels, clean.sizes)), image)
     chosen = [image for image, _ in images]
     print("| zeroed | segm | small / medium / large | bbox | small / medium / large |\n|---|---|---|---|---|")
     for name, found in results.items():
@@ -178,7 +178,7 @@ def report_channels(args: argparse.Namespace) -> None:
     model = _model(args)
     samples: dict[str, list[np.ndarray]] = {level: [] for level in FPN.names}
     for path in list(open_dataset(Path("starter")).images.values())[: args.limit]:
-        for level, values in model.pyramid(picture(path)).levels.items():
+        for level, values in model.encode(picture(path)).levels.items():
             samples[level].append(values.reshape(256, -1)[:, :: 1 if level > "p3" else 7])
     for level, parts in samples.items():
         values = np.concatenate(parts, axis=1)

@@ -27,19 +27,19 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.frames.bitstream import Samples, nbytes, pack
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.pictures import decode
 from featlink.shared.result import Telemetry
 
 
-def frame_of(model: SplitModel, picture: Path, domain: str) -> Frame:
+def frame_of(model: TorchvisionRCNN, picture: Path, domain: str) -> Frame:
     """What the edge would send."""
     image = decode(picture.read_bytes(), 1 << 28)
     if domain == "image":
         sizes = model.image_sizes(*image.shape[:2])
         tensors = [Tensor(IMAGE, np.ascontiguousarray(image.transpose(2, 0, 1)))]
     else:
-        pyramid = model.pyramid(image)
+        pyramid = model.encode(image)
         sizes, tensors = pyramid.sizes, [Tensor(name, level) for name, level in pyramid.levels.items()]
     return Frame(Meta(domain, model.name, model.weights, sizes), tuple(tensors))  # type: ignore[arg-type]
 

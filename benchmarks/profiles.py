@@ -77,9 +77,9 @@ def main() -> None:
             if number == 0:
                 model.detect_image(image)
             started, cpu = time.perf_counter(), time.process_time()
-            pyramid = model.pyramid(image)
+            pyramid = model.encode(image)
             between, cpu_between = time.perf_counter(), time.process_time()
-            found = model.detect(pyramid)
+            found = model.decode(pyramid)
             taken[profile]["pyramid"].append(between - started)
             taken[profile]["pyramid, CPU"].append(cpu_between - cpu)
             taken[profile]["detect"].append(time.perf_counter() - between)

@@ -31,7 +31,7 @@ from featlink.shared.service.transport import read_frame_bytes
 from featlink.shared.store import Store
 
 if TYPE_CHECKING:
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 _FRAME_BODY = {
     "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -53,12 +53,12 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
-        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.models.registry import build  # torch takes seconds to import: after /livez answers
 
         with naming(settings, *ModelSettings.model_fields):
             network = build(settings.config())
         warm(network)
-        facts = {"profile": settings.profile, "device": str(network.device)}
+        facts = {"profile": settings.profile, "device": network.device}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
         return network
 

@@ -6,8 +6,6 @@ That fidelity is [F] of a distorted image: its pyramid against the clean one's. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,12 +23,11 @@ from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.largest import largest_input
 from featlink.shared.result import Detection, Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # what reads frames without a network needs no torch
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 
@@ -115,7 +112,7 @@ def finish(
         clean, clean_ms = timed(lambda: _clean_pyramid(model, frame, reference, cache))
         known_ms = output.telemetry.timings.get("fidelity", 0)
         output = replace(output, telemetry=output.telemetry.with_timings(fidelity=known_ms + clean_ms))
-    return output.measured(clean, comparison(model))
+    return output.measured(clean, model.comparison())
 
 
 def run_network(
@@ -134,22 +131,13 @@ def run_network(
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
     entry = CacheEntry(*timed(lambda: received_pyramid(model, frame))) if known is None else known
-    detections, heads_ms = timed(lambda: model.detect(entry.pyramid))
+    detections, heads_ms = timed(lambda: model.decode(entry.pyramid))
     return NetworkOutput(frame, detections, entry.pyramid, telemetry.with_timings(heads=entry.backbone_ms + heads_ms))
 
 
 def untouched(frame: Frame) -> bool:
     """Whether an image's frame has its pixels as they were: not mapped to samples by a condition or a lossy link."""
     return frame.tensor(IMAGE).bits is None
-
-
-def comparison(model: SplitModel) -> Compare:
-    """What measures a pyramid's fidelity: on a GPU, if the network is on one."""
-    if model.device.type == "cpu":
-        return compare_pyramids
-    from featlink.shared.metrics.on_device import DeviceFidelity  # needs torch
-
-    return DeviceFidelity(model.gateway)
 
 
 def _clean_pyramid(model: SplitModel, frame: Frame, reference: Frame, cache: PyramidCache | None) -> FeatureMaps:
@@ -160,7 +148,7 @@ def _clean_pyramid(model: SplitModel, frame: Frame, reference: Frame, cache: Pyr
     if cache is not None and (entry := cache.get(key)) is not None:
         return entry.pyramid
     pixels = picture.data.transpose(1, 2, 0).astype(np.uint8, copy=False)
-    entry = CacheEntry(*timed(lambda: model.pyramid(pixels)))
+    entry = CacheEntry(*timed(lambda: model.encode(pixels)))
     if cache is not None:
         cache.put(key, entry)
     return entry.pyramid
@@ -244,11 +232,11 @@ def _pyramid_of_image(model: SplitModel, frame: Frame) -> FeatureMaps:
     if tensor.data.shape != (3, height, width):
         raise FrameError(f"image has shape {tensor.data.shape}, its condition asks for {(3, height, width)}")
     if at_input:
-        return model.pyramid_of_input(floats(tensor), sizes)
+        return model.encode_input(floats(tensor), sizes)
     pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
     if pixels.dtype.kind not in "uf" or (tensor.bits is None and pixels.dtype != np.uint8):
         raise FrameError(f"image is {pixels.dtype.name}, expected uint8 pixels")
-    return model.pyramid(pixels.astype(np.uint8, copy=False).transpose(1, 2, 0))
+    return model.encode(pixels.astype(np.uint8, copy=False).transpose(1, 2, 0))
 
 
 # Before the first picture
@@ -263,31 +251,10 @@ def warm(model: SplitModel) -> None:
     Args:
         model: the whole network.
     """
-    height, width = largest_input(model)
+    height, width = model.warmup_size()
     pixels = np.random.default_rng(0).integers(0, 256, (3, height, width), np.uint8)
     sizes = model.image_sizes(height, width)
     meta = Meta("image", model.name, model.weights, sizes, condition=Condition(domain="image", at="original"))
     frame, reference = (Frame(meta, (Tensor(IMAGE, pixels, *how),)) for how in ((8, _PIXEL_RANGE), ()))
-    with _any_score(model):
+    with model.rehearsing():
         finish(model, frame, Telemetry(), reference)
-    _code_large_mask()
-
-
-def _code_large_mask() -> None:
-    """Masks of large pictures are coded in another way than those of the small one."""
-    import torch
-
-    from featlink.shared.models.masks import PastedMasks
-
-    PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
-
-
-@contextmanager
-def _any_score(model: SplitModel) -> Iterator[None]:
-    """Let every region count as an object: noise has none, and then nothing behind the box head would run."""
-    heads = model.network.roi_heads
-    threshold, heads.score_thresh = heads.score_thresh, -1.0
-    try:
-        yield
-    finally:
-        heads.score_thresh = threshold

@@ -27,7 +27,7 @@ from featlink.shared.store import Dataset, Result, Run, Store
 from featlink.shared.store.summary import run_metrics
 
 if TYPE_CHECKING:
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 log = structlog.get_logger()
 

@@ -35,7 +35,7 @@ from featlink.shared.service.transport import FrameAnswers, NextService
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _HEADERS = {
@@ -92,6 +92,14 @@ class InferQuery(FeaturesQuery):
 Q = TypeVar("Q", bound=FeaturesQuery)
 
 
+class TensorDescription(BaseModel):
+    """A feature tensor that crosses the link."""
+
+    name: str = Field(description="in frames, and in `received`")
+    channels: int
+    stride: int = Field(description="pixels of the network input per position")
+
+
 class ModelDescription(BaseModel):
     """Which network a service runs."""
 
@@ -100,6 +108,7 @@ class ModelDescription(BaseModel):
     profile: str = Field(description="its numerics")
     device: str = Field(description="what it runs on: cpu or cuda")
     categories: list[str] = Field(description="name of each label, the background's first")
+    features: list[TensorDescription] = Field(description="what crosses the link, the finest first")
 
 
 def create_app(settings: EdgeSettings | None = None) -> FastAPI:
@@ -116,12 +125,12 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
-        from featlink.shared.models.torchvision_rcnn import build  # torch takes seconds to import: after /livez answers
+        from featlink.shared.models.registry import build  # torch takes seconds to import: after /livez answers
 
         with naming(settings, *ModelSettings.model_fields):
             network = build(settings.config(), heads=False)
         warm(network, settings.send_p6)
-        facts = {"profile": settings.profile, "device": str(network.device)}
+        facts = {"profile": settings.profile, "device": network.device}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
         return network
 
@@ -185,8 +194,12 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             model=network.name,
             weights=network.weights,
             profile=network.profile,
-            device=network.device.type,
+            device=network.device.partition(":")[0],
             categories=list(network.categories),
+            features=[
+                TensorDescription(name=one.name, channels=one.channels, stride=one.stride)
+                for one in network.spec.tensors
+            ],
         )
 
     @app.post(

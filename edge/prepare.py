@@ -16,13 +16,12 @@ from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
-from featlink.shared.models.largest import largest_input
 from featlink.shared.pictures import FORMATS, decode
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:  # the channel's container has no torch, and the API's signals are made here
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def prepare(
         if entry is not None:
             saved_ms = entry.backbone_ms
         else:
-            entry = CacheEntry(*timed(lambda: model.pyramid(image)))
+            entry = CacheEntry(*timed(lambda: model.encode(image)))
             if cache is not None:
                 cache.put(key, entry)
         timings["backbone"] = entry.backbone_ms
@@ -121,7 +120,7 @@ def warm(model: SplitModel, send_p6: bool) -> None:
         model: its backbone half.
         send_p6: of the service.
     """
-    height, width = largest_input(model)
+    height, width = model.warmup_size()
     pictures = [_black(form, height, width) for form in FORMATS]
     for request in [*(Request(data, "image") for data in pictures), Request(pictures[0])]:
         wire.write(prepare(model, request, max_pixels=height * width, send_p6=send_p6).frame)

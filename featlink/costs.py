@@ -89,7 +89,7 @@ def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[
     """
     shorter, longer = config.min_size, config.max_size
     if shorter is None or longer is None:
-        from featlink.shared.models.weights import load_checkpoint
+        from featlink.shared.models.checkpoints import load_checkpoint
 
         stated = load_checkpoint(config.weights, config.model).metadata
         shorter = int(shorter or stated.get("min_size") or _MIN_SIZE)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from featlink.shared.models.detections import Detections
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 class Model:
@@ -59,7 +59,7 @@ class Model:
             made, key = received_pyramid(self.split, self._adopted(signal.frame)), signal.frame.meta.key
         else:
             image = checked(signal)
-            made, key = self.split.pyramid(image), key_of([image])
+            made, key = self.split.encode(image), key_of([image])
         return ModelPyramid(made.levels, made.sizes, self.split.name, self.split.weights, key)
 
     def detect(self, signal: FeatureMaps | Delivery | Image) -> Detections:

@@ -17,7 +17,7 @@ from featlink.shared.features import FeatureMaps, Image, Sizes
 from featlink.shared.frames.wire import Frame, Meta
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from featlink.shared.models.torchvision_rcnn import SplitModel
+    from featlink.shared.models.protocol import SplitModel
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torchvision.models import get_model_weights
 from featlink.dataset import missing, open_dataset
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Progress, Source, download, unpack
+from featlink.shared.models.checkpoints import path_hash
 from featlink.shared.models.config import MODELS
-from featlink.shared.models.weights import path_hash
 
 IMAGES = Source("http://images.cocodataset.org/zips/val2017.zip", Checksum("md5", "442b8da7639aecaf257c1dceb8ba8c80"))
 ANNOTATIONS = Source(

@@ -27,7 +27,8 @@ from featlink.shared.errors import ModelError
 from featlink.shared.features import Array
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.fast.prune import drop_dead_channels
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.protocol import SplitModel
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.pictures import decode
 
 STEPS = (0.6, 1.2, 2.4, 4.8, 9.6)
@@ -241,8 +242,8 @@ def examples_of(model: SplitModel, basis: Basis, pictures: Sequence[Path], done:
     """
     found = []
     for path in pictures:
-        pyramid = model.pyramid(decode(path.read_bytes(), MAX_PIXELS))
-        detections = model.detect(pyramid)
+        pyramid = model.encode(decode(path.read_bytes(), MAX_PIXELS))
+        detections = model.decode(pyramid)
         sure = detections.scores > _FOUND
         if sure.any():
             (height, width), (full_height, full_width) = pyramid.sizes.resized, pyramid.sizes.original

@@ -16,7 +16,8 @@ from featlink.dataset import MAX_PIXELS
 from featlink.shared.errors import ModelError
 from featlink.shared.features import Array
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.protocol import SplitModel
+from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.pictures import decode
 
 Matrix = npt.NDArray[np.float64]
@@ -55,7 +56,7 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
 
     def pyramids(paths: Iterable[Path]) -> Iterable[dict[str, Array]]:
         for path in paths:
-            yield dict(model.pyramid(decode(path.read_bytes(), MAX_PIXELS)).levels)
+            yield dict(model.encode(decode(path.read_bytes(), MAX_PIXELS)).levels)
             done()
 
     mapped = _channels(pyramids(_for_channels(pictures)), metric, model, channels)

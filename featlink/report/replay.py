@@ -17,7 +17,8 @@ from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import ModelConfig, Profile
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.protocol import SplitModel
+from featlink.shared.models.registry import build
 from featlink.shared.result import Telemetry
 
 _CACHE_BYTES = 1 << 28

@@ -21,7 +21,7 @@ from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import build
+from featlink.shared.models.registry import build
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.stages import Prepared, Stages
 
@@ -202,7 +202,7 @@ def build_local(
     threads = config.threads or os.cpu_count() or 1
     model = build(config)
     tools = dataclasses.replace(tools or Tools(), threads=threads)
-    on_gpu = model.device.type != "cpu"
+    on_gpu = model.device != "cpu"
     cv2.setNumThreads(1 if on_gpu else threads)
     if on_gpu:
         torch.set_num_threads(1)  # the engine itself takes a thread a core

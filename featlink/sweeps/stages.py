@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Transmission, transmit
-from featlink.cloud.finish import NetworkOutput, comparison, run_network, untouched
+from featlink.cloud.finish import NetworkOutput, run_network, untouched
 from featlink.dataset import MAX_PIXELS
 from featlink.edge.prepare import Prepared as Sent
 from featlink.edge.prepare import Request, prepare
@@ -19,7 +19,7 @@ from featlink.shared.errors import FeatlinkError
 from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.cache import CacheEntry
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
-from featlink.shared.models.torchvision_rcnn import SplitModel
+from featlink.shared.models.protocol import SplitModel
 from featlink.shared.store import Result
 from featlink.sweeps.engine import OF_ONE_IMAGE, ItemError, ItemResult, ModelInfo
 
@@ -61,7 +61,7 @@ class Stages:
     def identity(self) -> ModelInfo:
         """Which network it runs."""
         model = self._model
-        return ModelInfo(model.name, model.weights, tuple(model.categories), model.device.type)
+        return ModelInfo(model.name, model.weights, tuple(model.categories), model.device.partition(":")[0])
 
     def coded(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
         """Of these conditions, the ones with a codec and the others. Codecs are slow, and mostly single-threaded."""
@@ -84,7 +84,7 @@ class Stages:
                 clean = _entry(sent.get("feature") or self._prepared(data, "feature", image_id))
         except OF_ONE_IMAGE as error:
             return ItemError(image_id, tuple(wanted), str(error))
-        compare = comparison(self._model)
+        compare = self._model.comparison()
         if compare is compare_pyramids:
             compare = functools.partial(compare_pyramids, look=Remembered())
         return Prepared(image_id, sent, clean, compare)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import queue
 from collections.abc import Iterator
 
@@ -11,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.ops import MultiScaleRoIAlign
 
 from featlink.shared.errors import ModelError
 
@@ -88,24 +86,3 @@ class Gateway:
         pinned.copy_(tensor, non_blocking=True)
         torch.cuda.current_stream().synchronize()
         return pinned.numpy()
-
-
-class PoolOfEach(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
-    """torchvision's pooler, which keeps the scales of the first image it saw, but anew for each image.
-
-    So an answer depends neither on the pictures before nor on those that other threads work on.
-
-    Args:
-        pool: to take the place of.
-    """
-
-    def __init__(self, pool: MultiScaleRoIAlign) -> None:
-        names, scale, level = pool.featmap_names, pool.canonical_scale, pool.canonical_level
-        super().__init__(names, pool.output_size, pool.sampling_ratio, canonical_scale=scale, canonical_level=level)
-
-    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """See the base class."""
-        fresh = copy.copy(self)
-        fresh.scales = None
-        pooled: Tensor = super(PoolOfEach, fresh).forward(x, boxes, image_shapes)
-        return pooled

@@ -1,13 +1,15 @@
 """torchvision's detectors, split between edge and cloud.
 
 ``GeneralizedRCNN.forward`` is transform → backbone → rpn → roi_heads → postprocess. The edge calls
-:meth:`SplitModel.pyramid` (the first two), the cloud :meth:`SplitModel.detect` (the rest).
+:meth:`TorchvisionRCNN.encode` (the first two), the cloud :meth:`TorchvisionRCNN.decode` (the rest).
 """
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -17,27 +19,36 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from featlink.shared.errors import ImageError, ModelError
-from featlink.shared.features import FeatureMaps, Image, Sizes
-from featlink.shared.models.checkpoints import misfit
+from featlink.shared.features import Array, FeatureMaps, Image, Sizes
+from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.metrics.on_device import DeviceFidelity
+from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.device import Gateway, PoolOfEach, resolve
+from featlink.shared.models.device import Gateway, resolve
+from featlink.shared.models.fast.layout import channels_first, channels_last
 from featlink.shared.models.fpn import FPN
+from featlink.shared.models.interpolation import normalized_and_resized
 from featlink.shared.models.masks import PastedMasks
-from featlink.shared.models.resizing import normalized_and_resized
-from featlink.shared.models.weights import Checkpoint, load_checkpoint
+from featlink.shared.models.protocol import SplitModel
 
 _CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
 _KEYS = ("0", "1", "2", "3", "pool")
 """torchvision's names of p2..p6."""
 _ROUNDING = 1e-5
 """Relative error of the scale, which torchvision computes in single precision."""
+_SHRINK = 10
+"""Of the largest input: a picture that is enlarged to it costs little to make."""
+
+MaskBranch = Callable[[dict[str, Tensor], Tensor, Tensor, tuple[int, int]], Tensor]
+"""From features, boxes, labels and the resized size to masks (K, 1, M, M) in 0..1."""
 
 
-class SplitModel:
+class TorchvisionRCNN(SplitModel):
     """A torchvision detector whose two halves can run apart.
 
     Args:
@@ -48,6 +59,7 @@ class SplitModel:
         profile: the numerics it was prepared for.
         categories: name of each label, background first.
         device: where the network is. On a GPU, several threads may use the model at a time.
+        mask_branch: makes masks in the place of the network's own, which it then has not.
     """
 
     def __init__(
@@ -58,58 +70,43 @@ class SplitModel:
         profile: Profile,
         categories: Sequence[str],
         device: torch.device,
+        mask_branch: MaskBranch | None = None,
     ) -> None:
         self.network = network
         self.name = name
         self.weights = weights
         self.profile = profile
         self.categories = categories
+        self.spec = FPN
+        self.device = str(device)
         self.gateway = Gateway(device)
+        self._mask_branch = mask_branch
 
     @property
     def _reordered(self) -> bool:
         """Whether modules of our own do the work."""
-        return self.profile != "exact" and self.device.type == "cpu"
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.gateway.device
+        return self.profile != "exact" and self.device == "cpu"
 
     @torch.inference_mode()
-    def pyramid(self, image: Image) -> FeatureMaps:
-        """The edge's half: image to p2..p6.
-
-        Args:
-            image: uint8 RGB (H, W, 3).
-
-        Returns:
-            The pyramid, each level (256, H, W) C-contiguous.
-
-        Raises:
-            ImageError: the picture is too narrow for the network's input.
-        """
+    def encode(self, image: Image) -> FeatureMaps:
+        """See :class:`SplitModel`."""
         sizes = self.image_sizes(*image.shape[:2])
         with self.gateway.entered():
             return FeatureMaps(self._levels(self._prepare(image, sizes)), sizes)
 
     @torch.inference_mode()
-    def detect(self, pyramid: FeatureMaps) -> Detections:
-        """The cloud's half: p2..p6 to detections.
-
-        Args:
-            pyramid: levels (256, H, W) float32; not written to.
-        """
+    def decode(self, features: FeatureMaps) -> Detections:
+        """See :class:`SplitModel`."""
         with self.gateway.entered():
-            features = OrderedDict(
-                (key, self.gateway.bring(pyramid.levels[level])[None])
-                for key, level in zip(_KEYS, FPN.names, strict=True)
+            levels = OrderedDict(
+                (key, self.gateway.bring(features.levels[name])[None])
+                for key, name in zip(_KEYS, FPN.names, strict=True)
             )
-            return self._heads(features, pyramid.sizes)
+            return self._heads(levels, features.sizes)
 
     @torch.inference_mode()
     def detect_image(self, image: Image) -> Detections:
-        """The whole network on an image: equal to :meth:`detect` of its :meth:`pyramid`.
+        """The whole network on an image: equal to :meth:`decode` of its :meth:`encode`.
 
         Args:
             image: uint8 RGB (H, W, 3).
@@ -119,13 +116,8 @@ class SplitModel:
             return self._heads(self.network.backbone(self._prepare(image, sizes)), sizes)
 
     @torch.inference_mode()
-    def pyramid_of_input(self, pixels: npt.NDArray[np.float32], sizes: Sizes) -> FeatureMaps:
-        """Like :meth:`pyramid`, from pixels that already have the network input's size.
-
-        Args:
-            pixels: float32 RGB (3, h, w) in 0..255, (h, w) = ``sizes.resized``; before normalisation.
-            sizes: the image's sizes.
-        """
+    def encode_input(self, pixels: Array, sizes: Sizes) -> FeatureMaps:
+        """See :class:`SplitModel`."""
         with self.gateway.entered():
             return FeatureMaps(self._levels(self._from_input(pixels)), sizes)
 
@@ -138,13 +130,36 @@ class SplitModel:
         """
         return self._transformed(torch.empty(3, height, width, device="meta"))[1]  # shapes alone: no memory, no time
 
+    def comparison(self) -> Compare:
+        """See :class:`SplitModel`."""
+        return compare_pyramids if self.device == "cpu" else DeviceFidelity(self.gateway)
+
+    def warmup_size(self) -> tuple[int, int]:
+        """See :class:`SplitModel`."""
+        transform = self.network.transform
+        sides = (min(transform.min_size), transform.max_size)
+        height, width = (max(1, side // _SHRINK) for side in sides)
+        return height, width
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        """See :class:`SplitModel`."""
+        heads = self.network.roi_heads
+        threshold, heads.score_thresh = heads.score_thresh, -1.0  # every region counts as an object
+        try:
+            yield
+            # Masks of large pictures are coded in another way than those of a small one.
+            PastedMasks(torch.ones(1, 1, 28, 28), torch.tensor([[0.0, 0, 200, 200]]), (200, 200)).runs(0)
+        finally:
+            heads.score_thresh = threshold
+
     def _prepare(self, image: Image, sizes: Sizes) -> Tensor:
         transform = self.network.transform
-        if self.device.type == "cpu":
+        if self.device == "cpu":
             tensor = normalized_and_resized(transform, image, sizes.resized)
         else:  # as torchvision would there, whose rounding is another; only to_tensor's division is the CPU's
             unit = torch.from_numpy(image).permute(2, 0, 1).contiguous().float().div(255)
-            tensor = transform.resize(transform.normalize(unit.to(self.device)))[0]
+            tensor = transform.resize(transform.normalize(unit.to(self.gateway.device)))[0]
         batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
         return batch
 
@@ -168,33 +183,29 @@ class SplitModel:
 
     def _from_input(self, pixels: npt.NDArray[np.float32]) -> Tensor:
         transform = self.network.transform
-        tensor = transform.normalize(torch.from_numpy(pixels).div(255).to(self.device))
+        tensor = transform.normalize(torch.from_numpy(pixels).div(255).to(self.gateway.device))
         batch: Tensor = transform.batch_images([tensor], transform.size_divisible)
         return batch
 
     def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         features = self.network.backbone(batch)
         if self._reordered:
-            from featlink.shared.models.fast.layout import channels_first
-
             features = {key: channels_first(x) for key, x in features.items()}
         return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, FPN.names, strict=True)}
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
         if self._reordered:  # RPN and RoIAlign would each bring the levels into this layout
-            from featlink.shared.models.fast.layout import channels_last
-
             features = {key: channels_last(x) for key, x in features.items()}
         # The RPN needs the padded input's shape only, so an empty expanded tensor stands in for it.
-        images = ImageList(torch.empty(1, device=self.device).expand(1, 3, *sizes.padded), [sizes.resized])
+        images = ImageList(torch.empty(1, device=self.gateway.device).expand(1, 3, *sizes.padded), [sizes.resized])
         proposals, _ = network.rpn(images, features)
         results, _ = network.roi_heads(features, proposals, [sizes.resized])
         [result] = results
         boxes = resize_boxes(result["boxes"], sizes.resized, sizes.original)
         masks = result.get("masks")
-        if (branch := getattr(network, "mask_branch", None)) is not None:
-            masks = branch(features, result["boxes"], result["labels"], sizes.resized)
+        if self._mask_branch is not None:
+            masks = self._mask_branch(features, result["boxes"], result["labels"], sizes.resized)
         return Detections(
             boxes.cpu().numpy(),
             result["scores"].cpu().numpy(),
@@ -204,7 +215,7 @@ class SplitModel:
         )
 
 
-def build(config: ModelConfig, heads: bool = True) -> SplitModel:
+def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
     """Build a network and load its weights.
 
     Args:
@@ -226,23 +237,39 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
         network.rpn = network.roi_heads = None
     else:
         roi_heads = network.roi_heads
-        roi_heads.box_roi_pool = PoolOfEach(roi_heads.box_roi_pool)
-        roi_heads.mask_roi_pool = roi_heads.mask_roi_pool and PoolOfEach(roi_heads.mask_roi_pool)
+        roi_heads.box_roi_pool = StatelessRoIPooler(roi_heads.box_roi_pool)
+        roi_heads.mask_roi_pool = roi_heads.mask_roi_pool and StatelessRoIPooler(roi_heads.mask_roi_pool)
+    mask_branch: MaskBranch | None = None
     if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
         network.to(device)
-    elif config.profile == "fast":
-        from featlink.shared.models.fast.accelerate import (
-            accelerate,
-        )  # OpenVINO and Numba are loaded where they are used
+    elif config.profile != "exact":
+        from featlink.shared.models.fast.accelerate import accelerate  # OpenVINO is loaded only where it is used
 
-        accelerate(network, torch.get_num_threads())
-    elif config.profile == "bf16":
-        from featlink.shared.models.fast.bfloat16 import accelerate_bfloat16
-
-        accelerate_bfloat16(network, torch.get_num_threads())
+        mask_branch = accelerate(network, torch.get_num_threads(), "f32" if config.profile == "fast" else "bf16")
     name = f"{config.model}+bf16" if config.profile == "bf16" else config.model
     categories = _categories(config.model, checkpoint)
-    return SplitModel(network, name, checkpoint.identity, config.profile, categories, device)
+    return TorchvisionRCNN(network, name, checkpoint.identity, config.profile, categories, device, mask_branch)
+
+
+class StatelessRoIPooler(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
+    """torchvision's pooler, which keeps the scales of the first image it saw, but anew for each image.
+
+    So an answer depends neither on the pictures before nor on those that other threads work on.
+
+    Args:
+        pool: to take the place of.
+    """
+
+    def __init__(self, pool: MultiScaleRoIAlign) -> None:
+        names, scale, level = pool.featmap_names, pool.canonical_scale, pool.canonical_level
+        super().__init__(names, pool.output_size, pool.sampling_ratio, canonical_scale=scale, canonical_level=level)
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """See the base class."""
+        fresh = copy.copy(self)
+        fresh.scales = None
+        pooled: Tensor = super(StatelessRoIPooler, fresh).forward(x, boxes, image_shapes)
+        return pooled
 
 
 def _categories(model: str, checkpoint: Checkpoint) -> list[str]:

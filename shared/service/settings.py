@@ -135,7 +135,7 @@ class ModelSettings(BaseSettings):
     @classmethod
     def _possible_here(cls, profile: Profile) -> Profile:
         if profile == "bf16":
-            from featlink.shared.models.fast.bfloat16 import refusal  # OpenVINO is slow to import
+            from featlink.shared.models.fast.accelerate import refusal  # OpenVINO is slow to import
 
             if reason := refusal():
                 raise ValueError(reason)

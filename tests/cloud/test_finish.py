@@ -24,7 +24,7 @@ from featlink.shared.frames.wire import Frame, Tensor
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.fpn import FPN
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.result import Telemetry
 
 PLENTY = 1 << 30
@@ -34,27 +34,27 @@ COARSE, FINE = "image: quantize(bits=2)", "image: quantize(bits=6)"
 class Counting:
     """A model that counts the clean pictures its backbone sees."""
 
-    def __init__(self, model: SplitModel) -> None:
+    def __init__(self, model: TorchvisionRCNN) -> None:
         self.model = model
         self.backbones = 0
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)
 
-    def pyramid(self, image: Image) -> FeatureMaps:
+    def encode(self, image: Image) -> FeatureMaps:
         self.backbones += 1
-        return self.model.pyramid(image)
+        return self.model.encode(image)
 
 
 @pytest.fixture(scope="module")
-def whole(random_checkpoint: Callable[[str], Path]) -> SplitModel:
+def whole(random_checkpoint: Callable[[str], Path]) -> TorchvisionRCNN:
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     few = {"score_threshold": 0.01, "proposals": 30, "max_detections": 5}
     return build(ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few))  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def model(whole: SplitModel) -> Counting:
+def model(whole: TorchvisionRCNN) -> Counting:
     return Counting(whole)
 
 
@@ -135,7 +135,7 @@ def test_the_next_condition_of_a_picture_saves_the_backbone(model: Counting) -> 
 
 def test_the_cache_is_bounded(model: Counting) -> None:
     frames = [received(model, COARSE, seed) for seed in range(3)]
-    one = model.model.pyramid(np.zeros((120, 160, 3), np.uint8)).nbytes
+    one = model.model.encode(np.zeros((120, 160, 3), np.uint8)).nbytes
     cache = PyramidCache(2 * one)
     used: Finish = partial(finish, model, cache=cache)  # type: ignore[arg-type]
     for got in frames:
@@ -205,7 +205,7 @@ CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=o
 
 
 @pytest.fixture(scope="module")
-def network(random_checkpoint: Callable[[str], Path]) -> SplitModel:
+def network(random_checkpoint: Callable[[str], Path]) -> TorchvisionRCNN:
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     few = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
     return build(ModelConfig(weights=weights, profile="exact", min_size=128, max_size=224, **few))  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ def photo(pictures: list[Path]) -> bytes:
     return pictures[-1].read_bytes()
 
 
-def through(network: SplitModel, photo: bytes, text: str) -> tuple[Frame, Telemetry]:
+def through(network: TorchvisionRCNN, photo: bytes, text: str) -> tuple[Frame, Telemetry]:
     condition = parse(text)
     frame = prepare(network, Request(photo, condition.domain, condition, image_id=1), max_pixels=10**8).frame
     sent = transmit(frame, condition, Telemetry())
@@ -234,7 +234,7 @@ def assert_same(found: Detections, expected: Detections) -> None:
 
 
 @pytest.mark.parametrize("text", CONDITIONS)
-def test_distorted_image_is_judged_by_the_clean_pyramid(network: SplitModel, photo: bytes, text: str) -> None:
+def test_distorted_image_is_judged_by_the_clean_pyramid(network: TorchvisionRCNN, photo: bytes, text: str) -> None:
     clean_frame, clean_report = through(network, photo, "image: identity")
     image = np.ascontiguousarray(clean_frame.tensor("image").data.transpose(1, 2, 0)).astype(np.uint8)
     output = run_network(network, clean_frame, clean_report)
@@ -249,9 +249,7 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(network: SplitModel, pho
     if "original" in text:
         assert_same(found, network.detect_image(np.ascontiguousarray(samples.transpose(1, 2, 0)).astype(np.uint8)))
     else:  # 2 bits: 0, 85, 170, 255
-        assert_same(
-            found, network.detect(network.pyramid_of_input((samples * 85).astype(np.float32), frame.meta.sizes))
-        )
+        assert_same(found, network.decode(network.encode_input((samples * 85).astype(np.float32), frame.meta.sizes)))
     assert report.fidelity.keys() == {"psnr_i", "ssim_i", "psnr_f", "ssim_f", "spearman_f"}
     errors = []
     for level in FPN.names:  # in the clean level's range, pooled over all samples
@@ -262,7 +260,9 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(network: SplitModel, pho
     assert report.timings["fidelity"] > sent.timings["fidelity"]
 
 
-def test_without_a_clean_pyramid_and_in_the_feature_domain_nothing_is_added(network: SplitModel, photo: bytes) -> None:
+def test_without_a_clean_pyramid_and_in_the_feature_domain_nothing_is_added(
+    network: TorchvisionRCNN, photo: bytes
+) -> None:
     for text in (CONDITIONS[0], "feature: quantize(bits=4)"):
         frame, sent = through(network, photo, text)
         output = run_network(network, frame, sent)

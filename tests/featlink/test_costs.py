@@ -108,6 +108,6 @@ def test_an_image_costs_the_sum_and_reductions_come_on_top() -> None:
 
 
 def _starter_identity() -> str:
-    from featlink.shared.models.weights import load_checkpoint
+    from featlink.shared.models.checkpoints import load_checkpoint
 
     return load_checkpoint("starter", "maskrcnn_resnet50_fpn").identity

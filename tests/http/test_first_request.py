@@ -30,7 +30,7 @@ from featlink.shared.evaluation import coco_results
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 
 _NETWORK: dict[str, Any] = {"weights": "starter", "min_size": 320, "max_size": 427, "threads": 2}
 _SCENE = Path(__file__).parents[2] / "starter/data/starter/val/000000000001.jpg"
@@ -58,7 +58,7 @@ _CONDITIONS = (
 
 
 @pytest.fixture(scope="module")
-def model() -> SplitModel:
+def model() -> TorchvisionRCNN:
     return build(ModelConfig(**_NETWORK))
 
 
@@ -95,7 +95,7 @@ def pixels() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(Image.open(_SCENE).convert("RGB"))
 
 
-def frame(model: SplitModel, tensors: list[Tensor], condition: str) -> bytes:
+def frame(model: TorchvisionRCNN, tensors: list[Tensor], condition: str) -> bytes:
     chosen = language.parse(condition)
     sizes = model.image_sizes(*pixels().shape[:2])
     meta = Meta(chosen.domain, model.name, model.weights, sizes, condition=chosen)
@@ -113,10 +113,10 @@ def test_the_edge(first_requests: Callable[..., dict[str, Any]]) -> None:
 
 
 @pytest.mark.slow
-def test_the_channel(first_requests: Callable[..., dict[str, Any]], model: SplitModel) -> None:
+def test_the_channel(first_requests: Callable[..., dict[str, Any]], model: TorchvisionRCNN) -> None:
     image = pixels()
     sent = {
-        "feature": [Tensor(name, level) for name, level in model.pyramid(image).levels.items()],
+        "feature": [Tensor(name, level) for name, level in model.encode(image).levels.items()],
         "image": [Tensor(IMAGE, np.ascontiguousarray(image.transpose(2, 0, 1)))],
     }
     requests = [("/v1/distort", frame(model, sent[text.partition(":")[0]], text)) for text in _CONDITIONS]
@@ -132,11 +132,11 @@ def test_the_channel(first_requests: Callable[..., dict[str, Any]], model: Split
 
 
 @pytest.mark.slow
-def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: SplitModel, tmp_path: Path) -> None:
+def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: TorchvisionRCNN, tmp_path: Path) -> None:
     image = pixels()
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     distorted = Tensor(IMAGE, planes & 0xF0, 8, np.array([[0, 255]], np.float32))
-    features = [Tensor(name, level) for name, level in model.pyramid(image).levels.items()]
+    features = [Tensor(name, level) for name, level in model.encode(image).levels.items()]
     requests = [
         ("/v1/detect", frame(model, features, "feature: identity")),
         ("/v1/detect", frame(model, [Tensor(IMAGE, planes)], "image: identity")),
@@ -147,24 +147,24 @@ def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: SplitMo
         ),
     ]
     found = first_requests("cloud", requests, database_url=f"sqlite:///{tmp_path}/runs.sqlite", **_NETWORK)
-    expected = _WINOGRAD | {"featlink.shared.models.fast.roi_align._pool_rois": 1, _SSIM: 1}
+    expected = _WINOGRAD | {"featlink.shared.models.fast.regions._pool_rois": 1, _SSIM: 1}
     assert expected.items() <= found["kernels"].items()
     assert (found["compiled"], found["imported"]) == ({}, [])
     assert found["kept"] == [[], []]
 
 
 @pytest.mark.slow
-def test_the_cloud_detects_as_before(model: SplitModel) -> None:
-    before = model.detect(model.pyramid(pixels()))
+def test_the_cloud_detects_as_before(model: TorchvisionRCNN) -> None:
+    before = model.decode(model.encode(pixels()))
     warm_cloud(model)
-    after = model.detect(model.pyramid(pixels()))
+    after = model.decode(model.encode(pixels()))
     assert len(before.scores)
     for name in ("boxes", "scores", "labels"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
 
 
 def test_the_cloud_codes_masks_whatever_the_network_sees_in_noise(
-    model: SplitModel, monkeypatch: pytest.MonkeyPatch
+    model: TorchvisionRCNN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coded = []
     compressed = coco_results.compressed

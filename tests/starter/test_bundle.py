@@ -20,14 +20,14 @@ from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.models import weights as shared_weights
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter import bundle
 
 MODEL = "maskrcnn_resnet50_fpn"
 
 
 @pytest.fixture(scope="module")
-def model() -> SplitModel:
+def model() -> TorchvisionRCNN:
     return build(ModelConfig(weights="starter"))
 
 
@@ -40,7 +40,7 @@ def test_it_fits_stock_torchvision_and_loads_in_three_seconds() -> None:
     assert weights.sha256 == hashlib.sha256(bundle.WEIGHTS.read_bytes()).hexdigest()
 
 
-def test_the_name_starter_gives_it_with_its_input_size(model: SplitModel) -> None:
+def test_the_name_starter_gives_it_with_its_input_size(model: TorchvisionRCNN) -> None:
     checkpoint = shared_weights.load_checkpoint("starter", MODEL)
     assert checkpoint.identity == model.weights == bundle.load_weights().sha256[:16]
     assert not checkpoint.official
@@ -111,7 +111,7 @@ def test_the_same_weights_give_the_same_file() -> None:
     assert bundle.encode(state, {}) == bundle.encode(state, {})
 
 
-def test_it_detects(model: SplitModel) -> None:
+def test_it_detects(model: TorchvisionRCNN) -> None:
     """A few scenes with art it has not seen; docs/starter.md has the figures for all of them."""
     data = open_dataset(Path("starter"))
     truth = parse(data.annotations.read_bytes())
@@ -125,8 +125,8 @@ def test_it_detects(model: SplitModel) -> None:
     assert (metrics.segm["AP"] or 0) > 0.45
 
 
-def test_all_channels_of_all_levels_vary(model: SplitModel) -> None:
-    levels = model.pyramid(picture(next(iter(open_dataset(Path("starter")).images.values())))).levels
+def test_all_channels_of_all_levels_vary(model: TorchvisionRCNN) -> None:
+    levels = model.encode(picture(next(iter(open_dataset(Path("starter")).images.values())))).levels
     for level in levels.values():
         deviations = level.reshape(256, -1).std(1)
         assert deviations.min() > 0.05 * deviations.mean()

@@ -199,6 +199,6 @@ def _line(error: Exception) -> str:
 
 
 def _weights(config: ModelConfig) -> Any:
-    from featlink.shared.models.weights import weights_file  # torch takes seconds to import
+    from featlink.shared.models.checkpoints import weights_file  # torch takes seconds to import
 
     return weights_file(config.weights, config.model)

@@ -19,7 +19,7 @@ from featlink.fitting.bottleneck import STEPS, Example, Networks, Teacher, Train
 from featlink.fitting.pca import fit
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import SCENES, load_weights
 
 CONFIG = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)
@@ -31,7 +31,7 @@ def pictures() -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def model() -> SplitModel:
+def model() -> TorchvisionRCNN:
     return build(CONFIG)
 
 
@@ -41,7 +41,7 @@ def basis(pictures: list[Path]) -> Basis:
 
 
 @pytest.fixture(scope="module")
-def examples(model: SplitModel, basis: Basis, pictures: list[Path]) -> list[Example]:
+def examples(model: TorchvisionRCNN, basis: Basis, pictures: list[Path]) -> list[Example]:
     return examples_of(model, basis, pictures, lambda: None)
 
 
@@ -154,7 +154,7 @@ def test_training_goes_on_where_it_stopped_and_learns(
 
 @pytest.mark.slow
 def test_the_command_writes_what_the_step_reads(
-    basis: Basis, model: SplitModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    basis: Basis, model: TorchvisionRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
     monkeypatch.setattr("featlink.starter.bundle.fitted_to", lambda: "0")  # so that what is fitted here is taken

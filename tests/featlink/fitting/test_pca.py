@@ -14,12 +14,12 @@ from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.fitting.pca import fit, gram, rounds
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import DATA, load_weights
 
 
 @pytest.fixture(scope="module")
-def network(config: ModelConfig) -> SplitModel:
+def network(config: ModelConfig) -> TorchvisionRCNN:
     return build(config)
 
 
@@ -29,11 +29,11 @@ def basis(fitted: Path) -> Basis:
 
 
 def test_components_are_uncorrelated_and_the_largest_come_first(
-    basis: Basis, network: SplitModel, tiny: Path, config: ModelConfig
+    basis: Basis, network: TorchvisionRCNN, tiny: Path, config: ModelConfig
 ) -> None:
     images = [fl.read_image(path) for path in open_dataset(tiny).images.values()]
     found = np.concatenate(
-        [basis.analyse(network.pyramid(image).levels, 6).reshape(6, -1) for image in images], axis=1
+        [basis.analyse(network.encode(image).levels, 6).reshape(6, -1) for image in images], axis=1
     ).astype(np.float64)
     assert found.shape[1] == 4 * 6, "p5's positions of 64×96 pixels"
     second = found @ found.T / found.shape[1]
@@ -43,7 +43,7 @@ def test_components_are_uncorrelated_and_the_largest_come_first(
     assert (np.diff(basis.deviation) <= 0).all()
 
 
-def test_maps_are_orthonormal_in_the_metric_of_the_heads(basis: Basis, network: SplitModel) -> None:
+def test_maps_are_orthonormal_in_the_metric_of_the_heads(basis: Basis, network: TorchvisionRCNN) -> None:
     metric = gram(network.network)
     assert np.trace(metric) == pytest.approx(3), "RPN, box and mask head, each alike"
     for name in SIDES:
@@ -54,9 +54,9 @@ def test_maps_are_orthonormal_in_the_metric_of_the_heads(basis: Basis, network: 
         np.testing.assert_allclose(stage.T @ stage, np.eye(stage.shape[1]), atol=0.02)
 
 
-def test_components_of_the_fitted_pictures_give_them_back(basis: Basis, network: SplitModel, tiny: Path) -> None:
+def test_components_of_the_fitted_pictures_give_them_back(basis: Basis, network: TorchvisionRCNN, tiny: Path) -> None:
     metric = gram(network.network)
-    levels = network.pyramid(fl.read_image(next(iter(open_dataset(tiny).images.values())))).levels
+    levels = network.encode(fl.read_image(next(iter(open_dataset(tiny).images.values())))).levels
     restored = basis.synthesise(basis.analyse(levels, len(basis.deviation)))
     for name in SIDES:
         error, clean = (
@@ -79,7 +79,7 @@ def test_the_command_writes_what_the_step_reads(
     assert f"{file.stat().st_size:,} bytes" in done.output
     model = fl.Model(build(config))
     image = fl.read_image(next(iter(open_dataset(tiny).images.values())))
-    assert fl.transmit(model.pyramid(image), "pca(components=3)", model=model).bits > 0
+    assert fl.transmit(model.encode(image), "pca(components=3)", model=model).bits > 0
 
 
 def test_every_picture_is_counted(config: ModelConfig, tiny: Path) -> None:

@@ -24,7 +24,7 @@ from waiting import wait_until
 from featlink import results
 from featlink.errors import CommandError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.fast.bfloat16 import refusal
+from featlink.shared.models.fast.accelerate import refusal
 from featlink.shared.store import Store
 from featlink.sweeps.folder import locked
 from featlink.sweeps.plan import SweepOptions, read_seeds, read_shard, read_time

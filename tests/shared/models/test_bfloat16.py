@@ -22,8 +22,8 @@ from featlink.shared.errors import ModelError
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fast.bfloat16 import refusal
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.fast.accelerate import refusal
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import SCENES
 
 SIZES = {"min_size": 224, "max_size": 384}
@@ -33,7 +33,7 @@ needs_bfloat16 = pytest.mark.skipif(refusal() is not None, reason=refusal() or "
 
 
 @pytest.fixture(scope="module")
-def models() -> dict[str, SplitModel]:
+def models() -> dict[str, TorchvisionRCNN]:
     return {one: build(ModelConfig(profile=one, device="cpu", **SIZES)) for one in ("exact", "fast", "bf16")}  # type: ignore[arg-type]
 
 
@@ -48,7 +48,7 @@ def assert_same(found: Detections, expected: Detections) -> None:
 
 @needs_bfloat16
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_confident_detections_are_found_again(models: dict[str, SplitModel], path: Path) -> None:
+def test_confident_detections_are_found_again(models: dict[str, TorchvisionRCNN], path: Path) -> None:
     """Above a score of 0.5: a detection of the same label within 2 px and 0.05 of score, its mask within 3 %."""
     expected = models["exact"].detect_image(picture(path)).above(0.5)
     found = models["bf16"].detect_image(picture(path))
@@ -65,9 +65,9 @@ def test_confident_detections_are_found_again(models: dict[str, SplitModel], pat
 
 
 @needs_bfloat16
-def test_the_pyramid_is_rounded_and_no_more(models: dict[str, SplitModel]) -> None:
+def test_the_pyramid_is_rounded_and_no_more(models: dict[str, TorchvisionRCNN]) -> None:
     """Each level off by something, and by less than 2 % of its spread (256 steps of a bfloat16 are one octave)."""
-    exact, rounded = (models[one].pyramid(picture(PICTURES[0])).levels for one in ("exact", "bf16"))
+    exact, rounded = (models[one].encode(picture(PICTURES[0])).levels for one in ("exact", "bf16"))
     for name, level in exact.items():
         error = np.sqrt(np.mean((rounded[name] - level) ** 2)) / level.std()
         assert 1e-4 < error < 0.02, name
@@ -82,7 +82,7 @@ def test_the_split_equals_the_whole(name: str, random_checkpoint: Callable[[str]
     for path in PICTURES[:2]:
         found = whole.detect_image(picture(path))
         assert len(found)
-        assert_same(whole.detect(over_the_wire(edge.pyramid(picture(path)))), found)
+        assert_same(whole.decode(over_the_wire(edge.encode(picture(path)))), found)
 
 
 @needs_bfloat16
@@ -97,7 +97,7 @@ def test_a_picture_without_objects() -> None:
 @needs_bfloat16
 @pytest.mark.parametrize("domain", ["feature", "image"])
 @pytest.mark.parametrize(("edge", "cloud"), [("bf16", "fast"), ("exact", "bf16")])
-def test_its_frames_are_its_own(models: dict[str, SplitModel], edge: str, cloud: str, domain: Any) -> None:
+def test_its_frames_are_its_own(models: dict[str, TorchvisionRCNN], edge: str, cloud: str, domain: Any) -> None:
     """So nothing computed in bfloat16 gets among other results of a run."""
 
     def frame(profile: str) -> Frame:
@@ -147,6 +147,6 @@ def test_a_cpu_without_it_is_told_in_one_line(how: str, tmp_path: Path) -> None:
 
 def test_building_it_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as on a worker of a cluster whose settings were checked on another machine."""
-    monkeypatch.setattr("featlink.shared.models.fast.bfloat16.refusal", lambda: "bf16 needs another CPU")
+    monkeypatch.setattr("featlink.shared.models.fast.accelerate.refusal", lambda: "bf16 needs another CPU")
     with pytest.raises(ModelError, match=r"^profile: bf16 needs another CPU$"):
         build(ModelConfig(profile="bf16", device="cpu"))

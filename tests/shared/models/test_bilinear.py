@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from featlink.shared.models.bilinear import by_corners, enlarged, fused
+from featlink.shared.models.interpolation import by_corners, enlarged, fused
 
 SIDES = st.one_of(st.integers(1, 40), st.integers(41, 700))
 
@@ -45,7 +45,7 @@ def test_every_value_is_torchs(
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="torch has one arithmetic here")
 def test_both_arithmetics_are_told_apart() -> None:
     """Without the processor's FMA, torch rounds otherwise: it is told by a variable that it reads when it is loaded."""
-    code = "from featlink.shared.models.bilinear import fused; print(fused(1), fused(3))"
+    code = "from featlink.shared.models.interpolation import fused; print(fused(1), fused(3))"
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default"}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["False", "False"]

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from featlink.shared.errors import ModelError
-from featlink.shared.models.checkpoints import misfit, state_dict
-from featlink.shared.models.weights import load_checkpoint
+from featlink.shared.models.checkpoints import load_checkpoint, misfit, state_dict
 
 STATE = {"rpn.weight": torch.arange(4.0), "backbone.bias": torch.ones(2)}
 ARGS = argparse.Namespace(data_path="/data", output=Path("/out"), lr=0.02, opt="sgd")

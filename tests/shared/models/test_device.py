@@ -18,8 +18,8 @@ from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.device import AT_ONCE, PoolOfEach, resolve
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.device import AT_ONCE, StatelessRoIPooler, resolve
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import SCENES, load_weights
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -32,11 +32,11 @@ PICTURES = [
 
 
 @pytest.fixture(scope="module", params=DEVICES)
-def model(request: pytest.FixtureRequest) -> SplitModel:
+def model(request: pytest.FixtureRequest) -> TorchvisionRCNN:
     return build(ModelConfig(weights="starter", profile="exact", device=request.param, **SIZES))  # type: ignore[arg-type]
 
 
-def stock(model: SplitModel) -> list[dict[str, Any]]:
+def stock(model: TorchvisionRCNN) -> list[dict[str, Any]]:
     network = get_model("maskrcnn_resnet50_fpn", weights=None, weights_backbone=None, **SIZES).eval()
     network.load_state_dict({name: torch.from_numpy(value) for name, value in load_weights().state.items()})
     network.to(model.device)
@@ -57,18 +57,18 @@ def assert_equal(found: Detections, expected: dict[str, Any]) -> None:
     np.testing.assert_array_equal(np.stack(list(found.masks)), expected["masks"][:, 0])
 
 
-def test_exact_is_stock_torchvision_there(model: SplitModel) -> None:
+def test_exact_is_stock_torchvision_there(model: TorchvisionRCNN) -> None:
     for picture, expected in zip(PICTURES, stock(model), strict=True):
-        sent = copy.deepcopy(model.pyramid(picture))
-        assert_equal(model.detect(FeatureMaps(sent.levels, sent.sizes)), expected)
+        sent = copy.deepcopy(model.encode(picture))
+        assert_equal(model.decode(FeatureMaps(sent.levels, sent.sizes)), expected)
         assert_equal(model.detect_image(picture), expected)
 
 
-def test_many_at_a_time_find_what_one_does(model: SplitModel) -> None:
+def test_many_at_a_time_find_what_one_does(model: TorchvisionRCNN) -> None:
     work = [picture for _ in range(4) for picture in PICTURES]
     with ThreadPoolExecutor(AT_ONCE + 2) as pool:
-        pyramids = list(pool.map(model.pyramid, work))
-        found = list(pool.map(model.detect, pyramids))
+        pyramids = list(pool.map(model.encode, work))
+        found = list(pool.map(model.decode, pyramids))
     for one, expected in zip(found, stock(model) * 4, strict=True):
         assert_equal(one, expected)
 
@@ -96,8 +96,8 @@ def test_other_names_are_refused(device: str) -> None:
         fl.load(device=device)
 
 
-def test_the_poolers_keep_nothing(model: SplitModel) -> None:
+def test_the_poolers_keep_nothing(model: TorchvisionRCNN) -> None:
     model.detect_image(PICTURES[0])
     pool = model.network.roi_heads.box_roi_pool
-    assert isinstance(pool, PoolOfEach)
+    assert isinstance(pool, StatelessRoIPooler)
     assert pool.scales is None

@@ -98,6 +98,6 @@ def test_a_large_photo(kind: str) -> None:
 @pytest.mark.parametrize("how", ["no known arithmetic", "known"])
 def test_without_a_known_arithmetic_torch_does_it(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how != "known":
-        monkeypatch.setattr("featlink.shared.models.bilinear.fused", lambda *_: None)
+        monkeypatch.setattr("featlink.shared.models.interpolation.fused", lambda *_: None)
     rng = np.random.default_rng(2)
     check(smooth(rng).astype(np.float32), np.array([20, 30, 400, 300], np.float32), (350, 450))

@@ -21,7 +21,7 @@ from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import SCENES, load_weights
 
 THRESHOLD = 0.05
@@ -33,7 +33,7 @@ class Trained:
     """A trained detector three times over, and pictures with their ground truth."""
 
     stock: torch.nn.Module
-    models: dict[str, SplitModel]
+    models: dict[str, TorchvisionRCNN]
     truth: coco.GroundTruth
     pictures: dict[int, np.ndarray[Any, Any]]
 
@@ -144,4 +144,4 @@ def test_profiles_keep_their_bounds(trained: Trained) -> None:
 
 def test_the_fast_split_equals_the_fast_model_in_one_process(trained: Trained) -> None:
     model, image = trained.models["fast"], next(iter(trained.pictures.values()))
-    assert_same(model.detect(over_the_wire(model.pyramid(image))), model.detect_image(image))
+    assert_same(model.decode(over_the_wire(model.encode(image))), model.detect_image(image))

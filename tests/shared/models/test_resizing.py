@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from featlink.shared.models.resizing import _resize, normalized_and_resized
+from featlink.shared.models.interpolation import _resize, normalized_and_resized
 
 
 def transform(min_size: int, max_size: int) -> GeneralizedRCNNTransform:
@@ -53,7 +53,7 @@ def test_any_picture(height: int, width: int, min_size: int, more: int) -> None:
 
 
 def test_without_a_known_arithmetic_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featlink.shared.models.bilinear.fused", lambda *_: None)
+    monkeypatch.setattr("featlink.shared.models.interpolation.fused", lambda *_: None)
     check(300, 400, 240, 320)
 
 

@@ -60,7 +60,7 @@ def test_exact_split_keeps_every_bit_of_the_masks_too(random_checkpoint: Callabl
     stock = get_model("maskrcnn_resnet50_fpn", weights=None, weights_backbone=None, **STOCK_FEW, **SIZES)
     stock.load_state_dict(torch.load(path, weights_only=True))
     expected = call_stock(stock.eval(), noise())
-    assert_identical(model.detect(over_the_wire(edge.pyramid(noise()))), expected)
+    assert_identical(model.decode(over_the_wire(edge.encode(noise()))), expected)
     assert_identical(model.detect_image(noise()), expected)
 
 
@@ -81,14 +81,16 @@ def test_official_layout_from_the_cache_equals_torchvision(
     path = tmp_path / "checkpoints" / weights.url.rpartition("/")[2]
     torch.save(official, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr("featlink.shared.models.weights.path_hash", lambda _: digest)  # the real file's is in its name
+    monkeypatch.setattr(
+        "featlink.shared.models.checkpoints.path_hash", lambda _: digest
+    )  # the real file's is in its name
     stock = get_model(name, weights=weights, progress=False, **STOCK_FEW, **SIZES).eval()
     expected = call_stock(stock, noise())
     ours = build(ModelConfig(name, "coco", "exact", **FEW, **SIZES))
-    assert_identical(ours.detect(ours.pyramid(noise())), expected)
+    assert_identical(ours.decode(ours.encode(noise())), expected)
     by_path = build(ModelConfig(name, str(path), "exact", **FEW, **SIZES))
     assert by_path.categories[:2] == ["__background__", "person"]
-    assert by_path.pyramid(noise()).levels["p2"].shape[0] == 256
+    assert by_path.encode(noise()).levels["p2"].shape[0] == 256
 
 
 def test_other_architectures_are_refused(random_checkpoint: Callable[[str], Path]) -> None:
@@ -112,7 +114,7 @@ def test_inference_pins_no_thread_to_a_core() -> None:
     """Or every process that runs on this machine would pin its threads to the same first cores."""
     model = build(ModelConfig(weights="starter", threads=1), heads=False)
     with ThreadPoolExecutor(1) as pool:
-        inference = pool.submit(model.pyramid, noise(480, 640))
+        inference = pool.submit(model.encode, noise(480, 640))
         found = set()
 
         def look() -> bool:

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torchvision.models import get_model_weights
 
 from featlink.shared.errors import ModelError
+from featlink.shared.models.checkpoints import load_checkpoint, path_hash
 from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.shared.models.torchvision_rcnn import build
-from featlink.shared.models.weights import load_checkpoint, path_hash
 
 MODEL = "fasterrcnn_resnet50_fpn"
 CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
@@ -221,7 +221,7 @@ def test_the_official_file_is_taken_from_its_place(checkpoints: Path, monkeypatc
     with pytest.raises(ModelError, match="not the official file"):
         load_checkpoint("coco", MODEL)
     monkeypatch.setattr(
-        "featlink.shared.models.weights.path_hash", lambda _: hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        "featlink.shared.models.checkpoints.path_hash", lambda _: hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     )
     checkpoint = load_checkpoint("coco", MODEL)
     assert matches(checkpoint.state)

@@ -7,7 +7,7 @@ import torch
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import maskrcnn_inference
 
-from featlink.shared.models.fast.masks import LabelledMasks
+from featlink.shared.models.fast.regions import LabelledMasks
 
 
 @pytest.mark.parametrize("count", [0, 1, 16, 37])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from featlink.shared.models.fast.roi_align import FastRoIAlign
+from featlink.shared.models.fast.regions import FastRoIAlign
 
 HEIGHT, WIDTH = 256, 320
 NAMES = ["0", "1", "2", "3"]

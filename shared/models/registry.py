@@ -1,0 +1,92 @@
+"""Which models there are, and how one is built; free of torch until then.
+
+Models are found through the entry-point group ``featlink.models``, Featlink's own as well as those of other packages:
+see :mod:`featlink.shared.models.protocol`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featlink.shared.errors import ModelError
+from featlink.shared.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from featlink.shared.models.protocol import SplitModel
+
+GROUP = "featlink.models"
+
+
+@functools.cache
+def _points() -> dict[str, EntryPoint]:
+    points = entry_points(group=GROUP)
+    own = [point for point in points if point.dist is not None and point.dist.name == "featlink"]
+    return {point.name: point for point in (*points, *own)}  # another package must not take one of our names
+
+
+def names() -> tuple[str, ...]:
+    """Of all registered models."""
+    return tuple(_points())
+
+
+def is_file(model: str) -> bool:
+    """Whether a model's name is a function in a file, ``my_model.py:build``."""
+    return ".py:" in model
+
+
+def build(config: ModelConfig, heads: bool = True) -> SplitModel:
+    """Build a model and load its weights.
+
+    Args:
+        config: which model, how.
+        heads: False leaves out everything behind the features, which the edge never runs.
+
+    Raises:
+        ModelError: there is no such model or device, or its weights cannot be had or do not fit.
+    """
+    model: SplitModel = _builder(config.model)(config, heads)
+    return model
+
+
+def check(model: str) -> None:
+    """Raise what :func:`build` would raise of a model's name alone.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if is_file(model):
+        path = Path(model.rpartition(":")[0]).expanduser()
+        if not path.is_file():
+            raise ModelError(f"no model at {path}")
+    elif model not in _points():
+        raise ModelError(f"unknown model {model!r}; known are {', '.join(names())}, or FILE.py:FUNCTION")
+
+
+def _builder(model: str) -> Any:
+    check(model)
+    try:
+        if not is_file(model):
+            return _points()[model].load()
+        path, _, function = model.rpartition(":")
+        return getattr(_module(Path(path).expanduser().resolve()), function)
+    except Exception as error:  # another's code
+        raise ModelError(f"cannot load the model {model}: {type(error).__name__}: {error}") from error
+
+
+@functools.cache
+def _module(path: Path) -> Any:
+    name = f"featlink_model_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses in it look themselves up there
+    spec.loader.exec_module(module)
+    return module
