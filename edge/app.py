@@ -92,6 +92,14 @@ class InferQuery(FeaturesQuery):
 Q = TypeVar("Q", bound=FeaturesQuery)
 
 
+class TensorDescription(BaseModel):
+    """A feature tensor that crosses the link."""
+
+    name: str = Field(description="in frames, and in `received`")
+    channels: int
+    stride: int = Field(description="pixels of the network input per position")
+
+
 class ModelDescription(BaseModel):
     """Which network a service runs."""
 
@@ -100,6 +108,7 @@ class ModelDescription(BaseModel):
     profile: str = Field(description="its numerics")
     device: str = Field(description="what it runs on: cpu or cuda")
     categories: list[str] = Field(description="name of each label, the background's first")
+    features: list[TensorDescription] = Field(description="what crosses the link, the finest first")
 
 
 def create_app(settings: EdgeSettings | None = None) -> FastAPI:
@@ -187,6 +196,10 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             profile=network.profile,
             device=network.device.partition(":")[0],
             categories=list(network.categories),
+            features=[
+                TensorDescription(name=one.name, channels=one.channels, stride=one.stride)
+                for one in network.spec.tensors
+            ],
         )
 
     @app.post(
