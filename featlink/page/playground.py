@@ -345,7 +345,7 @@ class Playground:
         self._banner.set_visibility(True)
 
     def _wait(self, why: str) -> None:
-        self._tell(f"{why} Waiting for it…", "waiting")
+        self._tell(f"{why.rstrip('.')}. Waiting for it…", "waiting")
         self._retry.active = True
 
     async def _again(self) -> None:
