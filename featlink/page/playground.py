@@ -224,7 +224,8 @@ class Playground:
             elif self._first_visit:
                 self._first_visit = False
                 a, b = (parse(text) for text in STARTS[-1])
-                self._change(replace(state, a=a, b=b))
+                with self._sides:  # a task of its own has no place among the elements
+                    self._change(replace(state, a=a, b=b))
             else:
                 self._tell(str(error), "error")
         except FeatlinkError as error:
