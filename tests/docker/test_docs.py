@@ -148,7 +148,7 @@ def test_the_session_builds_what_up_starts_and_makes_what_up_mounts() -> None:
     assert folders == set(made[1].split()), "one that Docker makes is root's, and the bench's user cannot write there"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_page_runs_as_it_is_printed(tmp_path: Path) -> None:
     mode = os.environ.get("FEATLINK_TEST_DOCKER")
     if not mode or shutil.which("docker") is None:

@@ -28,7 +28,7 @@ def test_all_scripts_are_tested() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == SCRIPTS.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize(("script", "written"), SCRIPTS.items())
 def test_it_runs(script: str, written: list[str], tmp_path: Path) -> None:
     root = str(Path(featlink.__file__).parents[1])

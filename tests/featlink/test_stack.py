@@ -77,7 +77,7 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return [p for p in children if {c.laddr.port for c in p.net_connections() if c.status == "LISTEN"} & ports]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
     running = processes(stack)
     assert len(running) == 3
@@ -93,7 +93,7 @@ def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
         assert process.memory_info().rss - before[process.pid] < 40 << 20, process.cmdline()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) -> None:
     ports = free_ports()
     numbers = {"--edge-port": ports.edge, "--channel-port": ports.channel, "--cloud-port": ports.cloud}
@@ -115,7 +115,7 @@ def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) ->
     assert not alive
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_one_that_dies_is_started_again_but_not_for_ever(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +151,7 @@ def wait_until_listening(url: str) -> None:
     wait_until(answers, f"{url} to answer", pause=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_demo_starts_services_and_ends_with_a_report(weights: Path, dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     sizes = ("--min-size", "64", "--max-size", "96", "--profile", "exact", "--limit", "1", "--out", str(out))
@@ -253,7 +253,7 @@ def test_what_is_no_port_is_refused() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_missing_weights_stop_the_demo_with_one_line(dataset: Path, tmp_path: Path) -> None:
     done = featlink("demo", "--dataset", str(dataset), "--weights", str(tmp_path / "none.pth"), "--out", str(tmp_path))
     assert done.returncode == 1

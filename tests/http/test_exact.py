@@ -87,7 +87,7 @@ def test_bundled_weights_on_bundled_scenes_equal_stock_torchvision_bit_for_bit(
                 assert answers(services.edge, scene, domain=domain) == expected, (scene.name, domain)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("model", MODELS)
 def test_each_architecture_equals_stock_torchvision_bit_for_bit(
     model: str,
@@ -111,7 +111,7 @@ def test_each_architecture_equals_stock_torchvision_bit_for_bit(
     assert total > len(pictures)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_given_weights_equal_stock_torchvision_bit_for_bit(
     deploy: Callable[..., contextlib.AbstractContextManager[Any]], starter: Path, pictures: list[Path]
 ) -> None:

@@ -102,7 +102,7 @@ def frame(model: TorchvisionRCNN, tensors: list[Tensor], condition: str) -> byte
     return b"".join(wire.write(Frame(meta, tuple(tensors))))
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_edge(first_requests: Callable[..., dict[str, Any]]) -> None:
     shapes = [("PNG", 400, 300), ("JPEG", 240, 400), ("WEBP", 500, 200), ("BMP", 90, 90)]
     pictures = [picture(*shape) for shape in shapes]
@@ -112,7 +112,7 @@ def test_the_edge(first_requests: Callable[..., dict[str, Any]]) -> None:
     assert (found["compiled"], found["imported"]) == ({}, [])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_channel(first_requests: Callable[..., dict[str, Any]], model: TorchvisionRCNN) -> None:
     image = pixels()
     sent = {
@@ -131,7 +131,7 @@ def test_the_channel(first_requests: Callable[..., dict[str, Any]], model: Torch
     assert "featlink_link_bits_total{" not in found["metrics"]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: TorchvisionRCNN, tmp_path: Path) -> None:
     image = pixels()
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
@@ -153,7 +153,7 @@ def test_the_cloud(first_requests: Callable[..., dict[str, Any]], model: Torchvi
     assert found["kept"] == [[], []]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_cloud_detects_as_before(model: TorchvisionRCNN) -> None:
     before = model.decode(model.encode(pixels()))
     warm_cloud(model)

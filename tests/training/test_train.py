@@ -81,7 +81,7 @@ def begun(process: subprocess.Popen[bytes], out: Path, progress: str) -> bool:
     return (out / "last.pt").exists() and bool(checkpoint(out)[progress])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_resumed_run_goes_on(tmp_path: Path) -> None:
     """The command itself, from the checkpoints that runs killed among the crops and among the scenes would leave."""
     straight, crops, scenes = tmp_path / "straight", tmp_path / "crops", tmp_path / "scenes"

@@ -107,7 +107,7 @@ def test_answers_are_farther_the_more_is_lost(teacher: Teacher, examples: list[E
     assert far[-1] > 10 * far[1] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_training_goes_on_where_it_stopped_and_learns(
     teacher: Teacher, basis: Basis, examples: list[Example], tmp_path: Path
 ) -> None:
@@ -152,7 +152,7 @@ def test_training_goes_on_where_it_stopped_and_learns(
         Training(teacher, basis.deviation, examples[:1], 1, tmp_path / "none")
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_command_writes_what_the_step_reads(
     basis: Basis, model: TorchvisionRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

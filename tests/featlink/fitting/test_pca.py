@@ -66,7 +66,7 @@ def test_components_of_the_fitted_pictures_give_them_back(basis: Basis, network:
         assert lost < 0.2 * whole, "twelve of 256 channels, which a random network does not prefer by much"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_command_writes_what_the_step_reads(
     config: ModelConfig, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

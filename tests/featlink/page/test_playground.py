@@ -13,7 +13,7 @@ from prefix_proxy import reverse_proxy
 
 from featlink.starter.bundle import SCENES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 SCENE = "000000000007.jpg"
 

@@ -67,7 +67,7 @@ def test_below_a_proxys_path_nothing_is_asked_for_beside_it(url: str) -> None:
     below(url, "/lab/demo", {"x-forwarded-prefix": "/lab/demo"})
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_below_a_root_path_nothing_is_asked_for_beside_it() -> None:
     with page(ROOT_PATH="/lab/demo") as url:
         assert url.endswith("/lab/demo")

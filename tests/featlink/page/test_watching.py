@@ -10,7 +10,7 @@ import pytest
 from featlink.client import Client
 from featlink.dataset import open_dataset
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 FAR_POINT = """shown => {
   const points = [...document.querySelectorAll('.plot[data-figure=ap-bits] .points path.point')].map(path => {

@@ -16,6 +16,8 @@ from featlink.report.sweep import Sweep
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 
+pytestmark = pytest.mark.extended
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

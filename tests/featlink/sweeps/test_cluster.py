@@ -26,7 +26,7 @@ from featlink.sweeps.engine import ItemError, ItemResult, WorkItem
 from featlink.sweeps.local import build_local
 
 pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 CONDITIONS = [parse(text) for text in ("identity", "quantize(bits=3)", "pca(components=8)", "image: jpeg(quality=30)")]
 EVERY = tuple(range(len(CONDITIONS)))

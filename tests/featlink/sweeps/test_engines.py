@@ -224,7 +224,7 @@ def few() -> list[Condition]:
     return CONDITIONS[:10]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_same_on_two_ray_workers_of_which_one_dies(
     expected_of_two: Numbers, few: list[Condition], config: ModelConfig, tiny: Path
 ) -> None:
@@ -245,7 +245,7 @@ def test_the_same_on_two_ray_workers_of_which_one_dies(
         assert again == {key: value for key, value in expected_of_two.items() if key[1] < len(few)}
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_ray_hands_on_why_a_worker_cannot_start(config: ModelConfig, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     from featlink.sweeps.cluster import Cluster, RayEngine

@@ -36,7 +36,7 @@ def figures(rows: list[results.Row]) -> list[tuple[object, ...]]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_killed_a_dozen_times(tiny: Path, config: ModelConfig, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     rows = run(tiny, config, killed, KILLS)
