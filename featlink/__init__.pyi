@@ -1,7 +1,6 @@
 """What :mod:`featlink` gives, and where each name lives: for type checkers, editors, and its lazy loading."""
 
 from .api.deciding import decide as decide
-from .api.delivery import Delivery as Delivery
 from .api.evaluation import compare as compare
 from .api.evaluation import evaluate as evaluate
 from .api.model import Model as Model
@@ -9,6 +8,7 @@ from .api.model import load as load
 from .api.pictures import draw as draw
 from .api.pictures import read_image as read_image
 from .api.sweeping import sweep as sweep
+from .api.transmission import Delivery as Delivery
 from .api.transmission import transmit as transmit
 from .channel.codecs.base import Codec as Codec
 from .channel.codecs.base import CodecError as CodecError
@@ -24,6 +24,9 @@ from .shared.conditions.registry import Step as Step
 from .shared.conditions.registry import register as register
 from .shared.conditions.registry import steps as steps
 from .shared.errors import FeatlinkError as FeatlinkError
+from .shared.evaluation.protocol import Evaluator as Evaluator
+from .shared.evaluation.protocol import Figure as Figure
+from .shared.evaluation.protocol import register_evaluator as register_evaluator
 from .shared.features import FeatureMaps as FeatureMaps
 from .shared.features import FeatureSpec as FeatureSpec
 from .shared.features import Pyramid as Pyramid
