@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,7 @@ def prepare(
         request: the picture.
         max_pixels: largest picture accepted.
         cache: of earlier pictures' pyramids.
-        send_p6: False leaves p6 out; the cloud rebuilds it from p5.
+        send_p6: False leaves out what the cloud can derive, as p6 from p5.
 
     Raises:
         ImageError: the picture cannot be decoded.
@@ -91,16 +92,19 @@ def prepare(
             if cache is not None:
                 cache.put(key, entry)
         timings["backbone"] = entry.backbone_ms
-        sizes, tensors = entry.pyramid.sizes, feature_tensors(entry.pyramid)[: None if send_p6 else -1]
+        sizes = entry.pyramid.sizes
+        tensors = feature_tensors(entry.pyramid, () if send_p6 else model.spec.derived)
     else:
         sizes, tensors = model.image_sizes(*image.shape[:2]), image_tensors(image)
-    meta = Meta(request.domain, model.name, model.weights, sizes, request.image_id, key, request.condition)
+    meta = Meta(
+        request.domain, model.name, model.weights, sizes, request.image_id, key, request.condition, features=model.spec
+    )
     return Prepared(Frame(meta, tensors), image, Telemetry(timings), saved_ms)
 
 
-def feature_tensors(pyramid: FeatureMaps) -> tuple[Tensor, ...]:
+def feature_tensors(pyramid: FeatureMaps, without: Collection[str] = ()) -> tuple[Tensor, ...]:
     """What a frame of features carries: the levels as they are."""
-    return tuple(Tensor(name, level) for name, level in pyramid.levels.items())
+    return tuple(Tensor(name, level) for name, level in pyramid.levels.items() if name not in without)
 
 
 def image_tensors(image: Image) -> tuple[Tensor, ...]:

@@ -24,6 +24,7 @@ from .shared.conditions.registry import Step as Step
 from .shared.conditions.registry import register as register
 from .shared.conditions.registry import steps as steps
 from .shared.errors import FeatlinkError as FeatlinkError
+from .shared.features import Array as Array
 from .shared.features import FeatureMaps as FeatureMaps
 from .shared.features import FeatureSpec as FeatureSpec
 from .shared.features import Pyramid as Pyramid
@@ -31,4 +32,6 @@ from .shared.features import Sizes as Sizes
 from .shared.features import TensorSpec as TensorSpec
 from .shared.frames.bitstream import Samples as Samples
 from .shared.metrics.fidelity import Fidelity as Fidelity
+from .shared.models.config import ModelConfig as ModelConfig
 from .shared.models.detections import Detections as Detections
+from .shared.models.protocol import SplitModel as SplitModel

@@ -14,6 +14,7 @@ from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import MODELS, ModelConfig, Profile
+from featlink.shared.models.registry import build
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Model:
         else:
             image = checked(signal)
             made, key = self.split.encode(image), key_of([image])
-        return ModelPyramid(made.levels, made.sizes, self.split.name, self.split.weights, key)
+        return ModelPyramid(made.levels, made.sizes, self.split.name, self.split.weights, key, self.split.spec)
 
     def detect(self, signal: FeatureMaps | Delivery | Image) -> Detections:
         """The cloud's half, of a pyramid or of what came over the link; of an image, the whole network.
@@ -82,7 +83,12 @@ class Model:
         if meta.model:
             return frame
         sizes = self.split.image_sizes(*meta.sizes.original) if meta.domain == "image" else meta.sizes
-        return replace(frame, meta=replace(meta, model=self.split.name, weights=self.split.weights, sizes=sizes))
+        return replace(
+            frame,
+            meta=replace(
+                meta, model=self.split.name, weights=self.split.weights, sizes=sizes, features=self.split.spec
+            ),
+        )
 
     def __repr__(self) -> str:
         return f"<featlink model {self.split.name}, weights {self.split.weights}, profile {self.split.profile}>"
@@ -106,7 +112,8 @@ def load(
     Args:
         weights: ``starter``, the bundled detector of synthetic scenes; ``coco``, torchvision's official weights,
             downloaded once; or a ``.pth`` or ``.safetensors`` file in torchvision's layout.
-        model: ``maskrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn_v2`` or ``fasterrcnn_resnet50_fpn``.
+        model: ``maskrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn_v2``, ``fasterrcnn_resnet50_fpn``, one that another
+            package registers, or ``FILE.py:FUNCTION``: see :mod:`featlink.shared.models.protocol`.
         profile: ``fast``; ``exact`` to be bit-identical to torchvision; or ``bf16``, faster on CPUs with AVX512-BF16
             or AMX, whose results are another network's.
         min_size: shorter side of the network input in pixels; default: the weights' own, else 800.
@@ -133,10 +140,6 @@ def load(
         threads=threads,
         device=device,
     )
-    from featlink.shared.models.torchvision_rcnn import (
-        build,  # torch takes seconds to import: after the arguments are checked
-    )
-
     return Model(build(config))
 
 

@@ -13,8 +13,9 @@ import xxhash
 from featlink.api.pictures import checked
 from featlink.edge.prepare import feature_tensors, image_tensors
 from featlink.shared.conditions.language import Domain
-from featlink.shared.features import FeatureMaps, Image, Sizes
+from featlink.shared.features import FeatureMaps, FeatureSpec, Image, Sizes
 from featlink.shared.frames.wire import Frame, Meta
+from featlink.shared.models.fpn import FPN
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from featlink.shared.models.protocol import SplitModel
@@ -30,11 +31,13 @@ class ModelPyramid(FeatureMaps):
         model: architecture that made it.
         weights: identity of its weights.
         key: content hash of the picture.
+        spec: what the model's features are.
     """
 
     model: str = ""
     weights: str = ""
     key: str = ""
+    spec: FeatureSpec = FPN
 
 
 def domain_of(signal: FeatureMaps | Image) -> Domain:
@@ -54,11 +57,11 @@ def frame_of(signal: FeatureMaps | Image, model: SplitModel | None, image_id: in
     Raises:
         ImageError: the signal is neither.
     """
-    name, weights = ("", "") if model is None else (model.name, model.weights)
+    name, weights, spec = ("", "", FPN) if model is None else (model.name, model.weights, model.spec)
     if isinstance(signal, FeatureMaps):
         sizes, tensors = signal.sizes, feature_tensors(signal)
         if isinstance(signal, ModelPyramid):
-            name, weights, key = signal.model, signal.weights, signal.key
+            name, weights, key, spec = signal.model, signal.weights, signal.key, signal.spec
         else:
             key = key_of(signal.levels.values())
     else:
@@ -68,7 +71,7 @@ def frame_of(signal: FeatureMaps | Image, model: SplitModel | None, image_id: in
         if model is not None:
             sizes = model.image_sizes(height, width)
         tensors, key = image_tensors(image), key_of([image])
-    return Frame(Meta(domain_of(signal), name, weights, sizes, image_id, key), tensors)
+    return Frame(Meta(domain_of(signal), name, weights, sizes, image_id, key, features=spec), tensors)
 
 
 def key_of(arrays: Iterable[npt.NDArray[np.generic]]) -> str:

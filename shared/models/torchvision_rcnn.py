@@ -23,7 +23,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from featlink.shared.errors import ImageError, ModelError
-from featlink.shared.features import Array, FeatureMaps, Image, Sizes
+from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
@@ -60,6 +60,7 @@ class TorchvisionRCNN(SplitModel):
         categories: name of each label, background first.
         device: where the network is. On a GPU, several threads may use the model at a time.
         mask_branch: makes masks in the place of the network's own, which it then has not.
+        spec: of the five levels that its backbone makes.
     """
 
     def __init__(
@@ -71,13 +72,14 @@ class TorchvisionRCNN(SplitModel):
         categories: Sequence[str],
         device: torch.device,
         mask_branch: MaskBranch | None = None,
+        spec: FeatureSpec = FPN,
     ) -> None:
         self.network = network
         self.name = name
         self.weights = weights
         self.profile = profile
         self.categories = categories
-        self.spec = FPN
+        self.spec = spec
         self.device = str(device)
         self.gateway = Gateway(device)
         self._mask_branch = mask_branch
@@ -100,7 +102,7 @@ class TorchvisionRCNN(SplitModel):
         with self.gateway.entered():
             levels = OrderedDict(
                 (key, self.gateway.bring(features.levels[name])[None])
-                for key, name in zip(_KEYS, FPN.names, strict=True)
+                for key, name in zip(_KEYS, self.spec.names, strict=True)
             )
             return self._heads(levels, features.sizes)
 
@@ -191,7 +193,7 @@ class TorchvisionRCNN(SplitModel):
         features = self.network.backbone(batch)
         if self._reordered:
             features = {key: channels_first(x) for key, x in features.items()}
-        return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, FPN.names, strict=True)}
+        return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, self.spec.names, strict=True)}
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
