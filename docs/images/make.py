@@ -80,7 +80,7 @@ def curve(target: Path) -> None:
 
 PAGES = {
     "page": ("/", 1280, 900, "light", ".overlay.b img[data-of]"),
-    "page-dark": ("/?view=difference", 1280, 1080, "dark", ".overlay.versus img[data-of]"),
+    "page-dark": ("/?view=difference", 1280, 1150, "dark", ".overlay.versus img[data-of]"),
     "page-explore": ("/explore?sweep=bundled+example", 1280, 900, "light", ".behind img"),
     "page-phone": ("/", 390, 844, "dark", ".overlay.b img[data-of]"),
 }

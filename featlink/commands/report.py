@@ -33,10 +33,10 @@ def report(
     """Write a sweep's report as one HTML file that loads nothing, and show the main table."""
     from rich.console import Console
 
-    from featlink.report.builder import ReportOptions, make_page, to_markdown
+    from featlink.report.builder import ReportOptions, make_page
     from featlink.report.coding import external_curves, rate_csv
     from featlink.report.conditions import compare_page, compare_summary, summary_table
-    from featlink.report.html import render
+    from featlink.report.html import render, to_markdown
     from featlink.report.sweep import open_sweep
     from featlink.report.table import say, show
 
@@ -60,7 +60,7 @@ def report(
         replace(rates, rate_csv(sweeps[0]).encode())
     show(table)
     typer.echo()
-    for line in (page.statement, *page.findings):
+    for line in filter(None, (page.headline, page.statement, *page.findings)):
         say(line)
     written = [target, *(path for path in (markdown, rates) if path is not None)]
     typer.echo(f"\nwritten: {', '.join(map(str, written))}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from featlink.costs import of_row
 from featlink.deciding.query import Route, Wish
 from featlink.errors import CommandError
-from featlink.report.sweep import Sweep, condition_of, label
+from featlink.report.sweep import Sweep, condition_of, is_choice, label
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
@@ -196,9 +196,6 @@ def _frames_per_second(route: Route, candidate: Candidate, edge_ms: float, cloud
     return 1e3 / busiest if busiest else float("inf")
 
 
-_NO_CHOICE = {"loss", "probe"}
-
-
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """One way to send.
@@ -247,18 +244,11 @@ def candidates(sweep: Sweep, edge_from: Sweep | None = None, cloud_from: Sweep |
     found = [
         made
         for row in sweep.rows
-        if row.id in sweep.samples.runs and _is_choice(row) and (made := _candidate(sweep, row, edge_from, cloud_from))
+        if row.id in sweep.samples.runs and is_choice(row) and (made := _candidate(sweep, row, edge_from, cloud_from))
     ]
     if not found:
         raise CommandError(f"{sweep.folder} has no condition with times that could be chosen")
     return found
-
-
-def _is_choice(row: Row) -> bool:
-    steps = registry.chain(condition_of(row))
-    if any(step.kind in _NO_CHOICE or step.random for step in steps):
-        return False
-    return row.clean or any(step.changes_bits or step.kind in ("codec", "reduction") for step in steps)
 
 
 def _candidate(sweep: Sweep, row: Row, edge_from: Sweep | None, cloud_from: Sweep | None) -> Candidate | None:

@@ -136,7 +136,7 @@ class Context:
 
 def levels_of(model: dict[str, Any]) -> tuple[str, ...]:
     """Names of a model's feature tensors, as ``GET /v1/model`` has them."""
-    return tuple(str(tensor["name"]) for tensor in model.get("features", {}).get("tensors", []))
+    return tuple(str(tensor["name"]) for tensor in model.get("features", []))
 
 
 class Latest(Generic[T]):

@@ -279,7 +279,7 @@ class Explorer:
         self._message = ui.html("", sanitize=False).props('role="status"')
         with ui.element("div").classes("explore"):
             self._plots = ui.element("section").classes("plots").props('aria-label="Curves"')
-            with ui.element("div").classes("side"):
+            with ui.element("div").classes("aside"):
                 self._behind = ui.element("section").classes("card").props('aria-label="The pictures behind a point"')
                 self._decide = ui.element("section").classes("card").props('aria-label="Which should I send?"')
         if wanted and wanted not in names:

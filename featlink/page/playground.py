@@ -263,6 +263,7 @@ class Playground:
         overlay = self._views[side].overlay
         overlay.first(received.error or received.overlay, results.in_words(received), mark)
         await asyncio.sleep(_AHEAD_S)
+        overlay.busy(self._asked.waiting)
         overlay.settle(f"<b class='size'>{results.size(received.result.bits)}</b> {results.chips(received.matching)}")
         self._show_both(state, clean)
 

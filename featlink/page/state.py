@@ -15,9 +15,9 @@ from featlink.shared.errors import ConditionError
 Side = Literal["a", "b"]
 View = Literal["detections", "difference"]
 
-FIRST = "000000000004.jpg"
+FIRST = "000000000014.jpg"
 STARTS = (
-    ("feature: bottleneck(step=8) | entropy @ bit_depth=10", "image: vvenc(qp=43)"),
+    ("feature: bottleneck(step=8) | entropy @ bit_depth=10", "image: vvenc(qp=41)"),
     ("feature: vvenc(qp=42)", "image: vvenc(qp=42)"),
 )
 """What is compared where the address says nothing: learned features and coded pixels at about the same bits. The last

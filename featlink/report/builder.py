@@ -1,10 +1,10 @@
-"""A sweep's folder → its report, pictures included where they can be had."""
+"""A sweep's report: the answer and pictures first, then tables by subject, each part or why it cannot be made."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,17 @@ from featlink.deciding.decision import decision_blocks
 from featlink.errors import CommandError
 from featlink.report.coding import coding_blocks
 from featlink.report.conditions import (
+    absent_table,
     agreement_table,
     by_table,
-    equal_noise_table,
     other_table,
     paper_tables,
     size_table,
+    summary_table,
 )
 from featlink.report.curves import (
     Curve,
+    Figure,
     bd_findings,
     bd_table,
     curve_figures,
@@ -33,17 +35,34 @@ from featlink.report.curves import (
 )
 from featlink.report.gallery import THRESHOLD, Strip, chosen_images, chosen_pairs, overlays, plane_strips
 from featlink.report.html import Block, Page, Section
-from featlink.report.sweep import Sweep, about, condition_of, label, manifest_table
-from featlink.report.table import Table, markdown, percent
+from featlink.report.sweep import DOMAINS, Sweep, about, condition_of, is_choice, label, manifest_table
+from featlink.report.table import kilobytes, percent
 from featlink.report.timing import break_even_table, coding_times_table, latency_figures, multiply_adds_table, overlaps
 from featlink.results import DATABASE, Row
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.frames.visualisation import planes
 from featlink.shared.store import Store, sqlite_url
 
-if TYPE_CHECKING:  # it loads torch
+if TYPE_CHECKING:  # it loads torch, which a report without planes need not wait for
     from featlink.report.replay import Replay
 
-_LEVELS = ("p2", "p3", "p4", "p5")
+KEEP = 0.95
+"""Share of the clean AP that the headline asks for."""
+_FEW_IMAGES = 30
+_SHORT = 24
+"""Up to so many conditions, a report shows them in one table, and folds what is not looked at first."""
+_OVERLAP = (
+    " Stages of this sweep overlapped: their times include waiting for one another, and are no basis for a decision. A "
+    "sweep of a few images with --threads 1 or --engine http gives times that are."
+)
+_DECISION = (
+    "The fastest way to keep 95 % of the clean AP over some links, with both machines as measured. `featlink decide` "
+    "answers for other links, traces, machines, floors and deadlines."
+)
+_BEYOND = (
+    "Mixes of distortions, losses, further strengths, and rank probes: rank_shuffle keeps the histogram of the "
+    "features and breaks their order, monotone keeps their order and changes the histogram."
+)
 
 
 @dataclass(frozen=True)
@@ -65,122 +84,49 @@ class ReportOptions:
     pictures: Path | None = None
 
 
-def make_page(sweep: Sweep, wanted: ReportOptions) -> Page:
+@dataclass(frozen=True)
+class _Pictures:
+    """A report's pictures, or texts why there are none."""
+
+    scene: Strip | None
+    gallery: Sequence[Strip | str]
+    planes: Sequence[Strip | str]
+
+
+def make_page(sweep: Sweep, options: ReportOptions) -> Page:
     """Make a report; a part that cannot be made says why in its place."""
     try:
-        dataset = _dataset(sweep, wanted)
-        with contextlib.closing(_store(sweep)) as store:
-            ids = chosen_images(sweep, store, dataset.images, max(1, wanted.images))
-            replay = _replay(sweep, wanted)
-            gallery = _gallery(sweep, store, dataset, ids[: wanted.images], replay)
-        planes = [replay] if isinstance(replay, str) else _planes(sweep, replay, dataset, ids[:1])
+        pictures = _pictures(sweep, options)
     except (FeatlinkError, OSError, SQLAlchemyError) as error:
         reason = f"Left out: {str(error).splitlines()[0]}"
-        return page(sweep, [reason], [reason], wanted.others)
-    return page(sweep, gallery, planes, wanted.others)
-
-
-def _dataset(sweep: Sweep, wanted: ReportOptions) -> Dataset:
-    folder = wanted.dataset or about(sweep).folder
-    if folder is None:
-        raise CommandError("the manifest does not say where the pictures are; give the data set with --dataset")
-    if wanted.dataset is None and not folder.exists():
-        raise CommandError(f"there is no data set at {folder}; give it with --dataset")
-    return open_dataset(folder, sweep.truth, wanted.pictures or (None if wanted.dataset else about(sweep).pictures))
-
-
-def _store(sweep: Sweep) -> Store:
-    path = sweep.folder / DATABASE
-    if not path.is_file():  # SQLite would make it
-        raise CommandError(f"there is no {path}, which has the detections")
-    return Store(sqlite_url(path))
-
-
-def _replay(sweep: Sweep, wanted: ReportOptions) -> Replay | str:
-    if not wanted.planes:
-        return "Left out on request (--no-planes)."
-    from featlink.report.replay import open_replay
-
-    try:
-        return open_replay(about(sweep))
-    except FeatlinkError as error:
-        return f"Left out: {error}"
-
-
-def _gallery(sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], replay: Replay | str) -> list[Strip | str]:
-    if not ids:
-        return ["No pictures were asked for, or none of the data set was evaluated."]
-    names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
-    images = [image for _, image in chosen_pairs(sweep)]
-    blocks: list[Strip | str] = []
-    for image_id in ids:
-        path = dataset.images[image_id]
-        distorted = None if isinstance(replay, str) else replay.pictures(path, image_id, images)
-        blocks.append(overlays(sweep, store, image_id, path, names, distorted))
-    told = "Features cannot be seen, so their detections are drawn on the clean picture"
-    blocks.append(
-        f"{told}, as are the image domain's."
-        if isinstance(replay, str)
-        else f"{told}; the image domain's on what was received."
-    )
-    return blocks
-
-
-def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> list[Strip | str]:
-    from featlink.shared.frames.visualisation import planes
-
-    clean = sweep.clean("feature")
-    if clean is None or not ids:
-        return ["Left out: no image was evaluated with clean features."]
-    path = dataset.images[ids[0]]
-    rows = [clean, *(feature for feature, _ in chosen_pairs(sweep))]
-    found = {label(row): planes(replay.received(path, ids[0], condition_of(row))) for row in rows}
-    return list(plane_strips(found, _LEVELS))
-
-
-_OVERLAP = (
-    " Stages of this sweep overlapped: their times include waiting for one another, and are no basis for a decision. A "
-    "sweep of a few images with --threads 1 or --engine http gives times that are."
-)
-_DECISION = (
-    "The fastest way to keep 95 % of the clean AP over some links, with both machines as measured. `featlink decide` "
-    "answers for other links, traces, machines, floors and deadlines."
-)
-_CODING = "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows."
-
-
-def page(
-    sweep: Sweep, gallery: Sequence[Strip | str], planes: Sequence[Strip | str], others: Sequence[Curve] = ()
-) -> Page:
-    """Put a sweep's report together.
-
-    Args:
-        sweep: whose report.
-        gallery: overlays, or why there are none.
-        planes: packed planes, or why there are none.
-        others: curves of others, to stand beside ours.
-        pictures: the folder of the pictures; None takes the manifest's, or where they are found.
-    """
-    what = about(sweep)
-    coding, decision = coding_blocks(sweep, others), decision_blocks(sweep)
+        pictures = _Pictures(None, [reason], [reason])
+    short = len(sweep.rows) <= _SHORT
+    curves, coding = curve_figures(sweep), coding_blocks(sweep, options.others)
+    plots = [block for block in coding if isinstance(block, Figure)] + curves
+    opening: list[Block] = [*plots[:1], *([pictures.scene] if pictures.scene is not None else [])]
+    curves = [figure for figure in curves if figure not in opening]
+    coding = [block for block in coding if block not in opening]
     sections = [
-        Section("paper", "The paper's tables", _paper_lead(sweep), _present(*_paper_blocks(sweep))),
+        Section("conditions", "All conditions", "", [summary_table(sweep)] if short and sweep.rows else []),
+        Section("paper", "The paper's tables", _paper_lead(sweep), _paper_blocks(sweep), short),
         Section(
             "equal",
             "At equal cost",
             "The paper compares both domains at the same setting of a distortion. Here they are compared where they "
             "cost the same bits, or where the errors are equally large.",
-            _present(*curve_figures(sweep), bd_table(sweep), equal_bits_table(sweep), equal_psnr_table(sweep)),
+            _present(*curves, bd_table(sweep), equal_bits_table(sweep), equal_psnr_table(sweep)),
+            short,
         ),
-        *([Section("coding", "Feature coding", _CODING, coding)] if coding else []),
         Section(
-            "other",
-            "Beyond the paper",
-            "Mixes of distortions, losses, further strengths, and rank probes: rank_shuffle keeps the histogram of the "
-            "features and breaks their order, monotone keeps their order and changes the histogram.",
-            _present(other_table(sweep) or "This sweep has no such conditions."),
+            "coding",
+            "Feature coding",
+            "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows.",
+            coding,
         ),
-        Section("sizes", "Small and large objects", "What a distortion costs by size of object.", [size_table(sweep)]),
+        Section("other", "Beyond the paper", _BEYOND, _present(other_table(sweep)), short),
+        Section(
+            "sizes", "Small and large objects", "What a distortion costs by size of object.", [size_table(sweep)], True
+        ),
         Section(
             "latency",
             "Time",
@@ -192,53 +138,182 @@ def page(
                 coding_times_table(sweep),
                 multiply_adds_table(sweep),
             ),
+            short,
         ),
-        *([Section("decision", "Which to send", _DECISION, decision)] if decision else []),
+        Section("decision", "Which to send", _DECISION, decision_blocks(sweep), short),
         Section(
             "gallery",
             "What is detected",
             f"Detections with a score from {THRESHOLD} under the costliest strength of each distortion: what was sent "
             "as features above, as an image below.",
-            gallery,
+            pictures.gallery,
+            short,
         ),
-        Section("planes", "What crosses the link", "The features of one image as the planes that are sent.", planes),
-        Section("manifest", "Manifest", "", [manifest_table(sweep)]),
+        Section(
+            "planes",
+            "What crosses the link",
+            "The features of one image as the planes that are sent.",
+            pictures.planes,
+            short,
+        ),
+        Section("manifest", "Manifest", "", [manifest_table(sweep)], True),
     ]
+    what = about(sweep)
     return Page(
-        "Featlink report: features or pixels over the link", what.statement, what.facts, findings(sweep), sections
+        "Featlink report: features or pixels over the link",
+        headline(sweep),
+        what.statement,
+        what.facts,
+        findings(sweep),
+        [section for section in sections if section.blocks],
+        opening,
     )
 
 
+def headline(sweep: Sweep) -> str:
+    """What was seen, in a sentence: the cheapest way to keep 95 % of the clean AP in each domain.
+
+    Where the sweep has not both domains, it says what one needs; without a clean run, nothing.
+    """
+    cheapest = _cheapest(sweep)
+    if not cheapest:
+        return ""
+    images = max(row.images for row in cheapest.values())
+    few = f" That is on {images} image{'' if images == 1 else 's'}." if images < _FEW_IMAGES else ""
+    goal = f"To keep {percent(KEEP, 0)} % of the clean AP, "
+    parts = {
+        domain: f"the cheapest {'features' if domain == DOMAINS[0] else 'pixels'} tried need {kilobytes(row)} kB an "
+        f"image ({'as they are' if row.clean else label(row).partition(' @ ')[0]})"
+        for domain, row in cheapest.items()
+    }
+    if len(parts) == 1:
+        return f"{goal}{parts.popitem()[1]}.{few}"
+    less, more = sorted(cheapest, key=lambda domain: cheapest[domain].bits_per_image)
+    times = cheapest[more].bits_per_image / cheapest[less].bits_per_image
+    factor = "as many bits" if times < 1.05 else f"{times:,.{1 if times < 10 else 0}f} times as many bits"
+    return f"{goal}{parts[less]}, {parts[more].replace(' tried need', '').replace(' an image', '')}: {factor}.{few}"
+
+
+def _cheapest(sweep: Sweep) -> dict[str, Row]:
+    """By domain, the row of fewest bits that keeps enough, among those that could be chosen."""
+    cheapest: dict[str, Row] = {}
+    for row in sorted(sweep.rows, key=lambda row: row.bits_per_image):
+        if is_choice(row) and (sweep.retention(row) or 0) >= KEEP:
+            cheapest.setdefault(row.domain, row)
+    return cheapest
+
+
 def findings(sweep: Sweep) -> list[str]:
-    """What the numbers say, in one sentence each."""
-    found = []
+    """What else the numbers say, in one sentence each."""
+    sentences = []
     retentions = [(sweep.retention(feature), sweep.retention(image)) for feature, image in sweep.twins()]
     kept = [(f, i) for f, i in retentions if f is not None and i is not None]
     if kept:
         wins = sum(f > i for f, i in kept)
-        found.append(
+        sentences.append(
             f"Under the same distortion, features keep more of their clean AP than the image in {wins} of {len(kept)} "
             "pairs of conditions."
         )
     overall = by_table(sweep, sweep.kind)["overall"]
     if overall.spearman is not None:
-        found.append(
+        sentences.append(
             f"Over {overall.rows} rows of the paper, retention correlates with the paper's by Spearman's "
             f"ρ = {overall.spearman:.2f}; it differs by {percent(overall.error)} percentage points on average."
         )
-    return found + bd_findings(sweep)
+    return sentences + bd_findings(sweep)
 
 
-def to_markdown(report: Page) -> str:
-    """The report's texts and tables in Markdown, without the manifest, which is of one machine."""
-    parts = [f"# {report.title}", report.statement]
-    parts.append("\n".join(f"- {what}: {value}" for what, value in report.facts))
-    parts += report.findings
-    for section in report.sections:
-        tables = [markdown(block).strip() for block in section.blocks if isinstance(block, Table)]
-        if tables and section.id != "manifest":
-            parts += [f"## {section.title}", *([section.lead] if section.lead else []), *tables]
-    return "\n\n".join(parts) + "\n"
+def _pictures(sweep: Sweep, options: ReportOptions) -> _Pictures:
+    dataset = _dataset(sweep, options)
+    with contextlib.closing(_store(sweep)) as store:
+        ids = chosen_images(sweep, store, dataset.images, max(1, options.images))
+        replay = _replay(sweep, options)
+        names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
+        gallery = _gallery(sweep, store, dataset, ids[: options.images], replay, names)
+        scene = _scene(sweep, store, dataset, ids[:1] if options.images else [], replay, names)
+    return _Pictures(scene, gallery, [replay] if isinstance(replay, str) else _planes(sweep, replay, dataset, ids[:1]))
+
+
+def _dataset(sweep: Sweep, options: ReportOptions) -> Dataset:
+    folder = options.dataset or about(sweep).folder
+    if folder is None:
+        raise CommandError("the manifest does not say where the pictures are; give the data set with --dataset")
+    if options.dataset is None and not folder.exists():
+        raise CommandError(f"there is no data set at {folder}; give it with --dataset")
+    pictures = options.pictures or (None if options.dataset else about(sweep).pictures)
+    return open_dataset(folder, sweep.truth, pictures)
+
+
+def _store(sweep: Sweep) -> Store:
+    path = sweep.folder / DATABASE
+    if not path.is_file():  # SQLite would make it
+        raise CommandError(f"there is no {path}, which has the detections")
+    return Store(sqlite_url(path))
+
+
+def _replay(sweep: Sweep, options: ReportOptions) -> Replay | str:
+    if not options.planes:
+        return "Left out on request (--no-planes)."
+    from featlink.report.replay import open_replay
+
+    try:
+        return open_replay(about(sweep))
+    except FeatlinkError as error:
+        return f"Left out: {error}"
+
+
+def _scene(
+    sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], replay: Replay | str, names: Mapping[str, str]
+) -> Strip | None:
+    """One image clean, and as received by the headline's rows; where one is clean, by the costliest of a step."""
+    clean = sweep.clean(DOMAINS[0]) or sweep.clean(DOMAINS[1])
+    received = {row.domain: row for pair in chosen_pairs(sweep)[:1] for row in pair}
+    received |= {domain: row for domain, row in _cheapest(sweep).items() if not row.clean}
+    rows = [received[domain] for domain in DOMAINS if domain in received]
+    if clean is None or not rows or not ids:
+        return None
+    [image_id] = ids
+    path = dataset.images[image_id]
+    images = [row for row in rows if row.domain == DOMAINS[1]]
+    distorted = None if isinstance(replay, str) else replay.pictures(path, image_id, images)
+    first, *others = overlays(store, image_id, path, names, [clean, *rows], distorted)
+    return Strip("One scene, clean and as received", 1, [replace(first, title="clean", domain=""), *others])
+
+
+def _gallery(
+    sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], replay: Replay | str, names: Mapping[str, str]
+) -> list[Strip | str]:
+    if not ids:
+        return ["No pictures were asked for, or none of the data set was evaluated."]
+    chosen = chosen_pairs(sweep)
+    clean = [row for domain in DOMAINS if (row := sweep.clean(domain)) is not None]
+    rows = [*clean, *(row for pair in chosen for row in pair)]
+    blocks: list[Strip | str] = []
+    for image_id in ids:
+        path = dataset.images[image_id]
+        distorted = None if isinstance(replay, str) else replay.pictures(path, image_id, [image for _, image in chosen])
+        shown = overlays(store, image_id, path, names, rows, distorted)
+        blocks.append(Strip(f"Image {image_id} ({path.name})", len(clean), shown))
+    note = "Features cannot be seen, so their detections are drawn on the clean picture"
+    return [
+        *blocks,
+        f"{note}, as are the image domain's."
+        if isinstance(replay, str)
+        else f"{note}; the image domain's on what was received.",
+    ]
+
+
+def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> list[Strip | str]:
+    clean = sweep.clean(DOMAINS[0])
+    if clean is None or not ids:
+        return ["Left out: no image was evaluated with clean features."]
+    path = dataset.images[ids[0]]
+    rows = [clean, *(feature for feature, _ in chosen_pairs(sweep))]
+    frames = {label(row): replay.received(path, ids[0], condition_of(row)) for row in rows}
+    channels = {
+        tensor.name: len(tensor.data) for tensor in frames[label(clean)].tensors if tensor.name in replay.levels
+    }
+    return list(plane_strips({title: planes(frame) for title, frame in frames.items()}, channels))
 
 
 def _paper_lead(sweep: Sweep) -> str:
@@ -254,15 +329,14 @@ def _paper_lead(sweep: Sweep) -> str:
 
 def _spread(sweep: Sweep, row: Row) -> float:
     """Greatest less least AP of a row's seeds."""
-    scores = [seed.segm if sweep.kind == "segm" else seed.bbox for seed in row.seeds]
-    values = [ap for one in scores if one is not None and (ap := one.get("AP")) is not None]
+    aps = [next(iter(seed.scores.get(sweep.kind, {}).values()), None) for seed in row.seeds]
+    values = [ap for ap in aps if ap is not None]
     return max(values) - min(values) if values else 0.0
 
 
-def _paper_blocks(sweep: Sweep) -> list[Block | None]:
-    tables: list[Block | None] = [*paper_tables(sweep)]
-    tables.insert(2, equal_noise_table(sweep))
-    return [paper_figure(sweep), agreement_table(sweep), *tables]
+def _paper_blocks(sweep: Sweep) -> list[Block]:
+    tables = paper_tables(sweep)
+    return _present(paper_figure(sweep), agreement_table(sweep), *tables, absent_table(sweep)) if tables else []
 
 
 def _present(*blocks: Block | None) -> list[Block]:

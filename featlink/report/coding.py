@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bits_per_pixel, colour, compare, curve, points
-from featlink.report.sweep import Sweep, about, condition_of, families, label
+from featlink.report.sweep import APS, Sweep, about, condition_of, families, label
 from featlink.report.table import Column, Table, kilobytes, number, percent, with_interval
 from featlink.report.timing import spent
 from featlink.results import Row
@@ -41,7 +41,7 @@ def coding_curves(sweep: Sweep, others: Sequence[Curve] = (), kind: str | None =
     Args:
         sweep: ours.
         others: curves that ours are to stand beside.
-        kind: ``segm`` or ``bbox``; default: the leading one.
+        kind: whose AP; default: the leading one.
     """
     sets: dict[str, list[Row]] = {}
     for row in sweep.rows:
@@ -190,7 +190,8 @@ def _numbers(path: Path, number: int, line: list[str], places: list[int]) -> tup
 
 COLUMNS = (
     *("curve", "domain", "condition", "QP", "bpp", "AP", "AP_low", "AP_high"),
-    *("AP_bbox", "AP_bbox_low", "AP_bbox_high", "encode_s", "decode_s"),
+    *(f"AP_{APS[-1]}{end}" for end in ("", "_low", "_high")),
+    *("encode_s", "decode_s"),
 )
 
 
@@ -214,7 +215,7 @@ def rate_csv(sweep: Sweep) -> str:
 
 def _figures(sweep: Sweep, row: Row) -> list[str]:
     cells: list[float | None] = []
-    for kind in (sweep.kind, "bbox"):
+    for kind in (sweep.kind, APS[-1]):
         ends = sweep.interval(row, kind) or (None, None)
         cells += [None if one is None else 100 * one for one in (sweep.ap(row, kind), *ends)]
     seconds = [spent(row, place, coding=True) / 1e3 for place in CODING_PLACES]

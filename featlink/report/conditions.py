@@ -1,4 +1,4 @@
-"""Tables with one row per condition: the paper's five, equal noise, sizes of objects, and all others."""
+"""Tables with one row per condition: the paper's, all others, sizes of objects, and two sweeps compared."""
 
 from __future__ import annotations
 
@@ -45,27 +45,36 @@ _SIZES = ("AP", "APs", "APm", "APl")
 
 
 def paper_tables(sweep: Sweep) -> list[Table]:
-    """The paper's five tables with ours beside them; a row the sweep lacks shows the paper's numbers alone."""
+    """The paper's tables with ours beside them, of rows that the sweep has; Table 2 also at equal noise."""
     tables = []
     for key, title in TABLES.items():
-        names = [name for name in paper_rows() if name.split(".")[1] == key]
-        rows = [_paper_line(sweep, paper_rows()[name]) for name in names]
-        notes = (TABLE2_NOTE,) if key == "table2" else ()
-        tables.append(Table(f"Table {key[-1]}. {title}: ours beside the paper's", _paper_columns(sweep), rows, notes))
+        rows = [_paper_line(sweep, paper) for name, paper in paper_rows().items() if _ours(sweep, name, key)]
+        if rows:
+            notes = (TABLE2_NOTE,) if key == "table2" else ()
+            caption = f"Table {key[-1]}. {title}: ours beside the paper's"
+            tables.append(Table(caption, _paper_columns(sweep), rows, notes))
+        equal = [row for row in sweep.rows if row.id.startswith(f"equal.{key}.")]
+        if equal:
+            caption = f"Table {key[-1]} at equal noise: the σ that the paper's PSNR[I] stands for, in both domains"
+            tables.append(_plain(sweep, caption, equal, name=_parameters))
     return tables
 
 
-def equal_noise_table(sweep: Sweep) -> Table | None:
-    """The equal-noise companion of Table 2; None where the sweep has no such rows."""
-    rows = [row for row in sweep.rows if row.id.startswith("equal.table2.")]
-    if not rows:
-        return None
-    return _plain(
-        sweep,
-        "Table 2 at equal noise: the σ that the paper's PSNR[I] stands for, in both domains",
-        rows,
-        name=_parameters,
-    )
+def absent_table(sweep: Sweep) -> Table | None:
+    """The paper's rows that the sweep has not, folded away; None where it has all."""
+    lines = []
+    for paper in paper_rows().values():
+        if paper.id not in sweep.by_id:
+            _, table, domain, parameters = paper.id.split(".", 3)
+            cells = [f"{TABLES[table]}, {parameters}", domain, f"{paper.map:.1f}", percent(paper.retention)]
+            lines.append([*cells, *(number(paper.fidelity.get(name), digits) for name, _, digits in FIDELITY)])
+    columns = [*_names(), Column("AP %"), Column("retention %"), *(Column(title) for _, title, _ in FIDELITY)]
+    caption = f"{len(lines)} rows of the paper that this sweep does not have: the paper's numbers"
+    return Table(caption, columns, lines, folded=True) if lines else None
+
+
+def _ours(sweep: Sweep, name: str, table: str) -> bool:
+    return name in sweep.by_id and name.split(".")[1] == table
 
 
 def other_table(sweep: Sweep) -> Table | None:
@@ -75,14 +84,14 @@ def other_table(sweep: Sweep) -> Table | None:
         return None
     order = ("mix", "rank probe", "loss", "single")
     labels = list(dict.fromkeys(label(row) for row in rows))
-    rows.sort(key=lambda row: (order.index(sort_of(row)), labels.index(label(row)), row.domain))
+    rows.sort(key=lambda row: (order.index(purpose(row)), labels.index(label(row)), row.domain))
     table = _plain(sweep, "Conditions beyond the paper", rows, metrics=(*FIDELITY, ("spearman_f", "Spearman[F]", 3)))
     columns = [*table.columns[:2], Column("kind", number=False), *table.columns[2:]]
-    lines = [[*line[:2], sort_of(row), *line[2:]] for row, line in zip(rows, table.rows, strict=True)]
+    lines = [[*line[:2], purpose(row), *line[2:]] for row, line in zip(rows, table.rows, strict=True)]
     return Table(table.caption, columns, lines)
 
 
-def sort_of(row: Row) -> str:
+def purpose(row: Row) -> str:
     """What a condition is for: a ``mix`` of distortions, a ``rank probe``, a ``loss``, or a ``single`` distortion."""
     made = registry.chain(condition_of(row))
     if len(made) > 1:
@@ -107,13 +116,15 @@ def summary_table(sweep: Sweep) -> Table:
     """Every row in a few columns, for a terminal; milliseconds only where no stages overlapped."""
     timed = not overlaps(sweep)
     sure = any(sweep.interval(row) for row in sweep.rows)
-    titles = ("AP", "kept", "kB", *(("95 %",) if sure else ()), *(("ms",) if timed else ()), "PSNR", "paper")
+    titles = ["AP", "kept", "kB", *(["95 %"] if sure else []), *(column.title for column in _measure_columns(sweep))]
+    titles += [*(["ms"] if timed else []), "PSNR", "paper"]
     rows = []
     for row in sweep.rows:
         paper = paper_rows().get(row.id)
         cells = [sweep.names[row.id], row.domain, percent(sweep.ap(row)), percent(sweep.retention(row)), kilobytes(row)]
         if sure:
             cells.append(between(sweep.interval(row)))
+        cells += _measure_cells(sweep, row)
         if timed:
             cells.append(number(sum(stages(row).values()), 0))
         psnr = fidelity(row, "psnr_f" if row.domain == "feature" else "psnr_i", 2)
@@ -135,6 +146,22 @@ def _kept_cell(sweep: Sweep, row: Row, kind: str) -> str:
     return with_interval(percent(sweep.retention(row, kind)), sweep.retention_interval(row, kind))
 
 
+def _measure_columns(sweep: Sweep) -> list[Column]:
+    """First figures of other evaluators."""
+    return [Column(f"{one.label} {one.unit}".strip()) for one in sweep.measures]
+
+
+def _measure_cells(sweep: Sweep, row: Row) -> list[str]:
+    return [
+        with_interval(
+            number(None if (value := sweep.ap(row, one.group)) is None else one.scale * value, 2),
+            sweep.interval(row, one.group),
+            one.scale,
+        )
+        for one in sweep.measures
+    ]
+
+
 def _names() -> list[Column]:
     return [Column("condition", number=False), Column("domain", number=False)]
 
@@ -145,35 +172,23 @@ def _paper_columns(sweep: Sweep) -> list[Column]:
     columns += [Column("Δ", "retention %")]
     for _, title, _ in FIDELITY:
         columns += [Column("ours", title), Column("paper", title)]
-    return [*columns, Column("kB/image"), Column("bpp")]
+    return [*columns, Column("kB/image"), Column("bpp"), *_measure_columns(sweep)]
 
 
 def _paper_line(sweep: Sweep, paper: PaperRow) -> list[str]:
-    row = sweep.by_id.get(paper.id)
-    if row is None:
-        return _absent(sweep, paper)
+    row = sweep.by_id[paper.id]
     kept = sweep.retention(row)
     cells = [_parameters(row), row.domain, *(ap_cell(sweep, row, kind) for kind in sweep.kinds), f"{paper.map:.1f}"]
     cells += [*(_kept_cell(sweep, row, kind) for kind in sweep.kinds), percent(paper.retention)]
     cells.append(signed(None if kept is None else 100 * (kept - paper.retention)))
     for name, _, digits in FIDELITY:
         cells += [fidelity(row, name, digits), number(paper.fidelity.get(name), digits)]
-    return [*cells, kilobytes(row), number(row.bpp, 2)]
+    return [*cells, kilobytes(row), number(row.bpp, 2), *_measure_cells(sweep, row)]
 
 
 def _parameters(row: Row) -> str:
     """A condition of one distortion, which the table's caption names."""
     return label(row).partition("(")[2].rstrip(")")
-
-
-def _absent(sweep: Sweep, paper: PaperRow) -> list[str]:
-    _, _, domain, parameters = paper.id.split(".", 3)
-    none = [MISSING] * len(sweep.kinds)
-    cells = [f"{parameters} (not in this sweep)", domain, *none, f"{paper.map:.1f}", *none, percent(paper.retention)]
-    cells.append(MISSING)
-    for name, _, digits in FIDELITY:
-        cells += [MISSING, number(paper.fidelity.get(name), digits)]
-    return [*cells, MISSING, MISSING]
 
 
 def _plain(
@@ -186,13 +201,13 @@ def _plain(
     """Rows without a paper's number beside them."""
     columns = [*_names(), *(Column(kind, "AP %") for kind in sweep.kinds)]
     columns += [*(Column(kind, "retention %") for kind in sweep.kinds), *(Column(title) for _, title, _ in metrics)]
-    columns += [Column("kB/image"), Column("bpp")]
+    columns += [Column("kB/image"), Column("bpp"), *_measure_columns(sweep)]
     lines = []
     for row in rows:
         cells = [name(row), row.domain, *(ap_cell(sweep, row, kind) for kind in sweep.kinds)]
         cells += [_kept_cell(sweep, row, kind) for kind in sweep.kinds]
         cells += [fidelity(row, metric, digits) for metric, _, digits in metrics]
-        lines.append([*cells, kilobytes(row), number(row.bpp, 2)])
+        lines.append([*cells, kilobytes(row), number(row.bpp, 2), *_measure_cells(sweep, row)])
     return Table(caption, columns, lines)
 
 
@@ -237,7 +252,7 @@ def by_table(sweep: Sweep, kind: str) -> dict[str, Agreement]:
 
     Args:
         sweep: ours.
-        kind: ``segm`` or ``bbox``: whose retention.
+        kind: whose retention.
     """
     pairs: dict[str, list[tuple[float, float]]] = {table: [] for table in TABLES}
     for name, paper in paper_rows().items():
@@ -249,8 +264,8 @@ def by_table(sweep: Sweep, kind: str) -> dict[str, Agreement]:
     return {name: agreement([a for a, _ in group], [b for _, b in group]) for name, group in groups.items()}
 
 
-def agreement_table(sweep: Sweep) -> Table:
-    """Agreement by table of the paper, for each kind of AP."""
+def agreement_table(sweep: Sweep) -> Table | None:
+    """Agreement by table of the paper, for each kind of AP; None where the sweep has none of the paper's rows."""
     found = {kind: by_table(sweep, kind) for kind in sweep.kinds}
     columns = [Column("table", number=False), Column("rows")]
     for kind in sweep.kinds:
@@ -258,17 +273,12 @@ def agreement_table(sweep: Sweep) -> Table:
     titles = {key: f"{key[-1]} {title}" for key, title in TABLES.items()} | {"overall": "overall"}
     rows = []
     for key, title in titles.items():
-        cells = [title, str(found[sweep.kind][key].rows)]
-        for kind in sweep.kinds:
-            one = found[kind][key]
-            cells.append(number(one.spearman, 2))
-            cells.append(percent(one.error))
-        rows.append(cells)
-    return Table(
-        "Retention, ours against the paper's: rank correlation, and mean absolute difference in percentage points",
-        columns,
-        rows,
-    )
+        if found[sweep.kind][key].rows:
+            rows.append([title, str(found[sweep.kind][key].rows)])
+            for each in found.values():
+                rows[-1] += [number(each[key].spearman, 2), percent(each[key].error)]
+    caption = "Retention, ours against the paper's: rank correlation, and mean absolute difference in percentage points"
+    return Table(caption, columns, rows) if rows else None
 
 
 def compare_table(a: Sweep, b: Sweep) -> Table:
@@ -315,15 +325,11 @@ def compare_page(a: Sweep, b: Sweep) -> Page:
     facts = [{"Folder": str(sweep.folder), **dict(about(sweep).facts)} for sweep in (a, b)]
     lines = [[what, *(one.get(what, MISSING) for one in facts)] for what in facts[0]]
     what = Table("What is compared", [Column(title, number=False) for title in ("", "A", "B")], lines)
-    section = Section("compare", "By condition", "", [what, compare_table(a, b)])
-    return Page("Two sweeps compared", sameness(a, b), [], [], [section])
-
-
-def sameness(a: Sweep, b: Sweep) -> str:
-    """How many conditions differ, in a sentence."""
     common = _common(a, b)
     same = sum(_figures(one) == _figures(other) for one, other in common)
-    return f"{same} of {len(common)} common conditions have the same AP, bits and fidelity to the last digit."
+    statement = f"{same} of {len(common)} common conditions have the same AP, bits and fidelity to the last digit."
+    section = Section("compare", "By condition", "", [what, compare_table(a, b)])
+    return Page("Two sweeps compared", "", statement, [], [], [section])
 
 
 def _kinds(a: Sweep, b: Sweep) -> list[str]:
@@ -336,7 +342,7 @@ def _common(a: Sweep, b: Sweep) -> list[tuple[Row, Row]]:
 
 
 def _figures(row: Row) -> tuple[object, ...]:
-    return row.images, row.bbox, row.segm, row.bits_per_image, row.fidelity
+    return row.images, row.scores, row.bits_per_image, row.fidelity
 
 
 def _line(a: Sweep, b: Sweep, one: Row, other: Row, kinds: list[str]) -> list[str]:

@@ -53,23 +53,23 @@ def axis(title: str, **options: Any) -> dict[str, Any]:
     return {"title": {"text": title}, "automargin": True, **options}
 
 
-def error_bars(points: Sequence[tuple[float, tuple[float, float] | None]], axis: str = "y") -> dict[str, Any]:
-    """Intervals of points as a trace's error bars, in percent; nothing where no point has one.
+def error_bars(points: Sequence[tuple[float, Interval | None]], scale: float = 100) -> dict[str, Any]:
+    """Intervals of points as a trace's error bars; nothing where no point has one.
 
     Args:
-        points: value and interval of each, shares of 1.
-        axis: ``x`` or ``y``.
+        points: value and interval of each.
+        scale: what they are shown multiplied by.
 
     Example:
         >>> error_bars([(0.5, (0.25, 0.75)), (0.5, None)])["error_y"]["arrayminus"]
         [25.0, 0.0]
     """
-    if not any(found for _, found in points):
+    if not any(ends for _, ends in points):
         return {}
-    above = [0.0 if found is None else 100 * (found[1] - value) for value, found in points]
-    below = [0.0 if found is None else 100 * (value - found[0]) for value, found in points]
-    ends = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
-    return {f"error_{axis}": {**ends, "thickness": 1, "width": 2}}
+    above = [0.0 if ends is None else scale * (ends[1] - value) for value, ends in points]
+    below = [0.0 if ends is None else scale * (value - ends[0]) for value, ends in points]
+    bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    return {"error_y": {**bars, "thickness": 1, "width": 2}}
 
 
 Points = Sequence[tuple[float, float]]
@@ -407,10 +407,15 @@ def _equal_table(
 
 
 def curve_figures(sweep: Sweep) -> list[Figure]:
-    """The equal-strength comparison: AP–bits and AP–PSNR; a plot without points is left out."""
+    """AP against bits and PSNR, and other evaluators' figures against bits; a plot without points is left out."""
     ap = f"AP {sweep.kind} %"
-    curves = [family.rows for family in families(sweep.rows)]
-    priced = [row for rows in curves if bits_vary([row.bits_per_image for row in rows]) for row in rows]
+    priced = [
+        row
+        for family in families(sweep.rows)
+        if bits_vary([row.bits_per_image for row in family.rows]) or (len(family.rows) == 1 and family.changes_bits)
+        for row in family.rows
+    ]
+    rate = axis("bits per pixel of the original picture", type="log", dtick=1)
     figures = [
         Figure(
             "ap-bits",
@@ -418,7 +423,7 @@ def curve_figures(sweep: Sweep) -> list[Figure]:
             "Of two points at one height, the one further left needs fewer bits. Only distortions whose strength "
             "changes the bits; clean AP is dashed.",
             _traces(sweep, priced, bits_per_pixel),
-            {"xaxis": axis("bits per pixel of the original picture", type="log", dtick=1), "yaxis": axis(ap)},
+            {"xaxis": rate, "yaxis": axis(ap)},
         ),
         Figure(
             "ap-psnr-f",
@@ -437,7 +442,14 @@ def curve_figures(sweep: Sweep) -> list[Figure]:
             {"xaxis": axis("PSNR of what is sent, dB"), "yaxis": axis(ap)},
         ),
     ]
-    return [_with_clean_line(sweep, figure) for figure in figures if figure.traces]
+    figures = [_with_clean_line(sweep, figure) for figure in figures]
+    for one in sweep.measures:
+        title = f"{one.label[:1].upper()}{one.label[1:]} against bits"
+        layout = {"xaxis": rate, "yaxis": axis(f"{one.label} {one.unit}".strip())}
+        traces = _traces(sweep, priced, bits_per_pixel, one.group)
+        caption = "Another evaluator's figure of the same conditions."
+        figures.append(Figure(f"{one.group}-bits", title, caption, traces, layout))
+    return [figure for figure in figures if figure.traces]
 
 
 def paper_figure(sweep: Sweep) -> Figure | None:
@@ -475,26 +487,26 @@ def paper_figure(sweep: Sweep) -> Figure | None:
     return Figure("paper", "Retention, ours against the paper's", caption, _with_legend(traces), layout)
 
 
-def _traces(sweep: Sweep, rows: Sequence[Row], x: Position) -> list[dict[str, Any]]:
+def _traces(sweep: Sweep, rows: Sequence[Row], x: Position, kind: str | None = None) -> list[dict[str, Any]]:
     """One curve per family of several strengths, and one set of markers per domain for all other rows."""
     found = [family for family in families(rows) if len(family.rows) > 1]
     order = list(registry.steps())
     names = list(dict.fromkeys(family.name for family in sorted(found, key=lambda one: order.index(one.type))))
     alone = {row.id for row in rows if not row.clean} - {row.id for family in found for row in family.rows}
     drawn = [
-        (family.domain, symbol, "lines+markers", curve(sweep, name, family.rows, x))
+        (family.domain, symbol, "lines+markers", curve(sweep, name, family.rows, x, kind))
         for symbol, name in zip(cycle(SYMBOLS), names, strict=False)
         for family in found
         if family.name == name
     ]
     for domain in DOMAINS:
         single = [row for row in rows if row.id in alone and row.domain == domain]
-        drawn.append((domain, "asterisk-open", "markers", curve(sweep, "others", single, x)))
+        drawn.append((domain, "asterisk-open", "markers", curve(sweep, "others", single, x, kind)))
     return _with_legend(
         [
             {
                 **_style(domain, one.name, symbol),
-                **points(sweep, one, NAMES[domain]),
+                **points(sweep, one, NAMES[domain], kind),
                 "mode": mode,
                 "line": {"color": colour(domain), "width": 2},
             }
@@ -504,27 +516,29 @@ def _traces(sweep: Sweep, rows: Sequence[Row], x: Position) -> list[dict[str, An
     )
 
 
-def points(sweep: Sweep, one: Curve, name: str) -> dict[str, Any]:
+def points(sweep: Sweep, one: Curve, name: str, kind: str | None = None) -> dict[str, Any]:
     """A curve's points as part of a trace, with intervals and a text for each.
 
     Args:
         sweep: of its rows.
         one: the curve, of ours or of others.
         name: what its points are called.
+        kind: the group of the figure that it shows; default: the leading AP.
     """
+    scale = next((measure.scale for measure in sweep.measures if measure.group == kind), 100)
+    ends = [(y, sweep.interval(row, kind)) for row, (_, y) in zip(one.rows, one.points, strict=False)]
     texts = [
         f"{name}: {label(row)}<br>{kilobytes(row)} kB, keeps {percent(sweep.retention(row))} %"
-        f"<br>AP {with_interval(percent(ap), sweep.interval(row))}"
-        for row, (_, ap) in zip(one.rows, one.points, strict=False)
+        f"<br>AP {with_interval(percent(sweep.ap(row)), sweep.interval(row))}"
+        for row in one.rows
     ]
-    ends = [(ap, sweep.interval(row)) for row, (_, ap) in zip(one.rows, one.points, strict=False)]
     return {
         "customdata": [row.id for row in one.rows],
         "x": [x for x, _ in one.points],
-        "y": [100 * ap for _, ap in one.points],
+        "y": [scale * y for _, y in one.points],
         "text": texts or [f"{name}<br>AP {percent(ap)}" for _, ap in one.points],
         "hovertemplate": "%{text} at %{x:.4g}<extra></extra>",
-        **error_bars(ends),
+        **error_bars(ends, scale),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as Pictures
 
-from featlink.report.sweep import DOMAINS, Sweep, families, label, pairs
+from featlink.report.sweep import Sweep, families, label, pairs
 from featlink.results import Row
 from featlink.shared.errors import NotFoundError
 from featlink.shared.features import Image
-from featlink.shared.models.overlay import draw
+from featlink.shared.frames.packing import grid
+from featlink.shared.models.overlay import paint
 from featlink.shared.pictures import decode
 from featlink.shared.store import Store
 
@@ -28,6 +27,8 @@ THRESHOLD = 0.5
 _WIDTH = 400
 _MOST_PAIRS = 5
 _MAX_PIXELS = 1 << 28
+_QUALITY = 72
+"""Of WebP."""
 
 
 @dataclass(frozen=True)
@@ -111,82 +112,71 @@ def chosen_images(sweep: Sweep, store: Store, images: Mapping[int, Path], count:
 
 
 def overlays(
-    sweep: Sweep,
     store: Store,
     image_id: int,
     path: Path,
     names: Mapping[str, str],
+    rows: Sequence[Row],
     distorted: Mapping[str, Image] | None = None,
-) -> Strip:
-    """One image with its detections under the chosen conditions, features above, image below.
+) -> list[Picture]:
+    """One image with its detections under each of some conditions.
 
     Args:
-        sweep: of the rows.
         store: the sweep's database.
         image_id: the image.
         path: its picture file.
         names: category id, as text, to name.
+        rows: the conditions.
         distorted: row id of the image domain to what crossed the link; others are drawn on the clean picture.
     """
     original = decode(path.read_bytes(), _MAX_PIXELS)
     height, width = original.shape[:2]
-    clean = [row for domain in DOMAINS if (row := sweep.clean(domain)) is not None]
-    shown = []
-    for row in (*clean, *(row for pair in chosen_pairs(sweep) for row in pair)):
+    pictures = []
+    for row in rows:
         pixels = original
         if distorted is not None and row.id in distorted:
             pixels = cv2.resize(distorted[row.id], (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        shown.append(_overlay(store, row, image_id, pixels, names))
-    return Strip(f"Image {image_id} ({path.name})", len(clean), shown)
-
-
-def _overlay(store: Store, row: Row, image_id: int, pixels: Image, names: Mapping[str, str]) -> Picture:
-    title = label(row)
-    try:
-        detections = store.result(row.seeds[0].run, image_id).detections
-    except NotFoundError:
-        return picture(pixels, title, row.domain, "not evaluated")
-    drawn = png_pixels(draw(pixels, detections, names, THRESHOLD))
-    found = len(_shown(detections))
-    return picture(drawn, title, row.domain, f"{found} object{'' if found == 1 else 's'} found")
+        try:
+            detections = store.result(row.seeds[0].run, image_id).detections
+        except NotFoundError:
+            pictures.append(picture(pixels, label(row), row.domain, "not evaluated"))
+            continue
+        count = len(_shown(detections))
+        note = f"{count} object{'' if count == 1 else 's'} found"
+        pictures.append(picture(paint(pixels, detections, names, THRESHOLD), label(row), row.domain, note))
+    return pictures
 
 
 def _shown(detections: Sequence[Any]) -> list[Any]:
     return [one for one in detections if one["score"] >= THRESHOLD]
 
 
-def plane_strips(planes: Mapping[str, Mapping[str, npt.NDArray[np.uint8]]], levels: Sequence[str]) -> list[Strip]:
+def plane_strips(planes: Mapping[str, Mapping[str, npt.NDArray[np.uint8]]], channels: Mapping[str, int]) -> list[Strip]:
     """Packed planes of one image, clean and distorted.
 
     Args:
         planes: 8-bit planes by level, by condition.
-        levels: which to show, finest first.
+        channels: of each level that is to be shown, finest first.
 
     Returns:
         A strip of whole planes, and one with a corner of the first level close up.
     """
+    first, *_, last = channels
+    rows, columns = grid(channels[first])
     whole, corners = [], []
     for title, by_level in planes.items():
-        for level in levels:
+        for level in channels:
             height, width = by_level[level].shape
             whole.append(picture(by_level[level], title, note=f"{level}, {width}×{height}", width=320))
-        plane = by_level[levels[0]]
-        corner = np.ascontiguousarray(plane[: plane.shape[0] // 8, : plane.shape[1] // 8])
-        corners.append(picture(corner, title, note="channels 0, 1, 16 and 17"))
-    caption = "Planes as they cross the link: 256 channels as 16×16 tiles, p2 above p5"
+        plane = by_level[first]
+        corner = np.ascontiguousarray(plane[: 2 * plane.shape[0] // rows, : 2 * plane.shape[1] // columns])
+        corners.append(picture(corner, title, note=f"channels 0, 1, {columns} and {columns + 1}"))
+    order = f"{first} above {last}"
+    caption = f"Planes as they cross the link: {channels[first]} channels as {rows}×{columns} tiles, {order}"
     return [
-        Strip(caption, len(levels), whole),
-        Strip(f"A corner of {levels[0]}: four channels close up", 1, corners),
+        Strip(caption, len(channels), whole),
+        Strip(f"A corner of {first}: four channels close up", 1, corners),
     ]
-
-
-_QUALITY = 72
-
-
-def png_pixels(data: bytes) -> Image:
-    """A PNG file's pixels, uint8 RGB (H, W, 3)."""
-    with Pictures.open(io.BytesIO(data)) as picture:
-        return np.asarray(picture.convert("RGB"))
 
 
 def shrink(pixels: npt.NDArray[np.uint8], width: int) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from featlink.report.curves import Figure
 from featlink.report.gallery import Strip
-from featlink.report.table import Table
+from featlink.report.table import Table, markdown
 
 Block = Table | Figure | Strip | str
 
@@ -28,12 +28,14 @@ class Section:
         title: heading.
         lead: what it is about, in a sentence or two.
         blocks: text, tables, plots and pictures.
+        folded: shown only on request.
     """
 
     id: str
     title: str
     lead: str
     blocks: Sequence[Block]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,42 @@ class Page:
 
     Attributes:
         title: heading.
+        headline: what was seen, in a sentence; may be empty.
         statement: which model's numbers these are.
-        facts: the headline, (what, value).
-        findings: what the numbers say, in one sentence each.
+        facts: about the run, (what, value).
+        findings: what else the numbers say, in one sentence each.
         sections: the rest.
+        opening: a plot and pictures above all sections.
     """
 
     title: str
+    headline: str
     statement: str
     facts: Sequence[tuple[str, str]]
     findings: Sequence[str]
     sections: Sequence[Section]
+    opening: Sequence[Block] = ()
 
 
 def render(page: Page) -> str:
     """A page as HTML, with style, script, plots' library and pictures in it."""
-    plots = any(isinstance(block, Figure) for section in page.sections for block in section.blocks)
+    blocks = [*page.opening, *(block for section in page.sections for block in section.blocks)]
+    plots = any(isinstance(block, Figure) for block in blocks)
     library = get_plotlyjs() if plots else ""
     html: str = _template().render(page=page, style=_asset("style.css"), script=_asset("script.js"), plotly=library)
     return html
+
+
+def to_markdown(page: Page) -> str:
+    """The report's texts and tables in Markdown, without the manifest, which is of one machine, and what is folded."""
+    parts = [f"# {page.title}", *([page.headline] if page.headline else []), page.statement]
+    parts.append("\n".join(f"- {what}: {value}" for what, value in page.facts))
+    parts += page.findings
+    for section in page.sections:
+        tables = [markdown(block).strip() for block in section.blocks if isinstance(block, Table) and not block.folded]
+        if tables and section.id != "manifest":
+            parts += [f"## {section.title}", *([section.lead] if section.lead else []), *tables]
+    return "\n\n".join(parts) + "\n"
 
 
 @cache

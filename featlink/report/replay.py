@@ -35,6 +35,7 @@ class Replay:
 
     def __init__(self, model: SplitModel, categories: Mapping[str, str]) -> None:
         self._model = model
+        self.levels = model.spec.required
         self._cache = PyramidCache(_CACHE_BYTES)
         self.categories = categories
 

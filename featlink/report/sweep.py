@@ -19,10 +19,14 @@ from featlink.results import Row
 from featlink.samples import Samples
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, parse
-from featlink.shared.evaluation.coco_metrics import Floats
+from featlink.shared.evaluation.coco_metrics import CocoEvaluator, Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
+from featlink.shared.evaluation.protocol import Figure as Measure
+from featlink.shared.evaluation.protocol import evaluators
 
 DOMAINS = ("feature", "image")
+APS = tuple(dict.fromkeys(figure.group for figure in CocoEvaluator.figures))
+"""Groups of figures whose first is an AP, that of masks first."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,10 @@ class Sweep:
     rows: list[Row]
     manifest: dict[str, Any]
 
-    @cached_property
+    @property
     def kind(self) -> str:
-        """Which AP the report leads with: ``segm``, as the paper, or ``bbox`` of a box-only model."""
-        return "segm" if self.rows and all(row.segm is not None for row in self.rows) else "bbox"
+        """Which AP the report leads with: that of masks, as the paper, or of boxes."""
+        return self.kinds[0]
 
     @cached_property
     def samples(self) -> Samples | None:
@@ -58,10 +62,22 @@ class Sweep:
         """``annotations``, or ``clean``: the detections of clean features."""
         return "clean" if self.manifest.get("dataset", {}).get("truth") == "clean" else "annotations"
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
-        """The APs there are, the leading one first."""
-        return ("segm", "bbox") if self.kind == "segm" else ("bbox",)
+        """The APs there are, as groups of figures, the leading one first."""
+        return tuple(kind for kind in APS if self.rows and all(kind in row.scores for row in self.rows)) or APS[-1:]
+
+    @cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """First figures of the groups of other evaluators."""
+        known = {figure.name: figure for evaluator in evaluators() for figure in evaluator.figures}
+        names = dict.fromkeys(
+            f"{group}.{next(iter(scores))}"
+            for row in self.rows
+            for group, scores in row.scores.items()
+            if group not in APS and scores
+        )
+        return tuple(known.get(name) or Measure(name, name) for name in names)
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
@@ -79,18 +95,18 @@ class Sweep:
         """The undistorted run of a domain, if the sweep has it."""
         return self.by_id.get(f"clean.{domain}")
 
-    def ap(self, row: Row, kind: str | None = None, metric: str = "AP") -> float | None:
-        """A row's AP in 0..1.
+    def ap(self, row: Row, kind: str | None = None, metric: str | None = None) -> float | None:
+        """A row's AP in 0..1, or another figure.
 
         Args:
             row: of this sweep.
-            kind: ``segm`` or ``bbox``; default: the leading one.
-            metric: one of COCO's 12.
+            kind: its group of figures; default: the leading one.
+            metric: which of the group; default: its first.
         """
-        scores = row.segm if (kind or self.kind) == "segm" else row.bbox
-        return None if scores is None else scores.get(metric)
+        scores = row.scores.get(kind or self.kind, {})
+        return scores.get(metric or next(iter(scores), ""))
 
-    def retention(self, row: Row, kind: str | None = None, metric: str = "AP") -> float | None:
+    def retention(self, row: Row, kind: str | None = None, metric: str | None = None) -> float | None:
         """AP over the AP of the undistorted run of the same domain; None where there is none or it is 0."""
         clean = self.clean(row.domain)
         reference = None if clean is None else self.ap(clean, kind, metric)
@@ -118,11 +134,6 @@ class Sweep:
         with np.errstate(divide="ignore", invalid="ignore"):
             kept = drawn / reference
         return interval(np.where(np.isfinite(kept), kept, np.nan))
-
-    def difference_interval(self, row: Row, other: Row, kind: str | None = None) -> Interval | None:
-        """The interval of a row's AP less another's on the same images; None where there is none."""
-        one, two = self.draws(row, kind), self.draws(other, kind)
-        return None if one is None or two is None else interval(one - two)
 
     def twins(self) -> list[tuple[Row, Row]]:
         """Pairs of a feature and an image row under the same distortions (options may differ); not the clean ones."""
@@ -162,6 +173,17 @@ def label(row: Row) -> str:
     return str(condition.model_copy(update={"seed": 0})).partition(":")[2].strip()
 
 
+def is_choice(row: Row) -> bool:
+    """Whether somebody could choose to send so: a clean run, or one that codes, reduces or quantises.
+
+    Losses, probes and noise happen to a deployment, nobody chooses them.
+    """
+    steps = registry.chain(condition_of(row))
+    if any(step.kind in ("loss", "probe") or step.random for step in steps):
+        return False
+    return row.clean or any(step.changes_bits or step.kind in ("codec", "reduction") for step in steps)
+
+
 _CLEAN = (
     "No annotations were used: what clean features detect counts as the truth, so AP and retention say how much of "
     "that answer survives, not how right it is. AP weighs IoU thresholds by 1 − IoU."
@@ -170,22 +192,21 @@ _CLEAN = (
 
 @dataclass(frozen=True)
 class About:
-    """The headline of a report.
+    """The headline of a report: what the manifest says, or nothing.
 
     Attributes:
         model: architecture.
         weights: ``coco``, ``starter`` or the file's path, as given to the sweep.
-        identity: first digits of the weights' SHA-256.
+        identity: of the weights, first digits of a SHA-256.
         profile: numerics, ``fast``, ``exact`` or ``bf16``.
         device: what the network ran on, ``cpu`` or ``cuda``.
-        min_size: of the network input, where the sweep was given one.
-        max_size: the same.
-        dataset: the data set's name.
-        folder: where the data set was, if the manifest says.
+        min_size, max_size: of the network input, where the sweep was given them.
+        dataset: its name.
+        folder: where it was.
         pictures: where its pictures were, if the sweep was told.
         images: how many were evaluated, of how many.
         date: when the sweep was finished; empty while it is not.
-        command: that made it, as it would be typed; empty where the manifest does not say.
+        command: that made it, as it would be typed.
         truth: what counted as right.
     """
 

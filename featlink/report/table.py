@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 
 from featlink.results import Row
@@ -44,12 +44,14 @@ class Table:
         columns: the first one names the rows.
         rows: cells by row.
         notes: remarks below it.
+        folded: shown only on request.
     """
 
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
+    folded: bool = False
 
     def begins(self, index: int) -> bool:
         """Whether a column begins another group than its left neighbour's."""

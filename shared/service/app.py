@@ -203,7 +203,7 @@ async def _known_parameters(request: Request) -> None:
         return
     known = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
     errors = []
-    for name in request.query_params.keys() - set(known):
+    for name in (name for name in request.query_params if name not in known):
         alike = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {alike[0]}?" if alike else f"known are {', '.join(known) or 'none'}"
         errors.append({"type": "extra_forbidden", "loc": ("query", name[:64]), "msg": f"unknown parameter; {hint}"})

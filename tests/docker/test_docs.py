@@ -143,9 +143,9 @@ def test_the_session_builds_what_up_starts_and_makes_what_up_mounts() -> None:
         for volume in service.get("volumes", ())  # type: ignore[attr-defined]
         if ":-./" in str(volume)
     }
-    assert folders
-    for folder in folders:  # one that Docker makes is root's, and the bench's user cannot write there
-        assert f"mkdir -p {folder}" in text.partition("compose up")[0]
+    made = re.search(r"^mkdir -p ([\w ]+)", text.partition("compose up")[0], re.MULTILINE)
+    assert made is not None
+    assert folders == set(made[1].split()), "one that Docker makes is root's, and the bench's user cannot write there"
 
 
 @pytest.mark.slow
@@ -160,9 +160,20 @@ def test_the_page_runs_as_it_is_printed(tmp_path: Path) -> None:
     clone = tmp_path / "featlink"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     (tmp_path / "session.sh").write_text(script)  # a file: containers read what they like of standard input
-    done = subprocess.run(
-        ["bash", "-x", tmp_path / "session.sh"], cwd=clone, capture_output=True, text=True, timeout=3600, check=False
-    )
+    (tmp_path / "end.sh").write_text(PRELUDE + "docker compose --profile bench --profile metrics down --volumes")
+    project = os.environ | {"COMPOSE_PROJECT_NAME": f"featlink-test-{os.getpid()}"}  # whose volumes are no developer's
+    try:
+        done = subprocess.run(
+            ["bash", "-x", tmp_path / "session.sh"],
+            cwd=clone,
+            env=project,
+            capture_output=True,
+            text=True,
+            timeout=3600,
+            check=False,
+        )
+    finally:
+        subprocess.run(["bash", tmp_path / "end.sh"], cwd=clone, env=project, timeout=300, check=False)
     (tmp_path / "session.txt").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
     assert "8 of 64 images" in done.stdout

@@ -37,7 +37,7 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: narrow ? 11 : 12, color: resolve("var(--ink)") },
       paper_bgcolor: "rgba(0, 0, 0, 0)",
       plot_bgcolor: "rgba(0, 0, 0, 0)",
-      margin: { t: 10, r: 10, b: 50, l: narrow ? 45 : 60 },
+      margin: { t: narrow ? 10 : 34, r: 10, b: 50, l: narrow ? 45 : 60 }, // above, room for the tool bar
       hoverlabel: {
         bgcolor: resolve("var(--raised)"),
         bordercolor: resolve("var(--line)"),
@@ -55,7 +55,21 @@
     const config = { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover" };
     window.Plotly.react(element, themed(data), full, config);
   };
-  const drawAll = () => plots.forEach(draw);
+  const shown = ({ element }) => !element.closest("details:not([open])");
+  const drawAll = () => plots.filter(shown).forEach(draw);
+  for (const details of document.querySelectorAll("details")) {
+    details.addEventListener("toggle", () => plots.filter((plot) => details.contains(plot.element) && shown(plot)).forEach(draw));
+  }
+  const unfold = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (!target) return;
+    const details = target.querySelector(":scope > details");
+    if (details) details.open = true;
+    target.scrollIntoView();
+  };
+  window.addEventListener("hashchange", unfold);
+  document.querySelectorAll("nav a").forEach((link) => link.addEventListener("click", () => setTimeout(unfold)));
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => (details.open = true)));
 
   const modes = ["auto", "light", "dark"];
   const button = document.getElementById("theme");
@@ -70,4 +84,5 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   matchMedia("(max-width: 45rem)").addEventListener("change", drawAll);
   drawAll();
+  unfold();
 })();

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from prefix_proxy import reverse_proxy
 
 from featlink.starter.bundle import SCENES
 
@@ -156,7 +157,9 @@ def test_a_step_is_added_and_the_link_is_slow(tab: Any) -> None:
 
 
 def test_planes_before_and_after(tab: Any) -> None:
-    tab.goto(address("feature: quantize(bits=2)", more="&planes=p4"))
+    tab.goto(address("feature: quantize(bits=2)", more="&planes=p3"))
+    tab.wait_for_selector(".plane img[data-level=p3]")
+    tab.get_by_role("button", name="p4").click()
     tab.wait_for_selector(".plane img[data-level=p4]")
     tab.wait_for_function("[...document.querySelectorAll('.plane img')].every(i => i.complete && i.naturalWidth)")
     sizes = tab.evaluate("[...document.querySelectorAll('.plane img')].map(i => [i.naturalWidth, i.naturalHeight])")
@@ -233,6 +236,26 @@ def test_fits_a_phone_in_the_dark(tab: Any, path: str) -> None:
     tab.goto(path)
     tab.wait_for_selector("body.body--dark .content")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_works_below_a_path_of_a_reverse_proxy(tab: Any, site: Any) -> None:
+    with (
+        reverse_proxy(site.url, "/lab/demo") as origin,
+        tab.context.browser.new_context(base_url=origin) as context,
+    ):
+        other = context.new_page()
+        asked: list[str] = []
+        other.on("request", lambda request: asked.append(request.url))
+        other.goto(f"/lab/demo{address('jpeg(quality=40)')}")
+        wait_for(other, "jpeg(quality=40)")
+        other.get_by_role("slider", name="quality").press("PageDown")
+        wait_for(other, "jpeg(quality=30)")
+        assert other.url.startswith(f"{origin}/lab/demo/?picture=")
+        other.set_input_files("input[type=file]", SCENES / "val" / "000000000006.jpg")
+        other.wait_for_selector(f'.overlay.a img[data-of]:not([data-of^="{SCENE}"])')
+        other.get_by_role("link", name="Explorer").click()
+        other.wait_for_url(f"{origin}/lab/demo/explore**")
+        assert [url for url in asked if not url.startswith((f"{origin}/lab/demo/", "data:", "blob:"))] == []
 
 
 def test_a_killed_service_is_told_and_its_return_noticed(tab: Any, site: Any) -> None:

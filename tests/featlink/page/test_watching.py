@@ -74,7 +74,7 @@ def test_the_link_decides_what_to_send(tab: Any) -> None:
     tab.goto("/explore?sweep=decide")
     answer = tab.locator(".answer")
     answer.locator("b", has_text="Send pixels").wait_for()
-    tab.locator(".side .waterfall").nth(1).wait_for()
+    tab.locator(".aside .waterfall").nth(1).wait_for()
     tab.get_by_label("link (Mbit/s)").first.fill("1")
     answer.locator("b", has_text="Send features").wait_for()
     rate = tab.get_by_role("slider", name="link (Mbit/s)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,4 +75,35 @@ def test_theme_button_changes_page_and_plots(browser: Any, report: Path) -> None
     dark = colours()
     assert light[0] != dark[0]
     assert light[1] != dark[1]
+    page.close()
+
+
+def test_a_tool_bar_never_covers_the_legend(browser: Any, report: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(report.as_uri())
+    page.wait_for_selector(".canvas .main-svg")
+    for plot in page.query_selector_all(".canvas"):
+        plot.scroll_into_view_if_needed()
+        plot.hover()
+        bar = plot.query_selector(".modebar").bounding_box()
+        for covered in plot.query_selector_all(".legend"):
+            legend = covered.bounding_box()
+            assert bar["y"] + bar["height"] <= legend["y"] or bar["x"] >= legend["x"] + legend["width"]
+    page.close()
+
+
+def test_plots_that_are_folded_away_are_drawn_when_they_are_shown(browser: Any, sweep: Sweep, tmp_path: Path) -> None:
+    rows = [row for row in sweep.rows if row.clean or ".table4." in row.id or ".table5." in row.id]
+    path = tmp_path / "short.html"
+    path.write_text(render(make_page(dataclasses.replace(sweep, rows=rows), ReportOptions(images=1, planes=False))))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(path.as_uri())
+    page.wait_for_selector(".canvas .main-svg")
+    assert page.evaluate("document.querySelectorAll('.canvas:has(.main-svg)').length") == 1
+    assert page.evaluate("document.documentElement.scrollHeight") < 4 * 900
+    page.click("nav a[href='#latency']")
+    page.wait_for_selector("#latency .canvas .main-svg")
+    box = page.query_selector("#latency .canvas .main-svg").bounding_box()
+    assert box["width"] > 900
+    assert "#latency" in page.url
     page.close()

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from featlink.cli import app
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep
+from featlink.shared.errors import FeatlinkError
 
 
 def featlink(*arguments: object) -> Result:
@@ -56,5 +57,5 @@ def test_not_a_sweep(folder: Path, name: str) -> None:
 def test_cannot_be_written(folder: Path) -> None:
     (folder / "report.html").mkdir()
     result = featlink(folder, "--no-planes", "--images", 0)
-    assert isinstance(result.exception, CommandError)
+    assert isinstance(result.exception, FeatlinkError)
     assert "cannot write" in str(result.exception)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
+from drawn_sweep import Made, make_drawn
 from plotly.offline import get_plotlyjs
 
 from featlink.paper import paper_rows
-from featlink.report.builder import ReportOptions, make_page, to_markdown
-from featlink.report.html import render
+from featlink.report.builder import ReportOptions, headline, make_page
+from featlink.report.html import render, to_markdown
 from featlink.report.sweep import Sweep
 from featlink.results import Row
 
@@ -88,7 +90,7 @@ def test_loads_nothing(html: str, read: Reader) -> None:
 
 def test_links_lead_somewhere(html: str, read: Reader) -> None:
     links = re.findall(r'href="#([^"]+)"', html)
-    assert len(links) == 8
+    assert len(links) == 8  # a link to each section
     assert set(links) <= set(read.ids)
     assert len(read.ids) == len(set(read.ids))
 
@@ -129,6 +131,47 @@ def test_every_condition_is_in_a_table(read: Reader, sweep: Sweep) -> None:
     assert 33 + len(equal[2:]) + len(others[2:]) + 2 == len(sweep.rows)
 
 
+def test_begins_with_an_answer_and_pictures(sweep: Sweep, html: str) -> None:
+    head = html[: html.index("<nav")]
+    answer = headline(sweep)
+    assert answer.startswith("To keep 95 % of the clean AP, the cheapest ")
+    assert "features" in answer
+    assert "pixels" in answer
+    assert escape(answer) in head
+    assert 'data-plot="plot-ap-bits"' in head
+    assert head.count("<img ") == 3
+    assert head.index(escape(answer)) < head.index("plot-ap-bits") < head.index("<img ") < head.index("<dl>")
+    assert "<table" not in head
+    assert html.count('id="plot-ap-bits"') == 1
+
+
+def test_the_cheapest_that_keeps_enough_is_in_the_headline(tmp_path: Path) -> None:
+    rows = {
+        "image: jpeg(quality=80)": Made("image: jpeg(quality=80)", 0.59, 100),
+        "image: jpeg(quality=10)": Made("image: jpeg(quality=10)", 0.3, 20),
+        "small": Made("feature: pca(components=64) | vvenc(qp=30)", 0.585, 40),
+        "lost": Made("feature: quantize(bits=4) | packet_loss(rate=0.1)", 0.6, 1),
+    }
+    assert headline(make_drawn(tmp_path / "both", rows)) == (
+        "To keep 95 % of the clean AP, the cheapest features tried need 40.0 kB an image (pca(components=64) | "
+        "vvenc(qp=30)), the cheapest pixels 100.0 kB (jpeg(quality=80)): 2.5 times as many bits."
+    )
+    one = make_drawn(tmp_path / "one", {name: made for name, made in rows.items() if made.text.startswith("image")}, 9)
+    one = dataclasses.replace(one, rows=[row for row in one.rows if row.domain == "image"])
+    assert headline(one).endswith("pixels tried need 100.0 kB an image (jpeg(quality=80)). That is on 9 images.")
+    assert headline(dataclasses.replace(one, rows=[])) == ""
+
+
+def test_a_short_sweep_has_one_table_and_the_rest_folded(sweep: Sweep) -> None:
+    rows = [row for row in sweep.rows if row.clean or ".table4." in row.id or ".table5." in row.id]
+    html = render(make_page(dataclasses.replace(sweep, rows=rows), ReportOptions(planes=False)))
+    shown = re.sub(
+        r"<details.*?</details>", "", re.sub(r'<details class="more">.*?</details>', "", html, flags=re.S), flags=re.S
+    )
+    assert len(Reader(shown).tables) == 1
+    assert "Beyond the paper" not in html
+
+
 def test_infinite_psnr(sweep: Sweep) -> None:
     row = sweep.by_id["paper.table4.image.bits8"]
     unchanged = msgspec.structs.replace(row, fidelity={**row.fidelity, "psnr_f": None, "psnr_i": None})
@@ -149,7 +192,9 @@ def test_plots_are_data(read: Reader) -> None:
 
 def test_gallery_without_the_weights(read: Reader) -> None:
     pictures = 2 * 2 * (1 + 5)  # images, domains, clean and five distortions
-    assert len(read.pictures) == len(set(read.alternatives)) * 2 == pictures
+    scene = 3  # clean, and received as features and as an image
+    assert len(read.pictures) == pictures + scene
+    assert len(set(read.alternatives)) <= pictures // 2 + scene
     assert all(source.startswith("data:image/webp;base64,") for source in read.pictures)
 
 
@@ -196,7 +241,12 @@ def test_partial_sweeps(sweep: Sweep) -> None:
     for rows in ([], sweep.rows[:1], sweep.rows[1:3], [row for row in sweep.rows if row.domain == "feature"]):
         part = dataclasses.replace(sweep, rows=list(rows))
         read = Reader(render(make_page(part, ReportOptions(planes=False))))
-        assert "Table 5. VVenC coding: ours beside the paper's" in read.tables
+        there = {row.id for row in rows if row.id.startswith("paper.")}
+        assert ("Table 1. Gaussian blur: ours beside the paper's" in read.tables) == any(
+            "table1" in one for one in there
+        )
+        assert any(caption.startswith(f"{33 - len(there)} rows of") for caption in read.tables) == bool(there)
+        assert not any("not in this sweep" in cell for lines in read.tables.values() for line in lines for cell in line)
 
 
 def test_box_only_model(sweep: Sweep) -> None:
