@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from featlink.channel.link import Link
 from featlink.channel.randomness import stream
 from featlink.errors import CommandError
+from featlink.results import leading_groups
 from featlink.shared.evaluation.coco_metrics import Floats
 
 DEFAULT_KEEP = 0.95
@@ -87,8 +88,8 @@ def make_wish(
     for name, value, most in (("floor", floor, 100), ("share to keep", keep, 1000)):
         if value is not None and not 0 <= value <= most:
             raise CommandError(f"{name} is in percent, from 0 to {most}, not {value:g}")
-    if kind not in (None, "segm", "bbox"):
-        raise CommandError(f"AP is that of segm or bbox, not {kind!r}")
+    if kind is not None and kind not in (kinds := leading_groups()):
+        raise CommandError(f"AP is that of {' or '.join(kinds)}, not {kind!r}")
     fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
     try:
         link = Link(**fields)
