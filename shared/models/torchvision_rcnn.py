@@ -29,7 +29,7 @@ from featlink.shared.metrics.on_device import DeviceFidelity
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.device import Gateway, resolve
+from featlink.shared.models.device import Gateway, check_surroundings, resolve
 from featlink.shared.models.fast.layout import channels_first, channels_last
 from featlink.shared.models.fpn import FPN
 from featlink.shared.models.interpolation import normalized_and_resized
@@ -228,6 +228,7 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         ModelError: the weights cannot be had, or do not fit the architecture; or there is no such device, or
             the profile is not for it.
     """
+    check_surroundings()
     device = resolve(config.device)
     if config.profile == "bf16" and device.type != "cpu":
         raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
@@ -245,9 +246,16 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
     if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
         network.to(device)
     elif config.profile != "exact":
-        from featlink.shared.models.fast.accelerate import accelerate  # OpenVINO is loaded only where it is used
+        from featlink.shared.models.fast.accelerate import Precision, accelerate  # OpenVINO only where it is used
 
-        mask_branch = accelerate(network, torch.get_num_threads(), "f32" if config.profile == "fast" else "bf16")
+        precision: Precision = "f32" if config.profile == "fast" else "bf16"
+        try:
+            with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+                mask_branch = accelerate(network, torch.get_num_threads(), precision)
+                network.backbone(torch.zeros(1, 3, FPN.divisor, FPN.divisor))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"profile: this CPU cannot run {config.profile!r}; take 'exact' ({reason})") from None
     name = f"{config.model}+bf16" if config.profile == "bf16" else config.model
     categories = _categories(config.model, checkpoint)
     return TorchvisionRCNN(network, name, checkpoint.identity, config.profile, categories, device, mask_branch)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+
+from featlink.shared.compiled import cache_folder, digest
+from featlink.shared.compiled import numba as compiled
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("edge", "channel", "cloud", "shared", "featlink", "training", "starter")
@@ -15,3 +19,32 @@ def test_nobody_imports_numba_but_from_there() -> None:
     assert len(sources) > 100
     own = {path for path in sources if NUMBA.search(path.read_text())} - {ROOT / "shared" / "compiled.py"}
     assert not [path for path in own if "from featlink.shared.compiled import" not in path.read_text()]
+
+
+def test_a_changed_kernel_finds_another_cache(tmp_path: Path) -> None:
+    """Numba itself looks at a kernel's own file alone, not at those of the kernels that it calls."""
+    for folder in ("channel", "shared"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    assert digest(tmp_path) == digest()
+    kernel = tmp_path / "shared" / "models" / "interpolation.py"
+    kernel.write_text(kernel.read_text().replace("np.float32(0.5)", "np.float32(0.25)"))
+    assert digest(tmp_path) != digest()
+
+
+def test_kernels_lie_in_it() -> None:
+    from featlink.shared.models.interpolation import taps
+
+    assert Path(taps.stats.cache_path).parent == cache_folder()
+    assert cache_folder().name == f"kernels-{digest()}"
+
+
+def test_other_packages_keep_their_cache() -> None:
+    import numba
+
+    before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    compiled.njit(cache=True)(_same)
+    assert before == numba.config.CACHE_DIR  # type: ignore[attr-defined]
+
+
+def _same(x: float) -> float:
+    return x
