@@ -93,7 +93,9 @@ def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[
     if shorter is None or longer is None:
         from featlink.shared.models.checkpoints import load_checkpoint
 
-        stated = load_checkpoint(config.weights, config.model).metadata
+        checkpoint = load_checkpoint(config.weights, config.model)
+        stated = checkpoint.metadata
+        shorter, longer = shorter or checkpoint.sidecar.min_size, longer or checkpoint.sidecar.max_size
         shorter = int(shorter or stated.get("min_size") or _MIN_SIZE)
         longer = int(longer or stated.get("max_size") or _MAX_SIZE)
     padded = []

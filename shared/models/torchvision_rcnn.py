@@ -10,14 +10,17 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -286,6 +289,10 @@ def _categories(model: str, checkpoint: Checkpoint) -> list[str]:
     """COCO's names where the checkpoint has COCO's 91 labels, else their numbers."""
     names: list[str] = get_model_weights(model)["COCO_V1"].meta["categories"]
     count = len(checkpoint.state[_CLASSIFIER])
+    if (own := checkpoint.sidecar.categories) is not None:
+        if len(own) != count:
+            raise ModelError(f"the weights have {count} labels, the file beside them names {len(own)}")
+        return list(own)
     return names if count == len(names) else [str(label) for label in range(count)]
 
 
@@ -299,18 +306,25 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         raise ModelError(
             f"the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor, but {first} and others"
         )
-    options: dict[str, int | float] = {"num_classes": len(classifier)}
+    side = checkpoint.sidecar
+    options: dict[str, Any] = {"num_classes": len(classifier)}
     for name in ("min_size", "max_size"):
-        size = getattr(config, name) or checkpoint.metadata.get(name)
+        size = getattr(config, name) or getattr(side, name) or checkpoint.metadata.get(name)
         if size is not None:
             options[name] = _pixels(name, size)
     given = {
         "box_score_thresh": config.score_threshold,
         "rpn_post_nms_top_n_test": config.proposals,
         "box_detections_per_img": config.max_detections,
+        "image_mean": side.image_mean,
+        "image_std": side.image_std,
+        "box_nms_thresh": side.box_nms_thresh,
+        "rpn_nms_thresh": side.rpn_nms_thresh,
     }
     options |= {name: value for name, value in given.items() if value is not None}
     network: GeneralizedRCNN = get_model(config.model, weights=None, weights_backbone=None, **options)
+    if side.anchor_sizes is not None:
+        _set_anchors(network, side.anchor_sizes, side.aspect_ratios)
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
         # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
         _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
@@ -319,6 +333,16 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         raise ModelError(f"the weights do not fit {config.model}: {reason}")
     network.load_state_dict(checkpoint.state)
     return network
+
+
+def _set_anchors(network: GeneralizedRCNN, sizes: tuple[tuple[int, ...], ...], ratios: tuple[float, ...]) -> None:
+    if len(sizes) != len(_KEYS) or len({len(level) for level in sizes}) > 1:
+        raise ModelError(f"anchor_sizes: {len(_KEYS)} levels with as many sizes each, not {[*map(list, sizes)]}")
+    network.rpn.anchor_generator = AnchorGenerator(sizes, (ratios,) * len(sizes))
+    count = len(sizes[0]) * len(ratios)
+    head = network.rpn.head
+    if count != head.cls_logits.out_channels:
+        network.rpn.head = RPNHead(network.backbone.out_channels, count, len(head.conv))
 
 
 def _pixels(name: str, size: int | str) -> int:

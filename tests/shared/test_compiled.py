@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from featlink.shared.compiled import cache_folder, digest
@@ -48,3 +51,25 @@ def test_other_packages_keep_their_cache() -> None:
 
 def _same(x: float) -> float:
     return x
+
+
+def test_without_a_home_no_folder_is_called_tilde(tmp_path: Path) -> None:
+    code = """
+import os
+os.path.expanduser = lambda path: path  # as for a user without a home
+import featlink.shared.metrics.ssim
+from featlink.shared.compiled import cache_folder
+assert os.listdir(cache_folder())
+print(os.listdir())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name not in ("HOME", "NUMBA_CACHE_DIR")}
+        | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -69,7 +69,7 @@ from featlink.edge.prepare import Request, prepare
 from featlink.edge.settings import EdgeSettings
 from featlink.shared.models.overlay import draw
 from featlink.shared.models.torchvision_rcnn import build
-from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.lru import PyramidCache
 
 settings = CloudSettings(database_url="sqlite://", min_size=160, max_size=256, threads=1)
 featlink.edge.app.create_app(EdgeSettings()).openapi()
@@ -87,12 +87,13 @@ from pathlib import Path
 from featlink.page.app import create_app
 from featlink.page.explorer import EXAMPLE, sweep_names
 from featlink.page.pictures import decoded, scenes, thumbnail
+from featlink.shared.result import InferenceResult
 from featlink.views import compared
 
 paths = [getattr(route, "path", "") for route in create_app().routes]
 assert "/pictures/{key}" in paths, paths
 picture = decoded(thumbnail(scenes()[0]))
-nothing = {"detections": [], "categories": {}}
+nothing = InferenceResult(image_id=None, detections=[], categories={}, bits=0, bpp=0, fidelity={}, timings={})
 assert compared(picture, nothing, nothing).startswith(b"\\x89PNG")
 assert sweep_names(Path("gone")) == [EXAMPLE]
 """
