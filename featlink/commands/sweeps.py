@@ -20,7 +20,7 @@ from featlink.model_options import (
     PicturesOption,
     takes_network,
 )
-from featlink.report.table import Column, Table, fidelity, kilobytes, percent, show, with_interval
+from featlink.report.table import Column, Table, fidelity, kilobytes, percent, say, show, with_interval
 from featlink.results import Row
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds, read_shard, read_time
@@ -138,6 +138,7 @@ def demo(
     from rich.console import Console
 
     from featlink.demo import CONDITIONS, write_overlays, write_report
+    from featlink.report.builder import headline
     from featlink.report.conditions import summary_table
     from featlink.report.sweep import open_sweep
     from featlink.sweeps.run import run_sweep
@@ -158,7 +159,10 @@ def demo(
     console = Console(stderr=True)
     ended = run_sweep(options, console)
     if ended.rows:
-        show(summary_table(open_sweep(out)))
+        sweep = open_sweep(out)
+        show(summary_table(sweep))
+        typer.echo()
+        say(headline(sweep))
     say_why(ended)
     if not ended.rows:
         end(ended)
@@ -200,7 +204,6 @@ def estimate(
 
     from featlink.estimate import duration, sentences
     from featlink.estimate import estimate as reckon
-    from featlink.report.table import say
 
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
         options = SweepOptions(
