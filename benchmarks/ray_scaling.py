@@ -27,7 +27,7 @@ from pathlib import Path
 
 from featlink.dataset import open_dataset
 from featlink.shared.models.config import ModelConfig
-from featlink.sweeps.cluster.engine import Cluster, RayEngine
+from featlink.sweeps.cluster import Cluster, RayEngine
 from featlink.sweeps.engine import WorkItem
 from featlink.sweeps.plan import make_plan
 
@@ -43,7 +43,7 @@ def throughput(workers: int, args: argparse.Namespace) -> float:
         endless = (WorkItem(image, path, every[:2]) for image, path in itertools.cycle(images))
         more = itertools.takewhile(lambda _: workers not in warm, endless)
         for _ in engine.run(more):
-            warm.add(engine.workers)
+            warm.add(len(engine.workers))
         for _ in engine.run([WorkItem(image, path, every[:2]) for image, path in images[-workers:]]):
             pass
         started = time.perf_counter()

@@ -179,6 +179,8 @@ def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
             f"the frame is of {meta.model} with weights {meta.weights}, "
             f"this cloud runs {model.name} with {model.weights}"
         )
+    if meta.features != model.spec:
+        raise ModelError("the frame's features are not those of this cloud's model")
     _check_sizes(meta)
     return pyramid(frame) if meta.domain == "feature" else _pyramid_of_image(model, frame)
 

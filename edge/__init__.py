@@ -1,1 +1,1 @@
-"""The edge: image → p2..p6 → frame."""
+"""The edge: image → features → frame."""

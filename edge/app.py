@@ -129,7 +129,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
 
         with naming(settings, *ModelSettings.model_fields):
             network = build(settings.config(), heads=False)
-        warm(network, settings.send_p6)
+        warm(network)
         facts = {"profile": settings.profile, "device": network.device}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
         return network
@@ -152,7 +152,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
 
     app = create_service(
         "edge",
-        "Runs the backbone on a picture and sends p2–p6 (or the picture) over the link.",
+        "Runs the backbone on a picture and sends its features (or the picture) over the link.",
         settings,
         advice="POST a picture to /v1/infer: curl --data-binary @photo.jpg 'http://…/v1/infer?condition=quantize:bits=4'",
         load=load,
@@ -182,7 +182,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             bind(domain=domain)
             picture = Picture(data, domain, condition, query.image_id)
             job = functools.partial(
-                prepare, network, picture, max_pixels=settings.max_pixels, cache=cache, send_p6=settings.send_p6
+                prepare, network, picture, max_pixels=settings.max_pixels, cache=cache, send_derived=settings.send_p6
             )
             async with queue.place():
                 yield await queue.run(job), query

@@ -65,7 +65,7 @@ def prepare(
     *,
     max_pixels: int,
     cache: PyramidCache | None = None,
-    send_p6: bool = True,
+    send_derived: bool = True,
 ) -> Prepared:
     """Decode a picture and make its frame.
 
@@ -74,7 +74,7 @@ def prepare(
         request: the picture.
         max_pixels: largest picture accepted.
         cache: of earlier pictures' pyramids.
-        send_p6: False leaves p6 out; the cloud rebuilds it from p5.
+        send_derived: False leaves out features that the cloud can rebuild from others, such as p6.
 
     Raises:
         ImageError: the picture cannot be decoded.
@@ -91,10 +91,21 @@ def prepare(
             if cache is not None:
                 cache.put(key, entry)
         timings["backbone"] = entry.backbone_ms
-        sizes, tensors = entry.pyramid.sizes, feature_tensors(entry.pyramid)[: None if send_p6 else -1]
+        sizes, tensors = entry.pyramid.sizes, feature_tensors(entry.pyramid)
+        if not send_derived:
+            tensors = tuple(tensor for tensor in tensors if tensor.name not in model.spec.derived)
     else:
         sizes, tensors = model.image_sizes(*image.shape[:2]), image_tensors(image)
-    meta = Meta(request.domain, model.name, model.weights, sizes, request.image_id, key, request.condition)
+    meta = Meta(
+        domain=request.domain,
+        model=model.name,
+        weights=model.weights,
+        sizes=sizes,
+        image_id=request.image_id,
+        key=key,
+        condition=request.condition,
+        features=model.spec,
+    )
     return Prepared(Frame(meta, tensors), image, Telemetry(timings), saved_ms)
 
 
@@ -110,7 +121,7 @@ def image_tensors(image: Image) -> tuple[Tensor, ...]:
     return (Tensor(IMAGE, planes),)
 
 
-def warm(model: SplitModel, send_p6: bool) -> None:
+def warm(model: SplitModel) -> None:
     """Prepare pictures that nobody sent, so that the first real one does not pay for what happens once.
 
     That is: compiling kernels or reading them from Numba's cache, OpenVINO's and torch's first inference, Pillow's
@@ -118,12 +129,11 @@ def warm(model: SplitModel, send_p6: bool) -> None:
 
     Args:
         model: its backbone half.
-        send_p6: of the service.
     """
     height, width = model.warmup_size()
     pictures = [_black(form, height, width) for form in FORMATS]
     for request in [*(Request(data, "image") for data in pictures), Request(pictures[0])]:
-        wire.write(prepare(model, request, max_pixels=height * width, send_p6=send_p6).frame)
+        wire.write(prepare(model, request, max_pixels=height * width).frame)
 
 
 def _black(form: str, height: int, width: int) -> bytes:

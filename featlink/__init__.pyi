@@ -1,7 +1,6 @@
 """What :mod:`featlink` gives, and where each name lives: for type checkers, editors, and its lazy loading."""
 
 from .api.deciding import decide as decide
-from .api.delivery import Delivery as Delivery
 from .api.evaluation import compare as compare
 from .api.evaluation import evaluate as evaluate
 from .api.model import Model as Model
@@ -9,6 +8,7 @@ from .api.model import load as load
 from .api.pictures import draw as draw
 from .api.pictures import read_image as read_image
 from .api.sweeping import sweep as sweep
+from .api.transmission import Delivery as Delivery
 from .api.transmission import transmit as transmit
 from .channel.codecs.base import Codec as Codec
 from .channel.codecs.base import CodecError as CodecError

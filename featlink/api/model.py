@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featlink.api.delivery import Delivery
 from featlink.api.pictures import checked
-from featlink.api.signals import ModelPyramid, frame_of, key_of
+from featlink.api.transmission import Delivery, ModelPyramid, frame_of, key_of
+from featlink.cloud.finish import received_pyramid, run_network
 from featlink.network import checked_config
 from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps, Image
@@ -54,13 +54,12 @@ class Model:
             FeatlinkError: the array is no image, or another model made what came.
         """
         if isinstance(signal, Delivery):
-            from featlink.cloud.finish import received_pyramid
-
             made, key = received_pyramid(self.split, self._adopted(signal.frame)), signal.frame.meta.key
         else:
             image = checked(signal)
             made, key = self.split.encode(image), key_of([image])
-        return ModelPyramid(made.levels, made.sizes, self.split.name, self.split.weights, key)
+        split = self.split
+        return ModelPyramid(made.levels, made.sizes, split.name, split.weights, key, split.spec)
 
     def detect(self, signal: FeatureMaps | Delivery | Image) -> Detections:
         """The cloud's half, of a pyramid or of what came over the link; of an image, the whole network.
@@ -71,8 +70,6 @@ class Model:
         Raises:
             FeatlinkError: the array is no image, levels are missing or of the wrong size, or another model made them.
         """
-        from featlink.cloud.finish import run_network
-
         frame = self._adopted(signal.frame) if isinstance(signal, Delivery) else frame_of(signal, self.split)
         return run_network(self.split, frame, Telemetry()).detections
 
@@ -81,8 +78,10 @@ class Model:
         meta = frame.meta
         if meta.model:
             return frame
-        sizes = self.split.image_sizes(*meta.sizes.original) if meta.domain == "image" else meta.sizes
-        return replace(frame, meta=replace(meta, model=self.split.name, weights=self.split.weights, sizes=sizes))
+        split = self.split
+        sizes = split.image_sizes(*meta.sizes.original) if meta.domain == "image" else meta.sizes
+        meta = replace(meta, model=split.name, weights=split.weights, sizes=sizes, features=split.spec)
+        return replace(frame, meta=meta)
 
     def __repr__(self) -> str:
         return f"<featlink model {self.split.name}, weights {self.split.weights}, profile {self.split.profile}>"

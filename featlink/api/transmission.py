@@ -1,23 +1,174 @@
-"""Send a signal through a condition, as the channel does."""
+"""What can be sent, a pyramid or an image; sending it through a condition, as the channel does; and what comes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+import xxhash
 from pydantic import ValidationError
 
-from featlink.api.delivery import Delivery
-from featlink.api.signals import domain_of, frame_of
+from featlink.api.pictures import checked
+from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import transmit as through_channel
+from featlink.cloud.finish import floats, pyramid
+from featlink.edge.prepare import feature_tensors, image_tensors
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, Domain, from_fields, parse, validation_line
 from featlink.shared.conditions.registry import Step
-from featlink.shared.errors import ConditionError
-from featlink.shared.features import FeatureMaps, Image
+from featlink.shared.errors import ConditionError, FeatlinkError
+from featlink.shared.features import FeatureMaps, FeatureSpec, Image, Sizes
+from featlink.shared.frames.wire import IMAGE, Frame, Meta
+from featlink.shared.metrics.fidelity import Fidelity
+from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import
     from featlink.api.model import Model
-    from featlink.channel.codecs.base import Tools
+    from featlink.shared.models.protocol import SplitModel
+
+
+@dataclass(frozen=True)
+class ModelPyramid(FeatureMaps):
+    """A pyramid with what a frame's header says of its origin.
+
+    ``dataclasses.replace(pyramid, levels=...)`` keeps the origin.
+
+    Attributes:
+        model: architecture that made it.
+        weights: identity of its weights.
+        key: content hash of the picture.
+        spec: what its features are.
+    """
+
+    model: str = ""
+    weights: str = ""
+    key: str = ""
+    spec: FeatureSpec = FPN
+
+
+def domain_of(signal: FeatureMaps | Image) -> Domain:
+    """The domain of a signal."""
+    return "feature" if isinstance(signal, FeatureMaps) else "image"
+
+
+def frame_of(signal: FeatureMaps | Image, model: SplitModel | None, image_id: int | None = None) -> Frame:
+    """The frame that the edge would send.
+
+    Args:
+        signal: a pyramid, or uint8 RGB (H, W, 3).
+        model: the network, for what the signal does not say of itself. Without one the header names none, and an
+            image's network input is taken to be its original size.
+        image_id: the picture's id in its data set, if it has one.
+
+    Raises:
+        ImageError: the signal is neither.
+    """
+    name, weights, spec = ("", "", FPN) if model is None else (model.name, model.weights, model.spec)
+    if isinstance(signal, FeatureMaps):
+        sizes, tensors = signal.sizes, feature_tensors(signal)
+        if isinstance(signal, ModelPyramid):
+            name, weights, key, spec = signal.model, signal.weights, signal.key, signal.spec
+        else:
+            key = key_of(signal.levels.values())
+    else:
+        image = checked(signal)
+        height, width = image.shape[:2]
+        sizes = Sizes((height, width), (height, width), (height, width))
+        if model is not None:
+            sizes = model.image_sizes(height, width)
+        tensors, key = image_tensors(image), key_of([image])
+    return Frame(Meta(domain_of(signal), name, weights, sizes, image_id, key, features=spec), tensors)
+
+
+def key_of(arrays: Iterable[npt.NDArray[np.generic]]) -> str:
+    """Content hash of arrays: it names the random streams of a picture without an id.
+
+    Example:
+        >>> len(key_of([np.zeros((2, 2), np.uint8)]))
+        32
+    """
+    digest = xxhash.xxh3_128()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data.cast("B"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Delivery:
+    """What came over the link, and what it cost.
+
+    Attributes:
+        condition: that it was sent through.
+        bits: that crossed the link: bitstreams or samples, with packet headers, side information and frame header.
+        timings: milliseconds: ``distort``, ``serialize``, ``fidelity``; where there is such a step ``reduce``,
+            ``compress``, ``decompress`` and ``restore``.
+        bitstreams: what a codec made, by plane: ``p2``..``p6``, ``pyramid`` if stacked, ``latent`` if
+            reduced, or ``image``.
+        extension: of a file with such a bitstream.
+        frame: as it left the channel.
+        measured: the fidelity, or None where it was not asked for.
+    """
+
+    condition: Condition
+    bits: int
+    timings: Mapping[str, float]
+    measured: Fidelity | None
+    bitstreams: Mapping[str, bytes]
+    extension: str
+    frame: Frame
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the original picture."""
+        height, width = self.frame.meta.sizes.original
+        return self.bits / (height * width)
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How near it is to what was sent: ``psnr``, ``ssim`` and, of features, ``spearman`` and ``levels``.
+
+        Of an image, of the pixels; for its features see :func:`featlink.compare`.
+
+        Raises:
+            FeatlinkError: it was not measured.
+        """
+        if self.measured is None:
+            raise FeatlinkError("fidelity was not measured: transmit with fidelity=True")
+        return self.measured
+
+    @cached_property
+    def pyramid(self) -> FeatureMaps:
+        """The features that came, as floats.
+
+        Raises:
+            FeatlinkError: an image was sent.
+        """
+        meta = self.frame.meta
+        if meta.domain != "feature":
+            raise FeatlinkError("an image was sent: see .image, or ask the model for .pyramid(sent)")
+        received = pyramid(self.frame)
+        return ModelPyramid(received.levels, received.sizes, meta.model, meta.weights, meta.key, meta.features)
+
+    @cached_property
+    def image(self) -> Image:
+        """The image that came, uint8 RGB: the network input (h, w, 3), or (H, W, 3) with ``at=original``.
+
+        Raises:
+            FeatlinkError: features were sent.
+        """
+        if self.frame.meta.domain != "image":
+            raise FeatlinkError("features were sent: see .pyramid")
+        tensor = self.frame.tensor(IMAGE)
+        pixels = tensor.data if tensor.bits is None else np.rint(floats(tensor))
+        return np.ascontiguousarray(pixels.astype(np.uint8).transpose(1, 2, 0))
+
+    def __repr__(self) -> str:
+        return f"<delivery of '{self.condition}', {self.bits:,} bits, {self.bpp:.3f} bpp>"
 
 
 def transmit(
@@ -55,8 +206,6 @@ def transmit(
         >>> sent.image.shape == image.shape, round(sent.fidelity.psnr)
         (True, 35)
     """
-    from featlink.channel.transmit import transmit as send
-
     frame = frame_of(signal, None if model is None else model.split, image_id)
     domain = domain_of(signal)
     chosen = _resolved(condition, domain, seed)
@@ -64,7 +213,7 @@ def transmit(
         raise ConditionError(
             f"'{chosen}' acts on the network's input, whose size a model knows: give model=, or say @ at=original"
         )
-    sent = send(frame, chosen, Telemetry(), fidelity, tools)
+    sent = through_channel(frame, chosen, Telemetry(), fidelity, tools)
     return Delivery(
         condition=chosen,
         bits=sent.report.bits or 0,

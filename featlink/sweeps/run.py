@@ -53,7 +53,7 @@ def open_engine(options: SweepOptions, conditions: Sequence[Condition]) -> Itera
         with _edge(options) as edge, Client(edge, edge) as client:
             yield HttpEngine(client, conditions, options.fidelity)
     elif options.engine == "ray":
-        from featlink.sweeps.cluster.engine import Cluster, RayEngine
+        from featlink.sweeps.cluster import Cluster, RayEngine
 
         cluster = Cluster(
             options.ray_workers, options.ray_address, memory_per_worker=int(options.worker_memory_gb * 1e9)

@@ -214,7 +214,7 @@ def test_a_database_may_have_any_path(name: str, tmp_path: Path) -> None:
 )
 def test_a_cluster_that_is_not_there_is_one_line_at_once(address: str, why: str) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from featlink.sweeps.cluster.engine import Cluster, RayEngine
+    from featlink.sweeps.cluster import Cluster, RayEngine
 
     started = time.monotonic()
     with pytest.raises(CommandError, match=why):

@@ -16,7 +16,7 @@ from featlink.shared.features import Sizes
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.result import Telemetry
-from featlink.sweeps.cluster.worker import Order
+from featlink.sweeps.cluster import Order
 
 SIZE = (32, 40)
 NOWHERE = {"FFMPEG": "/nowhere/ffmpeg", "VVENCAPP": "/nowhere/vvencapp", "VVDECAPP": "/nowhere/vvdecapp"}

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import featlink as fl
-from featlink.api.signals import frame_of
+from featlink.api.transmission import frame_of
 from featlink.channel.bitstream_archive import save
 from featlink.channel.transmit import Transmission, transmit
 from featlink.cloud.finish import pyramid

@@ -8,27 +8,44 @@ threads until then. Every computation of an image under a condition is logged to
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 from rich.console import Console
 from waiting import wait_until
 
-import featlink.sweeps.local as local
-import featlink.sweeps.stages as stages
+from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import Transmission
+from featlink.shared.conditions.language import Condition
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import build
+from featlink.sweeps.engine import ItemError
+from featlink.sweeps.local import LocalEngine
 from featlink.sweeps.plan import SweepOptions
 from featlink.sweeps.run import run_sweep
+from featlink.sweeps.stages import Prepared, Stages
 
 CONDITIONS = ("paper.table4", "image: gaussian_noise(sigma=20)", "image: vvenc(qp=40)", "packet_loss(rate=0.1)")
+
+
+class Logged(Stages):
+    """Notes in a file when it begins with an image under a condition."""
+
+    log: Path
+    texts: list[str]
+
+    def send(self, prepared: Prepared, index: int) -> Transmission | ItemError:
+        with self.log.open("a") as file:
+            file.write(f"{time.time()}\t{prepared.image_id}\t{self.texts[index]}\n")
+        return super().send(prepared, index)
 
 
 def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
@@ -45,19 +62,16 @@ def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
         threads=1,
     )
     model, log = build(config), out.with_suffix(".log")
-    real_transmit = stages.transmit
 
-    def logged_transmit(frame: Any, condition: Any, *rest: Any, **named: Any) -> Any:
-        with log.open("a") as file:
-            file.write(f"{time.time()}\t{frame.meta.image_id}\t{condition}\n")
-        return real_transmit(frame, condition, *rest, **named)
+    @contextlib.contextmanager
+    def open_engine(options: SweepOptions, conditions: Sequence[Condition]) -> Iterator[LocalEngine]:
+        stages = Logged(model, conditions, options.fidelity, Tools(threads=1))
+        stages.log, stages.texts = log, list(map(str, conditions))
+        yield LocalEngine(stages, threads=2)  # work ahead, as with more threads than one
 
     def sweep() -> None:
-        stages.transmit = logged_transmit  # type: ignore[attr-defined]
-        local.build_local = lambda *args: local.LocalEngine(  # work ahead, as with more threads than one
-            model, args[1], args[2], threads=2
-        )
-        run_sweep(SweepOptions(dataset, config, CONDITIONS, out, seeds=(0, 1), limit=3), Console(quiet=True))
+        options = SweepOptions(dataset, config, CONDITIONS, out, seeds=(0, 1), limit=3)
+        run_sweep(options, Console(quiet=True), open_engine)
 
     choose = random.Random(3)
     for _ in range(kills):

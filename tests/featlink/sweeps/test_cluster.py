@@ -21,7 +21,7 @@ from featlink.errors import CommandError
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
-from featlink.sweeps.cluster.engine import Cluster, RayEngine
+from featlink.sweeps.cluster import Cluster, RayEngine
 from featlink.sweeps.engine import ItemError, ItemResult, WorkItem
 from featlink.sweeps.local import build_local
 
@@ -60,9 +60,9 @@ def tasks(tiny: Path, wanted: Sequence[int] = EVERY) -> list[WorkItem]:
 def work_until(engine: RayEngine, workers: int, tiny: Path) -> None:
     """Have the engine compute pictures until it has so many workers."""
     endless = (replace(task, runs=(0,)) for task in itertools.cycle(tasks(tiny)))
-    for outcome in engine.run(itertools.takewhile(lambda _: engine.workers < workers, endless)):
+    for outcome in engine.run(itertools.takewhile(lambda _: len(engine.workers) < workers, endless)):
         assert isinstance(outcome, ItemResult), outcome
-    assert engine.workers == workers
+    assert len(engine.workers) == workers
 
 
 def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
@@ -74,7 +74,7 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path / "fitted"))
     config = replace(config, weights=str(weights), device="cpu")
     with RayEngine(config, CONDITIONS, True, Cluster(None, nodes.address)) as engine:
-        assert engine.workers == 1
+        assert len(engine.workers) == 1
         # What the next node finds where the sender had its files are others, or none.
         torch.manual_seed(8)
         torch.save(get_model(config.model, weights=None, weights_backbone=None).state_dict(), weights)
@@ -92,7 +92,7 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
             assert key not in again
             again[key] = (outcome.result.detections, outcome.result.bits, outcome.result.fidelity)
         assert again == expected
-        assert engine.workers == 1
+        assert len(engine.workers) == 1
 
 
 def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(

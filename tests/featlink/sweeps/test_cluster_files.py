@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ import numpy as np
 import pytest
 
 from featlink.shared.errors import ModelError
-from featlink.sweeps.cluster.files import Parcel, pack, unpack
-from featlink.sweeps.cluster.room import Need, Node, most_threads, room
+from featlink.sweeps.cluster import Cluster, Need, Node, Parcel, pack, room, share, unpack
 
 WEIGHTS = b"weights " * 1000
 
@@ -61,7 +59,7 @@ def test_what_arrives_damaged_is_refused(sent: Parcel, tmp_path: Path) -> None:
 
 
 def test_a_sender_without_fitted_files_means_none(sent: Parcel) -> None:
-    unpack(replace(sent, weights=None, fitted=()), never)
+    unpack(sent._replace(weights=None, fitted=()), never)
     assert not Path(os.environ["FEATLINK_FITTED"]).exists()
 
 
@@ -92,6 +90,6 @@ def test_room_is_what_every_node_has_of_everything(need: Need, expected: int) ->
 def test_threads_are_shared_out_so_that_all_workers_have_room() -> None:
     nodes = [Node(16), Node(4)]
     for workers in range(1, 25):
-        threads = most_threads(nodes, Need(1), workers)
+        threads = share(nodes, Cluster(workers), 0, on_gpus=False).threads
         assert room(nodes, Need(threads)) >= min(workers, 20)
         assert threads == 16 or room(nodes, Need(threads + 1)) < workers or workers > 20

@@ -229,7 +229,7 @@ def test_the_same_on_two_ray_workers_of_which_one_dies(
     expected_of_two: Numbers, few: list[Condition], config: ModelConfig, tiny: Path
 ) -> None:
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from featlink.sweeps.cluster.engine import Cluster, RayEngine
+    from featlink.sweeps.cluster import Cluster, RayEngine
 
     with RayEngine(config, CONDITIONS, True, Cluster(workers=2)) as engine:
         found = numbers(engine.run(tasks(tiny, 2)))
@@ -241,14 +241,14 @@ def test_the_same_on_two_ray_workers_of_which_one_dies(
             assert (result.image_id, outcome.run) not in again
             again[result.image_id, outcome.run] = (result.detections, result.bits, result.fidelity)
             if count == 3:
-                ray.kill(next(iter(engine._crew._members)))
+                ray.kill(engine.workers[0])
         assert again == {key: value for key, value in expected_of_two.items() if key[1] < len(few)}
 
 
 @pytest.mark.slow
 def test_ray_hands_on_why_a_worker_cannot_start(config: ModelConfig, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from featlink.sweeps.cluster.engine import Cluster, RayEngine
+    from featlink.sweeps.cluster import Cluster, RayEngine
 
     with pytest.raises(ModelError, match="no weights at"):
         RayEngine(replace(config, weights=str(tmp_path / "none.pth")), CONDITIONS, True, Cluster(workers=1))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from fake_engine import open_fake
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -44,7 +45,7 @@ def test_the_others_are_evaluated_and_the_bad_ones_taken_up_when_mended(
     options: Make, damaged: Path, tiny: Path, tmp_path: Path
 ) -> None:
     few = options(dataset=damaged, conditions=("quantize:bits=2",), fidelity=False)
-    ended = run_sweep(few, CONSOLE)
+    ended = run_sweep(few, CONSOLE, open_fake)
     assert (ended.why, {row.images for row in ended.rows}) == ("complete", {1})
     told = list(failure_lines(ended.failed, ended.runs))
     assert [line.split(":")[0] for line in told] == ["image 2 (2.png)", "image 4 (4.png)", "image 9 (9.png)"]
@@ -58,36 +59,38 @@ def test_the_others_are_evaluated_and_the_bad_ones_taken_up_when_mended(
     assert stop.value.exit_code == INCOMPLETE
 
     shutil.copy(tiny / "val" / "2.png", damaged / "val")
-    ended = run_sweep(few, CONSOLE)
+    ended = run_sweep(few, CONSOLE, open_fake)
     assert ({row.images for row in ended.rows}, [one["image"] for one in ended.failed]) == ({2}, [4, 9])
     for name in ("4.png", "9.png"):
         shutil.copy(tiny / "val" / name, damaged / "val")
-    ended = run_sweep(few, CONSOLE)
+    ended = run_sweep(few, CONSOLE, open_fake)
     assert ({row.images for row in ended.rows}, ended.failed) == ({4}, [])
     assert results.load_manifest(few.out)["finished"]
-    whole = run_sweep(options(conditions=few.conditions, fidelity=False, out=tmp_path / "whole"), CONSOLE)
+    whole = run_sweep(options(conditions=few.conditions, fidelity=False, out=tmp_path / "whole"), CONSOLE, open_fake)
     assert [row.bbox for row in whole.rows] == [row.bbox for row in ended.rows]
 
     Image.new("RGB", (64, 48)).save(damaged / "val" / "2.png")
     with pytest.raises(CommandError, match="the picture of image 2 is another than was evaluated"):
-        run_sweep(few, CONSOLE)
+        run_sweep(few, CONSOLE, open_fake)
 
 
 def test_pictures_that_are_not_chosen_need_not_be_there(options: Make, tiny: Path, tmp_path: Path) -> None:
     first = shutil.copytree(tiny, tmp_path / "first")
     for name in ("2.png", "9.png", "4.png"):
         (first / "val" / name).unlink()
-    ended = run_sweep(options(dataset=first, limit=1, conditions=("quantize:bits=2",), fidelity=False), CONSOLE)
+    ended = run_sweep(
+        options(dataset=first, limit=1, conditions=("quantize:bits=2",), fidelity=False), CONSOLE, open_fake
+    )
     assert ({row.images for row in ended.rows}, ended.failed) == ({1}, [])
 
 
 def test_shards_hand_on_what_failed(options: Make, damaged: Path, tmp_path: Path) -> None:
     shards = [tmp_path / f"shard{i}" for i in range(2)]
     few = {"dataset": damaged, "conditions": ("quantize:bits=2",), "fidelity": False}
-    run_sweep(options(**few, shard=(0, 2), out=shards[0]), CONSOLE)
+    run_sweep(options(**few, shard=(0, 2), out=shards[0]), CONSOLE, open_fake)
     with pytest.raises(CommandError, match="none of the pictures"):  # 2 is found damaged only once it is decoded
-        run_sweep(options(**few, shard=(3, 4), out=shards[1]), CONSOLE)
-    run_sweep(options(**few, shard=(1, 4), out=shards[1]), CONSOLE)
+        run_sweep(options(**few, shard=(3, 4), out=shards[1]), CONSOLE, open_fake)
+    run_sweep(options(**few, shard=(1, 4), out=shards[1]), CONSOLE, open_fake)
     merge(shards, tmp_path / "merged", CONSOLE)
     merged = results.load_manifest(tmp_path / "merged")
     assert ([one["image"] for one in merged["failed"]], merged["finished"]) == ([9, 2], None)
@@ -103,7 +106,7 @@ def test_categories_that_the_model_does_not_know_are_refused_before_anything_is_
     truth["categories"] = [{"id": 1, "name": "bolt"}, {"id": 2, "name": "nut"}]
     path.write_text(json.dumps(truth))
     with pytest.raises(ConflictError, match="these are bolt, nut; the model's are person, bicycle"):
-        run_sweep(options(dataset=folder, limit=1), CONSOLE)
+        run_sweep(options(dataset=folder, limit=1), CONSOLE, open_fake)
     assert not (tmp_path / "sweep" / "runs.sqlite").exists()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from fake_engine import open_fake
 from PIL import Image
 from rich.console import Console
 from waiting import wait_until
@@ -52,11 +53,11 @@ def stored(folder: Path) -> set[tuple[str, int, str]]:
 
 @pytest.mark.slow
 def test_limit_grows_seeds_are_medians_and_shards_merge_to_the_whole(options: Make, tmp_path: Path) -> None:
-    ended = run_sweep(options(limit=1), CONSOLE)
+    ended = run_sweep(options(limit=1), CONSOLE, open_fake)
     assert (ended.why, {row.images for row in ended.rows}) == ("complete", {1})
     before = stored(tmp_path / "sweep")
     assert len(before) == 2 + 1 + 2
-    whole = run_sweep(options(limit=3), CONSOLE)
+    whole = run_sweep(options(limit=3), CONSOLE, open_fake)
     assert before < stored(tmp_path / "sweep")
     assert len(stored(tmp_path / "sweep")) == 3 * len(before)
     assert [(row.id, row.images, len(row.seeds)) for row in whole.rows] == [
@@ -74,7 +75,7 @@ def test_limit_grows_seeds_are_medians_and_shards_merge_to_the_whole(options: Ma
 
     shards = [tmp_path / f"shard{i}" for i in range(2)]
     for i, folder in enumerate(shards):
-        run_sweep(options(limit=3, shard=(i, 2), out=folder), CONSOLE)
+        run_sweep(options(limit=3, shard=(i, 2), out=folder), CONSOLE, open_fake)
     merged = merge(shards, tmp_path / "merged", CONSOLE)
     assert comparable(merged) == comparable(whole.rows)
     assert (tmp_path / "merged" / "detections" / "clean.image.json").read_bytes() == (
@@ -87,7 +88,7 @@ def test_limit_grows_seeds_are_medians_and_shards_merge_to_the_whole(options: Ma
     assert comparable(merge([begun, *shards], tmp_path / "three", CONSOLE)) == comparable(whole.rows)
     with pytest.raises(CommandError, match="no results yet"):
         merge([begun], tmp_path / "none", CONSOLE)
-    run_sweep(options(out=tmp_path / "other", conditions=("quantize:bits=3",), limit=1), CONSOLE)
+    run_sweep(options(out=tmp_path / "other", conditions=("quantize:bits=3",), limit=1), CONSOLE, open_fake)
     with pytest.raises(CommandError, match="another sweep"):
         merge([shards[0], tmp_path / "other"], tmp_path / "none", CONSOLE)
 
@@ -133,24 +134,24 @@ def test_another_sweep_in_the_same_folder_is_refused_and_the_difference_named(
 
 
 def test_a_time_budget_ends_it_and_results_are_of_whole_images(options: Make, tmp_path: Path) -> None:
-    ended = run_sweep(options(limit=2, time_budget=0), CONSOLE)
+    ended = run_sweep(options(limit=2, time_budget=0), CONSOLE, open_fake)
     assert (ended.why, ended.rows) == ("time budget", [])
     assert len(stored(tmp_path / "sweep")) == 1
     assert results.load_manifest(tmp_path / "sweep")["finished"] is None
     before = stored(tmp_path / "sweep")
-    assert run_sweep(options(limit=2, time_budget=0), CONSOLE).why == "time budget"
+    assert run_sweep(options(limit=2, time_budget=0), CONSOLE, open_fake).why == "time budget"
     assert before < stored(tmp_path / "sweep")
     assert len(stored(tmp_path / "sweep")) == 2
-    ended = run_sweep(options(limit=2, time_budget=3600), CONSOLE)
+    ended = run_sweep(options(limit=2, time_budget=3600), CONSOLE, open_fake)
     assert ended.why == "complete"
     assert {row.images for row in ended.rows} == {2}
 
 
 def test_the_manifest_says_what_was_otherwise_in_earlier_calls(options: Make) -> None:
-    run_sweep(options(limit=1), CONSOLE)
-    run_sweep(options(limit=1), CONSOLE)
+    run_sweep(options(limit=1), CONSOLE, open_fake)
+    run_sweep(options(limit=1), CONSOLE, open_fake)
     assert results.load_manifest(options().out)["before"] == []
-    run_sweep(options(limit=2), CONSOLE)
+    run_sweep(options(limit=2), CONSOLE, open_fake)
     manifest = results.load_manifest(options().out)
     [before] = manifest["before"]
     assert before.keys() == {"until", "engine"}
@@ -159,7 +160,7 @@ def test_the_manifest_says_what_was_otherwise_in_earlier_calls(options: Make) ->
 
 def test_one_sweep_a_folder(options: Make, tmp_path: Path) -> None:
     with locked(tmp_path / "sweep"), pytest.raises(CommandError, match="another sweep is running"):
-        run_sweep(options(), CONSOLE)
+        run_sweep(options(), CONSOLE, open_fake)
 
 
 @pytest.mark.parametrize(

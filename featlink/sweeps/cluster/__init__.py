@@ -1,1 +1,0 @@
-"""The ``ray`` engine: images spread over workers, on this machine or on a Ray cluster."""
