@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -25,7 +23,6 @@ from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
-from featlink.shared.errors import StorageError
 from featlink.shared.features import FeatureSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.visualisation import received
@@ -77,8 +74,6 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     with naming(settings, "condition"):
         default = language.parse(settings.condition)
         registry.chain(default)
-    with naming(settings, "keep_bitstreams"):
-        _check_writable(settings.keep_bitstreams)
     state = PersistedState(settings.state, settings.link, default)
     limits = wire.Limits(frame_bytes=settings.max_body)
     tools = settings.tools()
@@ -227,17 +222,6 @@ async def _pass(seconds: float, most: float) -> None:
     if seconds > most:
         raise LinkError(f"the link would take {seconds:.3g} s, and a request may wait for {most:.3g} s at most")
     await asyncio.sleep(seconds)
-
-
-def _check_writable(folder: Path | None) -> None:
-    """Make a folder, and refuse one that takes no file before any request is answered."""
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise StorageError(f"cannot write into {folder}: {error.strerror}") from None
 
 
 def _to_dict(condition: Condition) -> dict[str, Any]:

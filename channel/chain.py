@@ -141,7 +141,7 @@ class Chain:
         Raises:
             ConditionError: a reduction has nothing fitted to these weights.
             CodecError: an encoder or decoder failed.
-            FrameError: the levels are not finite, or not of sizes that a reduction takes.
+            FrameError: the levels are not finite, of sizes that a reduction does not take, or others than before.
             StepError: a step made what cannot be sent.
         """
         values, timings = levels, {}
@@ -246,9 +246,11 @@ class Chain:
         if self._coder is None:
             forms = {name: PictureFormat(_shape(part), part.bits) for name, part in planes.items()}
             self._coder = PlaneCoder(codec, picture_formats(forms, codec, packing), self._tools)
+        pictures = to_pictures({name: part.samples for name, part in planes.items()}, codec, packing)
+        if {name: picture.shape for name, picture in pictures.items()} != self._coder.shapes:
+            raise FrameError("the tensors of a sequence keep their names and shapes")
         self._waiting.append(replace(output, planes=planes))
-        samples = {name: part.samples for name, part in planes.items()}
-        return self._finished(codec, self._coder.push(to_pictures(samples, codec, packing)))
+        return self._finished(codec, self._coder.push(pictures))
 
     def _finished(self, codec: Codec, ready: Iterable[CodedPlanes]) -> list[ChainOutput]:
         return [self._decoded(codec, coded, self._waiting.popleft()) for coded in ready]

@@ -179,6 +179,8 @@ class Stack:
                         self._watch()
                         return
                     reason = refusal(response)
+                    if response.status_code == httpx.codes.UNAUTHORIZED:
+                        raise CommandError(f"{reason}; FEATLINK_TOKEN or FEATLINK_SERVICE_TOKEN names it")
                 if "CERTIFICATE_VERIFY_FAILED" in reason:  # nor will it be later
                     raise CommandError(f"{reason}; FEATLINK_TLS_CA names the certificates to trust, for 127.0.0.1 too")
                 time.sleep(0.2)

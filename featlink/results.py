@@ -166,15 +166,8 @@ def figures() -> list[Figure]:
     ]
 
 
-def leading_groups(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Groups of the leading evaluator's figures that every row has; that of the figure that ranks rows comes first.
-
-    Example:
-        >>> row = Row("clean.image", "image: identity", "image", 1, {"AP": 0.4}, {"AP": 0.3}, 8, 1, {}, {}, [])
-        >>> leading_groups([row]), leading_groups([msgspec.structs.replace(row, segm=None)])
-        (('segm', 'bbox'), ('bbox',))
-    """
+def leading_groups() -> tuple[str, ...]:
+    """Every group of the leading evaluator's figures, that of its primary figure first."""
     leading = evaluators()[0]
     names = sorted((figure.group for figure in leading.figures), key=leading.primary.partition(".")[0].__ne__)
-    groups = tuple(dict.fromkeys(names))
-    return tuple(group for group in groups if rows and all(group in row.scores for row in rows)) or groups[-1:]
+    return tuple(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""Work in a thread that nobody waits for any more: how it learns of that, and stops."""
+"""Cancellation of work in threads: a token tells it that nobody waits for the result any more."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from featlink.shared.errors import FeatlinkError
 
 
 class AbandonedError(FeatlinkError):
-    """Whoever wanted the result has gone, so it is not made."""
+    """The result is not computed: whoever wanted it has gone."""
 
     status = 503
     title = "Abandoned"
 
 
 class Token:
-    """Told once that its work is not wanted any more; safe between threads."""
+    """A cancellation that is signalled once and seen by every thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,14 +26,14 @@ class Token:
         self._stops: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
-        """Run what was to stop the work; further calls do nothing."""
+        """Cancel the work, and call what stops it; further calls do nothing."""
         with self._lock:
             self._cancelled, stops, self._stops = True, self._stops, []
         for stop in stops:
             stop()
 
     def check(self) -> None:
-        """Stop here if the work is not wanted any more.
+        """Stop here if the work is cancelled.
 
         Raises:
             AbandonedError: it is not.

@@ -20,14 +20,13 @@ from typing import Any
 import httpx
 
 _KEPT = {"edge": [], "channel": ["/v1/link", "/v1/condition"], "cloud": ["/v1/runs", "/v1/datasets"]}
-_OURS = {"edge", "channel", "cloud", "shared"}
 
 
 def kernels() -> dict[str, int]:
     """Compiled signatures of each Numba kernel of Featlink's modules."""
     from numba.core.dispatcher import Dispatcher
 
-    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in _OURS]
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "featlink"]
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)]
     return {f"{one.py_func.__module__}.{one.py_func.__name__}": len(one.signatures) for one in found}
 

@@ -266,6 +266,11 @@ class PlaneCoder:
         self._decoded: dict[str, deque[Samples]] = {name: deque() for name in forms}
         self._pool = ThreadPoolExecutor(workers)
 
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Of the pictures, by name."""
+        return {name: form.shape for name, form in self._forms.items()}
+
     def __enter__(self) -> PlaneCoder:
         return self
 

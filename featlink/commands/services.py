@@ -104,8 +104,8 @@ def page(
     from pydantic import ValidationError
 
     from featlink.page.app import serve
-    from featlink.page.context import PageSettings, reachable
-    from featlink.shared.service.settings import wrong_settings
+    from featlink.page.context import PageSettings
+    from featlink.shared.service.settings import reachable, wrong_settings
 
     given = {
         "host": host,

@@ -21,7 +21,7 @@ from featlink.model_options import (
     takes_network,
 )
 from featlink.report.table import Column, Table, fidelity, kilobytes, percent, say, show, with_interval
-from featlink.results import Row
+from featlink.results import Row, leading_groups
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds, read_shard, read_time
 
@@ -253,12 +253,12 @@ def show_rows(rows: Sequence[Row], out: Path) -> None:
 
 def rows_table(rows: Sequence[Row]) -> Table:
     """One line per condition, by its id as in ``results.json``."""
-    titles = ("AP bbox", "AP segm", "kB/image", "PSNR [F]", "PSNR [I]")
+    groups = leading_groups()[::-1]
+    titles = (*(f"AP {group}" for group in groups), "kB/image", "PSNR [F]", "PSNR [I]")
     lines = [
         [
             row.id,
-            with_interval(percent(row.bbox["AP"]), row.intervals.get("bbox")),
-            with_interval(percent((row.segm or {}).get("AP")), row.intervals.get("segm")),
+            *(with_interval(percent(row.scores.get(one, {}).get("AP")), row.intervals.get(one)) for one in groups),
             kilobytes(row),
             fidelity(row, "psnr_f", 1),
             fidelity(row, "psnr_i", 1),

@@ -17,10 +17,11 @@ from nicegui import ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featlink.page import deployment, explorer, playground
-from featlink.page.context import Context, PageSettings, reachable
+from featlink.page.context import Context, PageSettings
 from featlink.page.pictures import decoded, scene_path, thumbnail
 from featlink.shared.errors import ImageError
 from featlink.shared.service.observability import configure_logging
+from featlink.shared.service.settings import reachable
 
 ASSETS = Path(__file__).parent / "assets"
 _KEEP = {"cache-control": "public, max-age=31536000, immutable"}

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,11 +16,11 @@ from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
 from featlink.page.forms import Catalogue, controls, step_forms
 from featlink.page.pictures import Inference, PictureStore
+from featlink.shared.service.settings import reachable
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_EVERY_ADDRESS = {"0.0.0.0", "::", "[::]", ""}
 _REQUESTS = 32
 """Requests to the services at a time, of all visitors together."""
 
@@ -53,20 +52,6 @@ class PageSettings(BaseSettings):
         urls = self.public_edge_url or self.edge_url, self.public_cloud_url or self.cloud_url
         edge, cloud = (reachable(url, host) for url in urls)
         return edge, cloud
-
-
-def reachable(url: str, host: str = "127.0.0.1") -> str:
-    """An address that can be opened: the one that servers listen on to be reached by all of them cannot.
-
-    Example:
-        >>> reachable("http://0.0.0.0:8000"), reachable("http://edge:8001")
-        ('http://127.0.0.1:8000', 'http://edge:8001')
-    """
-    parts = urlsplit(url)
-    if (parts.hostname or "") not in _EVERY_ADDRESS:
-        return url
-    netloc = host if parts.port is None else f"{host}:{parts.port}"
-    return parts._replace(netloc=netloc).geturl()
 
 
 def passing(error: CommandError) -> bool:

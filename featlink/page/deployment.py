@@ -255,7 +255,7 @@ class RunsView:
             await self._evaluate(runs)
             self._fill(runs)
         except CommandError as error:
-            self._status.content = f"<p class='banner waiting'>{escape(str(error))} Waiting for it…</p>"
+            self._status.content = f"<p class='banner waiting'>{escape(str(error).rstrip('.'))}. Waiting for it…</p>"
         finally:
             self._busy = False
 

@@ -224,7 +224,8 @@ class Playground:
             elif self._first_visit:
                 self._first_visit = False
                 a, b = (parse(text) for text in STARTS[-1])
-                self._change(replace(state, a=a, b=b))
+                with self._sides:  # a task of its own has no place among the elements
+                    self._change(replace(state, a=a, b=b))
             else:
                 self._tell(str(error), "error")
         except FeatlinkError as error:
@@ -345,7 +346,7 @@ class Playground:
         self._banner.set_visibility(True)
 
     def _wait(self, why: str) -> None:
-        self._tell(f"{why} Waiting for it…", "waiting")
+        self._tell(f"{why.rstrip('.')}. Waiting for it…", "waiting")
         self._retry.active = True
 
     async def _again(self) -> None:

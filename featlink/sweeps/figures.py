@@ -30,7 +30,13 @@ from featlink.sweeps.plan import PlannedRun, by_condition
 _Numbers = Mapping[str, float | None]
 
 
-def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: bool = False) -> list[results.Row]:
+def write_figures(
+    folder: Path,
+    records: Records,
+    truth: GroundTruth,
+    clean: bool = False,
+    judges: Sequence[Evaluator[Any]] | None = None,
+) -> list[results.Row]:
     """Evaluate what a sweep has, and write ``results.json``, ``results.csv``, ``samples.npz`` and ``detections/``.
 
     Only images that every condition has a result for are counted, so that all rows, also of a sweep that is half
@@ -41,12 +47,13 @@ def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: boo
         records: its database.
         truth: the ground truth.
         clean: take what clean features gave for the truth, whatever that says.
+        judges: evaluators, COCO's first; default: every registered one.
 
     Returns:
         One row per condition; none while no image is complete.
 
     Raises:
-        CommandError: something cannot be written.
+        CommandError: something cannot be written, or an evaluator fails.
     """
     images = records.complete()
     runs = iter(records.runs)
@@ -55,7 +62,7 @@ def write_figures(folder: Path, records: Records, truth: GroundTruth, clean: boo
     if clean:  # the first run is that of clean features
         of_clean = _collect(records, records.runs[0], images).detections
         truth = clean_truth(truth, [one for found in of_clean.values() for one in found])
-    judges = [one.against_clean() if clean else one for one in evaluators()]
+    judges = [one.against_clean() if clean else one for one in (evaluators() if judges is None else judges)]
     there = items(truth)
     found: list[tuple[PlannedRun, list[SeedResult]]] = []
     by_image: dict[str, list[RunSamples]] = {}

@@ -21,7 +21,7 @@ from pycocotools import mask as mask_api
 from featlink.shared.compiled import numba
 from featlink.shared.evaluation.coco import Annotation, GroundTruth, Image, ItemTruth, Rle, items
 from featlink.shared.evaluation.confidence_intervals import SPLITS, halve_images, unbiased
-from featlink.shared.evaluation.protocol import Evaluator, Figure, Scores, register
+from featlink.shared.evaluation.protocol import Evaluator, Figure, Scores, register_evaluator
 from featlink.shared.items import ItemId
 from featlink.shared.result import Detection
 
@@ -470,7 +470,7 @@ _LABELS = (
 )
 
 
-@register
+@register_evaluator
 class CocoEvaluator(Evaluator[ImageMatches]):
     """COCO's metrics of masks and boxes; masks lead, as in the paper, where the model has them.
 

@@ -15,9 +15,9 @@ group's first figure, with its interval.
 
 An evaluator of your own is a class with a decorator::
 
-    @featlink.evaluator
-    class ObjectsFound(featlink.Evaluator[int]):
-        figures = (Figure("objects.mean", "objects an image"),)
+    @fl.register_evaluator
+    class ObjectsFound(fl.Evaluator[int]):
+        figures = (fl.Figure("objects.mean", "objects an image"),)
         primary = "objects.mean"
 
         def update(self, item, truth, prediction):
@@ -40,14 +40,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.evaluation.coco import ItemTruth
 from featlink.shared.items import ItemId
-from featlink.shared.result import Detection
+
+if TYPE_CHECKING:
+    from featlink.shared.evaluation.coco import ItemTruth
+    from featlink.shared.result import Detection
 
 GROUP = "featlink.evaluators"
 
@@ -166,7 +168,7 @@ _registered: dict[str, type[Evaluator[Any]]] = {}
 E = TypeVar("E", bound=type[Evaluator[Any]])
 
 
-def register(evaluator: E) -> E:
+def register_evaluator(evaluator: E) -> E:
     """Class decorator: make an evaluator known, under the group of its primary figure.
 
     Registering a class again, as a notebook's cell does when it is run twice, replaces it.

@@ -8,7 +8,6 @@ import difflib
 import gc
 import html
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from importlib.metadata import version
@@ -31,7 +30,7 @@ from featlink.shared.service import problems
 from featlink.shared.service.access import Access, Forwarded, digest
 from featlink.shared.service.admission import RequestBounds
 from featlink.shared.service.observability import Metrics, Observe, configure_logging, tracer_provider
-from featlink.shared.service.settings import ServiceSettings, refused_exit, slip, wrong_settings
+from featlink.shared.service.settings import ServiceSettings, reachable, refused_exit, slip, wrong_settings
 
 log = structlog.get_logger()
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -50,9 +49,6 @@ STOP_SECONDS = 60
 
 _POLL_SECONDS = 0.5
 """Between two looks whether the next service is ready."""
-
-_EVERY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\])(?=:|/|$)")
-"""What means "all" to a server, and can be opened nowhere."""
 
 _ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 421, 422, 431, 500, 503, 504)
 _LINKS = {"docs": "/docs", "api": "/openapi.json", "ready": "/readyz", "metrics": "/metrics"}
@@ -117,7 +113,7 @@ def create_service(
         gc.freeze()
         while await unready():
             await asyncio.sleep(_POLL_SECONDS)
-        log.info("ready", **({"open": _EVERY_ADDRESS.sub("//127.0.0.1", settings.address)} if settings.address else {}))
+        log.info("ready", **({"open": reachable(settings.address)} if settings.address else {}))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

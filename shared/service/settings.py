@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +29,7 @@ NOT_OF_SERVICES = (
 )
 """Variables that are no settings of a service, which passes over them."""
 _OF_KUBERNETES = re.compile(r"\w*_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
+_EVERY_ADDRESS = {"0.0.0.0", "::", "[::]", ""}
 _ALIKE = 0.85
 """Ratio of :func:`difflib.get_close_matches` from which a name is taken for a slip of the pen."""
 
@@ -193,6 +195,19 @@ def slip(environment: Mapping[str, str], known: Iterable[str]) -> str | None:
         if alike := difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE):
             return f"{variable} is no setting; did you mean {PREFIX}{alike[0]}?"
     return None
+
+
+def reachable(url: str, host: str = "127.0.0.1") -> str:
+    """An address that can be opened, of one that a server was given: not "all addresses", nor a range of ports.
+
+    Example:
+        >>> reachable("http://0.0.0.0:8000"), reachable("http://edge:8001-8004/x")
+        ('http://127.0.0.1:8000', 'http://edge:8001/x')
+    """
+    parts = urlsplit(re.sub(r"(:\d+)-\d+(?=/|$)", r"\1", url, count=1))
+    if (parts.hostname or "") in _EVERY_ADDRESS:
+        parts = parts._replace(netloc=host if parts.port is None else f"{host}:{parts.port}")
+    return parts.geturl()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from featlink.channel.distortions.base import Distortion, Planes
 from featlink.channel.distortions.gaussian_noise import GaussianNoise
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import Step
-from featlink.shared.errors import StepError
+from featlink.shared.errors import FrameError, StepError
 from featlink.shared.frames.bitstream import Samples
 
 LEVEL = (np.arange(256 * 6).reshape(256, 2, 3) % 256).astype(np.float32)
@@ -200,3 +200,14 @@ def test_a_frame_of_a_sequence_is_what_it_is_alone() -> None:
 def test_what_is_not_lossless_must_not_say_so() -> None:
     with pytest.raises(CodecError, match="the lossy decoder gave other samples"):
         run(Lossy())
+
+
+def test_the_frames_of_a_sequence_keep_their_shapes() -> None:
+    first, second = frames(2)
+    with Chain((Looking(),), Condition()) as chain:
+        chain.push(("v", 0), first)
+        for other in ({"p4": second["p4"]}, {**second, "p5": second["p5"][:, :1]}):
+            with pytest.raises(FrameError):
+                chain.push(("v", 1), other)
+        chain.push(("v", 1), second)
+        assert [output.item for output in chain.close()] == [("v", 1)]

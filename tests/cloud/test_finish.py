@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from requests_by_hand import picture
 
@@ -15,15 +17,16 @@ from featlink.channel.transmit import Transmission, reference, transmit
 from featlink.cloud.finish import UNCHANGED, finish, run_network
 from featlink.edge.prepare import Request, prepare
 from featlink.shared.conditions.language import parse
-from featlink.shared.errors import FrameError
+from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco import Detection
-from featlink.shared.features import FeatureMaps, Image
+from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes, TensorSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame, Tensor
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.fpn import FPN
+from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.result import Telemetry
 
@@ -271,3 +274,47 @@ def test_without_a_clean_pyramid_and_in_the_feature_domain_nothing_is_added(
         assert report.timings["heads"] > 0
         if frame.meta.domain == "feature":
             assert output.measured(output.pyramid)[1].fidelity == sent.fidelity
+
+
+# --- another model's features --------------------------------------------------------------------------------------
+
+
+class Brightest(SplitModel):
+    """One box around the brightest cell of a picture's means over 8×8 pixels, R, G and B."""
+
+    name, weights, categories = "brightest", "0" * 16, ("background", "light")
+    spec = FeatureSpec((TensorSpec("fine", 3, 8), TensorSpec("coarse", 3, 16, source="fine")), divisor=16)
+
+    def encode_input(self, pixels: Array, sizes: Sizes) -> FeatureMaps:
+        height, width = sizes.padded
+        padded = np.zeros((3, height, width), np.float32)
+        padded[:, : pixels.shape[1], : pixels.shape[2]] = pixels
+        fine = padded.reshape(3, height // 8, 8, width // 8, 8).mean(axis=(2, 4))
+        return FeatureMaps(self.spec.complete({"fine": np.ascontiguousarray(fine, np.float32)}), sizes)
+
+    def decode(self, features: FeatureMaps) -> Detections:
+        row, column = np.unravel_index(features.levels["fine"].sum(axis=0).argmax(), features.levels["fine"].shape[1:])
+        box = np.array([[8 * column, 8 * row, 8 * column + 8, 8 * row + 8]], np.float32)
+        return Detections(box, np.ones(1, np.float32), np.ones(1, np.int64), None)
+
+
+@pytest.mark.parametrize("send_derived", [True, False])
+@pytest.mark.parametrize(
+    "text", ["feature: identity", "feature: quantize:bits=8 @ range=fixed, fine=0:255", "image: jpeg @ at=original"]
+)
+def test_a_model_with_other_features_goes_through_all_three_functions(text: str, send_derived: bool) -> None:
+    split, condition = Brightest(), parse(text)
+    scene = np.zeros((40, 56, 3), np.uint8)
+    scene[16:24, 32:40] = 255
+    file = io.BytesIO()
+    PIL.Image.fromarray(scene).save(file, "PNG")
+    request = Request(file.getvalue(), condition.domain, condition)
+    source = prepare(split, request, max_pixels=10**6, send_derived=send_derived).frame
+    sent = transmit(source, condition, Telemetry())
+    frame, clean, _ = wire.read_with_reference(b"".join([*sent.parts, *reference(source, sent)]))
+    assert frame.meta.features == split.spec
+    [detection], telemetry = finish(split, frame, sent.report, clean)
+    assert detection["bbox"] == [32, 16, 8, 8]
+    assert telemetry.fidelity["ssim_f"] is not None
+    with pytest.raises(ModelError, match="not those of this cloud's model"):
+        finish(split, replace(frame, meta=replace(frame.meta, features=FPN)), sent.report, clean)

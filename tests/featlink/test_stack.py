@@ -228,7 +228,7 @@ def test_errors_are_one_line(arguments: tuple[str, ...], words: str) -> None:
         ("cloud", "WEIGHTS", "nonsense", "no weights at"),
         ("edge", "MODEL", "nonsense", "unknown model 'nonsense'"),
         ("channel", "CONDITION", "sharpen", "unknown step 'sharpen'"),
-        ("channel", "KEEP_BITSTREAMS", "/proc/none", "cannot write into /proc/none"),
+        ("channel", "KEEP_BITSTREAMS", "/proc/none", "cannot write in /proc/none"),
         ("edge", "PORT", "abc", "Input should be a valid integer"),
         ("page", "LOG_LEVEL", "abc", "String should match pattern"),
     ],

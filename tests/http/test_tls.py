@@ -16,6 +16,7 @@ from waiting import wait_until
 from featlink.client import Client
 from featlink.errors import CommandError
 from featlink.launcher import Stack, free_port, free_ports
+from featlink.shared.service.access import digest
 from featlink.shared.service.settings import ServiceSettings
 from featlink.shared.service.transport import NextService
 
@@ -91,13 +92,21 @@ def test_the_launcher_and_the_client_speak_https(tls: Path, monkeypatch: pytest.
             assert client.model()["weights"]
 
 
-def test_a_certificate_that_nobody_trusts_is_told_at_once(tls: Path, tmp_path: Path) -> None:
-    settings = {"min_size": "64", "max_size": "96", "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
-    with (
-        Stack(free_ports(), settings, lambda *_: None) as stack,
-        pytest.raises(CommandError, match="FEATLINK_TLS_CA"),
-    ):
+def never_ready(folder: Path) -> str:
+    """Why services cannot be waited for; it is told long before the time is over."""
+    settings = {"min_size": "64", "max_size": "96", "database_url": f"sqlite:///{folder}/runs.sqlite"}
+    with Stack(free_ports(), settings, lambda *_: None) as stack, pytest.raises(CommandError) as told:
         stack.wait_ready(180)
+    return str(told.value)
+
+
+def test_a_certificate_that_nobody_trusts_is_told_at_once(tls: Path, tmp_path: Path) -> None:
+    assert "FEATLINK_TLS_CA" in never_ready(tmp_path)
+
+
+def test_a_token_that_is_missing_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATLINK_TOKENS", digest("a-token-of-somebody-else"))
+    assert "FEATLINK_TOKEN " in never_ready(tmp_path)
 
 
 def test_others_do_not_trust_it(channel: str) -> None:

@@ -15,7 +15,7 @@ from synthetic_sweep import make_dataset, make_sweep
 import featlink
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.page.context import Latest, PageSettings, reachable
+from featlink.page.context import Latest, PageSettings
 from featlink.page.deployment import comparison, table_row, to_csv
 from featlink.page.explorer import (
     EXAMPLE,
@@ -34,6 +34,7 @@ from featlink.page.pictures import PictureStore, equal_bits
 from featlink.page.results import stage_bars, waterfall
 from featlink.report.curves import curve_figures
 from featlink.report.sweep import Sweep, open_sweep
+from featlink.shared.service.settings import reachable
 
 RUN = {"id": "ab" * 16, "name": "", "dataset": "d", "condition": "image: jpeg(quality=3)", "domain": "image"}
 RUN |= {"done": 3, "total": 12, "created": "2026-01-02T03:04:05+00:00"}
@@ -223,5 +224,7 @@ def test_equal_bits_of_whole_numbers_are_the_nearest_and_those_out_of_reach_the_
 def test_an_address_to_open_is_never_that_of_all_addresses() -> None:
     assert reachable("http://0.0.0.0:8001/x") == "http://127.0.0.1:8001/x"
     assert reachable("http://[::]:8001") == "http://127.0.0.1:8001"
+    assert reachable("http://127.0.0.1:8011-8014") == "http://127.0.0.1:8011", "of several edges, the first"
+    assert reachable("http://0.0.0.0:8011-8014/x", "gpubox") == "http://gpubox:8011/x"
     settings = PageSettings(public_edge_url="http://0.0.0.0:9001", cloud_url="http://cloud:3")
     assert settings.public_urls("camera") == ("http://camera:9001", "http://cloud:3")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from featlink import results
+from featlink import results, samples
+from featlink.errors import CommandError
+from featlink.report.conditions import summary_table
+from featlink.report.sweep import open_sweep
 from featlink.shared.evaluation import coco
-from featlink.shared.evaluation.coco import Detection
-from featlink.shared.evaluation.coco_metrics import evaluate
+from featlink.shared.evaluation.coco import Detection, ItemTruth
+from featlink.shared.evaluation.coco_metrics import CocoEvaluator, evaluate
+from featlink.shared.evaluation.protocol import Evaluator, Figure
+from featlink.shared.items import ItemId
 from featlink.shared.store import Result
 from featlink.sweeps.engine import ItemResult, ModelInfo
 from featlink.sweeps.figures import write_figures
@@ -62,6 +69,58 @@ def test_rows_are_means_over_images_and_medians_over_seeds_of_what_is_complete(t
     [for_seed_7] = [seed.run for seed in noise.seeds if seed.seed == 7]
     flat = [one for of_image in stored[for_seed_7] for one in of_image]
     assert files["feature-gaussian_noise-sigma-5.seed7.json"] == flat
+
+
+class Found(Evaluator[int]):
+    figures = (Figure("count.found", "objects found an image"), Figure("count.most", "most objects"))
+    primary = "count.found"
+
+    def update(self, item: ItemId, truth: ItemTruth, prediction: Sequence[Detection]) -> int:
+        assert truth.image.id == item.sequence
+        return len(prediction)
+
+    def compute(self, samples: Sequence[int]) -> dict[str, float | None]:
+        return {"count.found": sum(samples) / len(samples), "count.most": max(samples)}
+
+
+def test_figures_of_another_evaluator_stand_beside_cocos(tiny: Path, tmp_path: Path) -> None:
+    truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
+    images = [coco.Image(image, 64, 48) for image in range(1, 11)]
+    truth = coco.GroundTruth(images, truth.categories, [])
+    with Records(tmp_path, "tiny", truth, ModelInfo("m", "w"), make_plan([], [0])) as records:
+        for image in range(1, 11):
+            for run in (0, 1):
+                found = [detection(image, 0.9, 20)] * (image % 3 + run)
+                records.add(ItemResult(run, Result(image, found, 8, {}, {})))
+        alone = write_figures(tmp_path / "alone", records, truth, judges=[CocoEvaluator()])
+        rows = write_figures(tmp_path, records, truth, judges=[CocoEvaluator(), Found()])
+    assert [row.figures["count"] for row in rows] == [{"found": 1.0, "most": 2}, {"found": 2.0, "most": 3}]
+    low, high = rows[0].intervals["count"] or (0, 0)
+    assert 0.5 <= low < 1 < high <= 1.5
+    assert results.load(tmp_path) == rows
+    assert results.flat(rows[0])["count_found_low"] == low
+    assert [msgspec.structs.replace(row, figures={}).bbox for row in rows] == [row.bbox for row in alone]
+    assert "count" not in (tmp_path / "alone" / "results.json").read_text()
+    draws = samples.load(tmp_path)
+    assert draws is not None
+    assert draws.ap["count"]["clean.image"].mean() == pytest.approx(2, abs=0.1)
+    (tmp_path / "manifest.json").write_text("{}")
+    table = summary_table(open_sweep(tmp_path))
+    at = [column.title for column in table.columns].index("count.found")
+    assert [line[at].split()[0] for line in table.rows] == ["1.00", "2.00"]
+
+
+def test_an_evaluator_that_fails_is_named(tiny: Path, tmp_path: Path) -> None:
+    class Broken(Found):
+        def compute(self, samples: Sequence[int]) -> dict[str, float | None]:
+            raise KeyError("what")
+
+    truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
+    with Records(tmp_path, "tiny", truth, ModelInfo("m", "w"), make_plan([], [0])) as records:
+        for run in (0, 1):
+            records.add(ItemResult(run, Result(5, [], 8, {}, {})))
+        with pytest.raises(CommandError, match="evaluator Broken: KeyError"):
+            write_figures(tmp_path, records, truth, judges=[CocoEvaluator(), Broken()])
 
 
 def test_nothing_complete_writes_nothing(tiny: Path, tmp_path: Path) -> None:

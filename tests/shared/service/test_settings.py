@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -140,3 +142,11 @@ def test_a_service_stops_with_one_line(variable: str, message: str) -> None:
     logged = json.loads(line)
     assert (logged["service"], logged["level"], logged["event"]) == ("channel", "error", "cannot start")
     assert logged["reason"].startswith(f"wrong settings: {message}")
+
+
+def test_the_documentation_lists_every_setting_and_no_other() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
+    listed = {
+        name for line in text.splitlines() if line.startswith("| `") for name in re.findall(r"`([A-Z_0-9]{4,})`", line)
+    }
+    assert listed == {name.upper() for name in known_settings()} | {"FITTED"}
