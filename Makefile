@@ -10,7 +10,7 @@ WORKERS ?= 2
 # A thread of torch's for each worker: more would wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20
 
-.PHONY: setup demo quick test test-extended test-all lint format clean
+.PHONY: setup demo quick test test-extended test-all lowest lint format clean
 
 setup: $(VENV)/.installed
 
@@ -34,6 +34,13 @@ test-extended: setup
 
 test-all: test test-extended
 
+# The lowest versions that pyproject.toml promises, in a place of their own: several GB, so by hand or once a week.
+lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/pip install --quiet uv
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct .
+	cd $(VENV)-lowest && bin/featlink demo --limit 1 --out demo
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -44,4 +51,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) $(VENV)-lowest out

@@ -18,8 +18,8 @@ from featlink.cloud.runs import add_runs, collect
 from featlink.cloud.settings import CloudSettings
 from featlink.shared.errors import StorageError
 from featlink.shared.frames import wire
-from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.wire import Frame
+from featlink.shared.lru import PyramidCache
 from featlink.shared.result import HEADER, Detection, InferenceResult, Telemetry, read_header
 from featlink.shared.service.access import ForbiddenError, RunToken, role
 from featlink.shared.service.admission import RequestQueue

@@ -18,9 +18,9 @@ from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import FeatureMaps
-from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.lru import CacheEntry, PyramidCache
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.models.detections import Detections
 from featlink.shared.result import Detection, Telemetry

@@ -22,7 +22,7 @@ from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
-from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.lru import PyramidCache
 from featlink.shared.models.overlay import draw
 from featlink.shared.result import InferenceResult
 from featlink.shared.service.access import RunToken, run_token

@@ -14,8 +14,8 @@ import xxhash
 from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames import wire
-from featlink.shared.frames.cache import CacheEntry, PyramidCache
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
+from featlink.shared.lru import CacheEntry, PyramidCache
 from featlink.shared.pictures import FORMATS, decode
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed

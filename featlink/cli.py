@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import signal
+import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Annotated
@@ -23,6 +28,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What writing to a terminal, a pipe or a file may end with, beside EPIPE, which Click knows."""
+
 for command in (demo, up, page, infer, bench, estimate, merge, report, decide, decode, conditions, steps, scenes):
     app.command()(command)
 app.add_typer(fetch, name="fetch")
@@ -32,11 +40,33 @@ app.add_typer(fit, name="fit")
 def main() -> None:
     """Entry point: errors the user can fix are one line on stderr and exit code 1."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop child processes as on Ctrl-C
+    _tolerant_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except FeatlinkError as error:
         typer.echo(f"featlink: {error}", err=True)
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
+        typer.echo(f"featlink: cannot write the output: {error.strerror}", err=True)
+        raise SystemExit(1) from None
+
+
+def _tolerant_streams() -> None:
+    """Let no output end a command: streams that are closed lead nowhere, signs that they lack become question marks."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # and the next file that is opened would pass for it
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _show_version(wanted: bool) -> None:

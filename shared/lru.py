@@ -1,11 +1,14 @@
-"""A least-recently-used cache with a bound, safe between threads."""
+"""Least-recently-used caches with a bound, safe between threads; that of pyramids runs a backbone once an image."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from featlink.shared.features import FeatureMaps
 
 V = TypeVar("V")
 
@@ -57,3 +60,26 @@ class LRU(Generic[V]):
         with self._lock:
             self._values.clear()
             self._total = 0
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A pyramid and the milliseconds the backbone took for it."""
+
+    pyramid: FeatureMaps
+    backbone_ms: float
+
+
+class PyramidCache(LRU[CacheEntry]):
+    """Least-recently-used pyramids within a bound of bytes.
+
+    Args:
+        max_bytes: 0 keeps none.
+
+    Example:
+        >>> PyramidCache(0).get("anything") is None
+        True
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes, size=lambda entry: entry.pyramid.nbytes)

@@ -374,12 +374,14 @@ def decode_still(units: Units, codec: Codec, form: PictureFormat, tools: Tools |
     """Decode a sequence of one picture, as a receiver that has nothing else.
 
     Raises:
-        CodecError: the decoder failed, or there is not one picture.
+        CodecError: the decoder failed, or there is not one picture of that shape.
     """
     decoder = codec.open_decoder(form, tools or Tools())
     pictures = [*decoder.push(units), *decoder.close()]
     if len(pictures) != 1:
         raise CodecError(f"the {codec.type} decoder gave {len(pictures)} pictures, not 1")
+    if pictures[0].shape != form.shape:
+        raise CodecError(f"the {codec.type} decoder gave {pictures[0].shape}, not {form.shape}")
     return pictures[0]
 
 

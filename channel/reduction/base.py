@@ -17,6 +17,10 @@ ROUND = 1 / 3
 """Instead of a half: small components become 0, which saves more bits than the error costs."""
 
 
+Chosen = tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]]
+"""Planes that lie on the 2^t values of a sample, and the ranges that samples are mapped from, each by name."""
+
+
 class Reduction(Step, ABC):
     """A reduction's parameters. Subclasses add ``type: Literal[<its name>]`` and their fields, and are registered.
 
@@ -66,9 +70,7 @@ class Reduction(Step, ABC):
         del shapes, weights
         return None
 
-    def chosen(
-        self, planes: Mapping[str, Array], bits: int
-    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:
+    def chosen(self, planes: Mapping[str, Array], bits: int) -> Chosen | None:
         """Planes and the ranges they are mapped to samples from, where the reduction has a quantiser of its own.
 
         Args:
@@ -81,6 +83,12 @@ class Reduction(Step, ABC):
         """
         del planes, bits
         return None
+
+
+def in_steps(planes: Mapping[str, Array], step: float, bits: int) -> Chosen:
+    """Multiples of a step for each plane; sample ``2**(bits - 1)`` stands for 0."""
+    rounded = {name: multiples(plane, step, bits) for name, plane in planes.items()}
+    return {name: pair[0] for name, pair in rounded.items()}, {name: pair[1] for name, pair in rounded.items()}
 
 
 def multiples(values: Array, step: float, bits: int) -> tuple[Array, npt.NDArray[np.float32]]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from featlink.channel.reduction.base import Reduction, multiples
+from featlink.channel.reduction.base import Chosen, Reduction, in_steps
 from featlink.channel.reduction.pca import COARSEST, Basis, arrays_of, basis_of, mapped
 from featlink.shared import fitted
 from featlink.shared.conditions.registry import register
@@ -81,12 +81,9 @@ class Bottleneck(Reduction):
         )
         return float(products + sender), float(products + receiver)
 
-    def chosen(
-        self, planes: Mapping[str, Array], bits: int
-    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]]:
-        """Multiples of the step; sample ``2**(bits - 1)`` stands for 0."""
-        rounded, ranges = multiples(planes[LATENT], self.step, bits)
-        return {LATENT: rounded}, {LATENT: ranges}
+    def chosen(self, planes: Mapping[str, Array], bits: int) -> Chosen:
+        """See the base class: multiples of the step."""
+        return in_steps(planes, self.step, bits)
 
 
 def _learned(weights: str) -> Learned:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from threadpoolctl import ThreadpoolController
 
-from featlink.channel.reduction.base import Reduction, multiples
+from featlink.channel.reduction.base import Chosen, Reduction, in_steps
 from featlink.shared import fitted
 from featlink.shared.conditions.registry import register
 from featlink.shared.errors import ConditionError, FrameError, ModelError
@@ -71,14 +70,9 @@ class Pca(Reduction):
         one_way = float(_basis(weights).multiply_adds(shapes, self.components))
         return one_way, one_way
 
-    def chosen(
-        self, planes: Mapping[str, Array], bits: int
-    ) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.float32]]] | None:
-        """Multiples of the step; sample ``2**(bits - 1)`` stands for 0."""
-        if self.step is None:
-            return None
-        rounded, ranges = multiples(planes[LATENT], self.step, bits)
-        return {LATENT: rounded}, {LATENT: ranges}
+    def chosen(self, planes: Mapping[str, Array], bits: int) -> Chosen | None:
+        """See the base class: multiples of the step."""
+        return None if self.step is None else in_steps(planes, self.step, bits)
 
 
 def _basis(weights: str) -> Basis:
@@ -118,7 +112,13 @@ class Basis:
     architecture: str
 
     def analyse(self, levels: Mapping[str, Array], components: int) -> Array:
-        """Levels (C, H, W) to components (K, h, w) at the coarsest one's positions."""
+        """Levels (C, H, W) to components (K, h, w) at the coarsest one's positions.
+
+        Raises:
+            FrameError: a level is missing, or they are not of sizes that belong together.
+        """
+        if missing := [name for name in SIDES if name not in levels]:
+            raise FrameError(f"the features have no {missing[0]}, which the reduction needs")
         cells = join({name: self.centred(name, levels[name]) for name in SIDES})
         return mapped(self.group[:, :components].T, gather(mapped(self.cell.T, cells), 2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,13 +68,16 @@ def _ground_truth(given: str | Path | Mapping[str, object]) -> GroundTruth:
     from featlink.shared.evaluation import coco
 
     if isinstance(given, Mapping):
-        return coco.parse(given)
-    path = Path(given)
-    file = path if path.suffix == ".json" else open_dataset(path).annotations
-    if file is None:
-        raise FeatlinkError(f"{path} has no annotations")
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise FeatlinkError(f"cannot read {file}: {error.strerror}") from None
-    return coco.parse(data)
+        name, (truth, repairs) = "the ground truth", coco.read(given)
+    else:
+        path = Path(given)
+        file = path if path.suffix == ".json" else open_dataset(path).annotations
+        if file is None:
+            raise FeatlinkError(f"{path} has no annotations")
+        try:
+            name, (truth, repairs) = file.name, coco.read(file.read_bytes())
+        except OSError as error:
+            raise FeatlinkError(f"cannot read {file}: {error.strerror}") from None
+    if repairs:
+        warnings.warn(f"{name} was mended: {repairs}", stacklevel=3)
+    return truth

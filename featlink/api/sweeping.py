@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
 
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import Step
@@ -75,6 +78,7 @@ def sweep(
         raise FeatlinkError(f"an engine is one of {', '.join(get_args(EngineName))}, not {engine!r}")
     if truth not in get_args(Truth):
         raise FeatlinkError(f"a truth is one of {', '.join(get_args(Truth))}, not {truth!r}")
+    limit, workers = (None if number is None else operator.index(number) for number in (limit, workers))
     if limit is not None and limit < 1:
         raise FeatlinkError(f"limit is a number of images from 1 on, not {limit}")
     given = [conditions] if isinstance(conditions, str | Condition | Step) else conditions
@@ -98,18 +102,22 @@ def sweep(
 
 
 def _run(options: SweepOptions, progress: bool) -> list[dict[str, Any]]:
-    from rich.console import Console
-
     from featlink.results import flat
     from featlink.sweeps.folder import failure_lines
     from featlink.sweeps.run import run_sweep
 
-    ended = run_sweep(options, Console(stderr=True, quiet=not progress))
+    ended = run_sweep(options, _console(not progress))
     if ended.why == "interrupted":
         raise KeyboardInterrupt
     if ended.failed:
         warnings.warn("; ".join(failure_lines(ended.failed, ended.runs, most=3)), stacklevel=3)
     return [flat(row) for row in ended.rows]
+
+
+def _console(quiet: bool) -> Console:
+    """A console whose bar needs no widgets in a notebook, where it goes to the cell's output."""
+    in_notebook = Console().is_jupyter
+    return Console(stderr=not in_notebook, quiet=quiet, force_jupyter=False, force_terminal=in_notebook or None)
 
 
 def _text(given: str | Condition | Step) -> str:

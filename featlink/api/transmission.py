@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,7 +83,8 @@ def frame_of(signal: FeatureMaps | Image, model: SplitModel | None, image_id: in
         if model is not None:
             sizes = model.image_sizes(height, width)
         tensors, key = image_tensors(image), key_of([image])
-    return Frame(Meta(domain_of(signal), name, weights, sizes, image_id, key, features=spec), tensors)
+    number = None if image_id is None else operator.index(image_id)  # NumPy's integers are ids too
+    return Frame(Meta(domain_of(signal), name, weights, sizes, number, key, features=spec), tensors)
 
 
 def key_of(arrays: Iterable[npt.NDArray[np.generic]]) -> str:

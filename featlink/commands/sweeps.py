@@ -20,8 +20,9 @@ from featlink.model_options import (
     PicturesOption,
     takes_network,
 )
-from featlink.report.table import Column, Table, fidelity, kilobytes, percent, say, show, with_interval
-from featlink.results import Row, leading_groups
+from featlink.report.table import Column, Table, fidelity, kilobytes, number, say, show, with_interval
+from featlink.results import Row, figures
+from featlink.shared.evaluation.protocol import Figure
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds, read_shard, read_time
 
@@ -252,13 +253,15 @@ def show_rows(rows: Sequence[Row], out: Path) -> None:
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
-    """One line per condition, by its id as in ``results.json``."""
-    groups = leading_groups()[::-1]
-    titles = (*(f"AP {group}" for group in groups), "kB/image", "PSNR [F]", "PSNR [I]")
+    """One line per condition, by its id as in ``results.json``, with each group's first figure."""
+    shown: dict[str, Figure] = {}
+    for figure in figures():
+        shown.setdefault(figure.group, figure)
+    groups = [shown[group] for group in rows[0].scores if group in shown]
     lines = [
         [
             row.id,
-            *(with_interval(percent(row.scores.get(one, {}).get("AP")), row.intervals.get(one)) for one in groups),
+            *(_cell(row, figure) for figure in groups),
             kilobytes(row),
             fidelity(row, "psnr_f", 1),
             fidelity(row, "psnr_i", 1),
@@ -266,7 +269,14 @@ def rows_table(rows: Sequence[Row]) -> Table:
         for row in rows
     ]
     images = f"{rows[0].images} image{'' if rows[0].images == 1 else 's'}"
+    titles = [*(" ".join(reversed(figure.name.split("."))) for figure in groups), "kB/image", "PSNR [F]", "PSNR [I]"]
     return Table(images, [Column("condition", number=False), *map(Column, titles)], lines)
+
+
+def _cell(row: Row, figure: Figure) -> str:
+    value = row.scores.get(figure.group, {}).get(figure.name.partition(".")[2])
+    text = number(None if value is None else figure.scale * value, 1)
+    return with_interval(text, row.intervals.get(figure.group), figure.scale)
 
 
 def end(sweep: SweepResult) -> None:

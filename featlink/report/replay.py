@@ -13,9 +13,9 @@ from featlink.report.sweep import About, condition_of
 from featlink.results import Row
 from featlink.shared.conditions.language import Condition
 from featlink.shared.features import Image
-from featlink.shared.frames.cache import PyramidCache
 from featlink.shared.frames.visualisation import pixels
 from featlink.shared.frames.wire import Frame
+from featlink.shared.lru import PyramidCache
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.registry import build

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from featlink.channel.codecs.base import CodecError
 from featlink.shared.errors import FrameError, ImageError
+from featlink.shared.items import ItemId
 from featlink.shared.store import Result
 
 OF_ONE_IMAGE = (ImageError, FrameError, CodecError)
@@ -28,6 +29,11 @@ class WorkItem:
     image_id: int
     picture: Path | bytes
     runs: tuple[int, ...]
+
+    @property
+    def item(self) -> ItemId:
+        """What it is in its sequence."""
+        return ItemId(self.image_id)
 
     def read(self) -> bytes | ItemError:
         """The picture file's bytes, or why there are none."""

@@ -17,7 +17,7 @@ from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.features import FeatureMaps
-from featlink.shared.frames.cache import CacheEntry
+from featlink.shared.lru import CacheEntry
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
 from featlink.shared.models.protocol import SplitModel
 from featlink.shared.store import Result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from featlink.shared.models.detections import MaskPart, Runs
@@ -18,6 +17,8 @@ def runs_of_part(part: MaskPart) -> Runs:
         >>> runs_of_part(MaskPart(np.ones((2, 1), np.float32), 1, 1, (3, 3))).tolist()
         [4, 2, 3]
     """
+    import cv2  # not above: data sets are read with this module, and `featlink --help` loads no OpenCV
+
     height, width = part.size
     inside = part.values > THRESHOLD
     rows = inside.shape[0] + 1  # one more, so that a column ends outside the object

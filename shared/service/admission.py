@@ -131,10 +131,10 @@ class RequestQueue:
 class RequestBounds:
     """ASGI middleware that bounds a request's body and time, and cancels what nobody waits for.
 
-    A body can be too long (413), too slow (408) or one too many (503). Nothing of one whose declared length is refused
-    is kept, but it is read for a while, so that the client gets to see the answer. Work whose time is over (504) or
-    whose client has gone is cancelled. The time is for the answer's beginning: how slowly that is read is the
-    connection's matter.
+    A body can be too long (413), too slow (408), one too many (503), or compressed (415). Nothing of one that its
+    headers rule out is kept, but it is read for a while, so that the client gets to see the answer. Work whose time is
+    over (504) or whose client has gone is cancelled. The time is for the answer's beginning: how slowly that is read
+    is the connection's matter.
 
     Args:
         app: what it guards.
@@ -160,20 +160,20 @@ class RequestBounds:
         headers = Headers(scope=scope)
         limit = min(self._limit, SMALL_BODY) if path_below(scope).rstrip("/") in self._small else self._limit
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > limit:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
-            detail = f"body of {int(length)} bytes, the limit is {limit}"
-            response = problem(413, "Request Entity Too Large", detail, scope["path"])
-            response.headers["connection"] = "close"
-            await response(scope, receive, send)
-            return
         coding = headers.get("content-encoding", "identity").lower()
+        refusal = None
         if coding != "identity":
             detail = f"bodies are not read under Content-Encoding {coding[:50]!r}: send it as it is"
-            response = problem(415, "Unsupported Media Type", detail, scope["path"])
-            response.headers["accept-encoding"] = "identity"
-            await response(scope, receive, send)
+            refusal = problem(415, "Unsupported Media Type", detail, scope["path"])
+            refusal.headers["accept-encoding"] = "identity"
+        elif length.isdecimal() and int(length) > limit:
+            detail = f"body of {int(length)} bytes, the limit is {limit}"
+            refusal = problem(413, "Request Entity Too Large", detail, scope["path"])
+        if refusal is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
+            refusal.headers["connection"] = "close"
+            await refusal(scope, receive, send)
             return
         asked = headers.get(HEADER, "")
         timeout = min(self._timeout, int(asked) / 1e3 if asked.isdecimal() and len(asked) < 12 else math.inf)

@@ -50,7 +50,7 @@ STOP_SECONDS = 60
 _POLL_SECONDS = 0.5
 """Between two looks whether the next service is ready."""
 
-_ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 421, 422, 431, 500, 503, 504)
+_ANY_REQUEST = (400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 431, 500, 503, 504)
 _LINKS = {"docs": "/docs", "api": "/openapi.json", "ready": "/readyz", "metrics": "/metrics"}
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{service}</title>

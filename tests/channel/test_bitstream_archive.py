@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -182,3 +183,11 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(
     with pytest.raises(ValidationError) as caught:
         ChannelSettings()
     assert wrong_settings(caught.value).startswith("FEATLINK_KEEP_BITSTREAMS: cannot write in ")
+
+
+def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
+    folder = save(sent_by("jpeg"), tmp_path)
+    assert folder is not None
+    shutil.copy(folder / "p3.jpg", folder / "p2.jpg")
+    with pytest.raises(CodecError, match="the jpeg decoder gave"):
+        decode_kept(folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -37,3 +39,32 @@ print(*{"torch", "torchvision", "cv2", "numba", "openvino", "plotly", "sqlalchem
 def test_version() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output) == (0, f"featlink {version('featlink')}\n")
+
+
+def run(arguments: str, shell_end: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """A command as a shell starts it."""
+    command = f"exec '{sys.executable}' -m featlink {arguments} {shell_end}"
+    return subprocess.run(
+        ["sh", "-c", command], capture_output=True, timeout=300, check=False, env=os.environ | environment
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    done = run("steps", ">/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == ["featlink: cannot write the output: No space left on device"]
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&-"])
+def test_a_closed_stream_ends_nothing(closed: str) -> None:
+    done = run("steps", closed)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_locale_that_lacks_signs_ends_nothing() -> None:
+    # What an ISO-8859-1 locale gives, which not every machine has.
+    done = run("steps", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"quantize: distortion" in done.stdout
+    assert b"?" in done.stdout

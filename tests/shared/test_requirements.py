@@ -69,7 +69,7 @@ from featlink.edge.prepare import Request, prepare
 from featlink.edge.settings import EdgeSettings
 from featlink.shared.models.overlay import draw
 from featlink.shared.models.torchvision_rcnn import build
-from featlink.shared.frames.cache import PyramidCache
+from featlink.shared.lru import PyramidCache
 
 settings = CloudSettings(database_url="sqlite://", min_size=160, max_size=256, threads=1)
 featlink.edge.app.create_app(EdgeSettings()).openapi()

@@ -207,6 +207,14 @@ def test_levels_that_do_not_fit_each_other_are_refused() -> None:
         send("pca(components=2)", levels)
 
 
+@pytest.mark.usefixtures("file")
+def test_a_missing_level_is_named() -> None:
+    levels = features()
+    del levels["p3"]
+    with pytest.raises(FrameError, match="no p3"):
+        send("pca(components=3)", levels)
+
+
 def test_files_that_are_no_basis_are_refused(file: Path) -> None:
     arrays = load(file.read_bytes())
     file.write_bytes(save(arrays))

@@ -65,3 +65,11 @@ def test_signals_are_compared(clean: fl.Pyramid, image: npt.NDArray[np.uint8]) -
         fl.compare(clean, image)
     with pytest.raises(fl.FeatlinkError, match="two arrays of one shape"):
         fl.compare(image, image[:40])
+
+
+def test_repairs_of_the_ground_truth_are_told(tiny: Path) -> None:
+    data = json.loads((tiny / "annotations" / "instances_val.json").read_text())
+    for one in data["annotations"]:
+        del one["iscrowd"]
+    with pytest.warns(UserWarning, match=r"was mended: missing iscrowd \(\d+\)"):
+        fl.evaluate(data, {5: NOTHING})

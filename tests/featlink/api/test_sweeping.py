@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import featlink as fl
@@ -15,7 +18,7 @@ from featlink.sweeps.run import SweepResult
 
 
 def run(tiny: Path, config: ModelConfig, conditions: Any, **more: Any) -> list[dict[str, Any]]:
-    return fl.sweep(str(tiny), conditions, limit=1, progress=False, **{**vars(config), **more})
+    return fl.sweep(str(tiny), conditions, **{"limit": 1, "progress": False, **vars(config), **more})
 
 
 def test_rows_are_the_files_and_the_same_call_continues(tiny: Path, config: ModelConfig, tmp_path: Path) -> None:
@@ -75,3 +78,26 @@ def test_bad_input_is_one_line(wrong: dict[str, Any], message: str, tiny: Path) 
     with pytest.raises(fl.FeatlinkError, match=message) as caught:
         fl.sweep(**{"dataset": tiny, "conditions": "identity", "progress": False, **wrong})
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_numbers_of_numpy_are_numbers(tiny: Path, config: ModelConfig, tmp_path: Path) -> None:
+    rows = run(tiny, config, "image: quantize(bits=2)", limit=np.int64(1), seeds=np.arange(1), out=tmp_path)
+    assert {row["images"] for row in rows} == {1}
+    sent = fl.transmit(np.zeros((16, 24, 3), np.uint8), "jpeg @ at=original", image_id=np.int64(7))
+    assert sent.bits
+
+
+class ZMQInteractiveShell:
+    """By this name rich knows a notebook."""
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_notebook_needs_no_widgets_for_its_bar(
+    progress: bool, tiny: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    run(tiny, config, "image: quantize(bits=2)", fidelity=False, progress=progress)
+    shown = capsys.readouterr().out
+    assert ("3/3" in shown) == progress

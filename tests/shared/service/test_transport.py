@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.result import InferenceResult
 from featlink.shared.service import observability
 from featlink.shared.service.problems import BusyError, RelayedProblem, UpstreamError
 from featlink.shared.service.settings import ServiceSettings
@@ -31,6 +32,7 @@ FRAME = Frame(
 )
 PARTS = wire.write(FRAME)
 DATA = b"".join(PARTS)
+RESULT = InferenceResult(image_id=1, detections=[], categories={}, bits=8, bpp=1, fidelity={}, timings={})
 LIMIT = 3 * 480 * 640  # of the image that the frame speaks of; DATA is shorter
 
 
@@ -133,6 +135,7 @@ def upstream() -> Iterator[str]:
     @app.post("/echo")
     async def echo(request: Request) -> dict[str, Any]:
         return {
+            **RESULT.model_dump(),
             "same": await request.body() == DATA,
             "headers": dict(request.headers),
             "params": dict(request.query_params),
@@ -166,8 +169,8 @@ def upstream() -> Iterator[str]:
         yield url
 
 
-def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> dict[str, Any]:
-    async def main() -> dict[str, Any]:
+def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> InferenceResult:
+    async def main() -> InferenceResult:
         service = NextService("cloud", url, ServiceSettings(timeout_s=timeout_s))
         try:
             return await service.send(path, PARTS, {"run": "a b"}, headers)
@@ -180,7 +183,8 @@ def send(url: str, path: str, timeout_s: float = 10, **headers: str) -> dict[str
 def test_a_frame_arrives_as_it_was_sent(upstream: str) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     observability.enter_trace(f"00-{trace}-00f067aa0ba902b7-01")
-    answer = send(upstream, "/echo", extra="1")
+    answer = send(upstream, "/echo", extra="1").model_extra
+    assert answer is not None
     assert answer["same"]
     assert answer["params"] == {"run": "a b"}
     assert answer["headers"]["content-type"] == "application/vnd.featlink.frame"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featlink.shared.features import FeatureMaps, Sizes
-from featlink.shared.frames.cache import CacheEntry, PyramidCache
+from featlink.shared.lru import CacheEntry, PyramidCache
 
 
 def pyramid(nbytes: int) -> CacheEntry:
