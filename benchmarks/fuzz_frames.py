@@ -3,8 +3,8 @@
     python -m benchmarks.fuzz_frames --count 1000000
     python -m benchmarks.fuzz_frames --count 10000 --url http://127.0.0.1:8003/v1/detect --edge http://127.0.0.1:8001
 
-The reader may answer a frame or FrameError and nothing else, in bounded time; a service may answer anything but a 5xx
-other than a clean 503. The last line is JSON; the exit code is 1 if something else was seen.
+The reader may answer a frame, FrameError or ConditionError and nothing else, in bounded time; a service may answer
+anything but a 5xx other than a clean 503. The last line is JSON; the exit code is 1 if something else was seen.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import httpx
 import numpy as np
 import xxhash
 
-from featlink.shared.errors import FrameError
-from featlink.shared.features import Sizes
+from featlink.shared.conditions.language import Condition, Domain, StepSpec
+from featlink.shared.errors import ConditionError, FrameError
+from featlink.shared.features import FeatureSpec, Sizes, TensorSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.starter.bundle import SCENES
@@ -33,15 +34,20 @@ _ODD = (0, 1, 0x7F, 0x80, 0xC0, 0xDD, 0xDF, 0xFF)
 
 
 def frames() -> list[bytes]:
-    """Valid frames of each kind: floats, samples with ranges, an image."""
+    """Valid frames of each kind: floats, samples with ranges, an image; the last with its clean one behind it."""
     rng = np.random.default_rng(0)
     levels = tuple(Tensor(name, rng.random((4, *shape), np.float32)) for name, shape in _SHAPES.items())
     ranges = np.array([[0, 1]], np.float32)
     samples = tuple(Tensor(t.name, rng.integers(0, 16, t.data.shape, np.uint8), 4, ranges) for t in levels)
     image = (Tensor("image", rng.integers(0, 256, (3, *_SIZES.original), np.uint8)),)
-    kinds = (("feature", levels), ("feature", samples), ("image", image))
-    meta = {domain: Meta(domain, "m", "w", _SIZES, image_id=7, key="k") for domain in ("feature", "image")}
-    return [b"".join(bytes(part) for part in wire.write(Frame(meta[domain], tensors))) for domain, tensors in kinds]
+    kinds: tuple[tuple[Domain, tuple[Tensor, ...]], ...] = (("feature", levels), ("feature", samples), ("image", image))
+    spec = FeatureSpec(tuple(TensorSpec(f"p{k}", 4, 2**k) for k in range(2, 7)))
+    written = []
+    for domain, tensors in kinds:
+        condition = Condition(domain=domain, steps=(StepSpec(type="quantize", params={"bits": 4}),), seed=3)
+        meta = Meta(domain, "m", "w", _SIZES, image_id=7, key="k", condition=condition, features=spec)
+        written.append(b"".join(bytes(part) for part in wire.write(Frame(meta, tensors))))
+    return [*written, 2 * written[-1]]
 
 
 def mutate(frame: bytes, chance: random.Random) -> bytes:
@@ -85,9 +91,9 @@ def real(edge: str) -> list[bytes]:
 def read(data: bytes) -> str:
     """What the reader makes of it."""
     try:
-        wire.read(bytearray(data), wire.Limits())
-    except FrameError:
-        return "FrameError"
+        wire.read_with_reference(bytearray(data), wire.Limits())
+    except (FrameError, ConditionError) as error:
+        return type(error).__name__
     except Exception as error:
         return f"!{type(error).__name__}: {error}"[:200]
     return "read"

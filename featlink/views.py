@@ -20,21 +20,22 @@ from featlink.shared.features import Image
 from featlink.shared.frames.visualisation import plane, png
 from featlink.shared.models.fpn import FPN
 from featlink.shared.models.overlay import paint
+from featlink.shared.result import InferenceResult
 
 
-def compared(picture: Image, clean: Mapping[str, Any], answer: Mapping[str, Any]) -> bytes:
+def compared(picture: Image, clean: InferenceResult, result: InferenceResult) -> bytes:
     """Clean | received | difference, as a PNG file's bytes.
 
     Args:
         picture: what was sent, uint8 RGB (H, W, 3).
-        clean: the edge's answer without distortion.
-        answer: the edge's answer; with ``received``, the image that arrived is shown in the place of the clean one.
+        clean: the edge's result without distortion.
+        result: the edge's result; with ``received``, the image that arrived is shown in the place of the clean one.
     """
-    names = {**clean["categories"], **answer["categories"]}
-    arrived = received_picture(answer, picture.shape[:2])
-    matching = match(clean["detections"], answer["detections"])
+    names = {**clean.categories, **result.categories}
+    arrived = received_picture(result, picture.shape[:2])
+    matching = match(clean.detections, result.detections)
     cells = [
-        (f"clean: {len(matching.kept) + len(matching.lost)} found", paint(picture, clean["detections"], names)),
+        (f"clean: {len(matching.kept) + len(matching.lost)} found", paint(picture, clean.detections, names)),
         (
             f"received: {len(matching.kept)} kept, {len(matching.lost)} lost, {len(matching.new)} new",
             received_overlay(picture if arrived is None else arrived, matching, names),
@@ -47,9 +48,9 @@ def compared(picture: Image, clean: Mapping[str, Any], answer: Mapping[str, Any]
     return png(sheet([cells]))
 
 
-def received_picture(answer: Mapping[str, Any], size: Sequence[int]) -> Image | None:
-    """The image that arrived, at the size of the one that was sent; None where the answer has none."""
-    encoded = answer.get("received", {}).get("image")
+def received_picture(result: InferenceResult, size: Sequence[int]) -> Image | None:
+    """The image that arrived, at the size of the one that was sent; None where the result has none."""
+    encoded = result.received.get("image")
     if encoded is None:
         return None
     pixels = decoded(encoded)
@@ -73,18 +74,18 @@ def domain_of(condition: str | None, domain: Domain | None) -> Domain:
     return domain or (parse(condition).domain if condition else "feature")
 
 
-def planes_sheet(client: Client, data: bytes, answer: Mapping[str, Any]) -> bytes:
+def planes_sheet(client: Client, data: bytes, result: InferenceResult) -> bytes:
     """The planes of each level before and after the link, as a PNG file's bytes.
 
     Args:
         client: of the deployment.
         data: the picture file.
-        answer: the edge's, with the levels that were ``received``.
+        result: the edge's, with the levels that were ``received``.
 
     Raises:
         ConditionError: no features were received.
     """
-    arrived = answer.get("received", {})
+    arrived = result.received
     if not any(level in arrived for level in FPN.names):
         raise ConditionError("planes are of features; an image crossed the link")
     sent = {tensor.name: tensor for tensor in client.features(data, "feature").tensors}

@@ -32,7 +32,6 @@ class Stage:
         label: for people.
         place: where it takes place in a real deployment, in which sender and receiver do the channel's work:
             ``edge``, ``link`` or ``cloud``; ``measuring`` for what a real deployment does not do.
-        once: whether a picture goes through it once for all conditions of its domain.
         coding: whether it makes the bits that cross the link, or reads them.
         simulated: whether a simulator has it and a real deployment has not.
     """
@@ -40,14 +39,13 @@ class Stage:
     name: str
     label: str
     place: Place
-    once: bool = False
     coding: bool = False
     simulated: bool = False
 
 
 STAGES = (
-    Stage("decode", "decode the picture", "edge", once=True),
-    Stage("backbone", "backbone", "edge", once=True),
+    Stage("decode", "decode the picture", "edge"),
+    Stage("backbone", "backbone", "edge"),
     Stage("reduce", "reduce", "edge", coding=True),
     Stage("serialize", "serialise", "edge"),
     Stage("distort", "map and distort", "edge"),

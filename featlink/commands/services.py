@@ -160,9 +160,9 @@ def infer(
         if compare is not None:
             crossed = domain_of(condition, domain)
             clean = client.infer(data, condition="identity", domain=crossed, link="{}", fidelity=False)
-            replace(compare, compared(decode(data, sys.maxsize), clean.body(), result.body()))
+            replace(compare, compared(decode(data, sys.maxsize), clean, result))
         if planes is not None:
-            replace(planes, planes_sheet(client, data, result.body()))
+            replace(planes, planes_sheet(client, data, result))
     if out is not None:
         from featlink.shared.models.overlay import draw
 

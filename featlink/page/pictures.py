@@ -210,7 +210,7 @@ class Inference:
 
         def draw() -> Received:
             names = {**clean.result.categories, **result.categories}
-            arrived = views.received_picture({"received": result.received}, clean.pixels.shape[:2])
+            arrived = views.received_picture(result, clean.pixels.shape[:2])
             overlay = received_overlay(clean.pixels if arrived is None else arrived, matching, names)
             received = Received(side, condition, result, matching, self._drawn.put(jpeg(overlay)))
             return self._with_errors(received, state.view, clean.pixels, arrived, frame, level)

@@ -87,12 +87,13 @@ from pathlib import Path
 from featlink.page.app import create_app
 from featlink.page.explorer import EXAMPLE, sweep_names
 from featlink.page.pictures import decoded, scenes, thumbnail
+from featlink.shared.result import InferenceResult
 from featlink.views import compared
 
 paths = [getattr(route, "path", "") for route in create_app().routes]
 assert "/pictures/{key}" in paths, paths
 picture = decoded(thumbnail(scenes()[0]))
-nothing = {"detections": [], "categories": {}}
+nothing = InferenceResult(image_id=None, detections=[], categories={}, bits=0, bpp=0, fidelity={}, timings={})
 assert compared(picture, nothing, nothing).startswith(b"\\x89PNG")
 assert sweep_names(Path("gone")) == [EXAMPLE]
 """
