@@ -274,6 +274,7 @@ class Stack:
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops them in order
             preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
         )
+        self._last_line.pop(name, None)
         self._processes[name] = process
         self._readers[name] = threading.Thread(target=self._read, args=(name, process.stdout), daemon=True)
         self._readers[name].start()

@@ -126,13 +126,13 @@ def test_one_that_dies_is_started_again_but_not_for_ever(
     with Stack(ports, settings, lambda name, line: logged.append(f"{name} {line}")) as stack:
         stack.wait_ready()
         for times in range(1, 3):  # the channel starts fastest
-            [channel] = [p for p in processes(stack) if "channel" in p.cmdline()]
+            [channel] = [p for p in processes(stack) if "featlink.channel" in p.cmdline()]
             channel.kill()
             channel.wait(10)
             wait_until(lambda n=times: sum("starting it again" in line for line in logged) == n, "the restart")
             wait_until_listening(f"{ports.channel_url}/livez")
             stack.check()
-        [channel] = [p for p in processes(stack) if "channel" in p.cmdline()]
+        [channel] = [p for p in processes(stack) if "featlink.channel" in p.cmdline()]
         channel.kill()
         with pytest.raises(CommandError, match=r"the channel stopped \(killed by signal 9\).* started again 2 times"):
             wait_until(stack.check, "the launcher to give up")
