@@ -255,7 +255,8 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         try:
             with torch.inference_mode(), torch.autocast("cpu", enabled=False):
                 mask_branch = accelerate(network, torch.get_num_threads(), precision)
-                network.backbone(torch.zeros(1, 3, FPN.divisor, FPN.divisor))
+                if not all(map(Tensor.numel, network.backbone(torch.zeros(1, 3, 200, 300)).values())):
+                    raise RuntimeError("OpenVINO makes nothing of a picture")
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"profile: this CPU cannot run {config.profile!r}; take 'exact' ({reason})") from None

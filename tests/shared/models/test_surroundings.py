@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,3 +77,12 @@ def test_autocast_changes_nothing(model: fl.Model, pictures: list[Image]) -> Non
         loaded = fl.load("starter", **SMALL)  # type: ignore[arg-type]
         for one in (model, loaded):
             np.testing.assert_array_equal(one.detect(pictures[0]).scores, expected.scores)
+
+
+def test_a_processor_that_openvino_cannot_use_is_told() -> None:
+    code = "import featlink as fl; fl.load('starter', threads=1)"
+    env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.stderr.strip().splitlines()[-1].startswith("featlink.shared.errors.ModelError: profile: this CPU cannot")
