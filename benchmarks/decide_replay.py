@@ -26,7 +26,7 @@ from rich.progress import track
 from featlink.client import Client
 from featlink.dataset import ground_truth, open_dataset
 from featlink.deciding.decision import Decision, decide
-from featlink.deciding.query import make_wish
+from featlink.deciding.query import make_query
 from featlink.deciding.ranking import Option
 from featlink.launcher import Ports, Stack, service_settings
 from featlink.report.sweep import Sweep, open_sweep
@@ -109,7 +109,7 @@ def predicted(sweep: Sweep, option: Option, decision: Decision, images: list[int
         raise SystemExit("the sweep has no samples")
     places = np.searchsorted(samples.images, images)
     one = option.candidate
-    link = decision.wish.route.expected_ms(one.bits[places])
+    link = decision.query.route.expected_ms(one.bits[places])
     return float(np.mean(one.edge_ms[places] + one.cloud_ms[places] + one.hops_ms[places] + link))
 
 
@@ -119,7 +119,7 @@ def compare(args: argparse.Namespace, walls: Walls) -> None:
     print("| Mbit/s | sent | predicted, ms | replayed, ms | off by | images | |\n|--:|---|--:|--:|--:|--:|---|")
     verdicts = []
     for rate in RATES:
-        decision = decide(sweep, make_wish(rate=rate, rtt=RTT_MS), crossings=False)
+        decision = decide(sweep, make_query(rate=rate, rtt=RTT_MS), crossings=False)
         replayed: dict[str, float] = {}
         for option in decision.options:
             row = option.candidate.row

@@ -256,7 +256,14 @@ def warm(model: SplitModel) -> None:
     height, width = model.warmup_size()
     pixels = np.random.default_rng(0).integers(0, 256, (3, height, width), np.uint8)
     sizes = model.image_sizes(height, width)
-    meta = Meta("image", model.name, model.weights, sizes, condition=Condition(domain="image", at="original"))
+    meta = Meta(
+        "image",
+        model.name,
+        model.weights,
+        sizes,
+        condition=Condition(domain="image", at="original"),
+        features=model.spec,
+    )
     frame, reference = (Frame(meta, (Tensor(IMAGE, pixels, *how),)) for how in ((8, _PIXEL_RANGE), ()))
     with model.rehearsing():
         finish(model, frame, Telemetry(), reference)

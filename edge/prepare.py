@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,9 +110,9 @@ def prepare(
     return Prepared(Frame(meta, tensors), image, Telemetry(timings), saved_ms)
 
 
-def feature_tensors(pyramid: FeatureMaps) -> tuple[Tensor, ...]:
+def feature_tensors(pyramid: FeatureMaps, without: Collection[str] = ()) -> tuple[Tensor, ...]:
     """What a frame of features carries: the levels as they are."""
-    return tuple(Tensor(name, level) for name, level in pyramid.levels.items())
+    return tuple(Tensor(name, level) for name, level in pyramid.levels.items() if name not in without)
 
 
 def image_tensors(image: Image) -> tuple[Tensor, ...]:

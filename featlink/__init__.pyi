@@ -27,6 +27,7 @@ from .shared.errors import FeatlinkError as FeatlinkError
 from .shared.evaluation.protocol import Evaluator as Evaluator
 from .shared.evaluation.protocol import Figure as Figure
 from .shared.evaluation.protocol import register_evaluator as register_evaluator
+from .shared.features import Array as Array
 from .shared.features import FeatureMaps as FeatureMaps
 from .shared.features import FeatureSpec as FeatureSpec
 from .shared.features import Pyramid as Pyramid
@@ -34,4 +35,6 @@ from .shared.features import Sizes as Sizes
 from .shared.features import TensorSpec as TensorSpec
 from .shared.frames.bitstream import Samples as Samples
 from .shared.metrics.fidelity import Fidelity as Fidelity
+from .shared.models.config import ModelConfig as ModelConfig
 from .shared.models.detections import Detections as Detections
+from .shared.models.protocol import SplitModel as SplitModel

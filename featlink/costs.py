@@ -14,7 +14,7 @@ from typing import Any
 
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
-from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.shared.models.fpn import FPN
 from featlink.sweeps.plan import PlannedRun
 
@@ -87,11 +87,15 @@ def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[
     Raises:
         ModelError: the weights cannot be had.
     """
+    if config.model not in MODELS:
+        return []
     shorter, longer = config.min_size, config.max_size
     if shorter is None or longer is None:
         from featlink.shared.models.checkpoints import load_checkpoint
 
-        stated = load_checkpoint(config.weights, config.model).metadata
+        checkpoint = load_checkpoint(config.weights, config.model)
+        stated = checkpoint.metadata
+        shorter, longer = shorter or checkpoint.sidecar.min_size, longer or checkpoint.sidecar.max_size
         shorter = int(shorter or stated.get("min_size") or _MIN_SIZE)
         longer = int(longer or stated.get("max_size") or _MAX_SIZE)
     padded = []
@@ -115,8 +119,10 @@ def multiply_adds(
 
     Returns:
         ``backbone``, ``heads``, and ``reductions``: row id to what reducing and what restoring cost; None where a
-        reduction does not say.
+        reduction does not say. Nothing of a model that is not torchvision's.
     """
+    if config.model not in MODELS:
+        return {}
     cost = network_cost(config.model)
     area = sum(height * width for height, width in padded) / len(padded)
     heads = cost.rpn * area + cost.proposal * (config.proposals or _PROPOSALS) + cost.detection * detections

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.registry import check, is_file
 
 
 def checked_config(**given: Any) -> ModelConfig:
@@ -27,10 +28,18 @@ def checked_config(**given: Any) -> ModelConfig:
         raise ModelError(wrong_settings(error, given)) from None
     if wrong := slip(os.environ, known_settings()):
         raise ModelError(wrong)
-    if config.weights in ("starter", "coco"):
-        return config
+    check(config.model)
     # Services and workers may run in another folder.
-    return replace(config, weights=str(Path(config.weights).expanduser().resolve()))
+    if config.weights not in ("starter", "coco"):
+        config = replace(config, weights=_absolute(config.weights))
+    if is_file(config.model):
+        path, _, function = config.model.rpartition(":")
+        config = replace(config, model=f"{_absolute(path)}:{function}")
+    return config
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def known_settings() -> set[str]:

@@ -18,7 +18,6 @@ from featlink.shared.conditions.language import Domain, parse
 from featlink.shared.errors import ConditionError
 from featlink.shared.features import Image
 from featlink.shared.frames.visualisation import plane, png
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.overlay import paint
 from featlink.shared.result import InferenceResult
 
@@ -86,13 +85,13 @@ def planes_sheet(client: Client, data: bytes, result: InferenceResult) -> bytes:
         ConditionError: no features were received.
     """
     arrived = result.received
-    if not any(level in arrived for level in FPN.names):
-        raise ConditionError("planes are of features; an image crossed the link")
     sent = {tensor.name: tensor for tensor in client.features(data, "feature").tensors}
+    if not sent.keys() & arrived.keys():
+        raise ConditionError("planes are of features; an image crossed the link")
     rows = [
         ((f"{level} sent", plane(sent[level])), (f"{level} received", decoded(arrived[level])))
-        for level in FPN.names
-        if level in arrived and level in sent
+        for level in sent
+        if level in arrived
     ]
     return png(sheet(rows))
 

@@ -42,18 +42,18 @@ def decide(
         kind: ``segm`` or ``bbox``; default: ``segm`` where there are masks.
 
     Returns:
-        What :func:`featlink.deciding.decision.plain` makes of it: ``sentence``, ``call``, ``best``, ``options``,
+        What :func:`featlink.deciding.decision.to_dict` makes of it: ``sentence``, ``call``, ``best``, ``options``,
         ``stretches``. ``pandas.DataFrame(found["options"])`` is a table of the options.
 
     Raises:
         FeatlinkError: the folder, the link or the goal cannot be used.
     """
     from featlink.deciding.decision import decide as answer
-    from featlink.deciding.decision import plain
-    from featlink.deciding.query import make_wish
+    from featlink.deciding.decision import to_dict
+    from featlink.deciding.query import make_query
     from featlink.report.sweep import open_sweep
 
-    wish = make_wish(
+    query = make_query(
         rate=rate,
         trace=None if trace is None else Path(trace),
         rtt=rtt,
@@ -67,4 +67,4 @@ def decide(
         kind=kind,
     )
     edge, cloud = (None if folder is None else open_sweep(Path(folder)) for folder in (edge_from, cloud_from))
-    return plain(answer(open_sweep(Path(out)), wish, edge, cloud))
+    return to_dict(answer(open_sweep(Path(out)), query, edge, cloud))

@@ -14,6 +14,7 @@ from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames.wire import Frame
 from featlink.shared.models.config import MODELS, ModelConfig, Profile
+from featlink.shared.models.registry import build
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def load(
     Args:
         weights: ``starter``, the bundled detector of synthetic scenes; ``coco``, torchvision's official weights,
             downloaded once; or a ``.pth`` or ``.safetensors`` file in torchvision's layout.
-        model: ``maskrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn_v2`` or ``fasterrcnn_resnet50_fpn``.
+        model: ``maskrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn_v2``, ``fasterrcnn_resnet50_fpn``, one that another
+            package registers, or ``FILE.py:FUNCTION``: see :mod:`featlink.shared.models.protocol`.
         profile: ``fast``; ``exact`` to be bit-identical to torchvision; or ``bf16``, faster on CPUs with AVX512-BF16
             or AMX, whose results are another network's.
         min_size: shorter side of the network input in pixels; default: the weights' own, else 800.
@@ -132,10 +134,6 @@ def load(
         threads=threads,
         device=device,
     )
-    from featlink.shared.models.torchvision_rcnn import (
-        build,  # torch takes seconds to import: after the arguments are checked
-    )
-
     return Model(build(config))
 
 

@@ -167,7 +167,7 @@ def bottleneck(
     from featlink.channel.reduction.bottleneck import as_stored, encode_learned
     from featlink.channel.reduction.pca import read_basis
     from featlink.fitting.bottleneck import Teacher, Training, examples_of
-    from featlink.shared.models.torchvision_rcnn import build
+    from featlink.shared.models.registry import build
 
     split = build(config)
     linear = as_stored(read_basis(find("pca", split.weights)))

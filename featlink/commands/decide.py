@@ -38,12 +38,12 @@ def decide(
 ) -> None:
     """Say which to send over a link, pixels or features, coded how, and what cannot be told apart."""
     from featlink.deciding.decision import decide as answer
-    from featlink.deciding.decision import decision_table, plain, stretches_table
-    from featlink.deciding.query import make_wish
+    from featlink.deciding.decision import decision_table, rate_intervals_table, to_dict
+    from featlink.deciding.query import make_query
     from featlink.report.sweep import open_sweep
     from featlink.report.table import say, show
 
-    wish = make_wish(
+    query = make_query(
         rate=rate,
         trace=trace,
         rtt=rtt,
@@ -57,15 +57,15 @@ def decide(
         kind=kind,
     )
     edge, cloud = (None if path is None else open_sweep(path) for path in (edge_from, cloud_from))
-    decision = answer(open_sweep(folder), wish, edge, cloud)
+    decision = answer(open_sweep(folder), query, edge, cloud)
     if as_json:
         import json
 
-        typer.echo(json.dumps(plain(decision), indent=1))
+        typer.echo(json.dumps(to_dict(decision), indent=1))
         return
     show(decision_table(decision, top))
     typer.echo()
-    crossings = stretches_table(decision)
+    crossings = rate_intervals_table(decision)
     if crossings is not None:
         show(crossings)
         typer.echo()

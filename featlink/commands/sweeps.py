@@ -20,7 +20,7 @@ from featlink.model_options import (
     PicturesOption,
     takes_network,
 )
-from featlink.report.table import Column, Table, fidelity, kilobytes, number, show, with_interval
+from featlink.report.table import Column, Table, fidelity, kilobytes, number, say, show, with_interval
 from featlink.results import Row, figures
 from featlink.shared.evaluation.protocol import Figure
 from featlink.shared.models.config import ModelConfig
@@ -139,6 +139,7 @@ def demo(
     from rich.console import Console
 
     from featlink.demo import CONDITIONS, write_overlays, write_report
+    from featlink.report.builder import headline
     from featlink.report.conditions import summary_table
     from featlink.report.sweep import open_sweep
     from featlink.sweeps.run import run_sweep
@@ -159,7 +160,10 @@ def demo(
     console = Console(stderr=True)
     ended = run_sweep(options, console)
     if ended.rows:
-        show(summary_table(open_sweep(out)))
+        sweep = open_sweep(out)
+        show(summary_table(sweep))
+        typer.echo()
+        say(headline(sweep))
     say_why(ended)
     if not ended.rows:
         end(ended)
@@ -201,7 +205,6 @@ def estimate(
 
     from featlink.estimate import duration, sentences
     from featlink.estimate import estimate as reckon
-    from featlink.report.table import say
 
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
         options = SweepOptions(

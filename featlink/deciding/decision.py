@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from featlink.deciding.query import Wish, make_wish
-from featlink.deciding.ranking import TIMING_ERROR, Candidate, Option, candidates, front, judge, ranked, too_close
+from featlink.deciding.query import Query, make_query
+from featlink.deciding.ranking import TIMING_ERROR, Candidate, Option, candidates, evaluate, front, ranked, too_close
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES
 from featlink.report.sweep import DOMAINS, Sweep
@@ -23,7 +23,7 @@ _HALVINGS = 30
 
 
 @dataclass(frozen=True)
-class Stretch:
+class RateInterval:
     """Link rates with one winner.
 
     Attributes:
@@ -44,21 +44,21 @@ class Decision:
     """What to send.
 
     Attributes:
-        wish: the question.
-        kind: whose AP: ``segm`` or ``bbox``.
+        query: the question.
+        kind: whose AP.
         options: the best first.
         front: ids of rows on the Pareto front of AP and latency.
         rivals: ids of rows that the best cannot be told from.
-        stretches: winners by link rate, at the same round trip and loss; none over a trace.
+        rate_intervals: winners by link rate, at the same round trip and loss; none over a trace.
         overlapped: whether the sweep's times include waiting for one another.
     """
 
-    wish: Wish
+    query: Query
     kind: str
     options: list[Option]
     front: set[str]
     rivals: set[str]
-    stretches: list[Stretch]
+    rate_intervals: list[RateInterval]
     overlapped: bool
 
     @property
@@ -84,34 +84,34 @@ class Decision:
     @property
     def sentence(self) -> str:
         """The answer in words."""
-        where, goal = _where(self.wish), _goal(self.wish)
+        where, goal = _where(self.query), _goal(self.query)
         if self.best is None:
             most = "".join(f"; the most accurate, {_what(one)}, has {_ap(one)}" for one in self.options[:1])
             return f"{where}, nothing in this sweep {goal}{most}."
         best, rival = self.best, self.rival
         sure = "" if best.surely else ", though its interval does not rule out that it falls short"
-        told = f"{where}, send {_what(best)}: {_figures(best, self.wish)}{sure}."
+        told = f"{where}, send {_what(best)}: {_figures(best, self.query)}{sure}."
         if rival is None:
             return f"{told} The sweep has nothing of the other domain to compare with."
         if self.call == "too close to call":
             close = next(
                 one for one in self.options if one.candidate.row.id in self.rivals and _domain(one) != _domain(best)
             )
-            return f"{told} Too close to call against {_what(close)}: {_figures(close, self.wish)}."
+            return f"{told} Too close to call against {_what(close)}: {_figures(close, self.query)}."
         other = f"The best way to send {NAMES[_domain(rival)]}, {rival.candidate.name}, "
         if not rival.meets:
-            return f"{told} {other}does not suffice: {_figures(rival, self.wish)}."
-        return f"{told} {other}gives {_figures(rival, self.wish)}."
+            return f"{told} {other}does not suffice: {_figures(rival, self.query)}."
+        return f"{told} {other}gives {_figures(rival, self.query)}."
 
 
 def decide(
-    sweep: Sweep, wish: Wish, edge_from: Sweep | None = None, cloud_from: Sweep | None = None, crossings: bool = True
+    sweep: Sweep, query: Query, edge_from: Sweep | None = None, cloud_from: Sweep | None = None, crossings: bool = True
 ) -> Decision:
     """Which of a sweep's conditions to send over a link.
 
     Args:
         sweep: a finished sweep with ``samples.npz``.
-        wish: the link, the machines, and what is good enough.
+        query: the link, the machines, and what is good enough.
         edge_from: a sweep of the same conditions on the edge's own machine, whose times count there.
         cloud_from: the same of the cloud.
         crossings: look for the link rates at which the winner changes.
@@ -119,26 +119,28 @@ def decide(
     Raises:
         CommandError: the sweep has no samples or no times, or not the kind of AP that is asked for.
     """
+    if query.kind not in (None, *sweep.kinds):
+        raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
     found = candidates(sweep, edge_from, cloud_from)
-    options = ranked(judge(sweep, found, wish), wish)
-    rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, wish)}
+    options = ranked(evaluate(sweep, found, query), query)
+    rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, query)}
     return Decision(
-        wish,
-        wish.kind or sweep.kind,
+        query,
+        query.kind or sweep.kind,
         options,
         front(options),
         rivals,
-        _stretches(sweep, found, wish) if crossings and wish.route.trace is None else [],
+        _rate_intervals(sweep, found, query) if crossings and query.route.trace is None else [],
         any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None),
     )
 
 
-def _stretches(sweep: Sweep, found: list[Candidate], wish: Wish) -> list[Stretch]:
+def _rate_intervals(sweep: Sweep, found: list[Candidate], query: Query) -> list[RateInterval]:
     """Winners over all rates; each border by bisection."""
 
     def winner(mbps: float) -> tuple[str, str]:
-        there = replace(wish, route=wish.route.at(mbps))
-        best = ranked(judge(sweep, found, there, certain=False), there)[0]
+        there = replace(query, route=query.route.at(mbps))
+        best = ranked(evaluate(sweep, found, there, certain=False), there)[0]
         return (_domain(best), best.candidate.name) if best.meets else ("", "nothing that is good enough")
 
     winners = [winner(rate) for rate in RATES]
@@ -152,7 +154,7 @@ def _stretches(sweep: Sweep, found: list[Candidate], wish: Wish) -> list[Stretch
         borders.append((high, second))
     starts = [(0.0, winners[0]), *borders]
     ends = [start for start, _ in starts[1:]] + [float("inf")]
-    return [Stretch(low, high, *won) for (low, won), high in zip(starts, ends, strict=True)]
+    return [RateInterval(low, high, *won) for (low, won), high in zip(starts, ends, strict=True)]
 
 
 def _domain(option: Option) -> str:
@@ -169,11 +171,11 @@ def _ap(option: Option) -> str:
     return f"AP {with_interval(percent(option.ap), option.ap_interval)}"
 
 
-def _figures(option: Option, wish: Wish) -> str:
+def _figures(option: Option, query: Query) -> str:
     parts = f"edge {_ms(option.edge_ms)}, link {_ms(option.link_ms)}, cloud {_ms(option.cloud_ms)}"
     if option.hops_ms:
         parts += f", between services {_ms(option.hops_ms)}"
-    late = "" if wish.deadline_ms is None else f", {percent(option.on_time, 0)} % of the images in time"
+    late = "" if query.deadline_ms is None else f", {percent(option.on_time, 0)} % of the images in time"
     size = option.candidate.row.bits_per_image / 8000
     return (
         f"{_ap(option)}{late}, {number(size, 2 if size < 10 else 0)} kB and {_ms(option.latency_ms)} ms an image "
@@ -181,10 +183,10 @@ def _figures(option: Option, wish: Wish) -> str:
     )
 
 
-def _where(wish: Wish) -> str:
-    link = wish.route.link
-    if wish.route.trace is not None:
-        where = f"Over this trace of {number(wish.route.mbps, 2)} Mbit/s on average"
+def _where(query: Query) -> str:
+    link = query.route.link
+    if query.route.trace is not None:
+        where = f"Over this trace of {number(query.route.mbps, 2)} Mbit/s on average"
     elif link.rate_mbps is None:
         where = "Over a link without limit"
     else:
@@ -194,14 +196,14 @@ def _where(wish: Wish) -> str:
     return where + (f" ({', '.join(more)})" if more else "")
 
 
-def _goal(wish: Wish) -> str:
-    if wish.floor is not None:
-        least = f"reaches AP {percent(wish.floor)}"
-    elif wish.keep is not None:
-        least = f"keeps {percent(wish.keep, 0)} % of the clean AP"
+def _goal(query: Query) -> str:
+    if query.floor is not None:
+        least = f"reaches AP {percent(query.floor)}"
+    elif query.keep is not None:
+        least = f"keeps {percent(query.keep, 0)} % of the clean AP"
     else:
         least = "finds anything"
-    return least if wish.deadline_ms is None else f"{least} within {wish.deadline_ms:g} ms"
+    return least if query.deadline_ms is None else f"{least} within {query.deadline_ms:g} ms"
 
 
 def _ms(value: float) -> str:
@@ -212,7 +214,7 @@ def _rate(value: float) -> str:
     return "any number of" if value == float("inf") else f"{value:.3g}"
 
 
-def plain(decision: Decision) -> dict[str, Any]:
+def to_dict(decision: Decision) -> dict[str, Any]:
     """Dicts, lists, numbers and text.
 
     Returns:
@@ -228,7 +230,7 @@ def plain(decision: Decision) -> dict[str, Any]:
         "options": [_option(decision, one) for one in decision.options],
         "stretches": [
             {"from_mbps": one.low or None, "to_mbps": _finite(one.high), "domain": one.domain or None, "name": one.name}
-            for one in decision.stretches
+            for one in decision.rate_intervals
         ],
         "overlapped": decision.overlapped,
     }
@@ -278,7 +280,7 @@ def decision_table(decision: Decision, most: int | None = None) -> Table:
         decision: whose.
         most: lines at most; None for all.
     """
-    late, hops = decision.wish.deadline_ms is not None, any(one.hops_ms for one in decision.options)
+    late, hops = decision.query.deadline_ms is not None, any(one.hops_ms for one in decision.options)
     counted = any(one.candidate.multiply_adds for one in decision.options)
     columns = [Column(title, number=False) for title in ("domain", "reduction", "codec", "strength")]
     columns += [Column("AP %"), Column("kept %"), *([Column("in time %")] if late else []), Column("kB")]
@@ -306,12 +308,12 @@ def decision_table(decision: Decision, most: int | None = None) -> Table:
     return Table("What to send, the best first", columns, lines, _notes(decision))
 
 
-def stretches_table(decision: Decision) -> Table | None:
+def rate_intervals_table(decision: Decision) -> Table | None:
     """Winners by link rate; None over a trace."""
-    if not decision.stretches:
+    if not decision.rate_intervals:
         return None
     columns = [Column("link rate", number=False), Column("domain", number=False), Column("send", number=False)]
-    lines = [[_stretch(one), one.domain or MISSING, one.name] for one in decision.stretches]
+    lines = [[_stretch(one), one.domain or MISSING, one.name] for one in decision.rate_intervals]
     note = "At the same round trip and loss. Near a border the two winners are too close to call."
     return Table("Where the winner changes", columns, lines, (note,))
 
@@ -324,7 +326,7 @@ def decision_blocks(sweep: Sweep) -> list[Table | str]:
         return []
     if len({one.row.domain for one in found}) < len(DOMAINS):
         return ["This sweep has not something to choose in both domains."]
-    decisions = [decide(sweep, make_wish(rate=rate), crossings=rate == REPORT_RATES[0]) for rate in REPORT_RATES]
+    decisions = [decide(sweep, make_query(rate=rate), crossings=rate == REPORT_RATES[0]) for rate in REPORT_RATES]
     columns = [Column("Mbit/s"), Column("call", number=False), Column("send", number=False), Column("AP %")]
     columns += [Column("kB"), Column("ms an image"), Column("frames/s")]
     lines = []
@@ -338,7 +340,7 @@ def decision_blocks(sweep: Sweep) -> list[Table | str]:
         cells += [with_interval(percent(best.ap), best.ap_interval), kilobytes(best.candidate.row)]
         lines.append([*cells, number(best.latency_ms, 0), f"{best.frames_per_second:.3g}"])
     caption = "The fastest way to keep 95 % of the clean AP, by link rate"
-    crossing = stretches_table(decisions[0])
+    crossing = rate_intervals_table(decisions[0])
     answers = [decision.sentence for decision in decisions]
     return [*answers, Table(caption, columns, lines, _notes(decisions[0])), *([crossing] if crossing else [])]
 
@@ -354,7 +356,7 @@ def _verdict(decision: Decision, one: Option) -> str:
     return "below the floor, too close to call" if one.maybe else "below the floor"
 
 
-def _stretch(one: Stretch) -> str:
+def _stretch(one: RateInterval) -> str:
     if one.low == 0:
         return "any" if one.high == float("inf") else f"below {_mbps(one.high)} Mbit/s"
     if one.high == float("inf"):
@@ -370,7 +372,7 @@ def _notes(decision: Decision) -> tuple[str, ...]:
     rule = (
         f"Two are too close to call where their latencies are within {percent(TIMING_ERROR, 0)} % or the interval of "
         "their difference holds 0"
-        if decision.wish.deadline_ms is None
+        if decision.query.deadline_ms is None
         else "Two are too close to call where the interval of their difference of AP holds 0"
     )
     notes = [

@@ -1,4 +1,4 @@
-"""What is asked for: the link, the machines, and what is good enough."""
+"""What is asked of a sweep: the link, steady or as a trace, the machines, and what is good enough."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from featlink.channel.link import Link
 from featlink.channel.randomness import stream
 from featlink.errors import CommandError
-from featlink.results import leading_groups
 from featlink.shared.evaluation.coco_metrics import Floats
 
 DEFAULT_KEEP = 0.95
@@ -24,7 +23,7 @@ DEFAULT_KEEP = 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class Wish:
+class Query:
     """A question to a sweep.
 
     Attributes:
@@ -34,7 +33,7 @@ class Wish:
         floor: least AP in 0..1; None for none.
         keep: least share of the domain's clean AP; None for none.
         deadline_ms: an image whose answer comes later counts as not detected; None for none.
-        kind: ``segm`` or ``bbox``; None for the sweep's leading one.
+        kind: whose AP, as the sweep names it; None for its leading one.
     """
 
     route: Route
@@ -46,7 +45,7 @@ class Wish:
     kind: str | None = None
 
 
-def make_wish(
+def make_query(
     *,
     rate: float | None = None,
     trace: Path | None = None,
@@ -59,7 +58,7 @@ def make_wish(
     keep: float | None = None,
     deadline: float | None = None,
     kind: str | None = None,
-) -> Wish:
+) -> Query:
     """Check a question.
 
     Args:
@@ -73,7 +72,7 @@ def make_wish(
         floor: least AP in percent.
         keep: least share of clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
         deadline: ms.
-        kind: ``segm`` or ``bbox``.
+        kind: whose AP, as the sweep names it: ``segm`` of masks, ``bbox`` of boxes.
 
     Raises:
         CommandError: something is out of its range, or there is no link, or two.
@@ -88,8 +87,6 @@ def make_wish(
     for name, value, most in (("floor", floor, 100), ("share to keep", keep, 1000)):
         if value is not None and not 0 <= value <= most:
             raise CommandError(f"{name} is in percent, from 0 to {most}, not {value:g}")
-    if kind is not None and kind not in (kinds := leading_groups()):
-        raise CommandError(f"AP is that of {' or '.join(kinds)}, not {kind!r}")
     fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
     try:
         link = Link(**fields)
@@ -98,7 +95,7 @@ def make_wish(
         raise CommandError(f"link: {first['loc'][0]}: {first['msg']}") from None
     if floor is None and keep is None and deadline is None:
         keep = 100 * DEFAULT_KEEP
-    return Wish(
+    return Query(
         Route(link, None if trace is None else read_trace(trace)),
         edge_speed,
         cloud_speed,

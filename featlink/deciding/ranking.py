@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.costs import of_row
-from featlink.deciding.query import Route, Wish
+from featlink.deciding.query import Query, Route
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep, condition_of, is_choice, label
 from featlink.results import Row
@@ -67,31 +67,31 @@ class Option:
         return self.edge_ms + self.link_ms + self.cloud_ms + self.hops_ms
 
 
-def judge(sweep: Sweep, found: list[Candidate], wish: Wish, certain: bool = True) -> list[Option]:
+def evaluate(sweep: Sweep, found: list[Candidate], query: Query, certain: bool = True) -> list[Option]:
     """Every candidate over the link, in the sweep's order; those without AP are left out.
 
     Args:
         sweep: theirs.
         found: its candidates.
-        wish: the question.
+        query: the question.
         certain: take intervals too, which with a deadline costs a second or so.
     """
-    options = (_option(sweep, one, wish, certain) for one in found)
+    options = (_option(sweep, one, query, certain) for one in found)
     return [one for one in options if one is not None]
 
 
-def ranked(options: list[Option], wish: Wish) -> list[Option]:
+def ranked(options: list[Option], query: Query) -> list[Option]:
     """The best first: what is good enough before what is not; by AP with a deadline, else by latency."""
-    if wish.deadline_ms is not None:
+    if query.deadline_ms is not None:
         return sorted(options, key=lambda one: (not one.meets, -one.ap, one.latency_ms))
     return sorted(options, key=lambda one: (not one.meets, one.latency_ms if one.meets else -one.ap))
 
 
-def too_close(best: Option, other: Option, wish: Wish) -> bool:
+def too_close(best: Option, other: Option, query: Query) -> bool:
     """Whether the best cannot be told from another that is good enough, or perhaps is."""
     if not (other.meets or other.maybe):
         return False
-    if wish.deadline_ms is not None:
+    if query.deadline_ms is not None:
         return len(best.draws) == 0 or undecided(best.draws - other.draws)
     # A slower one that may not even be good enough is no rival; a faster one that may be good enough is.
     near = other.latency_ms <= best.latency_ms * (1 + TIMING_ERROR)
@@ -116,32 +116,32 @@ def front(options: list[Option]) -> set[str]:
     return ids
 
 
-def _option(sweep: Sweep, candidate: Candidate, wish: Wish, certain: bool) -> Option | None:
+def _option(sweep: Sweep, candidate: Candidate, query: Query, certain: bool) -> Option | None:
     samples, row = sweep.samples, candidate.row
-    ap = sweep.ap(row, wish.kind)
+    ap = sweep.ap(row, query.kind)
     if samples is None or ap is None:
         return None
-    link_ms = wish.route.expected_ms(candidate.bits)
-    edge_ms, cloud_ms = candidate.edge_ms / wish.edge_speed, candidate.cloud_ms / wish.cloud_speed
+    link_ms = query.route.expected_ms(candidate.bits)
+    edge_ms, cloud_ms = candidate.edge_ms / query.edge_speed, candidate.cloud_ms / query.cloud_speed
     whole = edge_ms + link_ms + cloud_ms + candidate.hops_ms
-    draws = sweep.draws(row, wish.kind)
+    draws = sweep.draws(row, query.kind)
     draws = np.zeros(0) if draws is None else draws
     on_time = 1.0
-    ends = sweep.interval(row, wish.kind)
-    if wish.deadline_ms is not None:
-        simulated = wish.route.simulated_ms(candidate.bits, samples.images.tolist())
-        kept = edge_ms + simulated + cloud_ms + candidate.hops_ms <= wish.deadline_ms
+    ends = sweep.interval(row, query.kind)
+    if query.deadline_ms is not None:
+        simulated = query.route.simulated_ms(candidate.bits, samples.images.tolist())
+        kept = edge_ms + simulated + cloud_ms + candidate.hops_ms <= query.deadline_ms
         on_time = float(kept.mean())
-        ap, draws = _on_time(sweep, candidate, wish, kept, samples.draws if certain else samples.draws[:0])
+        ap, draws = _on_time(sweep, candidate, query, kept, samples.draws if certain else samples.draws[:0])
         ends = interval(draws) if len(draws) else None
-    share = _kept(sweep, candidate, wish, ap)
+    share = _kept(sweep, candidate, query, ap)
     low, high = ends or (ap, ap)
-    least = _least(sweep, candidate, wish)
+    least = _least(sweep, candidate, query)
     clean = sweep.clean(row.domain)
-    if wish.keep is not None and clean is not None and not row.clean:  # AP and clean AP go up and down together
-        reference = sweep.draws(clean, wish.kind)
+    if query.keep is not None and clean is not None and not row.clean:  # AP and clean AP go up and down together
+        reference = sweep.draws(clean, query.kind)
         if reference is not None and len(reference) == len(draws) and len(draws):
-            around = interval(draws - wish.keep * reference)
+            around = interval(draws - query.keep * reference)
             low, high = (low, high) if around is None else (least + around[0], least + around[1])
     return Option(
         candidate,
@@ -150,7 +150,7 @@ def _option(sweep: Sweep, candidate: Candidate, wish: Wish, certain: bool) -> Op
         float(cloud_ms.mean()),
         float(candidate.hops_ms.mean()),
         _latency_interval(samples.draws, whole),
-        _frames_per_second(wish.route, candidate, float(edge_ms.mean()), float(cloud_ms.mean())),
+        _frames_per_second(query.route, candidate, float(edge_ms.mean()), float(cloud_ms.mean())),
         ap,
         ends,
         on_time,
@@ -163,27 +163,27 @@ def _option(sweep: Sweep, candidate: Candidate, wish: Wish, certain: bool) -> Op
     )
 
 
-def _on_time(sweep: Sweep, candidate: Candidate, wish: Wish, kept: np.ndarray, draws: Ints) -> tuple[float, Floats]:
+def _on_time(sweep: Sweep, candidate: Candidate, query: Query, kept: np.ndarray, draws: Ints) -> tuple[float, Floats]:
     """AP where images that come too late count as not detected: median over seeds."""
-    kind = wish.kind or sweep.kind
+    kind = query.kind or sweep.kind
     pools = [run.pools[kind] for run in sweep.samples.runs[candidate.row.id]] if sweep.samples else []
     ones = np.ones(len(kept), np.int64)
     values = [one.average_precision(ones, kept) or 0.0 for one in pools]
     return float(np.median(values)), np.median([one.draws(draws, kept) for one in pools], axis=0)
 
 
-def _least(sweep: Sweep, candidate: Candidate, wish: Wish) -> float:
+def _least(sweep: Sweep, candidate: Candidate, query: Query) -> float:
     """The AP that is good enough."""
-    if wish.floor is not None:
-        return wish.floor
+    if query.floor is not None:
+        return query.floor
     clean = sweep.clean(candidate.row.domain)
-    reference = None if clean is None else sweep.ap(clean, wish.kind)
-    return 0.0 if wish.keep is None or reference is None else wish.keep * reference
+    reference = None if clean is None else sweep.ap(clean, query.kind)
+    return 0.0 if query.keep is None or reference is None else query.keep * reference
 
 
-def _kept(sweep: Sweep, candidate: Candidate, wish: Wish, ap: float) -> float | None:
+def _kept(sweep: Sweep, candidate: Candidate, query: Query, ap: float) -> float | None:
     clean = sweep.clean(candidate.row.domain)
-    reference = None if clean is None else sweep.ap(clean, wish.kind)
+    reference = None if clean is None else sweep.ap(clean, query.kind)
     return ap / reference if reference else None
 
 

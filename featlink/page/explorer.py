@@ -21,8 +21,8 @@ from nicegui import events, ui
 from starlette.requests import Request
 
 from featlink.dataset import open_dataset
-from featlink.deciding.decision import decide, plain
-from featlink.deciding.query import DEFAULT_KEEP, make_wish
+from featlink.deciding.decision import decide, to_dict
+from featlink.deciding.query import DEFAULT_KEEP, make_query
 from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, Latest
@@ -169,7 +169,7 @@ def decision(sweep: Sweep, question: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CommandError: the sweep has no samples or no times, or something asked for is out of its range.
     """
-    return plain(decide(sweep, make_wish(**question), crossings=False))
+    return to_dict(decide(sweep, make_query(**question), crossings=False))
 
 
 def leading(answer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

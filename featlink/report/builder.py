@@ -173,11 +173,12 @@ def make_page(sweep: Sweep, options: ReportOptions) -> Page:
 def headline(sweep: Sweep) -> str:
     """What was seen, in a sentence: the cheapest way to keep 95 % of the clean AP in each domain.
 
-    Where the sweep has not both domains, it says what one needs; without a clean run, nothing.
+    Where the sweep has not both domains, it says what one needs; without a clean run, what else was found.
     """
     cheapest = _cheapest(sweep)
     if not cheapest:
-        return ""
+        nothing = "No AP of a clean run is above 0, so there is nothing to compare with." if sweep.rows else ""
+        return next(iter(findings(sweep)), nothing)
     images = max(row.images for row in cheapest.values())
     few = f" That is on {images} image{'' if images == 1 else 's'}." if images < _FEW_IMAGES else ""
     goal = f"To keep {percent(KEEP, 0)} % of the clean AP, "
@@ -265,11 +266,13 @@ def _replay(sweep: Sweep, options: ReportOptions) -> Replay | str:
 def _scene(
     sweep: Sweep, store: Store, dataset: Dataset, ids: list[int], replay: Replay | str, names: Mapping[str, str]
 ) -> Strip | None:
-    """One image clean, and as received by the headline's rows; where one is clean, by the costliest of a step."""
+    """One image clean and as received by the headline's rows, or, where one is clean, under one distortion in both."""
     clean = sweep.clean(DOMAINS[0]) or sweep.clean(DOMAINS[1])
-    received = {row.domain: row for pair in chosen_pairs(sweep)[:1] for row in pair}
-    received |= {domain: row for domain, row in _cheapest(sweep).items() if not row.clean}
-    rows = [received[domain] for domain in DOMAINS if domain in received]
+    cheapest = _cheapest(sweep)
+    rows = [cheapest[domain] for domain in DOMAINS if domain in cheapest and not cheapest[domain].clean]
+    if len(rows) < len(DOMAINS):
+        alike = [pair for pair in sweep.twins() if any(row in pair for row in rows)] or chosen_pairs(sweep)
+        rows = list(alike[0]) if alike else rows
     if clean is None or not rows or not ids:
         return None
     [image_id] = ids

@@ -119,7 +119,7 @@ class CleanLevel:
     """A clean level and what it is measured by.
 
     Attributes:
-        values: shape (256, H, W).
+        values: shape (C, H, W).
         low, scale: its :func:`unit`.
         ranks: its :func:`~featlink.shared.metrics.rank_correlation.centred_ranks`.
     """
@@ -163,7 +163,7 @@ def compare_pyramids(
     PSNR pools the squared error of all samples of all levels; SSIM and Spearman are means over levels.
 
     Args:
-        reference: level name to float32 array of shape (256, H, W).
+        reference: level name to float32 array of shape (C, H, W).
         distorted: the same levels, as floats.
         look: at a level of the reference.
 

@@ -40,7 +40,7 @@ class DeviceFidelity:
         """Judge a distorted pyramid by the clean, unquantised one.
 
         Args:
-            reference: level name to float32 array of shape (256, H, W).
+            reference: level name to float32 array of shape (C, H, W).
             distorted: the same levels, as floats.
 
         Raises:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path, PosixPath
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlparse
 
+import msgspec
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -32,6 +33,10 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Of DataParallel, of torch.compile, and of a module that holds the detector as its ``model``."""
 _UNCLEAR = "damaged, or more than tensors in it"
 _SHOWN = 3
+
+_Pixels = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 def state_dict(content: object) -> dict[str, Tensor] | None:
@@ -119,6 +124,29 @@ def _cause(name: str) -> str:
     return ""
 
 
+class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What no state dict says of how a network was trained: ``mine.pth.json`` beside ``mine.pth``.
+
+    Attributes:
+        min_size, max_size: of the network input, pixels.
+        image_mean, image_std: of R, G and B in 0..1, for normalisation.
+        anchor_sizes: per level, sides in pixels.
+        aspect_ratios: of the anchors of every level.
+        box_nms_thresh, rpn_nms_thresh: intersection over union above which a box is suppressed.
+        categories: name of each label, background first.
+    """
+
+    min_size: _Pixels | None = None
+    max_size: _Pixels | None = None
+    image_mean: tuple[float, float, float] | None = None
+    image_std: tuple[_Positive, _Positive, _Positive] | None = None
+    anchor_sizes: Annotated[tuple[tuple[_Pixels, ...], ...], msgspec.Meta(min_length=1)] | None = None
+    aspect_ratios: Annotated[tuple[_Positive, ...], msgspec.Meta(min_length=1)] = (0.5, 1.0, 2.0)
+    box_nms_thresh: _Share | None = None
+    rpn_nms_thresh: _Share | None = None
+    categories: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Weights as loaded.
@@ -128,12 +156,14 @@ class Checkpoint:
         identity: first 16 hex digits of the file's SHA-256: edge and cloud must agree on it.
         official: the file is torchvision's own COCO_V1 for the model.
         metadata: what the bundle or a ``.safetensors`` file says of itself, e.g. ``min_size``.
+        sidecar: what the file beside it says.
     """
 
     state: dict[str, Tensor]
     identity: str
     official: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
+    sidecar: Sidecar = field(default_factory=Sidecar)
 
 
 def load_checkpoint(weights: str, model: str) -> Checkpoint:
@@ -155,7 +185,18 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     is_official = digest.startswith(path_hash(get_model_weights(model)["COCO_V1"]))
     if weights == "coco" and not is_official:
         raise ModelError(f"{path} is damaged, or not the official file: its SHA-256 is {digest[:16]}…; delete it")
-    return Checkpoint(state, digest[:16], is_official, metadata)
+    beside = path.with_name(f"{path.name}.json")
+    if weights == "coco" or not beside.exists():
+        return Checkpoint(state, digest[:16], is_official, metadata)
+    try:
+        content = beside.read_bytes()
+        sidecar = msgspec.json.decode(content, type=Sidecar)
+    except OSError as error:
+        raise ModelError(f"cannot read {beside}: {error.strerror or error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{beside}: {error}") from None
+    identity = hashlib.sha256(digest.encode() + content).hexdigest()  # the same weights otherwise are another network
+    return Checkpoint(state, identity[:16], is_official, metadata, sidecar)
 
 
 def weights_file(weights: str, model: str) -> Path | None:

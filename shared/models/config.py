@@ -16,7 +16,7 @@ class ModelConfig:
     """Which network, how.
 
     Attributes:
-        model: a name of :data:`MODELS`.
+        model: a name of :data:`MODELS`, of a model of another package, or ``FILE.py:FUNCTION``.
         weights: ``starter``, ``coco`` or a path.
         profile: ``exact`` is torchvision's own arithmetic; ``fast`` may reorder it, ``bf16`` rounds to bfloat16.
         min_size: shorter side of the network input in pixels; default: the checkpoint's metadata, else 800.

@@ -40,6 +40,18 @@ def resolve(name: str) -> torch.device:
     return torch.device("cuda", device.index or 0)
 
 
+def check_surroundings() -> None:
+    """Refuse to compute where a program has changed what torch's new tensors are; autocast is only switched off.
+
+    Raises:
+        ModelError: torch's default dtype is not float32, or its default device not the CPU.
+    """
+    if (dtype := torch.get_default_dtype()) != torch.float32:
+        raise ModelError(f"torch's default dtype is {dtype}, and models need float32: torch.set_default_dtype")
+    if (device := torch.get_default_device()).type != "cpu":
+        raise ModelError(f"torch's default device is {device}, and models need cpu: say device= when loading instead")
+
+
 class Gateway:
     """Brings arrays to a device and back, and lets no more than :data:`AT_ONCE` threads use it at a time.
 
@@ -63,12 +75,14 @@ class Gateway:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Work on the device in here."""
+        check_surroundings()
         if self.device.type == "cpu":
-            yield
+            with torch.autocast("cpu", enabled=False):
+                yield
             return
         stream = self._streams.get()
         try:
-            with torch.cuda.device(self.device), torch.cuda.stream(stream):
+            with torch.autocast("cuda", enabled=False), torch.cuda.device(self.device), torch.cuda.stream(stream):
                 yield
         finally:
             self._streams.put(stream)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featlink.shared.errors import ModelError
-from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.config import MODELS, ModelConfig
 
 if TYPE_CHECKING:
     from featlink.shared.models.protocol import SplitModel
@@ -32,8 +32,8 @@ def _points() -> dict[str, EntryPoint]:
 
 
 def names() -> tuple[str, ...]:
-    """Of all registered models."""
-    return tuple(_points())
+    """Of all registered models, Featlink's own first."""
+    return MODELS + tuple(name for name in _points() if name not in MODELS)
 
 
 def is_file(model: str) -> bool:

@@ -10,26 +10,29 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from featlink.shared.errors import ImageError, ModelError
-from featlink.shared.features import Array, FeatureMaps, Image, Sizes
+from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.device import Gateway, resolve
+from featlink.shared.models.device import Gateway, check_surroundings, resolve
 from featlink.shared.models.fast.layout import channels_first, channels_last
 from featlink.shared.models.fpn import FPN
 from featlink.shared.models.interpolation import normalized_and_resized
@@ -60,6 +63,7 @@ class TorchvisionRCNN(SplitModel):
         categories: name of each label, background first.
         device: where the network is. On a GPU, several threads may use the model at a time.
         mask_branch: makes masks in the place of the network's own, which it then has not.
+        spec: of the five levels that its backbone makes.
     """
 
     def __init__(
@@ -71,13 +75,14 @@ class TorchvisionRCNN(SplitModel):
         categories: Sequence[str],
         device: torch.device,
         mask_branch: MaskBranch | None = None,
+        spec: FeatureSpec = FPN,
     ) -> None:
         self.network = network
         self.name = name
         self.weights = weights
         self.profile = profile
         self.categories = categories
-        self.spec = FPN
+        self.spec = spec
         self.device = str(device)
         self.gateway = Gateway(device)
         self._mask_branch = mask_branch
@@ -100,7 +105,7 @@ class TorchvisionRCNN(SplitModel):
         with self.gateway.entered():
             levels = OrderedDict(
                 (key, self.gateway.bring(features.levels[name])[None])
-                for key, name in zip(_KEYS, FPN.names, strict=True)
+                for key, name in zip(_KEYS, self.spec.names, strict=True)
             )
             return self._heads(levels, features.sizes)
 
@@ -191,7 +196,7 @@ class TorchvisionRCNN(SplitModel):
         features = self.network.backbone(batch)
         if self._reordered:
             features = {key: channels_first(x) for key, x in features.items()}
-        return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, FPN.names, strict=True)}
+        return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, self.spec.names, strict=True)}
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
@@ -226,6 +231,7 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         ModelError: the weights cannot be had, or do not fit the architecture; or there is no such device, or
             the profile is not for it.
     """
+    check_surroundings()
     device = resolve(config.device)
     if config.profile == "bf16" and device.type != "cpu":
         raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
@@ -243,9 +249,17 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
     if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
         network.to(device)
     elif config.profile != "exact":
-        from featlink.shared.models.fast.accelerate import accelerate  # OpenVINO is loaded only where it is used
+        from featlink.shared.models.fast.accelerate import Precision, accelerate  # OpenVINO only where it is used
 
-        mask_branch = accelerate(network, torch.get_num_threads(), "f32" if config.profile == "fast" else "bf16")
+        precision: Precision = "f32" if config.profile == "fast" else "bf16"
+        try:
+            with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+                mask_branch = accelerate(network, torch.get_num_threads(), precision)
+                if not all(map(Tensor.numel, network.backbone(torch.zeros(1, 3, 200, 300)).values())):
+                    raise RuntimeError("OpenVINO makes nothing of a picture")
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelError(f"profile: this CPU cannot run {config.profile!r}; take 'exact' ({reason})") from None
     name = f"{config.model}+bf16" if config.profile == "bf16" else config.model
     categories = _categories(config.model, checkpoint)
     return TorchvisionRCNN(network, name, checkpoint.identity, config.profile, categories, device, mask_branch)
@@ -276,6 +290,10 @@ def _categories(model: str, checkpoint: Checkpoint) -> list[str]:
     """COCO's names where the checkpoint has COCO's 91 labels, else their numbers."""
     names: list[str] = get_model_weights(model)["COCO_V1"].meta["categories"]
     count = len(checkpoint.state[_CLASSIFIER])
+    if (own := checkpoint.sidecar.categories) is not None:
+        if len(own) != count:
+            raise ModelError(f"the weights have {count} labels, the file beside them names {len(own)}")
+        return list(own)
     return names if count == len(names) else [str(label) for label in range(count)]
 
 
@@ -289,18 +307,25 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         raise ModelError(
             f"the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor, but {first} and others"
         )
-    options: dict[str, int | float] = {"num_classes": len(classifier)}
+    side = checkpoint.sidecar
+    options: dict[str, Any] = {"num_classes": len(classifier)}
     for name in ("min_size", "max_size"):
-        size = getattr(config, name) or checkpoint.metadata.get(name)
+        size = getattr(config, name) or getattr(side, name) or checkpoint.metadata.get(name)
         if size is not None:
             options[name] = _pixels(name, size)
     given = {
         "box_score_thresh": config.score_threshold,
         "rpn_post_nms_top_n_test": config.proposals,
         "box_detections_per_img": config.max_detections,
+        "image_mean": side.image_mean,
+        "image_std": side.image_std,
+        "box_nms_thresh": side.box_nms_thresh,
+        "rpn_nms_thresh": side.rpn_nms_thresh,
     }
     options |= {name: value for name, value in given.items() if value is not None}
     network: GeneralizedRCNN = get_model(config.model, weights=None, weights_backbone=None, **options)
+    if side.anchor_sizes is not None:
+        _set_anchors(network, side.anchor_sizes, side.aspect_ratios)
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
         # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
         _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
@@ -309,6 +334,16 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         raise ModelError(f"the weights do not fit {config.model}: {reason}")
     network.load_state_dict(checkpoint.state)
     return network
+
+
+def _set_anchors(network: GeneralizedRCNN, sizes: tuple[tuple[int, ...], ...], ratios: tuple[float, ...]) -> None:
+    if len(sizes) != len(_KEYS) or len({len(level) for level in sizes}) > 1:
+        raise ModelError(f"anchor_sizes: {len(_KEYS)} levels with as many sizes each, not {[*map(list, sizes)]}")
+    network.rpn.anchor_generator = AnchorGenerator(sizes, (ratios,) * len(sizes))
+    count = len(sizes[0]) * len(ratios)
+    head = network.rpn.head
+    if count != head.cls_logits.out_channels:
+        network.rpn.head = RPNHead(network.backbone.out_channels, count, len(head.conv))
 
 
 def _pixels(name: str, size: int | str) -> int:

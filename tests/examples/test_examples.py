@@ -17,6 +17,7 @@ SCRIPTS = {
     "features_vs_pixels.py": [],
     "first_look.py": ["out/first_look.png"],
     "http_client.py": [],
+    "own_model.py": [],
     "own_metric.py": ["out/own_metric/results.json", "out/own_metric/report.html"],
     "own_step.py": [],
     "qp_sweep_plot.py": ["out/qp_sweep.html", "out/qp_sweep/results.csv"],

@@ -15,6 +15,7 @@ float32.
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ Precision = Literal["f32", "bf16"]
 
 _LEVELS = ("0", "1", "2", "3")
 """torchvision's names of p2..p5."""
+
+_tracing = threading.Lock()
+"""torch traces one module at a time."""
 
 
 def refusal() -> str | None:
@@ -141,7 +145,7 @@ class Graph:
     def __init__(
         self, module: nn.Module, example: Tensor, shape: Sequence[int], threads: int, precision: Precision = "f32"
     ) -> None:
-        with torch.no_grad(), warnings.catch_warnings():
+        with _tracing, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still traces with torch.jit
             frontend = FrontEndManager().load_by_framework("pytorch")
             # Calls the frontend itself: openvino.convert_model would send usage statistics, if it could.
@@ -151,6 +155,7 @@ class Graph:
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         options["ENABLE_CPU_PINNING"] = False  # each process would pin its threads to the machine's first cores
         self._buffers = BufferPool(keep=8)
+        self._lock = threading.Lock()
         self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
 
     def __call__(self, x: Tensor) -> list[Tensor]:
@@ -162,8 +167,9 @@ class Graph:
         Returns:
             The outputs, float32, in memory of their own.
         """
-        outputs = self._request.infer({0: x.contiguous().numpy()}, share_inputs=True, share_outputs=True)
-        return [self._copy(outputs[i]) for i in range(len(outputs))]
+        with self._lock:  # a request has memory for one inference, which is the next caller's once it is copied
+            outputs = self._request.infer({0: x.contiguous().numpy()}, share_inputs=True, share_outputs=True)
+            return [self._copy(outputs[i]) for i in range(len(outputs))]
 
     def _copy(self, output: npt.NDArray[np.float32]) -> Tensor:
         """Out of the request's memory, which its next inference overwrites."""

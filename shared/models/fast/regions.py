@@ -6,14 +6,14 @@ rules and coordinates (``aligned=False``) as in ``torchvision.ops.roi_align``.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import _filter_input, _setup_scales
+from torchvision.ops import MultiScaleRoIAlign, box_area
 
 from featlink.shared.compiled import numba
 from featlink.shared.frames.buffers import BufferPool
@@ -54,12 +54,13 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
         Returns:
             float32 (K, C, output height, output width) in channels-last memory.
         """
-        levels = _filter_input(x, self.featmap_names)
-        self.scales, self.map_levels = _setup_scales(levels, image_shapes, self.canonical_scale, self.canonical_level)
+        levels = [x[name] for name in self.featmap_names]
+        # Nothing is kept in this object: several threads may use it at a time.
         rois = boxes[0].contiguous().numpy()
-        assigned = self.map_levels(boxes).numpy()
+        shrinks = [round(math.log2(image_shapes[0][0] / level.shape[2])) for level in levels]
+        assigned = self._assigned(boxes[0], shrinks).numpy()
         arrays = tuple(level[0].permute(1, 2, 0).contiguous().numpy() for level in levels)
-        scales = np.array(self.scales, np.float32)
+        scales = np.array([2.0**-shrink for shrink in shrinks], np.float32)
         height, width = self.output_size
         channels = arrays[0].shape[2]
         memory = _buffers.take(4 * len(rois) * height * width * channels)
@@ -74,6 +75,12 @@ class FastRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is 
         for job in jobs:
             job.result()
         return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def _assigned(self, boxes: Tensor, shrinks: list[int]) -> Tensor:
+        """Number of each box's level: the FPN paper's equation 1."""
+        sides = torch.sqrt(box_area(boxes))
+        levels = torch.floor(self.canonical_level + torch.log2(sides / self.canonical_scale) + 1e-6)
+        return torch.clamp(levels, min=shrinks[0], max=shrinks[-1]).to(torch.int64) - shrinks[0]
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})

@@ -17,6 +17,8 @@ from featlink import results
 from featlink.cli import app
 from featlink.demo import CONDITIONS
 from featlink.errors import CommandError
+from featlink.report.builder import headline
+from featlink.report.sweep import open_sweep
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.engine import ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
@@ -71,6 +73,7 @@ def test_it_goes_on_after_an_interruption_and_ends_with_a_report(
     assert {row.id for row in rows if row.domain == "image"} >= {"clean.image", "paper.table5.image.qp40"}
     assert done.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"
     assert "vvenc(qp=40)" in done.stdout
+    assert f"\n\n{headline(open_sweep(out))}\n" in done.stdout  # what was seen, after the table
     assert "vvenc(qp=40)" in (out / "report.html").read_text()
     overlays = sorted((out / "overlays").iterdir())
     assert [path.stem for path in overlays] == sorted(path.stem for path in (out / "detections").iterdir())

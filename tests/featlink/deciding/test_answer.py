@@ -9,8 +9,8 @@ import pytest
 from drawn_sweep import CLEAN, Made, make_drawn
 
 import featlink as fl
-from featlink.deciding.decision import Decision, decide, decision_blocks, decision_table, plain, stretches_table
-from featlink.deciding.query import make_wish
+from featlink.deciding.decision import Decision, decide, decision_blocks, decision_table, rate_intervals_table, to_dict
+from featlink.deciding.query import make_query
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep
 
@@ -30,8 +30,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return make_drawn(tmp_path_factory.mktemp("drawn") / "sweep", ROWS)
 
 
-def ask(sweep: Sweep, **wish: float | str) -> Decision:
-    return decide(sweep, make_wish(**wish))  # type: ignore[arg-type]
+def ask(sweep: Sweep, **query: float | str) -> Decision:
+    return decide(sweep, make_query(**query))  # type: ignore[arg-type]
 
 
 def test_the_fastest_that_is_good_enough_wins(sweep: Sweep) -> None:
@@ -81,7 +81,7 @@ def test_speeds_count_on_their_side(sweep: Sweep) -> None:
 def test_the_times_of_another_machine_count(tmp_path: Path, sweep: Sweep) -> None:
     other = {name: replace(made, edge_ms=10 * made.edge_ms) for name, made in {**CLEAN, **ROWS}.items()}
     edge = make_drawn(tmp_path / "edge", other, images=9, clean=False)
-    options = {one.candidate.row.id: one for one in decide(sweep, make_wish(rate=5), edge).options}
+    options = {one.candidate.row.id: one for one in decide(sweep, make_query(rate=5), edge).options}
     for one in ask(sweep, rate=5).options:
         moved = options[one.candidate.row.id]
         assert moved.edge_ms == pytest.approx(10 * one.edge_ms, rel=1e-6)
@@ -138,7 +138,7 @@ def test_one_whose_interval_leaves_the_floor_open_says_so(tmp_path: Path) -> Non
 
 def test_where_the_winner_changes(sweep: Sweep) -> None:
     """Against the closed form: 420 ms + 40 kB/R and 330 ms + 100 kB/R are equal at 60 kB in 90 ms."""
-    stretches = ask(sweep, rate=5, floor=50).stretches
+    stretches = ask(sweep, rate=5, floor=50).rate_intervals
     names = [(one.domain, one.name) for one in stretches]
     assert names[0] == ("feature", "pca(components=64) | vvenc(qp=30)")
     assert names[1] == ("image", "jpeg(quality=80)")
@@ -156,9 +156,9 @@ def test_the_front_is_what_nothing_beats(sweep: Sweep) -> None:
 
 def test_a_steady_trace_is_a_rate(tmp_path: Path, sweep: Sweep) -> None:
     (tmp_path / "steady.csv").write_text("seconds,mbps\n0,4\n3,4\n10,0\n")
-    traced = decide(sweep, make_wish(trace=tmp_path / "steady.csv", rtt=30))
+    traced = decide(sweep, make_query(trace=tmp_path / "steady.csv", rtt=30))
     steady = ask(sweep, rate=4, rtt=30)
-    assert traced.stretches == []
+    assert traced.rate_intervals == []
     for one, other in zip(traced.options, steady.options, strict=True):
         assert one.candidate.row.id == other.candidate.row.id
         assert one.link_ms == pytest.approx(other.link_ms)
@@ -167,14 +167,14 @@ def test_a_steady_trace_is_a_rate(tmp_path: Path, sweep: Sweep) -> None:
 def test_tables_and_plain_data_say_the_same(sweep: Sweep) -> None:
     decision = ask(sweep, rate=1, floor=50)
     found = fl.decide(sweep.folder, rate=1, floor=50)
-    assert found == plain(decision)
+    assert found == to_dict(decision)
     assert found["best"] == "small"
     assert [one["id"] for one in found["options"]] == [one.candidate.row.id for one in decision.options]
     table = decision_table(decision)
     assert len(table.rows) == len(decision.options)
     assert list(table.rows[0][:4]) == ["feature", "pca(components=64)", "vvenc", "qp=30"]
     assert table.rows[0][-1] == "best"
-    crossings = stretches_table(decision)
+    crossings = rate_intervals_table(decision)
     assert crossings is not None
     assert crossings.rows[0][0].startswith("below 5.3")
 
@@ -196,14 +196,18 @@ def test_the_report_answers_for_some_links(sweep: Sweep) -> None:
         {"rate": 5, "floor": 50, "keep": 90},
         {"rate": 5, "deadline": 0},
         {"rate": 5, "edge_speed": -1},
-        {"rate": 5, "kind": "mask"},
     ],
 )
 def test_a_question_that_makes_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(CommandError):
-        make_wish(**wrong)  # type: ignore[arg-type]
+        make_query(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_sweep_without_samples(tmp_path: Path, sweep: Sweep) -> None:
     with pytest.raises(CommandError, match="no samples"):
-        decide(Sweep(tmp_path, sweep.rows, sweep.manifest), make_wish(rate=5))
+        decide(Sweep(tmp_path, sweep.rows, sweep.manifest), make_query(rate=5))
+
+
+def test_an_ap_that_the_sweep_has_not(sweep: Sweep) -> None:
+    with pytest.raises(CommandError, match="segm and bbox"):
+        ask(sweep, rate=5, kind="mask")

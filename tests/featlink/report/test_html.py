@@ -160,6 +160,8 @@ def test_the_cheapest_that_keeps_enough_is_in_the_headline(tmp_path: Path) -> No
     one = dataclasses.replace(one, rows=[row for row in one.rows if row.domain == "image"])
     assert headline(one).endswith("pixels tried need 100.0 kB an image (jpeg(quality=80)). That is on 9 images.")
     assert headline(dataclasses.replace(one, rows=[])) == ""
+    blind = [msgspec.structs.replace(row, segm={"AP": 0.0}, bbox={"AP": 0.0}) for row in one.rows]
+    assert headline(dataclasses.replace(one, rows=blind)).startswith("No AP of a clean run is above 0")
 
 
 def test_a_short_sweep_has_one_table_and_the_rest_folded(sweep: Sweep) -> None:
