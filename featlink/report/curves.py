@@ -239,7 +239,7 @@ def compare(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> BdRate:
 
 
 def bd_of_draws(anchor: Floats, test: Floats, least: int) -> Floats:
-    """:func:`bd_rate` in percent of every draw, all at once: SciPy's PCHIP takes one at a time, 250 times as long.
+    """:func:`bd_rate` in percent of every draw, all at once (SciPy's PCHIP takes one at a time).
 
     Args:
         anchor: (2, B, P), bits and accuracy of the reference's points; NaN where a draw lacks a point.
