@@ -112,6 +112,32 @@ def test_no_module_needs_itself(inside_functions: bool) -> None:
         pytest.fail(" → ".join(error.args[1]))
 
 
+def part_of(module: str) -> str:
+    """The part of the house that a module is in: a folder at the top, or one below shared/ or featlink/."""
+    folder = package_of(module)
+    place = module.removeprefix("featlink.").split(".") if folder in LINKED else module.split(".")
+    deep = folder in ("featlink", "shared") and (ROOT / Path(*place[:2])).is_dir()
+    return "/".join(place[:2]) if deep and len(place) > 1 else folder
+
+
+def drawn_map() -> str:
+    """Which part imports which, as a table in Markdown."""
+    parts: dict[str, set[str]] = {}
+    for name in modules():
+        others = {part_of(found) for found, _ in imports(name, inside_functions=True) if found in modules()}
+        parts.setdefault(part_of(name), set()).update(others - {part_of(name)})
+    rows = [
+        f"| `{part}` | {', '.join(f'`{other}`' for other in sorted(others))} |"
+        for part, others in sorted(parts.items())
+    ]
+    return "\n".join(["| part | imports |", "|---|---|", *rows]) + "\n"
+
+
+def test_the_map_of_imports_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "house.md").read_text()
+    assert drawn_map() in page, f"docs/house.md: the table should be\n{drawn_map()}"
+
+
 TEXTS = (".py", ".md", ".toml", ".yml", ".yaml", "Makefile", "Dockerfile")
 DOCUMENT = re.compile(r"(?<![\w/.:*-])(?:\.{0,2}/)?[\w-]+(?:/[\w-]+)*\.md\b")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
