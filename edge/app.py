@@ -125,11 +125,13 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     model: SplitModel | None = None
 
     def build_model() -> SplitModel:
-        from featlink.shared.models.registry import build  # torch takes seconds to import: after /livez answers
+        # torch takes seconds to import: after /livez answers
+        from featlink.shared.models.registry import build, starting
 
         with naming(settings, *ModelSettings.model_fields):
             network = build(settings.config(), heads=False)
-        warm(network)
+        with starting(network):
+            warm(network)
         facts = {"profile": settings.profile, "device": network.device}
         app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
         return network

@@ -38,7 +38,12 @@ BitstreamsOption = Annotated[
 ]
 
 ModelOption = Annotated[
-    str | None, typer.Option(help=f"One of {', '.join(MODELS)}.", envvar="FEATLINK_MODEL", show_default=MODELS[0])
+    str | None,
+    typer.Option(
+        help=f"One of {', '.join(MODELS)}, one of another package, or your own as FILE.py:FUNCTION.",
+        envvar="FEATLINK_MODEL",
+        show_default=MODELS[0],
+    ),
 ]
 WeightsOption = Annotated[
     str | None,

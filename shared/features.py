@@ -27,7 +27,7 @@ class TensorSpec:
     """One feature tensor of a split model.
 
     Attributes:
-        name: up to 16 lower-case letters, digits and ``_``, e.g. ``p2``.
+        name: up to 16 lower-case letters, digits and ``_``, a letter first, e.g. ``p2``.
         channels: of the tensor.
         stride: pixels of the network input per position, so that its sides are those of the input over it, rounded up.
         source: name of the tensor of which this one holds every n-th position, where n is the quotient of the strides;
@@ -60,8 +60,13 @@ class FeatureSpec:
     def __post_init__(self) -> None:
         known: dict[str, TensorSpec] = {}
         for tensor in self.tensors:
-            if not _NAME.fullmatch(tensor.name) or tensor.name in known:
-                raise ModelError(f"features: {tensor.name!r} is no name of a tensor, or one of two")
+            if not _NAME.fullmatch(tensor.name):
+                raise ModelError(
+                    f"features: {tensor.name!r} is no name of a tensor: up to 16 lower-case letters, digits and _, "
+                    "a letter first"
+                )
+            if tensor.name in known:
+                raise ModelError(f"features: two tensors are called {tensor.name!r}")
             if tensor.channels < 1 or tensor.stride < 1:
                 raise ModelError(f"features: {tensor.name} needs at least 1 channel and stride 1")
             if tensor.source is not None:

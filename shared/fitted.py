@@ -45,7 +45,10 @@ def find(kind: str, weights: str) -> Path:
     from featlink.starter.bundle import DATA, fitted_to
 
     if not re.fullmatch(r"[0-9a-f]{16}", weights):
-        raise ConditionError(f"{kind} needs to know which weights made the features, and was told {weights[:32]!r}")
+        raise ConditionError(
+            f"{kind} needs to know which weights made the features, as 16 lower-case hex digits, "
+            f"and was told {weights[:32]!r}"
+        )
     own = home() / f"{kind}-{weights}.safetensors"
     bundled = DATA / f"{kind}.safetensors"
     path = bundled if fitted_to() == weights and bundled.is_file() else own

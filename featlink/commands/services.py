@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,9 @@ from featlink.model_options import BitstreamsOption, takes_network
 from featlink.shared.conditions.language import Domain
 from featlink.shared.files import replace
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.fpn import FPN
+
+if TYPE_CHECKING:
+    from featlink.client import Client
 
 
 @takes_network()
@@ -135,7 +137,7 @@ def infer(
         Path | None, typer.Option(help="Save clean, received and their difference side by side (PNG).")
     ] = None,
     planes: Annotated[
-        Path | None, typer.Option(help="Save the planes of p2 to p6 before and after the link (PNG).")
+        Path | None, typer.Option(help="Save the planes of the features before and after the link (PNG).")
     ] = None,
     link: Annotated[
         str | None,
@@ -155,7 +157,7 @@ def infer(
         raise CommandError(f"there is no file {picture}")
     data = picture.read_bytes()
     with Client(edge, edge) as client:
-        wanted = _received(domain_of(condition, domain), compare, planes)
+        wanted = _received(client, domain_of(condition, domain), compare, planes)
         result = client.infer(data, condition=condition, domain=domain, link=link, received=wanted)
         if compare is not None:
             crossed = domain_of(condition, domain)
@@ -182,8 +184,8 @@ def infer(
         typer.echo(f"condition: {result.condition}")
 
 
-def _received(domain: Domain, compare: Path | None, planes: Path | None) -> str | None:
+def _received(client: Client, domain: Domain, compare: Path | None, planes: Path | None) -> str | None:
     """What the answer is to bring back for the pictures."""
     if domain == "image":
         return None if compare is None else "image"
-    return None if planes is None else ",".join(FPN.names)
+    return None if planes is None else ",".join(tensor["name"] for tensor in client.model()["features"])

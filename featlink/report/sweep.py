@@ -23,6 +23,7 @@ from featlink.shared.evaluation.coco_metrics import CocoEvaluator, Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
 from featlink.shared.evaluation.protocol import Figure as Measure
 from featlink.shared.evaluation.protocol import evaluators
+from featlink.shared.models.config import MODELS
 
 DOMAINS = ("feature", "image")
 APS = tuple(dict.fromkeys(figure.group for figure in CocoEvaluator.figures))
@@ -231,7 +232,14 @@ class About:
         return self._whose if self.truth == "annotations" else f"{self._whose} {_CLEAN}"
 
     @property
+    def _foreign(self) -> bool:
+        """Whether the model is not one of Featlink's own, to which alone the names of weights belong."""
+        return bool(self.model) and self.model not in MODELS
+
+    @property
     def _whose(self) -> str:
+        if self._foreign:
+            return f"These are numbers of the model {self.model}: compare retention and order with the paper, not AP."
         if self.weights == "coco":
             return "Numbers of torchvision's official COCO weights."
         name = Path(self.weights).name or "unnamed weights"
@@ -244,8 +252,9 @@ class About:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """The headline as (what, value)."""
-        name = Path(self.weights).name
-        weights = f"{name} ({self.identity[:16]})" if self.identity else name
+        default = self._foreign and self.weights == "starter"  # which other models do not have
+        name = "" if default else Path(self.weights).name
+        weights = f"{name} ({self.identity[:16]})" if name and self.identity else name or self.identity[:16]
         on = "" if self.device in ("", "cpu") else f" on {self.device}"
         model = f"{self.model}, {self.profile}{on}" if self.profile else self.model
         date = self.date[:16].replace("T", " ") + " UTC" if self.date else "not finished"

@@ -6,16 +6,18 @@ see :mod:`featlink.shared.models.protocol`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featlink.shared.errors import ModelError
+from featlink.shared.errors import FeatlinkError, ModelError
 from featlink.shared.models.config import MODELS, ModelConfig
 
 if TYPE_CHECKING:
@@ -55,6 +57,25 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
     return model
 
 
+@contextlib.contextmanager
+def starting(model: SplitModel) -> Iterator[None]:
+    """Tell an error in here as one of the picture that a service sends through its model at the start.
+
+    Raises:
+        RuntimeError: another error than a :class:`FeatlinkError`, which becomes its cause.
+    """
+    try:
+        yield
+    except FeatlinkError:
+        raise
+    except Exception as error:  # another's code
+        height, width = model.warmup_size()
+        raise RuntimeError(
+            f"the model {model.name} fails on the {width}×{height} picture that is sent through it at the start: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
 def check(model: str) -> None:
     """Raise what :func:`build` would raise of a model's name alone.
 
@@ -75,7 +96,10 @@ def _builder(model: str) -> Any:
         if not is_file(model):
             return _points()[model].load()
         path, _, function = model.rpartition(":")
-        return getattr(_module(Path(path).expanduser().resolve()), function)
+        module = _module(Path(path).expanduser().resolve())
+        if not hasattr(module, function):
+            raise AttributeError(f"the file has no function {function!r}")
+        return getattr(module, function)
     except Exception as error:  # another's code
         raise ModelError(f"cannot load the model {model}: {type(error).__name__}: {error}") from error
 

@@ -60,3 +60,12 @@ def test_a_spec_that_means_nothing_is_refused(tensors: tuple[TensorSpec, ...]) -
 def test_feature_maps_know_their_bytes() -> None:
     levels = {"p5": np.zeros((4, 2, 3), np.float32), "p6": np.zeros((4, 1, 2), np.float32)}
     assert FeatureMaps(levels, Sizes((1, 1), (1, 1), (32, 32))).nbytes == 4 * (24 + 8)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [(("stem.out",), "'stem.out' is no name of a tensor: up to 16"), (("a", "a"), "two tensors .* 'a'")],
+)
+def test_a_name_that_is_refused_says_what_a_name_is(names: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        FeatureSpec(tuple(TensorSpec(name, 1, 1) for name in names))

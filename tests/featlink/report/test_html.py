@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from featlink.paper import paper_rows
 from featlink.report.builder import ReportOptions, headline, make_page
 from featlink.report.html import render, to_markdown
-from featlink.report.sweep import Sweep
+from featlink.report.sweep import Sweep, about
 from featlink.results import Row
 
 
@@ -204,6 +204,13 @@ def test_says_whose_numbers_and_why_planes_are_missing(html: str) -> None:
     assert "These are starter-model numbers" in html
     assert "Left out: no weights at /gone/starter.safetensors" in html
     assert "The paper&#39;s σ is not the same noise in both domains" in html
+
+
+def test_another_model_has_no_starter_weights(sweep: Sweep) -> None:
+    model = {"name": "mine", "weights": "starter", "identity": "000000000000002a"}
+    what = about(dataclasses.replace(sweep, manifest={**sweep.manifest, "model": model}))
+    assert what.statement.startswith("These are numbers of the model mine: ")
+    assert dict(what.facts)["Weights"] == "000000000000002a"
 
 
 def test_small(html: str) -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
+from deployment import Deployment
 from tiny_model import TINY
+from typer.testing import CliRunner
 
 import featlink as fl
+from featlink.cli import app
 from featlink.client import Client
 from featlink.shared.errors import ModelError
 from featlink.shared.models import registry
@@ -43,7 +47,7 @@ def test_another_packages_model_is_found(monkeypatch: pytest.MonkeyPatch, no_poi
     [
         ("yolo", "known are maskrcnn_resnet50_fpn, "),
         ("nowhere.py:build", "no model at nowhere.py"),
-        (OWN.replace(":build", ":make"), "cannot load the model"),
+        (OWN.replace(":build", ":make"), "cannot load the model .*: the file has no function 'make'"),
     ],
 )
 def test_what_is_no_model_is_refused(model: str, reason: str) -> None:
@@ -55,6 +59,18 @@ def test_a_files_own_error_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("1 / 0\n")
     with pytest.raises(ModelError, match="ZeroDivisionError"):
         fl.load(model=f"{tmp_path / 'bad.py'}:build")
+
+
+@pytest.mark.parametrize("size", [(16, 24), (1, 1)])
+def test_an_error_at_the_start_is_told_with_its_picture(size: tuple[int, int]) -> None:
+    model = registry.build(ModelConfig(model=OWN))
+    model.warmup_size = lambda: size  # type: ignore[method-assign]
+    told = f"the model own_model fails on the {size[1]}×{size[0]} picture .*: IndexError: no such cell"
+    with pytest.raises(RuntimeError, match=told) as raised, registry.starting(model):
+        raise IndexError("no such cell")
+    assert isinstance(raised.value.__cause__, IndexError)
+    with pytest.raises(ModelError, match=r"^whole$"), registry.starting(model):
+        raise ModelError("whole")
 
 
 @pytest.mark.parametrize("model", [OWN, TINY])
@@ -74,13 +90,15 @@ def test_over_the_services_as_in_the_api(deployed: Callable[[str], Any], model: 
 
 
 @pytest.fixture(scope="module")
-def deployed(deploy: Callable[..., Any]) -> Iterator[Callable[[str], Client]]:
-    with (
-        deploy(model=OWN) as own,
-        deploy(model=TINY) as tiny,
-        Client(own.edge, own.cloud) as of_own,
-        Client(tiny.edge, tiny.cloud) as of_tiny,
-    ):
+def deployments(deploy: Callable[..., Any]) -> Iterator[dict[str, Deployment]]:
+    with deploy(model=OWN) as own, deploy(model=TINY) as tiny:
+        yield {OWN: own, TINY: tiny}
+
+
+@pytest.fixture(scope="module")
+def deployed(deployments: dict[str, Deployment]) -> Iterator[Callable[[str], Client]]:
+    own, tiny = deployments[OWN], deployments[TINY]
+    with Client(own.edge, own.cloud) as of_own, Client(tiny.edge, tiny.cloud) as of_tiny:
         yield {OWN: of_own, TINY: of_tiny}.__getitem__
 
 
@@ -91,3 +109,15 @@ def test_a_sweep(model: str, tmp_path: Path) -> None:
     )
     bits = {row["condition"]: row["bits_per_image"] for row in rows}
     assert bits["feature: quantize(bits=4)"] < bits["feature: identity"] / 5
+
+
+def test_planes_are_of_the_models_own_tensors(deployments: dict[str, Deployment], tmp_path: Path) -> None:
+    path = next(iter(fl.open_dataset("starter").images.values()))
+    height, width = fl.read_image(path).shape[:2]
+    out = tmp_path / "planes.png"
+    options = ["--edge", deployments[OWN].edge, "--condition", "quantize(bits=3)", "--planes", str(out)]
+    answer = CliRunner().invoke(app, ["infer", str(path), *options], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    with PIL.Image.open(out) as sheet:  # two rows, one for each tensor
+        assert sheet.width > 2 * width // 4
+        assert sheet.height > height // 4 + height // 8
