@@ -375,7 +375,7 @@ def share(nodes: Sequence[Node], cluster: Cluster, threads: int, on_gpus: bool) 
 
     Example:
         >>> share([Node(8), Node(3)], Cluster(None), 0, False), share([Node(8), Node(3)], Cluster(4), 0, False)
-        (Need(threads=3, gpus=0.0, memory=0), Need(threads=2, gpus=0.0, memory=0))
+        (Need(threads=4, gpus=0.0, memory=0), Need(threads=2, gpus=0.0, memory=0))
     """
     there = sum(int(node.gpus) for node in nodes)
     gpus = 1 / math.ceil(cluster.workers / there) if cluster.workers and there else 1.0

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -73,8 +74,10 @@ def prefetch(*lanes: Lane[T]) -> Generator[T, None, None]:
             begin(lane, lanes[lane].ahead)
         while under_way:
             done = wait(under_way, return_when=FIRST_COMPLETED).done
-            while done:
-                future = done.pop()
+            in_order = deque(future for future in under_way if future in done)
+            del done
+            while in_order:
+                future = in_order.popleft()
                 lane = under_way.pop(future)
                 result = future.result()
                 del future  # which holds on to the result

@@ -151,8 +151,7 @@ from numba.core import caching
 
 found = [one for one in caching.CacheImpl._locator_classes if "UserProvided" in one.__name__]
 caching.CacheImpl._locator_classes = found  # neither __pycache__ nor a home
-from pathlib import Path
-from featlink.shared.compiled import numba
+from featlink.shared.compiled import cache_folder, numba
 import featlink.shared.metrics.ssim
 
 @numba.njit(cache=True)
@@ -160,7 +159,7 @@ def one():
     return 1
 
 one()
-folder = Path(numba.config.CACHE_DIR)
+folder = cache_folder()
 assert folder.stat().st_mode & 0o777 == 0o700
 assert list(folder.rglob("*.nbi"))
 print(folder)
@@ -168,7 +167,8 @@ print(folder)
 
 
 def test_without_a_place_for_compiled_code_a_private_folder_is_made_and_removed(tmp_path: Path) -> None:
-    environment = os.environ | {"NUMBA_CACHE_DIR": "/dev/null/none", "TMPDIR": str(tmp_path)}
+    nowhere = dict.fromkeys(("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME"), "/dev/null/none")
+    environment = os.environ | nowhere | {"TMPDIR": str(tmp_path)}
     (tmp_path / "program.py").write_text(NOWHERE)
     done = subprocess.run(
         [sys.executable, str(tmp_path / "program.py")],

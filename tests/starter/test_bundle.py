@@ -18,7 +18,7 @@ from featlink.shared.errors import ModelError
 from featlink.shared.evaluation.coco import parse
 from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
-from featlink.shared.models import weights as shared_weights
+from featlink.shared.models import checkpoints
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter import bundle
@@ -41,7 +41,7 @@ def test_it_fits_stock_torchvision_and_loads_in_three_seconds() -> None:
 
 
 def test_the_name_starter_gives_it_with_its_input_size(model: TorchvisionRCNN) -> None:
-    checkpoint = shared_weights.load_checkpoint("starter", MODEL)
+    checkpoint = checkpoints.load_checkpoint("starter", MODEL)
     assert checkpoint.identity == model.weights == bundle.load_weights().sha256[:16]
     assert not checkpoint.official
     assert checkpoint.metadata["min_size"] == "640"
@@ -63,7 +63,7 @@ def test_a_changed_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         bundle.load_weights(changed)
     monkeypatch.setattr(bundle, "load_weights", lambda load=bundle.load_weights: load(changed))
     with pytest.raises(ModelError, match="is damaged") as caught:
-        shared_weights.load_checkpoint("starter", MODEL)
+        checkpoints.load_checkpoint("starter", MODEL)
     assert len(str(caught.value).splitlines()) == 1
 
 

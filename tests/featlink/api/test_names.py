@@ -12,6 +12,7 @@ import pytest
 import featlink as fl
 
 NAMES = [
+    "Array",
     "Codec",
     "CodecError",
     "Condition",
@@ -25,10 +26,12 @@ NAMES = [
     "Fidelity",
     "Figure",
     "Model",
+    "ModelConfig",
     "Planes",
     "Pyramid",
     "Samples",
     "Sizes",
+    "SplitModel",
     "Step",
     "StillCodec",
     "TensorSpec",

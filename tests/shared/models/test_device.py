@@ -18,8 +18,8 @@ from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.device import AT_ONCE, StatelessRoIPooler, resolve
-from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
+from featlink.shared.models.device import AT_ONCE, resolve
+from featlink.shared.models.torchvision_rcnn import StatelessRoIPooler, TorchvisionRCNN, build
 from featlink.starter.bundle import SCENES, load_weights
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
