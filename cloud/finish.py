@@ -1,4 +1,4 @@
-"""The cloud's half: received frame → detections, and the fidelity that only the cloud can measure, without any HTTP.
+"""Finish an inference at the cloud: received frame → detections, and fidelity that needs the network, without HTTP.
 
 That fidelity is [F] of a distorted image: its pyramid against the clean one's. The channel has pixels alone.
 """

@@ -1,4 +1,4 @@
-"""The edge's half: picture file → features (or pixels) → frame, without any HTTP."""
+"""Prepare a frame at the edge: picture file → feature maps (or pixels) → frame, without HTTP."""
 
 from __future__ import annotations
 

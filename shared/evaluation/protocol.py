@@ -1,4 +1,4 @@
-"""What is measured: the protocol of evaluators, and which there are.
+"""The protocol of evaluators, which compute figures from ground truths and predictions, and their registry.
 
 An evaluator turns what is there (the *truth*) and what was found (the *prediction*) into named figures, in two steps:
 
