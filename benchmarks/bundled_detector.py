@@ -1,4 +1,4 @@
-"""Measures the bundled detector; docs/starter.md holds its figures.
+"""Measure the bundled detector; docs/starter.md holds its figures.
 
     python -m benchmarks.bundled_detector ap          # stock torchvision, pycocotools: bundled scenes, unseen style
     python -m benchmarks.bundled_detector levels      # AP with one level zeroed

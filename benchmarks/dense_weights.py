@@ -1,4 +1,4 @@
-"""Makes dense weights of the bundled ones, which are a narrow network's in torchvision's shapes: for timing.
+"""Make dense weights of the bundled ones, which are a narrow network's in torchvision's shapes: for timing.
 
     python -m benchmarks.dense_weights dense.safetensors
 

@@ -1,4 +1,4 @@
-"""The chain: a condition's steps, opened once for a still or a sequence; levels in, what the receiver has of them out.
+"""The chain of a condition's steps, opened once for a still or a sequence: sent levels in, received levels out.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The link: how long a frame takes at a rate, with a round trip, jitter and lost packets, and what losses do."""
+"""Simulate the link: the transfer time of a frame by rate, round trip, jitter and lost packets, and its erasures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The link and the default condition that were set, persisted over a restart of the channel."""
+"""Persist the link and the default condition over a restart of the channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random streams that depend on what they are for and on nothing else."""
+"""Reproducible random streams, keyed by seed, item, tensor and position in the chain."""
 
 from __future__ import annotations
 

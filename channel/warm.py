@@ -1,6 +1,6 @@
-"""Sends frames that nobody receives before the first real one, so that it does not pay for what happens once.
+"""Warm up the channel: run dummy frames at start-up, so that the first request does not pay one-off costs.
 
-That is: loading the steps, compiling kernels or reading them from Numba's cache, and finding the codecs' program.
+These are: loading the steps, compiling kernels or reading them from Numba's cache, and finding the codecs' programs.
 """
 
 from __future__ import annotations

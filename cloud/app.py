@@ -1,4 +1,4 @@
-"""The cloud service: frame → detections. What it keeps is in :mod:`featlink.cloud.runs`."""
+"""The cloud service: frame → detections. Data sets and runs are in :mod:`featlink.cloud.runs`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The cloud's half: received frame → detections, and the fidelity that only the cloud can measure, without any HTTP.
+"""Finish an inference at the cloud: received frame → detections, and fidelity that needs the network, without HTTP.
 
-That fidelity is [F] of a distorted image: its pyramid against the clean one's. The channel has pixels alone.
+That fidelity is [F] of a distorted image: its feature maps against the clean image's. The channel has only pixels.
 """
 
 from __future__ import annotations

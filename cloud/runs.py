@@ -1,4 +1,4 @@
-"""Data sets and runs over HTTP: what the cloud keeps, collects and evaluates."""
+"""The cloud's data sets and runs over HTTP: store, collect, evaluate."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The edge's half: picture file → features (or pixels) → frame, without any HTTP."""
+"""Prepare a frame at the edge: picture file → feature maps (or pixels) → frame, without HTTP."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import PIL.Image
 import xxhash
 
 from featlink.shared.conditions.language import Condition, Domain
+from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
@@ -111,7 +112,16 @@ def prepare(
 
 
 def feature_tensors(pyramid: FeatureMaps, without: Collection[str] = ()) -> tuple[Tensor, ...]:
-    """What a frame of features carries: the levels as they are."""
+    """What a frame of features carries: the levels as they are.
+
+    Raises:
+        ModelError: one is no NumPy array, as of a model that gives torch's tensors.
+    """
+    given: Mapping[str, object] = pyramid.levels  # made by anyone's model
+    for name, level in given.items():
+        if not isinstance(level, np.ndarray):
+            told = f"{type(level).__module__}.{type(level).__qualname__}"
+            raise ModelError(f"features: the model gave {name} as {told}, not as a NumPy array")
     return tuple(Tensor(name, level) for name, level in pyramid.levels.items() if name not in without)
 
 

@@ -1,4 +1,4 @@
-"""COCO metrics of a folder of pictures under one condition, picture by picture in a loop of one's own.
+"""COCO metrics of a folder of pictures under one condition, picture by picture in a loop of your own.
 
 `fl.sweep` does this for many conditions, and continues where it was stopped; a loop is for what a sweep does not do,
 such as choosing the condition by the picture. Writes out/evaluate_folder.json.

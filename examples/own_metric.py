@@ -1,4 +1,4 @@
-"""A metric of one's own: how well the objects of a picture are counted, beside AP, in a sweep and its report.
+"""A metric of your own: how well the objects of a picture are counted, beside AP, in a sweep and its report.
 
 Once it is registered, every sweep has it; by the entry-point group `featlink.evaluators` also at the command line.
 """

@@ -1,4 +1,4 @@
-"""A distortion of one's own: salt-and-pepper noise, in ten lines, in both domains.
+"""A distortion of your own: salt-and-pepper noise, in ten lines, in both domains.
 
 Once it is registered, conditions can name it: here, in `fl.sweep`, and by the entry-point group `featlink.steps` also
 in the services and at the command line.

@@ -1,4 +1,4 @@
-"""Multiply-adds of the network's halves and of reductions: a cost that is the same on every machine.
+"""Count multiply-adds of the network's halves and of reductions, a cost that is the same on every machine.
 
 Of the dense architecture, as ``torch.utils.flop_counter`` counts its convolutions and matrix products; a fast profile
 needs fewer, where Winograd's algorithm or zero channels save some. Two floating-point operations are one multiply-add.

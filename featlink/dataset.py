@@ -1,4 +1,4 @@
-"""A COCO data set: its annotations, its pictures wherever a tool has put them, and whether they can be evaluated."""
+"""Open a COCO data set: read its annotations, find its pictures in the layouts of several tools, and check both."""
 
 from __future__ import annotations
 

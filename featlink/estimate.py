@@ -1,4 +1,4 @@
-"""What a sweep will take, from a few of its pictures, computed as the sweep would."""
+"""Estimate a sweep's time and disk space from a few of its pictures, computed as the sweep would."""
 
 from __future__ import annotations
 

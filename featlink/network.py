@@ -1,4 +1,4 @@
-"""Which network is asked for, checked, by whatever way it is asked for."""
+"""Check which network is asked for, on the command line, in Python or by settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep found: one row per condition, as ``results.json`` and ``results.csv``."""
+"""The results of a sweep: one row per condition, as ``results.json`` and ``results.csv``."""
 
 from __future__ import annotations
 

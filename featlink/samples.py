@@ -1,4 +1,4 @@
-"""``samples.npz``: what each image of a sweep contributes, so that figures can be taken anew on a draw of images.
+"""``samples.npz``: each image's contribution to a sweep, so that figures can be recomputed on resampled images.
 
 It holds bits and times by image, how every detection fares, and AP in each bootstrap draw. Plain arrays: nothing in it
 is executed, and every index is checked before it is followed.

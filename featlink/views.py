@@ -1,4 +1,4 @@
-"""One picture through a running deployment, clean and received, as pictures to look at."""
+"""Visualise one picture that is sent through a running deployment, clean and received."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the services share: the wire, the pyramid, conditions, the model split, the service layer."""
+"""Code shared by the services: wire format, feature maps, conditions, models, evaluation, storage, service layer."""

@@ -1,4 +1,4 @@
-"""Cancellation of work in threads: a token tells it that nobody waits for the result any more."""
+"""Cancel work in threads by a token, once the client has disconnected or the deadline has passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numba, with a cache of its own for what it compiles.
+"""Compile functions with Numba, and cache the compiled code.
 
 Numba looks at a kernel's own file to see whether it changed, not at the kernels of other files that it calls. So the
 cache's folder is named by a digest of the sources of all kernels: a changed one finds an empty folder. And Numba would

@@ -1,6 +1,6 @@
 """Say what crosses the link: a :class:`FeatureSpec` names a model's feature tensors, :class:`FeatureMaps` holds them.
 
-Free of torch. Nothing outside a model assumes names, channels or strides: a spec says them.
+Free of torch. Nothing outside a model assumes names, channels or strides: its spec gives them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are never half written, and locks between processes."""
+"""Write files atomically, and lock them between processes."""
 
 from __future__ import annotations
 

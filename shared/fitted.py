@@ -1,4 +1,4 @@
-"""Files that were fitted to a network: found by what they are and the weights' identity, never by a path."""
+"""Find files that were fitted to a network, by their kind and the identity of the weights, never by a path."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Decode picture files to RGB pixels, and refuse what is not a picture before it costs memory.
+"""Decode picture files to RGB pixels; detect truncated and corrupt data, and reject bad files before allocating memory.
 
-Pillow opens the files. Two of its habits are worked around here: it decodes a JPEG whose data is damaged into rubbish
-without a word (TurboJPEG, the same decoder, tells), and it reads every text and colour profile of a PNG, and takes long
-ones for an attack.
+Pillow opens the files. Two of its properties are worked around: it silently accepts a JPEG with corrupt data
+(TurboJPEG, the same decoder, reports it), and it reads every text and colour profile of a PNG, and rejects long ones as
+an attack.
 """
 
 from __future__ import annotations

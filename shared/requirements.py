@@ -1,4 +1,4 @@
-"""A one-line message where a package that Featlink needs is not installed."""
+"""Report missing packages by a one-line message."""
 
 from __future__ import annotations
 

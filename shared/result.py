@@ -1,4 +1,4 @@
-"""What comes of one image: the telemetry that grows on its way, and the result that a client gets.
+"""The result of one image: :class:`Telemetry`, which grows on its way, and the client's :class:`InferenceResult`.
 
 Telemetry travels in the HTTP header ``featlink-report``, beside the frame and not in it: a real link would not carry
 it, and the bits of a condition must not depend on how long something took.

@@ -1,4 +1,4 @@
-"""Milliseconds on the monotonic clock, and the stages that a picture's time is told by."""
+"""Measure milliseconds on the monotonic clock, and define the stages that timings are reported by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes scenes as a COCO folder: ``annotations/instances_<part>.json`` beside ``<part>/``, picture by picture."""
+"""Write scenes as a COCO folder: ``annotations/instances_<part>.json`` beside ``<part>/``, picture by picture."""
 
 from __future__ import annotations
 

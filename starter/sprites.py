@@ -1,4 +1,4 @@
-"""The drawings that scenes are composed of, as packed by :mod:`training.build_sprites`."""
+"""Read the drawings that scenes are composed of, as packed by :mod:`training.build_sprites`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which drawings are used: the art styles, the drawings of each category, and which are kept for validation."""
+"""The art styles, the drawings of each category, and the split into training and validation."""
 
 from __future__ import annotations
 

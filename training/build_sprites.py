@@ -1,4 +1,4 @@
-"""Renders the sprites of the scene generator from emoji sets in npm's registry; run once, its result is in the package.
+"""Render the sprites of the scene generator from emoji sets in npm's registry; run once, its result is in the package.
 
 ``npm pack`` the packages of :data:`featlink.starter.styles.STYLES` into one folder, then::
 

@@ -1,4 +1,4 @@
-"""Turns the narrow network into the stock, full-width ``maskrcnn_resnet50_fpn`` that computes the same detections.
+"""Turn the narrow network into the stock, full-width ``maskrcnn_resnet50_fpn`` that computes the same detections.
 
 Every layer's weights become a corner of the wide layer's; the rest is zero, so the added channels are zero as well, and
 a bottleneck that the narrow network lacks adds nothing to what passes by it.

@@ -1,4 +1,4 @@
-"""Makes the bundled checkpoint of a trained one: ``python -m training.export FOLDER``, that of :mod:`training.train`.
+"""Make the bundled checkpoint of a trained one: ``python -m training.export FOLDER``, that of :mod:`training.train`.
 
 With ``--average FILE``, earlier weights that the run went on from, the result is the mean of both: better on art that
 neither has seen (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization").

@@ -1,4 +1,4 @@
-"""Codecs: what one is, how pictures go through both of its ends, and how levels become the pictures it takes.
+"""The base classes of codecs, coding of pictures by their encoder and decoder, and packing of levels into pictures.
 
 A codec codes a *sequence* of pictures; a still is a sequence of one::
 

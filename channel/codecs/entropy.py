@@ -1,4 +1,4 @@
-"""Entropy coding of samples as they are: nothing is lost."""
+"""Lossless entropy coding of samples."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Distortions of samples, a file each; :mod:`featlink.channel.distortions.base` says what one is."""
+"""Distortions of samples, one file each; their base class is in :mod:`featlink.channel.distortions.base`."""

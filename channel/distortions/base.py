@@ -1,4 +1,4 @@
-"""What every distortion is: parameters, and a function of quantised samples."""
+"""The base class of distortions: parameters, and a function of quantised samples."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Reductions: fewer planes than a pyramid cross the link. :mod:`featlink.channel.reduction.base` says what one is."""
+"""Reductions, which send fewer planes than the levels have; see :mod:`featlink.channel.reduction.base`."""

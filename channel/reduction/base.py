@@ -1,4 +1,4 @@
-"""Reductions: what one is (parameters, a function of levels to fewer planes, and one back), and their quantiser."""
+"""The base class of reductions (parameters, a function of levels to fewer planes, and its inverse); their quantiser."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The learned reduction: a PCA between a network that says what matters and one that fills in what was left out.
+"""The learned reduction: a PCA between a network that weights components and one that refines what was received.
 
-The networks are small, and run on arrays: how they were trained is none of the channel's business. Both see the
+The networks are small, and run on arrays: the channel needs no code of their training. Both see the
 quantisation step, so one pair of networks serves every rate.
 """
 

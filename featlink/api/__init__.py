@@ -1,1 +1,1 @@
-"""The Python API, without HTTP; ``import featlink`` has all of it."""
+"""The Python API, without HTTP; ``import featlink`` exports all of it."""

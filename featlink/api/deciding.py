@@ -1,4 +1,4 @@
-"""Which to send, from a sweep's folder."""
+"""Decide from a sweep's folder whether to send pixels or features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge what came: COCO metrics of detections, fidelity of pyramids and images."""
+"""Evaluate what was received: COCO metrics of detections, fidelity of feature maps and images."""
 
 from __future__ import annotations
 

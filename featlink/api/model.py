@@ -1,4 +1,4 @@
-"""The detector as the Python API has it: image to pyramid, and what came over the link to detections."""
+"""The model of the Python API: image to feature maps, and received feature maps or image to detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be sent, a pyramid or an image; sending it through a condition, as the channel does; and what comes."""
+"""Send feature maps or an image through a condition, as the channel does; the result is a :class:`Delivery`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``featlink conditions`` and ``steps``: what may happen on the link; ``decode``: kept bitstreams back to planes."""
+"""``featlink conditions`` and ``steps``: list what can be done on the link; ``decode``: decode archived bitstreams."""
 
 from __future__ import annotations
 

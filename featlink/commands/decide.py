@@ -1,4 +1,4 @@
-"""``featlink decide``: which to send, pixels or features, and how sure that is."""
+"""``featlink decide``: recommend whether to send pixels or features, with confidence intervals."""
 
 from __future__ import annotations
 

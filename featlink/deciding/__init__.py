@@ -1,1 +1,1 @@
-"""Which to send over a link, pixels or features, from a finished sweep."""
+"""Decide from a finished sweep whether to send pixels or features over a link."""

@@ -1,4 +1,4 @@
-"""The answer: a ranked list, the Pareto front, where the winner changes, and one plain sentence."""
+"""The decision: ranked candidates, the Pareto front, the rates at which the winner changes, and a sentence."""
 
 from __future__ import annotations
 

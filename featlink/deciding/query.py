@@ -1,4 +1,4 @@
-"""What is asked of a sweep: the link, steady or as a trace, the machines, and what is good enough."""
+"""The query of a decision: the link (a constant rate or a trace), the machines' speeds, and the required AP."""
 
 from __future__ import annotations
 

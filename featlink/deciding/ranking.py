@@ -1,4 +1,4 @@
-"""Judge a sweep's candidates over a link: latency by part, AP on time, what is good enough, and what cannot be told."""
+"""Rank a sweep's candidates over a link: latency by part, deadline AP, the required AP, and which are too close."""
 
 from __future__ import annotations
 

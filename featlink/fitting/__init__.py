@@ -1,1 +1,1 @@
-"""What is fitted to a network once, for steps of the channel that need it."""
+"""Fit reductions to a network, once, for the steps of the channel that need it."""

@@ -1,1 +1,1 @@
-"""The live page: a running deployment in the browser. It talks to the services by HTTP only; they do not know it."""
+"""The live page: a running deployment in the browser. It uses the services over HTTP only."""

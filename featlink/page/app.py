@@ -1,4 +1,4 @@
-"""The page's app: what it serves beside the pages themselves, and its process."""
+"""The page's app: its routes beside the pages themselves, and its process."""
 
 from __future__ import annotations
 

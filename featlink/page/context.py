@@ -1,4 +1,4 @@
-"""What all pages of one process share: settings, the deployment, pictures."""
+"""State shared by all pages of one process: settings, the deployment, pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame around every page, and where the page is to be found."""
+"""The common layout of all pages, and the page's address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What arrived, as HTML: the verdict, figures, waterfalls and detections of both sides."""
+"""Render results as HTML: the comparison, figures, time bars and detections of both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the playground shows, as the address bar holds it, and the same request as curl, command line and Python."""
+"""The playground's state, as in its URL, and the same request as curl, command line and Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep's report: the answer and pictures first, then tables by subject, each part or why it cannot be made."""
+"""Build a sweep's report: the result and pictures first, then tables by subject; missing parts state the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What coding costs pixels, features and reduced features: every set of named ``fcm`` rows in one plot."""
+"""Compare the coding of pixels, features and reduced features: every set of named ``fcm`` rows in one plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of the data set with what was detected, clean and distorted, and planes of features."""
+"""Pictures of the data set with detections, clean and distorted, and planes of features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recompute what crossed the link: a sweep keeps detections, not planes and pictures."""
+"""Recompute received planes and pictures, since a sweep stores detections only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time goes, at which link rate sending features beats sending pixels, and which costs transfer."""
+"""Timings: the stages of both domains, break-even link rates, and costs that do not depend on the machine."""
 
 from __future__ import annotations
 

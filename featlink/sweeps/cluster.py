@@ -1,8 +1,8 @@
-"""The ``ray`` engine: pictures spread over workers, on this machine or on a Ray cluster.
+"""The ``ray`` engine: a pool of workers on this machine or a Ray cluster, in which failed workers are replaced.
 
-A worker is a Ray actor around a ``local`` engine; Ray places it, and starts it once a node has room. It has one picture
-at a time and sends results run by run, so that what a lost worker had sent is kept, and the rest goes to another. Ray's
-own restarts would hold a picture back until there is room for its worker again, and compute all of it anew.
+A worker is a Ray actor around a ``local`` engine; Ray places it, and starts it once a node has room. It computes one
+picture at a time and sends results run by run, so that the results of a lost worker are kept, and another worker
+computes the rest. Ray's own restarts would delay a picture until its worker fits again, and compute all of it anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Engines turn pictures into results, condition by condition; this is what they take and give."""
+"""The protocol of engines, which compute results from pictures, condition by condition, with its data types."""
 
 from __future__ import annotations
 

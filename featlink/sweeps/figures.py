@@ -1,4 +1,4 @@
-"""From a sweep's database to its rows: every evaluator's figures, and means and medians of the rest."""
+"""Compute a sweep's rows from its database: the figures of all evaluators, and means and medians of the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep's folder holds beside its figures: the manifest, the pictures' digests, the database, what failed.
+"""A sweep's folder, beside its figures: the manifest, the pictures' digests, the database, failed items.
 
 ``manifest.json`` says what the sweep is, which must not change in one folder, and what it was made with;
 ``pictures.json`` has the content of every picture that was evaluated; ``runs.sqlite`` is the cloud's store, with

@@ -1,4 +1,4 @@
-"""Read what a sweep is asked to do: its options, and the runs that they come to."""
+"""Plan a sweep: parse its options, and list the runs that they ask for."""
 
 from __future__ import annotations
 

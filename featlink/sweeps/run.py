@@ -1,4 +1,4 @@
-"""Run a sweep: compute what is missing, store it as it comes, and evaluate at the end, whatever ends it."""
+"""Run a sweep: compute missing results, store them as they come, and evaluate at the end, also if interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions: which distortions, in which domain, on samples mapped how, with which seed.
+"""Conditions: parse and write their text, which gives domain, steps, mapping to samples, and seed.
 
 A condition is data. It names its steps but does not know them: the channel looks each one up among the registered
 steps (:mod:`featlink.shared.conditions.registry`), so a new step changes nothing here.

@@ -1,7 +1,7 @@
-"""Conditions that have a name: the paper's rows, those it lacks for a fair comparison, and coding of features.
+"""Named conditions: the paper's rows, further rows for a fair comparison, and coding of features.
 
-A name stands wherever a condition's text does. Names are stable: results refer to them. This is plain text and knows
-nothing of what it says; :func:`featlink.shared.conditions.language.parse` reads it.
+A name stands wherever a condition's text does. Names are stable: results refer to them. This module
+has plain text only; :func:`featlink.shared.conditions.language.parse` reads it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a step of a condition is, and which there are. A step registers itself; nothing else lists steps.
+"""The base class of a condition's steps, and their registry. A step registers itself; nothing else lists steps.
 
 Steps are found through the entry-point group ``featlink.steps``, Featlink's own as well as those of other packages. An
 entry point names a module, or a package whose modules are all imported::

@@ -1,1 +1,1 @@
-"""What was found, against what is there: ground truths, metrics, intervals."""
+"""Evaluation of predictions against ground truth: COCO data, metrics, confidence intervals."""

@@ -1,4 +1,4 @@
-"""A model's labels and a data set's categories, matched by name: the same number may mean different things."""
+"""Match a model's labels and a data set's categories by name, since equal numbers may mean different classes."""
 
 from __future__ import annotations
 

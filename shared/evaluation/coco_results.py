@@ -1,4 +1,4 @@
-"""Detections in COCO's results format: made of a model's arrays, and taken for the truth where nobody annotated."""
+"""Detections in COCO's results format: convert them from a model's arrays, and use them as ground truth."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Intervals over images: what a figure would be on other images of the same kind.
+"""Bootstrap confidence intervals over images.
 
 The percentile bootstrap of Efron (1979): images are drawn with replacement, as many as there are, and the figure is
 taken anew. All conditions of a sweep see the same draws, so differences and ratios between them are paired.
 
-AP of few images is too high: its precision is the greatest at any higher recall, and chance has more say in a greatest
-of few. Intervals are of the AP of many such images, so draws are moved by that bias. Halves of the images show it. It
+AP is biased upwards on small sets, because interpolated precision is a maximum over few samples. Intervals are for the
+AP of many such images, so draws are shifted by that bias, which is estimated from halves of the images. The bias
 falls with the number of images to the power of 2/3, as a monotone envelope's distance from what it covers does (Kiefer
 and Wolfowitz 1976, up to a logarithm) and as AP was measured to do: so AP of the images is too high by what AP of their
 halves is higher still, over 2^(2/3) − 1.

@@ -1,4 +1,4 @@
-"""Mends what annotation tools write into COCO files and what means nothing but what it says.
+"""Repair common, unambiguous deviations of annotation tools from COCO's format.
 
 Numbers that went through a table come as floats or text, fields that nobody filled in are missing, outlines are lists
 of points. Every repair is counted and told, and none loses an object: one whose outline has no inside keeps its box.

@@ -1,4 +1,4 @@
-"""What is measured: the protocol of evaluators, and which there are.
+"""The protocol of evaluators, which compute figures from ground truths and predictions, and their registry.
 
 An evaluator turns what is there (the *truth*) and what was found (the *prediction*) into named figures, in two steps:
 
@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -118,7 +119,7 @@ class Evaluator(Protocol[S]):
         """
 
     def compute(self, samples: Sequence[S]) -> Mapping[str, float | None]:
-        """The figures of some items, by name; None where a figure is not defined for them.
+        """The figures of some items, by name; None or NaN where a figure is not defined for them.
 
         Args:
             samples: of :meth:`update`; in a draw, one may be there several times.
@@ -150,7 +151,7 @@ class Recomputed:
 
 
 def grouped(figures: Mapping[str, float | None]) -> dict[str, Scores]:
-    """Figures by group and the rest of their name.
+    """Figures by group and the rest of their name, as plain floats: of NumPy's numbers too; NaN is None.
 
     Example:
         >>> grouped({"bbox.AP": 0.4, "bbox.AP50": 0.6})
@@ -159,7 +160,8 @@ def grouped(figures: Mapping[str, float | None]) -> dict[str, Scores]:
     groups: dict[str, Scores] = {}
     for name, value in figures.items():
         group, _, rest = name.partition(".")
-        groups.setdefault(group, {})[rest] = value
+        number = None if value is None else float(value)
+        groups.setdefault(group, {})[rest] = None if number is None or math.isnan(number) else number
     return groups
 
 

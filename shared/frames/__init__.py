@@ -1,1 +1,1 @@
-"""What crosses the link: the pyramid, its samples and planes, the wire format."""
+"""What crosses the link: samples and planes of feature maps or images, and the wire format."""

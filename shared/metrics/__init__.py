@@ -1,1 +1,1 @@
-"""How near a distorted pyramid or image is to the clean one."""
+"""Fidelity metrics: how close distorted feature maps or a distorted image are to the clean ones."""

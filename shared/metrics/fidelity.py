@@ -1,4 +1,4 @@
-"""How near a distorted pyramid or image is to the clean one: PSNR, SSIM, rank correlation.
+"""Compute PSNR, SSIM and rank correlation of distorted feature maps or a distorted image against the clean ones.
 
 Levels are judged in the unit that samples are made in: x = (F - m)·255/(M - m) with the (m, M) of the *reference*
 level, real-valued, on both sides and without clipping. So PSNR[F] of t-bit quantisation follows the

@@ -1,1 +1,1 @@
-"""The split detector: torchvision's network in two halves, its weights, what it answers."""
+"""Split models: torchvision's detectors in two halves, their weights and their detections."""

@@ -1,4 +1,4 @@
-"""Which network, with which weights, in which numerics; free of torch, so that settings are cheap to import."""
+"""The configuration of a model: network, weights, numerics; free of torch, so that settings are cheap to import."""
 
 from __future__ import annotations
 

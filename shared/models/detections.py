@@ -1,4 +1,4 @@
-"""What a detector answers, as arrays; free of torch."""
+"""Detections as arrays; free of torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device that a network runs on: the CPU, or a CUDA GPU."""
+"""Choose the device that a network runs on: the CPU, or a CUDA GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detections drawn on their picture."""
+"""Draw detections on their picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models there are, and how one is built; free of torch until then.
+"""The registry of models, and their construction; free of torch until a model is built.
 
 Models are found through the entry-point group ``featlink.models``, Featlink's own as well as those of other packages:
 see :mod:`featlink.shared.models.protocol`.

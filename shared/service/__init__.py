@@ -1,1 +1,1 @@
-"""What every service has: settings, health, metrics, problems, limits, request ids, clients."""
+"""Code shared by all services: settings, health checks, metrics, errors, limits, request ids, clients."""

@@ -1,4 +1,4 @@
-"""Authentication by bearer tokens, checks of the ``Host`` and ``Origin`` headers, and what a reverse proxy says."""
+"""Authentication by bearer tokens, host checks, CORS and CSRF protection, and headers of trusted reverse proxies."""
 
 from __future__ import annotations
 

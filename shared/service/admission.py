@@ -1,4 +1,4 @@
-"""What bounds requests: how many are in work, how long and how slow a body may be, and when work is given up.
+"""Limit requests: how many run and wait, the size and speed of bodies, deadlines, and cancellation on disconnect.
 
 :class:`RequestBounds` guards every request of a service. A request that needs much memory or time takes a place in a
 :class:`RequestQueue` too.

@@ -1,4 +1,4 @@
-"""What every service is: a FastAPI app with health, metrics, problems and limits, and the server that it runs in."""
+"""Build a service's FastAPI app, with health checks, metrics, errors and limits, and run its server."""
 
 from __future__ import annotations
 

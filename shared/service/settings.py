@@ -1,4 +1,4 @@
-"""Settings from ``FEATLINK_*`` environment variables, and what is said of wrong ones.
+"""Read settings from ``FEATLINK_*`` environment variables, and report invalid ones.
 
 The defaults run all services on one machine.
 """

@@ -1,4 +1,4 @@
-"""What the database holds, as values and as tables: data sets, runs, results; and how SQLite is set up."""
+"""The database's tables and values: data sets, runs, results; and the configuration of SQLite."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from requests_by_hand import picture
 
 from featlink.channel.transmit import Transmission, reference, transmit
@@ -318,3 +319,15 @@ def test_a_model_with_other_features_goes_through_all_three_functions(text: str,
     assert telemetry.fidelity["ssim_f"] is not None
     with pytest.raises(ModelError, match="not those of this cloud's model"):
         finish(split, replace(frame, meta=replace(frame.meta, features=FPN)), sent.report, clean)
+
+
+def test_a_model_that_gives_tensors_of_torch_is_told() -> None:
+    class OfTorch(Brightest):
+        def encode_input(self, pixels: Array, sizes: Sizes) -> FeatureMaps:
+            made = super().encode_input(pixels, sizes)
+            return replace(made, levels={name: torch.from_numpy(level) for name, level in made.levels.items()})
+
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "PNG")
+    with pytest.raises(ModelError, match=r"the model gave fine as torch\.Tensor, not as a NumPy array"):
+        prepare(OfTorch(), Request(file.getvalue(), "feature"), max_pixels=10**6)

@@ -1,4 +1,4 @@
-"""What is done for each region of an image: RoIAlign and the mask of its label, several times faster than torchvision.
+"""Per-region operations, several times faster than torchvision's: RoIAlign, and the mask of a region's label.
 
 Source: He et al., Mask R-CNN (2017), section 3; level assignment: Lin et al., FPN (2017), eq. 1; border
 rules and coordinates (``aligned=False``) as in ``torchvision.ops.roi_align``.

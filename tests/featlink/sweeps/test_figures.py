@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from featlink import results, samples
@@ -108,6 +109,20 @@ def test_figures_of_another_evaluator_stand_beside_cocos(tiny: Path, tmp_path: P
     table = summary_table(open_sweep(tmp_path))
     at = [column.title for column in table.columns].index("count.found")
     assert [line[at].split()[0] for line in table.rows] == ["1.00", "2.00"]
+
+
+def test_an_evaluator_may_answer_numpys_numbers(tiny: Path, tmp_path: Path) -> None:
+    class Numpys(Found):
+        def compute(self, samples: Sequence[int]) -> dict[str, float | None]:
+            return {"count.found": np.mean(np.array(samples, np.float32)), "count.most": np.float64("nan")}
+
+    truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
+    with Records(tmp_path, "tiny", truth, ModelInfo("m", "w"), make_plan([], [0])) as records:
+        for run in (0, 1):
+            records.add(ItemResult(run, Result(5, [], 8, {}, {})))
+        rows = write_figures(tmp_path, records, truth, judges=[CocoEvaluator(), Numpys()])
+    assert [row.figures["count"] for row in rows] == [{"found": 0.0, "most": None}] * 2
+    assert results.load(tmp_path) == rows
 
 
 def test_an_evaluator_that_fails_is_named(tiny: Path, tmp_path: Path) -> None:
