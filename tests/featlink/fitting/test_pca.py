@@ -79,7 +79,7 @@ def test_the_command_writes_what_the_step_reads(
     assert f"{file.stat().st_size:,} bytes" in done.output
     model = fl.Model(build(config))
     image = fl.read_image(next(iter(open_dataset(tiny).images.values())))
-    assert fl.transmit(model.encode(image), "pca(components=3)", model=model).bits > 0
+    assert fl.transmit(model.pyramid(image), "pca(components=3)", model=model).bits > 0
 
 
 def test_every_picture_is_counted(config: ModelConfig, tiny: Path) -> None:

@@ -215,6 +215,7 @@ def test_the_copied_curl_line_gives_the_same(tab: Any, tmp_path: Path) -> None:
     tab.goto(address("jpeg(quality=30)"))
     wait_for(tab, "jpeg(quality=30)")
     tab.get_by_role("button", name="The same as curl").click()
+    tab.wait_for_selector(".lines .mono:has-text('--data-binary')")
     lines = tab.locator(".lines", has_text="curl").locator(".mono").nth(0).inner_text()
     done = subprocess.run(lines, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert f'"bits":{number(figure(tab, "Bits")):.0f},' in done.stdout
