@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make demo`, `make quick` (90 s), `make test` (6 min). Each sets up .venv first, once.
+# Everything a newcomer needs: `make demo`, `make quick`, `make test`. Each sets up .venv first, once.
 # `make test-all` is `make test` and what takes long besides: Ray, browsers, training, kill loops, all models × pictures.
 
 PYTHON ?= python3

@@ -296,7 +296,7 @@ def test_features_of_another_model_are_described_in_the_header_and_those_of_a_py
     [
         ([1, []], "at least one tensor"),
         ([0, [["a", 1, 1]]], "Expected `int` >= 1"),
-        ([1, [["a", 1, 1], ["a", 1, 1]]], "or one of two"),
+        ([1, [["a", 1, 1], ["a", 1, 1]]], "two tensors are called"),
         ([1, [["a", 1, 1, "b"]]], "cannot be made of"),
         ([1, [["latent", 1, 1]]], "'latent' is no name"),
         ([1, [["a", 65536, 1]]], "Expected `int` <= 65535"),
