@@ -137,7 +137,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         async with admitted(request) as (source, condition, telemetry):
             names = _known(query.received, source.meta.features)
             sent = await transmitted(source, condition, telemetry, query.fidelity, link)
-            meta, telemetry = source.meta, sent.report
+            meta, telemetry = source.meta, sent.telemetry
             transfer = link.transfer(telemetry.bits or 0, stream(link.seed, "link", meta.image_id, meta.key))
             telemetry = msgspec.structs.replace(telemetry.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
             bind(bits=telemetry.bits, link_bits=transfer.bits)
@@ -169,7 +169,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         async with admitted(request) as (source, condition, telemetry):
             sent = await transmitted(source, condition, telemetry, query.fidelity, state.link)
             response = answers.response(sent.parts)
-            response.headers.update(sent.report.header())
+            response.headers.update(sent.telemetry.header())
             return response
 
     @app.get("/v1/condition", summary="The default condition")

@@ -37,7 +37,7 @@ class Transmission:
         parts: the frame's bytes.
         crossing: what the link carries, unless a codec's bitstreams take its samples' place: the same frame, or of a
             reduction the one with the reduced planes.
-        report: the sender's, with the channel's timings, bits and fidelity.
+        telemetry: the sender's, with the channel's timings, bits and fidelity.
         fidelity: how near the received levels or pixels are to the clean ones; None where it was not measured.
         coded: what a codec made, by picture name.
         extension: of a file with such a bitstream.
@@ -46,7 +46,7 @@ class Transmission:
     frame: Frame
     parts: list[wire.Buffer]
     crossing: Frame
-    report: Telemetry
+    telemetry: Telemetry
     fidelity: Fidelity | None
     coded: Mapping[str, CodedPicture]
     extension: str
@@ -60,7 +60,7 @@ class Transmission:
 def transmit(
     frame: Frame,
     condition: Condition,
-    report: Telemetry,
+    telemetry: Telemetry,
     fidelity: bool = True,
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
@@ -72,7 +72,7 @@ def transmit(
     Args:
         frame: unquantised: float32 levels, or the uint8 image.
         condition: of the frame's domain.
-        report: what the sender reported.
+        telemetry: what the sender reported.
         fidelity: measure it (nothing to measure under identity).
         tools: the codecs' programs; default: those of the environment, or else the bundled ones.
         erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
@@ -116,13 +116,13 @@ def transmit(
                 measured, fidelity_ms = timed(lambda: _fidelity(references, output, compare, meta.features))
             except ValueError as error:
                 raise FrameError(str(error)) from None
-            report = report.with_timings(fidelity=fidelity_ms)
+            telemetry = telemetry.with_timings(fidelity=fidelity_ms)
     parts, write_ms = timed(lambda: wire.write(out))
-    report = report.with_timings(**timings, serialize=write_ms + report.timings.get("serialize", 0))
+    telemetry = telemetry.with_timings(**timings, serialize=write_ms + telemetry.timings.get("serialize", 0))
     figures = {} if measured is None else _named(frame.meta.domain, measured)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    report = Telemetry(report.timings, _bits(crossing, crossing_bytes, output), figures)
-    return Transmission(out, parts, crossing, report, measured, output.coded, container)
+    telemetry = Telemetry(telemetry.timings, _bits(crossing, crossing_bytes, output), figures)
+    return Transmission(out, parts, crossing, telemetry, measured, output.coded, container)
 
 
 def _item(meta: Meta) -> Item:

@@ -78,7 +78,7 @@ def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:
     assert [file.name for file in files] == ["pyramid.vvc"]
     samples = sum(tensor.data.size for tensor in sent.frame.tensors)
     header_and_padding = nbytes(sent.parts) - samples
-    assert sent.report.bits == 8 * (header_and_padding + files[0].stat().st_size)
+    assert sent.telemetry.bits == 8 * (header_and_padding + files[0].stat().st_size)
 
 
 def test_each_image_and_condition_has_its_own_folder(tmp_path: Path) -> None:
