@@ -61,7 +61,7 @@ class Distortion(Step, ABC):
         """The ranges that floats are mapped from where it comes before all steps of samples; values beyond are clipped.
 
         Args:
-            values: float32 (C, H, W), not clipped.
+            values: float32 (C, H, W), within ``ranges``.
             ranges: float32 (1, 2) or (C, 2) of (m, M), as they would be without it.
 
         Returns:
