@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -20,12 +19,9 @@ from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.frames import bitstream, wire
 from featlink.shared.frames.wire import Frame, Meta, Tensor
-from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
+from featlink.shared.metrics.fidelity import UNCHANGED, Compare, Fidelity, compare_images, compare_pyramids
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
-
-_UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
-"""Of a level that nothing has touched."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +96,8 @@ def transmit(
     container = ""
     if not steps:
         out = crossing = Frame(meta, frame.tensors)
-        levels = {tensor.name: _UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
-        measured: Fidelity | None = replace(_UNCHANGED, levels=levels)
+        levels = {tensor.name: UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
+        measured: Fidelity | None = replace(UNCHANGED, levels=levels)
         output = ChainOutput(_item(meta), {})
     else:
         references = _references(frame, condition)
@@ -119,7 +115,7 @@ def transmit(
             telemetry = telemetry.with_timings(fidelity=fidelity_ms)
     parts, write_ms = timed(lambda: wire.write(out))
     telemetry = telemetry.with_timings(**timings, serialize=write_ms + telemetry.timings.get("serialize", 0))
-    figures = {} if measured is None else _named(frame.meta.domain, measured)
+    figures = {} if measured is None else measured.figures(frame.meta.domain)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
     telemetry = Telemetry(telemetry.timings, _bits(crossing, crossing_bytes, output), figures)
     return Transmission(out, parts, crossing, telemetry, measured, output.coded, container)
@@ -192,17 +188,6 @@ def _fidelity(references: Mapping[str, Array], output: ChainOutput, compare: Com
         return compare_images(references[wire.IMAGE], received[wire.IMAGE])
     whole = spec.complete(received)  # as the cloud does
     return compare(references, {name: whole[name] for name in references})
-
-
-def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:
-    """The metrics as reported: ``psnr_f``.. of a pyramid ([F]), ``psnr_i``.. of an image ([I])."""
-    if domain == "image":
-        return {"psnr_i": _finite(fidelity.psnr), "ssim_i": fidelity.ssim}
-    return {"psnr_f": _finite(fidelity.psnr), "ssim_f": fidelity.ssim, "spearman_f": fidelity.spearman}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 # The picture at the size of the network's input.
