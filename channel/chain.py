@@ -26,7 +26,7 @@ from featlink.channel.codecs.base import (
     picture_formats,
     to_pictures,
 )
-from featlink.channel.distortions.base import IMAGE, Distortion, Planes
+from featlink.channel.distortions.base import Distortion, Planes
 from featlink.channel.distortions.quantize import requantize
 from featlink.channel.randomness import Item, stream
 from featlink.channel.reduction.base import Reduction
@@ -36,6 +36,7 @@ from featlink.shared.errors import FrameError, StepError
 from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
+from featlink.shared.frames.wire import IMAGE
 from featlink.shared.models.fpn import FPN
 from featlink.shared.timing import timed
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples
-
-IMAGE = "image"
+from featlink.shared.frames.wire import IMAGE
 
 
 @dataclass(frozen=True)
