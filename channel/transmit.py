@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.chain import Chain, ChainOutput, floats
-from featlink.channel.codecs.base import CodedPicture, Tools
+from featlink.channel.codecs.base import Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.randomness import Item
 from featlink.shared.conditions import registry
@@ -35,7 +35,7 @@ class Transmission:
             reduction the one with the reduced planes.
         telemetry: the sender's, with the channel's timings, bits and fidelity.
         fidelity: how near the received levels or pixels are to the clean ones; None where it was not measured.
-        coded: what a codec made, by picture name.
+        bitstreams: what a codec made, by picture name.
         extension: of a file with such a bitstream.
     """
 
@@ -44,13 +44,8 @@ class Transmission:
     crossing: Frame
     telemetry: Telemetry
     fidelity: Fidelity | None
-    coded: Mapping[str, CodedPicture]
+    bitstreams: Mapping[str, bytes]
     extension: str
-
-    @property
-    def bitstreams(self) -> dict[str, bytes]:
-        """What a codec made, by picture name."""
-        return {name: picture.data for name, picture in self.coded.items()}
 
 
 def transmit(
@@ -117,8 +112,10 @@ def transmit(
     telemetry = telemetry.with_timings(**timings, serialize=write_ms + telemetry.timings.get("serialize", 0))
     figures = {} if measured is None else measured.figures(frame.meta.domain)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    telemetry = Telemetry(telemetry.timings, _bits(crossing, crossing_bytes, output), figures)
-    return Transmission(out, parts, crossing, telemetry, measured, output.coded, container)
+    bitstreams = {name: picture.data for name, picture in output.coded.items()}
+    bits = 8 * _bytes(crossing, crossing_bytes, bitstreams) + output.overhead_bits
+    telemetry = Telemetry(telemetry.timings, bits, figures)
+    return Transmission(out, parts, crossing, telemetry, measured, bitstreams, container)
 
 
 def _item(meta: Meta) -> Item:
@@ -156,12 +153,12 @@ def _frames(meta: Meta, output: ChainOutput) -> tuple[Frame, Frame]:
     return crossing, Frame(meta, tuple(Tensor(name, level) for name, level in output.levels.items()))
 
 
-def _bits(frame: Frame, frame_bytes: int, output: ChainOutput) -> int:
-    """What crosses the link: the frame, a codec's bitstreams in the place of its samples, and packet headers."""
-    if output.coded:
-        frame_bytes -= sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
-        frame_bytes += sum(len(picture.data) for picture in output.coded.values())
-    return 8 * frame_bytes + output.overhead_bits
+def _bytes(frame: Frame, frame_bytes: int, bitstreams: Mapping[str, bytes]) -> int:
+    """What crosses the link but packet headers: the frame, a codec's bitstreams in the place of its samples."""
+    if not bitstreams:
+        return frame_bytes
+    samples = sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
+    return frame_bytes - samples + sum(map(len, bitstreams.values()))
 
 
 def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
