@@ -181,7 +181,7 @@ def _side(path: Path) -> Side:
 
 
 def _bitstream(folder: Path, name: str, side: Side) -> bytes:
-    if not re.fullmatch(r"[a-z0-9]{1,16}", name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,15}", name):
         raise StorageError(f"{folder / SIDE}: {name[:32]!r} is no tensor's name")
     path = folder / f"{name}.{side.extension}"
     try:
