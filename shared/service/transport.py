@@ -13,10 +13,10 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.responses import StreamingResponse
 
+from featlink.shared.buffers import BufferPool
 from featlink.shared.conditions.language import validation_line
 from featlink.shared.errors import FeatlinkError, FrameError
 from featlink.shared.frames import wire
-from featlink.shared.frames.buffers import BufferPool
 from featlink.shared.result import InferenceResult
 from featlink.shared.service import admission
 from featlink.shared.service.observability import traceparent
