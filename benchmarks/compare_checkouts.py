@@ -51,7 +51,7 @@ ENGINES = ("local", "http", "ray")
 class Stored(NamedTuple):
     """What a sweep stored for one image under one condition."""
 
-    detections: str
+    detections: bytes
     bits: int
     fidelity: dict[str, float | None]
 
@@ -105,14 +105,7 @@ def _stored(folder: Path) -> Iterator[tuple[tuple[str, int], Stored]]:
     query = "SELECT runs.name, image_id, detections, bits, fidelity FROM results JOIN runs ON runs.id = results.run_id"
     with contextlib.closing(sqlite3.connect(folder / "runs.sqlite")) as database:
         for name, image_id, detections, bits, fidelity in database.execute(query):
-            yield (name, image_id), Stored(_text(detections), bits, json.loads(fidelity))
-
-
-def _text(detections: bytes | str) -> str:
-    """The detections as JSON, however they are compressed."""
-    if isinstance(detections, bytes) and detections[:1] != b"[":
-        detections = zlib.decompress(detections)
-    return detections.decode() if isinstance(detections, bytes) else detections
+            yield (name, image_id), Stored(zlib.decompress(detections), bits, json.loads(fidelity))
 
 
 def _differences(
