@@ -19,15 +19,12 @@ from featlink.results import Row
 from featlink.samples import Samples
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, parse
-from featlink.shared.evaluation.coco_metrics import CocoEvaluator, Floats
+from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
 from featlink.shared.evaluation.protocol import Figure as Measure
-from featlink.shared.evaluation.protocol import evaluators
 from featlink.shared.models.config import MODELS
 
 DOMAINS = ("feature", "image")
-APS = tuple(dict.fromkeys(figure.group for figure in CocoEvaluator.figures))
-"""Groups of figures whose first is an AP, that of masks first."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,20 @@ class Sweep:
     @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The APs there are, as groups of figures, the leading one first."""
-        return tuple(kind for kind in APS if self.rows and all(kind in row.scores for row in self.rows)) or APS[-1:]
+        groups = results.leading_groups()
+        found = tuple(kind for kind in groups if self.rows and all(kind in row.scores for row in self.rows))
+        return found or groups[-1:]
 
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
         """First figures of the groups of other evaluators."""
-        known = {figure.name: figure for evaluator in evaluators() for figure in evaluator.figures}
+        leading = results.leading_groups()
+        known = {figure.name: figure for figure in results.figures()}
         names = dict.fromkeys(
             f"{group}.{next(iter(scores))}"
             for row in self.rows
             for group, scores in row.scores.items()
-            if group not in APS and scores
+            if group not in leading and scores
         )
         return tuple(known.get(name) or Measure(name, name) for name in names)
 
