@@ -12,7 +12,7 @@ from pathlib import Path
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bits_per_pixel, colour, compare, curve, points
 from featlink.report.sweep import Sweep, about, condition_of, families, label
-from featlink.report.table import Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.table import Column, Table, kilobytes, number
 from featlink.report.timing import spent
 from featlink.results import Row, leading_groups
 from featlink.shared.conditions import registry
@@ -125,7 +125,7 @@ def points_table(sweep: Sweep, ours: Sequence[Curve]) -> Table:
     lines = []
     for one in ours:
         for row in sorted(one.rows, key=sweep.rows.index):
-            aps = [with_interval(percent(sweep.ap(row, kind)), sweep.interval(row, kind)) for kind in sweep.kinds]
+            aps = [sweep.ap_text(row, kind) for kind in sweep.kinds]
             times = (number(spent(row, place, coding=True), 0) for place in CODING_PLACES)
             lines.append([one.name, label(row), number(row.bpp, 3), kilobytes(row), *aps, *times])
     note = "Encode: reduction and encoder; decode: decoder and restoring. As measured in this sweep."

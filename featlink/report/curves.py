@@ -529,7 +529,7 @@ def points(sweep: Sweep, one: Curve, name: str, kind: str | None = None) -> dict
     ends = [(y, sweep.interval(row, kind)) for row, (_, y) in zip(one.rows, one.points, strict=False)]
     texts = [
         f"{name}: {label(row)}<br>{kilobytes(row)} kB, keeps {percent(sweep.retention(row))} %"
-        f"<br>AP {with_interval(percent(sweep.ap(row)), sweep.interval(row))}"
+        f"<br>AP {sweep.ap_text(row)}"
         for row in one.rows
     ]
     return {

@@ -14,7 +14,7 @@ import numpy as np
 
 from featlink import results, samples
 from featlink.dataset import Truth
-from featlink.report.table import MISSING, Column, Table
+from featlink.report.table import MISSING, Column, Table, percent, with_interval
 from featlink.results import Row
 from featlink.samples import Samples
 from featlink.shared.conditions import registry
@@ -117,6 +117,10 @@ class Sweep:
     def interval(self, row: Row, kind: str | None = None) -> Interval | None:
         """A row's 95 % interval of AP over images; None where there is none."""
         return row.intervals.get(kind or self.kind)
+
+    def ap_text(self, row: Row, kind: str | None = None) -> str:
+        """A row's AP in percent, with its interval where there is one."""
+        return with_interval(percent(self.ap(row, kind)), self.interval(row, kind))
 
     def draws(self, row: Row, kind: str | None = None) -> Floats | None:
         """A row's AP in each bootstrap draw; None where the folder does not have them."""

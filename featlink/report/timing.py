@@ -8,7 +8,7 @@ from typing import Any
 from featlink.costs import of_row
 from featlink.report.curves import NAMES, Figure, axis, colour, rate_pairs
 from featlink.report.sweep import DOMAINS, Sweep, condition_of, families, label
-from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.table import MISSING, Column, Table, kilobytes, number
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.timing import STAGES, Place, Stage, in_order
@@ -200,7 +200,7 @@ def coding_times_table(sweep: Sweep) -> Table | None:
     pixels = [row for row in sweep.rows if row.domain == "image" and (row.id in coded or row.clean)]
     lines = []
     for row in rows:
-        cells = [sweep.names[row.id], row.domain, with_interval(percent(sweep.ap(row)), sweep.interval(row))]
+        cells = [sweep.names[row.id], row.domain, sweep.ap_text(row)]
         cells += [kilobytes(row), *(number(stages(row).get(stage), 0) for stage in coding)]
         cells += [number(spent(row, "edge", coding=False), 0), number(spent(row, "cloud", coding=False), 0)]
         anchor = _as_accurate(sweep, row, pixels) if row.domain == "feature" else None
