@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bits_per_pixel, colour, compare, curve, points
-from featlink.report.sweep import Sweep, about, condition_of, families, label
+from featlink.report.sweep import Sweep, about, condition_of, label
 from featlink.report.table import Column, Table, kilobytes, number
 from featlink.report.timing import spent
 from featlink.results import Row, leading_groups
@@ -48,7 +48,7 @@ def coding_curves(sweep: Sweep, others: Sequence[Curve] = (), kind: str | None =
         if row.id.startswith(PREFIX):
             sets.setdefault(row.id.split(".")[1], []).append(row)
     if not sets and others:
-        found = [family for family in families(sweep.rows) if family.changes_bits and len(family.rows) > 1]
+        found = [family for family in sweep.families if family.changes_bits and len(family.rows) > 1]
         sets = {f"{NAMES[family.domain]}: {family.name}": list(family.rows) for family in found}
     return [curve(sweep, name, rows, bits_per_pixel, kind) for name, rows in sets.items()]
 
@@ -199,8 +199,8 @@ def rate_csv(sweep: Sweep) -> str:
     writer = csv.writer(text)
     aps = [f"AP{kind}{end}" for kind in ("", f"_{boxes}") for end in ("", "_low", "_high")]
     writer.writerow(["curve", "domain", "condition", "QP", "bpp", *aps, "encode_s", "decode_s"])
-    written = {row.id for family in families(sweep.rows) if family.changes_bits for row in family.rows}
-    names = {row.id: family.name for family in families(sweep.rows) for row in family.rows}
+    written = {row.id for family in sweep.families if family.changes_bits for row in family.rows}
+    names = {row.id: family.name for family in sweep.families for row in family.rows}
     for row in sweep.rows:
         if row.clean or row.id in written or row.id.startswith(PREFIX):
             name = row.id.split(".")[1] if row.id.startswith(PREFIX) else "clean" if row.clean else names[row.id]

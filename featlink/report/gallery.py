@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from featlink.report.sweep import Sweep, families, label, pairs
+from featlink.report.sweep import Sweep, label, pairs
 from featlink.results import Row
 from featlink.shared.errors import NotFoundError
 from featlink.shared.features import Image
@@ -81,7 +81,7 @@ def chosen_pairs(sweep: Sweep, most: int = _MOST_PAIRS) -> list[tuple[Row, Row]]
         most: pairs at most.
     """
     found: dict[str, tuple[Row, Row]] = {}
-    for feature, image in pairs(families(sweep.rows)):
+    for feature, image in pairs(sweep.families):
         twins = [(f, i) for f in feature.rows for i in image.rows if label(f) == label(i)]
         scored = [
             (f_ap + i_ap, f, i)

@@ -86,6 +86,11 @@ class Sweep:
         return {row.id: row for row in self.rows}
 
     @cached_property
+    def families(self) -> list[Family]:
+        """:func:`families` of its rows."""
+        return families(self.rows)
+
+    @cached_property
     def names(self) -> dict[str, str]:
         """What tables call each row of a domain, by id: its :func:`label`, or its id where another row has that."""
         labels = {row.id: (label(row), row.domain) for row in self.rows}

@@ -7,7 +7,7 @@ from typing import Any
 
 from featlink.costs import of_row
 from featlink.report.curves import NAMES, Figure, axis, colour, rate_pairs
-from featlink.report.sweep import DOMAINS, Sweep, condition_of, families, label
+from featlink.report.sweep import DOMAINS, Sweep, condition_of, label
 from featlink.report.table import MISSING, Column, Table, kilobytes, number
 from featlink.results import Row
 from featlink.shared.conditions import registry
@@ -190,7 +190,7 @@ def latency_figures(sweep: Sweep) -> list[Figure]:
 
 def coding_times_table(sweep: Sweep) -> Table | None:
     """Stages of every coded row, and the link rate from which features pay; None without coded rows that have times."""
-    coded = {row.id for family in families(sweep.rows) if family.changes_bits for row in family.rows}
+    coded = {row.id for family in sweep.families if family.changes_bits for row in family.rows}
     rows = [
         row for row in sweep.rows if row.id in coded and any(one.coding and one.place == "edge" for one in stages(row))
     ]
