@@ -14,7 +14,7 @@ from featlink.deciding.ranking import TIMING_ERROR, Candidate, Option, candidate
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES
 from featlink.report.sweep import DOMAINS, Sweep
-from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.table import MISSING, Column, Table, kilobytes, mbps, number, percent, with_interval
 from featlink.report.timing import overlaps
 
 RATES = tuple(float(10 ** (k / 20)) for k in range(-40, 81))
@@ -138,8 +138,8 @@ def decide(
 def _rate_intervals(sweep: Sweep, found: list[Candidate], query: Query) -> list[RateInterval]:
     """Winners over all rates; each border by bisection."""
 
-    def winner(mbps: float) -> tuple[str, str]:
-        there = replace(query, route=query.route.at(mbps))
+    def winner(rate: float) -> tuple[str, str]:
+        there = replace(query, route=query.route.at(rate))
         best = ranked(evaluate(sweep, found, there, certain=False), there)[0]
         return (_domain(best), best.candidate.name) if best.meets else ("", "nothing that is good enough")
 
@@ -358,14 +358,10 @@ def _verdict(decision: Decision, one: Option) -> str:
 
 def _stretch(one: RateInterval) -> str:
     if one.low == 0:
-        return "any" if one.high == float("inf") else f"below {_mbps(one.high)} Mbit/s"
+        return "any" if one.high == float("inf") else f"below {mbps(one.high)} Mbit/s"
     if one.high == float("inf"):
-        return f"above {_mbps(one.low)} Mbit/s"
-    return f"{_mbps(one.low)} to {_mbps(one.high)} Mbit/s"
-
-
-def _mbps(mbps: float) -> str:
-    return f"{mbps:,.0f}" if mbps >= 100 else f"{mbps:.3g}"
+        return f"above {mbps(one.low)} Mbit/s"
+    return f"{mbps(one.low)} to {mbps(one.high)} Mbit/s"
 
 
 def _notes(decision: Decision) -> tuple[str, ...]:

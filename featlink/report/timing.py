@@ -8,7 +8,7 @@ from typing import Any
 from featlink.costs import of_row
 from featlink.report.curves import NAMES, Figure, axis, colour, rate_pairs
 from featlink.report.sweep import DOMAINS, Sweep, condition_of, label
-from featlink.report.table import MISSING, Column, Table, kilobytes, number
+from featlink.report.table import MISSING, Column, Table, kilobytes, mbps, number
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.timing import STAGES, Place, Stage, in_order
@@ -43,8 +43,7 @@ class BreakEven:
 
     def __str__(self) -> str:
         if self.mbps is not None:
-            rate = f"{self.mbps:,.0f}" if self.mbps >= 100 else f"{self.mbps:.3g}"
-            return f"{self.faster} {rate} Mbit/s"
+            return f"{self.faster} {mbps(self.mbps)} Mbit/s"
         return {"always": "at any rate", "never": "at no rate", "equal": "no difference"}[self.faster]
 
 
