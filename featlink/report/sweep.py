@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -273,7 +273,7 @@ class About:
 
 def about(sweep: Sweep) -> About:
     """Read the headline from a manifest; what is not there is empty."""
-    flat = {key: value for key, value in _flat(sweep.manifest) if value is not None}
+    flat = {key: value for key, value in results.flattened(sweep.manifest).items() if value is not None}
     done, total = max((row.images for row in sweep.rows), default=0), flat.get("dataset.images")
     model, _, arithmetic = str(flat.get("model.name", "")).partition("+")  # services tell theirs
     return About(
@@ -298,19 +298,12 @@ def manifest_table(sweep: Sweep) -> Table:
     """The manifest as a table, one line per value, without the conditions."""
     columns = [Column("what", number=False), Column("value", number=False)]
     manifest = {key: value for key, value in sweep.manifest.items() if key != "conditions"}
-    lines = [[key, MISSING if value is None else str(value)] for key, value in _flat(manifest)]
+    values = {
+        key: " ".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in results.flattened(manifest).items()
+    }
+    lines = [[key, MISSING if value is None else str(value)] for key, value in values.items()]
     return Table("What was run, with what", columns, lines)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Values by dotted key."""
-    lines: list[tuple[str, Any]] = []
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            lines += _flat(item, f"{prefix}{key}.")
-        else:
-            lines.append((prefix + key, " ".join(map(str, item)) if isinstance(item, list) else item))
-    return lines
 
 
 @dataclass(frozen=True)

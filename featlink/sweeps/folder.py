@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featlink.dataset import Dataset, store_name
 from featlink.errors import CommandError
-from featlink.results import DATABASE, MANIFEST, load_manifest
+from featlink.results import DATABASE, MANIFEST, flattened, load_manifest
 from featlink.shared.conditions.language import parse
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import GroundTruth
@@ -140,18 +140,6 @@ def featlink_version() -> str:
     return version("featlink") if _installed("featlink") else "not installed"
 
 
-def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Write a manifest that goes on from what the folder has: see :func:`continued`.
-
-    Raises:
-        CommandError: the folder holds another sweep.
-        StorageError: the manifest cannot be written.
-    """
-    manifest = continued(folder, manifest)
-    write(folder, manifest)
-    return manifest
-
-
 def continued(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Make the manifest to write, unless the folder has that of another sweep.
 
@@ -211,19 +199,12 @@ def now() -> str:
 
 
 def _fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {"model.device": "cpu", **_flat(manifest)}  # older folders do not say
+    flat = {"model.device": "cpu", **flattened(manifest)}  # older folders do not say
     return {
         key: value
         for key, value in flat.items()
         if key not in _FREE and any(key == same or key.startswith(same + ".") for same in _SAME)
     }
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    lines: dict[str, Any] = {}
-    for key, item in value.items():
-        lines |= _flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
-    return lines
 
 
 def _installed(name: str) -> bool:
