@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +30,7 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.files import lock, replace
-from featlink.shared.store import Store, sqlite_url
+from featlink.shared.store import Result, Store, sqlite_url
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo
 from featlink.sweeps.plan import PlannedRun, SweepOptions, by_condition
 
@@ -45,6 +46,8 @@ _BY_CALL = ("featlink", "command", "engine", "versions", "machine")
 _FREE = ("model.weights", "model.threads")
 """The weights' path and the number of threads may; the weights' identity may not."""
 _MANY = 1_000_000
+_AT_ONCE = 64
+"""Results that are copied in one transaction."""
 
 
 @contextlib.contextmanager
@@ -325,6 +328,22 @@ class Records:
         with self._failing():
             self.store.add_result(self.runs[computed.run], computed.result)
         self._done[computed.run].add(computed.result.image_id)
+
+    def copy(self, run: int, results: Iterable[Result]) -> None:
+        """Store results that a run lacks, some at a time.
+
+        Args:
+            run: index of the run.
+            results: each of another image.
+
+        Raises:
+            CommandError: they cannot be written.
+        """
+        lacking = (one for one in results if one.image_id not in self._done[run])
+        while some := list(itertools.islice(lacking, _AT_ONCE)):
+            with self._failing():
+                self.store.add_results(self.runs[run], some)
+            self._done[run].update(one.image_id for one in some)
 
     def evaluated(self) -> set[int]:
         """Ids of the images that have a result in any run."""
