@@ -26,6 +26,7 @@ PREFIX = "FEATLINK_"
 NOT_OF_SERVICES = (
     *("BIND", "EDGE_PORT", "CHANNEL_PORT", "CLOUD_PORT", "PAGE_PORT", "DATA", "OUT"),  # of Compose's file
     *("FITTED", "REFUSED_EXIT"),
+    "TOKEN",  # of clients
 )
 """Variables that are no settings of a service, which passes over them."""
 _OF_KUBERNETES = re.compile(r"\w*_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
