@@ -100,3 +100,8 @@ def test_health_tells_of_each_service(tab: Any, site: Any) -> None:
     weights = tab.locator(".service dd", has_text="9c612ca0b10d4e2c")
     assert weights.count() == 1
     assert tab.get_by_label("Condition", exact=True).input_value() == "feature: identity"
+    site.channel.kill()
+    tab.locator(".service", has=tab.get_by_role("heading", name="channel")).locator(".state.down").wait_for()
+    tab.locator(".service", has=tab.get_by_role("heading", name="edge")).locator(".state.not-ready").wait_for()
+    site.channel.start()
+    tab.locator(".service", has=tab.get_by_role("heading", name="edge")).locator(".state.ready").wait_for()
