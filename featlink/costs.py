@@ -14,8 +14,8 @@ from typing import Any
 
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
+from featlink.shared.fpn import FPN
 from featlink.shared.models.config import MODELS, ModelConfig
-from featlink.shared.models.fpn import FPN
 from featlink.sweeps.plan import PlannedRun
 
 _SIDE = 256

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from featlink.shared.frames.packing import grid
 from featlink.shared.metrics import ssim as plain
 from featlink.shared.metrics.fidelity import Fidelity, psnr, scale_of
 from featlink.shared.metrics.rank_correlation import sample_positions
-from featlink.shared.models.device import Gateway
+
+if TYPE_CHECKING:
+    from featlink.shared.models.device import Gateway
 
 _MOST_PIXELS = 1 << 24
 """Of a plane that are worked on at a time: about 1 GiB for all that is kept of them."""

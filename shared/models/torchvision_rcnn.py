@@ -27,6 +27,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from featlink.shared.errors import ImageError, ModelError
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes
+from featlink.shared.fpn import FPN
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
@@ -34,7 +35,6 @@ from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.device import Gateway, check_surroundings, resolve
 from featlink.shared.models.fast.layout import channels_first, channels_last
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.interpolation import normalized_and_resized
 from featlink.shared.models.masks import PastedMasks
 from featlink.shared.models.protocol import SplitModel

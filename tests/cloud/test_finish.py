@@ -21,12 +21,12 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco import Detection
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes, TensorSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame, Tensor
 from featlink.shared.lru import PyramidCache
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.result import Telemetry
