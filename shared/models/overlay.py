@@ -13,11 +13,9 @@ import numpy.typing as npt
 from featlink.shared.features import Image
 
 
-def draw(
-    image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str], threshold: float = 0.5
-) -> bytes:
+def draw(image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> bytes:
     """:func:`paint`, as a PNG file's bytes."""
-    canvas = paint(image, detections, names, threshold)
+    canvas = paint(image, detections, names)
     return bytes(cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1])
 
 
