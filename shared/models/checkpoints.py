@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path, PosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
 import msgspec
@@ -164,6 +164,19 @@ class Checkpoint:
     official: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
     sidecar: Sidecar = field(default_factory=Sidecar)
+
+    def size(self, name: Literal["min_size", "max_size"]) -> int | None:
+        """A size of the network input as the files say it, the sidecar first; None if they do not.
+
+        Raises:
+            ModelError: the metadata's is no number.
+        """
+        beside = self.sidecar.min_size if name == "min_size" else self.sidecar.max_size
+        stated = self.metadata.get(name)
+        try:
+            return beside or (None if stated is None else int(stated))
+        except ValueError:
+            raise ModelError(f"the weights' metadata says {name} is {stated!r}, which is no number of pixels") from None
 
 
 def load_checkpoint(weights: str, model: str) -> Checkpoint:
