@@ -74,10 +74,10 @@ def test_the_bundled_weights_are_not_sent(sent: Parcel) -> None:
 def test_what_lies_beside_weights_goes_with_them(sent: Parcel, tmp_path: Path) -> None:
     beside = tmp_path / "w.pth.json"
     beside.write_text('{"min_size": 64}')
-    assert unpack(sent, lambda content: content) != str(tmp_path / "w.pth"), "the sender has nothing beside them"
     name = identity(hashlib.sha256(WEIGHTS).hexdigest(), beside.read_bytes())
     (tmp_path / "fitted" / f"pca-{name}.safetensors").write_bytes(b"its basis")
     more = pack(tmp_path / "w.pth", lambda content: content)
+    assert unpack(sent, lambda content: content) != str(tmp_path / "w.pth"), "that sender has nothing beside them"
     assert unpack(more, lambda content: content) == str(tmp_path / "w.pth")
     [fitted] = Path(os.environ["FEATLINK_FITTED"]).glob("*.safetensors")
     assert fitted.read_bytes() == b"its basis"
