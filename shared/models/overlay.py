@@ -13,9 +13,11 @@ import numpy.typing as npt
 from featlink.shared.features import Image
 
 
-def draw(image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> bytes:
+def draw(
+    image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str], threshold: float = 0.5
+) -> bytes:
     """:func:`paint`, as a PNG file's bytes."""
-    canvas = paint(image, detections, names)
+    canvas = paint(image, detections, names, threshold)
     return bytes(cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))[1])
 
 
