@@ -5,7 +5,6 @@ That fidelity is [F] of a distorted image: its feature maps against the clean im
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.lru import CacheEntry, PyramidCache
-from featlink.shared.metrics.fidelity import Compare, compare_pyramids
+from featlink.shared.metrics.fidelity import UNCHANGED, Compare, compare_pyramids
 from featlink.shared.models.detections import Detections
 from featlink.shared.result import Detection, Telemetry
 from featlink.shared.timing import timed
@@ -30,9 +29,6 @@ if TYPE_CHECKING:  # what reads frames without a network needs no torch
     from featlink.shared.models.protocol import SplitModel
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
-
-UNCHANGED: dict[str, float | None] = {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
-"""[F] of an image that nothing has changed; its PSNR is infinite."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +63,13 @@ class NetworkOutput:
     def _with_fidelity(self, clean: FeatureMaps | None, compare: Compare) -> Telemetry:
         telemetry = self.telemetry
         if untouched(self.frame):
-            figures = UNCHANGED
+            found = UNCHANGED
         elif clean is None:
             return telemetry
         else:
             found, fidelity_ms = timed(lambda: compare(clean.levels, self.pyramid.levels))
-            psnr = found.psnr if math.isfinite(found.psnr) else None
-            figures = {"psnr_f": psnr, "ssim_f": found.ssim, "spearman_f": found.spearman}
             telemetry = telemetry.with_timings(fidelity=telemetry.timings.get("fidelity", 0) + fidelity_ms)
-        return msgspec.structs.replace(telemetry, fidelity={**telemetry.fidelity, **figures})
+        return msgspec.structs.replace(telemetry, fidelity=telemetry.fidelity | found.figures("feature"))
 
 
 def finish(

@@ -218,8 +218,8 @@ def transmit(
     sent = through_channel(frame, chosen, Telemetry(), fidelity, tools)
     return Delivery(
         condition=chosen,
-        bits=sent.report.bits or 0,
-        timings=sent.report.timings,
+        bits=sent.telemetry.bits or 0,
+        timings=sent.telemetry.timings,
         measured=sent.fidelity if fidelity else None,
         bitstreams=sent.bitstreams,
         extension=sent.extension,

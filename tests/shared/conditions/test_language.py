@@ -269,6 +269,8 @@ def test_ranges_are_those_of_the_features_levels() -> None:
     assert with_ranges(parse(f"a @ range=fixed, {ALIKE}, p6=0:5"), FPN).ranges["p6"] == (0, 5)
     other = FeatureSpec((TensorSpec("fine", 3, 8),))
     assert with_ranges(parse("a @ range=fixed, fine=-1:1"), other).ranges == {"fine": (-1, 1)}
+    halves = FeatureSpec((*other.tensors, TensorSpec("half", 3, 16, "fine"), TensorSpec("quarter", 3, 32, "half")))
+    assert with_ranges(parse("a @ range=fixed, fine=-1:1"), halves).ranges["quarter"] == (-1, 1)
     assert with_ranges(parse("a"), other) == parse("a")
 
 
