@@ -35,10 +35,11 @@ from featlink.report.sweep import open_sweep
 from featlink.shared.evaluation.coco import parse as parse_truth
 from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.evaluation.confidence_intervals import interval
 from featlink.shared.features import FeatureMaps
+from featlink.shared.fpn import FPN
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import decode, load_weights
 from featlink.starter.folder import write_folder
@@ -62,7 +63,10 @@ def stock(weights: Path | None) -> MaskRCNN:
 
 def picture(path: Path) -> np.ndarray:
     """RGB uint8 (H, W, 3)."""
-    return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+    pixels = cv2.imread(str(path))
+    if pixels is None:
+        raise SystemExit(f"{path} is no picture")
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 @torch.inference_mode()
@@ -203,7 +207,8 @@ def report_conditions(args: argparse.Namespace) -> None:
     for row in sweep.rows:
         cells = [row.id, *(f"{sweep.ap(row, kind):.3f}" for kind in KINDS)]
         for kind in KINDS:
-            low, high = sweep.difference_interval(row, clean, kind) or (math.nan, math.nan)
+            one, other = sweep.draws(row, kind), sweep.draws(clean, kind)
+            low, high = (None if one is None or other is None else interval(one - other)) or (math.nan, math.nan)
             change = (sweep.ap(row, kind) or math.nan) - (sweep.ap(clean, kind) or math.nan)
             cells.append(f"{change:+.3f} ({low:+.3f} to {high:+.3f})")
         print(f"| {' | '.join(cells)} |", flush=True)

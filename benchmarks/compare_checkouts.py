@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import sqlite3
 import subprocess
@@ -129,9 +128,10 @@ def _differences(
         if old.bits != new.bits:
             yield Difference(engine, *key, f"{old.bits} bits before, {new.bits} after")
         for name in sorted(old.fidelity.keys() | new.fidelity.keys()):
-            one, other = old.fidelity.get(name), new.fidelity.get(name)
-            if one != other and not (one is not None and other is not None and math.isnan(one) and math.isnan(other)):
-                yield Difference(engine, *key, f"{name} {one} before, {other} after")
+            if old.fidelity.get(name) != new.fidelity.get(name):
+                yield Difference(
+                    engine, *key, f"{name} {old.fidelity.get(name)} before, {new.fidelity.get(name)} after"
+                )
 
 
 if __name__ == "__main__":

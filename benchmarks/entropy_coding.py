@@ -65,7 +65,7 @@ def measure(frame: Frame, bits: int, threads: int) -> dict[str, float]:
     wall = time.perf_counter() - started
     coded_bits = sum(picture.bits for picture in coded.pictures.values())
     dense = sum(8 * nbytes(plane.size, bits) for plane in planes.values())
-    whole = sent.report.bits or 0
+    whole = sent.telemetry.bits or 0
     return {
         "ratio": (whole - dense + coded_bits) / whole,
         "zero_order": sum(zero_order_bits(plane) for plane in planes.values()) / dense,

@@ -114,8 +114,8 @@ def full_disk(folder: Path, annotations: Path, pictures: list[tuple[int, str]]) 
         for picture in pictures:
             send(*picture)
         found["done later"] = client.metrics(run)["run"]["done"]
-        for file in folder.glob("runs.sqlite*"):
-            file.unlink()
+        for stored in folder.glob("runs.sqlite*"):
+            stored.unlink()
         try:
             send(*pictures[0])
         except RefusalError as error:

@@ -100,7 +100,7 @@ def main() -> None:
     breakdown = {stage: round(statistics.median(values), 1) for stage, values in stages.items()}
     total = breakdown.pop("total")
     breakdown["http and the rest"] = round(total - sum(breakdown.values()), 1)
-    print(f"{found} detections by stock, {len(answer['detections'])} by split; stages in ms: {breakdown}")
+    print(f"{found} detections by stock, {len(answer.detections)} by split; stages in ms: {breakdown}")
     result = {"ratio": split_s / stock_s, "split_s": split_s, "stock_s": stock_s, "stages_ms": breakdown}
     print(json.dumps(result | {"threads": args.threads, "runs": args.runs, "profile": args.profile}))
 

@@ -33,11 +33,7 @@ from featlink.shared.service.admission import RequestQueue, remaining_s
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.settings import naming
-from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
-
-_FRAME_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-}
+from featlink.shared.service.transport import FRAME_BODY, FrameAnswers, NextService, read_frame_bytes
 
 
 class DistortQuery(BaseModel):
@@ -106,7 +102,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         """Take a frame in, then wait for a place to work on it."""
         telemetry = read_header(request.headers.get(HEADER))
         async with queue.enter():
-            frame, _ = await read_frame(request, limits)
+            frame = wire.read(await read_frame_bytes(request, limits), limits)
             meta = frame.meta
             condition = meta.condition or language.in_domain(state.condition, meta.domain)
             bind(domain=meta.domain, image=meta.image_id, condition=str(condition))
@@ -127,7 +123,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     @app.post(
         "/v1/transmit",
         summary="Send a frame through the link to the cloud",
-        openapi_extra=_FRAME_BODY,
+        openapi_extra=FRAME_BODY,
         response_model_exclude_unset=True,
     )
     async def send(request: Request, query: Annotated[TransmitQuery, Query()], _: RunToken = None) -> InferenceResult:
@@ -137,7 +133,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         async with admitted(request) as (source, condition, telemetry):
             names = _known(query.received, source.meta.features)
             sent = await transmitted(source, condition, telemetry, query.fidelity, link)
-            meta, telemetry = source.meta, sent.report
+            meta, telemetry = source.meta, sent.telemetry
             transfer = link.transfer(telemetry.bits or 0, stream(link.seed, "link", meta.image_id, meta.key))
             telemetry = msgspec.structs.replace(telemetry.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
             bind(bits=telemetry.bits, link_bits=transfer.bits)
@@ -160,16 +156,16 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     @app.post(
         "/v1/distort",
         summary="Distort a frame and return it",
-        openapi_extra=_FRAME_BODY,
+        openapi_extra=FRAME_BODY,
         response_class=StreamingResponse,
-        responses={200: {"content": _FRAME_BODY["requestBody"]["content"], "description": "The frame as it arrives"}},
+        responses={200: {"content": FRAME_BODY["requestBody"]["content"], "description": "The frame as it arrives"}},
     )
     async def distort(request: Request, query: Annotated[DistortQuery, Query()]) -> Response:
         """Like transmit, but the distorted frame comes back, with its telemetry in the `featlink-report` header."""
         async with admitted(request) as (source, condition, telemetry):
             sent = await transmitted(source, condition, telemetry, query.fidelity, state.link)
             response = answers.response(sent.parts)
-            response.headers.update(sent.report.header())
+            response.headers.update(sent.telemetry.header())
             return response
 
     @app.get("/v1/condition", summary="The default condition")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from featlink.channel.transmit import Transmission
 from featlink.shared.conditions import language, registry
 from featlink.shared.errors import ConditionError, StorageError
 from featlink.shared.features import Array
+from featlink.shared.files import swap
 from featlink.shared.frames.bitstream import Samples, dtype_for
 from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import IMAGE
@@ -124,8 +124,8 @@ def save(sent: Transmission, folder: Path) -> Path | None:
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name, data in sent.bitstreams.items():
-            _write(target / f"{name}.{sent.extension}", data)
-        _write(target / SIDE, msgspec.json.format(msgspec.json.encode(side), indent=1) + b"\n")
+            swap(target / f"{name}.{sent.extension}", data, durable=False)
+        swap(target / SIDE, msgspec.json.format(msgspec.json.encode(side), indent=1) + b"\n", durable=False)
     except OSError as error:
         raise StorageError(f"cannot keep bitstreams in {target}: {error.strerror}") from None
     return target
@@ -181,7 +181,7 @@ def _side(path: Path) -> Side:
 
 
 def _bitstream(folder: Path, name: str, side: Side) -> bytes:
-    if not re.fullmatch(r"[a-z0-9]{1,16}", name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,15}", name):
         raise StorageError(f"{folder / SIDE}: {name[:32]!r} is no tensor's name")
     path = folder / f"{name}.{side.extension}"
     try:
@@ -198,10 +198,3 @@ def _file_name(text: str) -> str:
     """Readable, and different for different texts."""
     name = re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-.")[:80]
     return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, whatever is killed meanwhile."""
-    part = path.with_name(path.name + f".{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)

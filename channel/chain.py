@@ -26,7 +26,7 @@ from featlink.channel.codecs.base import (
     picture_formats,
     to_pictures,
 )
-from featlink.channel.distortions.base import IMAGE, Distortion, Planes
+from featlink.channel.distortions.base import Distortion, Planes
 from featlink.channel.distortions.quantize import requantize
 from featlink.channel.randomness import Item, stream
 from featlink.channel.reduction.base import Reduction
@@ -34,9 +34,10 @@ from featlink.shared.conditions.language import Condition, with_ranges
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import FrameError, StepError
 from featlink.shared.features import Array, FeatureSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
-from featlink.shared.models.fpn import FPN
+from featlink.shared.frames.wire import IMAGE
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -174,9 +175,9 @@ class Chain:
             values, ranges = chosen
         else:
             ranges = {name: self._range(name, plane) for name, plane in values.items()}
-            ranges, narrowing = self._narrowed(values, ranges)
-            if narrowing or self._condition.range == "fixed":
-                values = {name: _clipped(plane, ranges[name]) for name, plane in values.items()}
+            if self._condition.range == "fixed":  # a measured one holds all values
+                values = _clipped(values, ranges)
+            values, ranges, narrowing = self._narrowed(values, ranges)
         bits = self._first_depth(narrowing)
         planes = {n: Planes(quantize(v, ranges[n], bits), bits, ranges[n], n) for n, v in values.items()}
         return planes, narrowing
@@ -205,14 +206,17 @@ class Chain:
             return measured
         return np.array([self._condition.ranges[name]], np.float32)
 
-    def _narrowed(self, values: Mapping[str, Array], ranges: dict[str, Ranges]) -> tuple[dict[str, Ranges], int]:
-        """The ranges after the first steps, as many as act on floats, and how many those are."""
+    def _narrowed(
+        self, values: Mapping[str, Array], ranges: dict[str, Ranges]
+    ) -> tuple[Mapping[str, Array], dict[str, Ranges], int]:
+        """Values and their ranges after the first steps, as many as act on floats, and how many those are."""
         for count, placed in enumerate(self._before):
             narrowed = {name: placed.step.narrow(plane, ranges[name]) for name, plane in values.items()}
             if any(pairs is None for pairs in narrowed.values()):
-                return ranges, count
+                return values, ranges, count
             ranges = {name: pairs for name, pairs in narrowed.items() if pairs is not None}
-        return ranges, len(self._before)
+            values = _clipped(values, ranges)
+        return values, ranges, len(self._before)
 
     # Distortions.
 
@@ -286,8 +290,10 @@ def floats(planes: Planes) -> Array:
     return dequantize(planes.samples, planes.ranges, planes.bits)
 
 
-def _clipped(values: Array, ranges: Ranges) -> Array:
-    return np.clip(values, ranges[:, 0, None, None], ranges[:, 1, None, None])
+def _clipped(values: Mapping[str, Array], ranges: Mapping[str, Ranges]) -> dict[str, Array]:
+    return {
+        name: np.clip(plane, ranges[name][:, :1, None], ranges[name][:, 1:, None]) for name, plane in values.items()
+    }
 
 
 def _checked(step: Distortion, before: Planes, after: Planes) -> Planes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from featlink.channel.link import Link
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError, StorageError
+from featlink.shared.files import swap
 
 log = structlog.get_logger()
 
@@ -71,13 +71,9 @@ class PersistedState:
     def _write(self, link: Link, condition: Condition) -> None:
         if self._path is None:
             return
-        new = self._path.with_name(f".{self._path.name}.new")
+        content = json.dumps({"configured": self._configured, **_to_dict(link, condition)})
         try:
-            with new.open("w") as file:
-                json.dump({"configured": self._configured, **_to_dict(link, condition)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            swap(self._path, content.encode())
         except OSError as error:
             raise StorageError(f"cannot keep it in {self._path}: {error.strerror}") from None
 

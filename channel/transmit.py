@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.chain import Chain, ChainOutput, floats
-from featlink.channel.codecs.base import CodedPicture, Tools
+from featlink.channel.codecs.base import Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.randomness import Item
 from featlink.shared.conditions import registry
@@ -20,12 +19,9 @@ from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.frames import bitstream, wire
 from featlink.shared.frames.wire import Frame, Meta, Tensor
-from featlink.shared.metrics.fidelity import Compare, Fidelity, compare_images, compare_pyramids
+from featlink.shared.metrics.fidelity import UNCHANGED, Compare, Fidelity, compare_images, compare_pyramids
 from featlink.shared.result import Telemetry
 from featlink.shared.timing import timed
-
-_UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
-"""Of a level that nothing has touched."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +33,25 @@ class Transmission:
         parts: the frame's bytes.
         crossing: what the link carries, unless a codec's bitstreams take its samples' place: the same frame, or of a
             reduction the one with the reduced planes.
-        report: the sender's, with the channel's timings, bits and fidelity.
+        telemetry: the sender's, with the channel's timings, bits and fidelity.
         fidelity: how near the received levels or pixels are to the clean ones; None where it was not measured.
-        coded: what a codec made, by picture name.
+        bitstreams: what a codec made, by picture name.
         extension: of a file with such a bitstream.
     """
 
     frame: Frame
     parts: list[wire.Buffer]
     crossing: Frame
-    report: Telemetry
+    telemetry: Telemetry
     fidelity: Fidelity | None
-    coded: Mapping[str, CodedPicture]
+    bitstreams: Mapping[str, bytes]
     extension: str
-
-    @property
-    def bitstreams(self) -> dict[str, bytes]:
-        """What a codec made, by picture name."""
-        return {name: picture.data for name, picture in self.coded.items()}
 
 
 def transmit(
     frame: Frame,
     condition: Condition,
-    report: Telemetry,
+    telemetry: Telemetry,
     fidelity: bool = True,
     tools: Tools | None = None,
     erasure: PacketLoss | None = None,
@@ -72,7 +63,7 @@ def transmit(
     Args:
         frame: unquantised: float32 levels, or the uint8 image.
         condition: of the frame's domain.
-        report: what the sender reported.
+        telemetry: what the sender reported.
         fidelity: measure it (nothing to measure under identity).
         tools: the codecs' programs; default: those of the environment, or else the bundled ones.
         erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
@@ -100,8 +91,8 @@ def transmit(
     container = ""
     if not steps:
         out = crossing = Frame(meta, frame.tensors)
-        levels = {tensor.name: _UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
-        measured: Fidelity | None = replace(_UNCHANGED, levels=levels)
+        levels = {tensor.name: UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
+        measured: Fidelity | None = replace(UNCHANGED, levels=levels)
         output = ChainOutput(_item(meta), {})
     else:
         references = _references(frame, condition)
@@ -116,13 +107,15 @@ def transmit(
                 measured, fidelity_ms = timed(lambda: _fidelity(references, output, compare, meta.features))
             except ValueError as error:
                 raise FrameError(str(error)) from None
-            report = report.with_timings(fidelity=fidelity_ms)
+            telemetry = telemetry.with_timings(fidelity=fidelity_ms)
     parts, write_ms = timed(lambda: wire.write(out))
-    report = report.with_timings(**timings, serialize=write_ms + report.timings.get("serialize", 0))
-    figures = {} if measured is None else _named(frame.meta.domain, measured)
+    telemetry = telemetry.with_timings(**timings, serialize=write_ms + telemetry.timings.get("serialize", 0))
+    figures = {} if measured is None else measured.figures(frame.meta.domain)
     crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    report = Telemetry(report.timings, _bits(crossing, crossing_bytes, output), figures)
-    return Transmission(out, parts, crossing, report, measured, output.coded, container)
+    bitstreams = {name: picture.data for name, picture in output.coded.items()}
+    bits = 8 * _bytes(crossing, crossing_bytes, bitstreams) + output.overhead_bits
+    telemetry = Telemetry(telemetry.timings, bits, figures)
+    return Transmission(out, parts, crossing, telemetry, measured, bitstreams, container)
 
 
 def _item(meta: Meta) -> Item:
@@ -160,12 +153,12 @@ def _frames(meta: Meta, output: ChainOutput) -> tuple[Frame, Frame]:
     return crossing, Frame(meta, tuple(Tensor(name, level) for name, level in output.levels.items()))
 
 
-def _bits(frame: Frame, frame_bytes: int, output: ChainOutput) -> int:
-    """What crosses the link: the frame, a codec's bitstreams in the place of its samples, and packet headers."""
-    if output.coded:
-        frame_bytes -= sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
-        frame_bytes += sum(len(picture.data) for picture in output.coded.values())
-    return 8 * frame_bytes + output.overhead_bits
+def _bytes(frame: Frame, frame_bytes: int, bitstreams: Mapping[str, bytes]) -> int:
+    """What crosses the link but packet headers: the frame, a codec's bitstreams in the place of its samples."""
+    if not bitstreams:
+        return frame_bytes
+    samples = sum(bitstream.nbytes(t.data.size, t.bits or 8) for t in frame.tensors)
+    return frame_bytes - samples + sum(map(len, bitstreams.values()))
 
 
 def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
@@ -192,17 +185,6 @@ def _fidelity(references: Mapping[str, Array], output: ChainOutput, compare: Com
         return compare_images(references[wire.IMAGE], received[wire.IMAGE])
     whole = spec.complete(received)  # as the cloud does
     return compare(references, {name: whole[name] for name in references})
-
-
-def _named(domain: str, fidelity: Fidelity) -> dict[str, float | None]:
-    """The metrics as reported: ``psnr_f``.. of a pyramid ([F]), ``psnr_i``.. of an image ([I])."""
-    if domain == "image":
-        return {"psnr_i": _finite(fidelity.psnr), "ssim_i": fidelity.ssim}
-    return {"psnr_f": _finite(fidelity.psnr), "ssim_f": fidelity.ssim, "spearman_f": fidelity.spearman}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 # The picture at the size of the network's input.

@@ -27,15 +27,11 @@ from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
 from featlink.shared.service.settings import ModelSettings, naming
-from featlink.shared.service.transport import read_frame_bytes
+from featlink.shared.service.transport import FRAME_BODY, read_frame_bytes
 from featlink.shared.store import Store
 
 if TYPE_CHECKING:
     from featlink.shared.models.protocol import SplitModel
-
-_FRAME_BODY = {
-    "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-}
 
 
 def create_app(settings: CloudSettings | None = None) -> FastAPI:
@@ -106,7 +102,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
     @app.post(
         "/v1/detect",
         summary="Detect the objects of a frame",
-        openapi_extra=_FRAME_BODY,
+        openapi_extra=FRAME_BODY,
         response_model_exclude_unset=True,
     )
     async def detect(

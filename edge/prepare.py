@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,7 @@ def prepare(
     return Prepared(Frame(meta, tensors), image, Telemetry(timings), saved_ms)
 
 
-def feature_tensors(pyramid: FeatureMaps, without: Collection[str] = ()) -> tuple[Tensor, ...]:
+def feature_tensors(pyramid: FeatureMaps) -> tuple[Tensor, ...]:
     """What a frame of features carries: the levels as they are.
 
     Raises:
@@ -122,7 +122,7 @@ def feature_tensors(pyramid: FeatureMaps, without: Collection[str] = ()) -> tupl
         if not isinstance(level, np.ndarray):
             told = f"{type(level).__module__}.{type(level).__qualname__}"
             raise ModelError(f"features: the model gave {name} as {told}, not as a NumPy array")
-    return tuple(Tensor(name, level) for name, level in pyramid.levels.items() if name not in without)
+    return tuple(Tensor(name, level) for name, level in pyramid.levels.items())
 
 
 def image_tensors(image: Image) -> tuple[Tensor, ...]:

@@ -29,19 +29,31 @@ def replace(path: Path, content: bytes | memoryview, durable: bool = True) -> No
     Raises:
         StorageError: it cannot be written; the old one is kept.
     """
-    new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        swap(path, content, durable)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def swap(path: Path, content: bytes | memoryview, durable: bool = True) -> None:
+    """As :func:`replace`, in a folder that is there.
+
+    Raises:
+        OSError: it cannot be written; the old one is kept.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may write the same file
+    try:
         with new.open("wb") as file:
             file.write(content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         new.replace(path)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+        raise
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ it, and the bits of a condition must not depend on how long something took.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NamedTuple, NotRequired
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,22 @@ from featlink.shared.errors import FeatlinkError
 
 HEADER = "featlink-report"
 _Bits = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class ItemId(NamedTuple):
+    """What is inferred, stored and evaluated as one: a frame of a sequence. A still is a sequence of one frame.
+
+    Attributes:
+        sequence: the data set's id of the sequence; of a still, its image id.
+        frame: its place in the sequence, from 0.
+
+    Example:
+        >>> ItemId(139), ItemId("street", 24)
+        (ItemId(sequence=139, frame=0), ItemId(sequence='street', frame=24))
+    """
+
+    sequence: int | str
+    frame: int = 0
 
 
 class TelemetryError(FeatlinkError):

@@ -43,8 +43,8 @@ def pixels(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (3, height, width), dtype=np.uint8)
 
 
-def send(frame: Frame, condition: str, report: Telemetry | None = None, fidelity: bool = True) -> Transmission:
-    return transmit(frame, parse(condition, frame.meta.domain), report or Telemetry(), fidelity)
+def send(frame: Frame, condition: str, telemetry: Telemetry | None = None, fidelity: bool = True) -> Transmission:
+    return transmit(frame, parse(condition, frame.meta.domain), telemetry or Telemetry(), fidelity)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def receive(sent: Transmission) -> tuple[dict[str, Any], dict[str, Received]]:
         received[name] = Received(bits, flat.reshape(shape), pairs)
         at += pad(length)
     assert at == len(data)
-    assert sent.report.bits == 8 * len(data)
+    assert sent.telemetry.bits == 8 * len(data)
     return header, received
 
 

@@ -25,12 +25,11 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from featlink.channel.distortions.base import IMAGE
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.frames.bitstream import Samples, dtype_for
 from featlink.shared.frames.packing import stack, tile, unstack, untile
-from featlink.shared.frames.wire import REDUCED
+from featlink.shared.frames.wire import IMAGE, REDUCED
 from featlink.shared.timing import timed
 
 Shape = tuple[int, int, int]

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples
-
-IMAGE = "image"
+from featlink.shared.frames.wire import IMAGE
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Distortion(Step, ABC):
         """The ranges that floats are mapped from where it comes before all steps of samples; values beyond are clipped.
 
         Args:
-            values: float32 (C, H, W), not clipped.
+            values: float32 (C, H, W), within ``ranges``.
             ranges: float32 (1, 2) or (C, 2) of (m, M), as they would be without it.
 
         Returns:

@@ -41,7 +41,7 @@ class Clip(Distortion):
 
     def narrow(self, values: Array, ranges: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(m, M) within mean ± ``sigmas``·σ and within what they were, of the level or of each channel."""
-        rows = _within(values, ranges).reshape(len(ranges), -1)
+        rows = values.reshape(len(ranges), -1)
         mean, deviation = rows.mean(axis=1, dtype=np.float64), rows.std(axis=1, dtype=np.float64)
         bounds = np.stack([mean - self.sigmas * deviation, mean + self.sigmas * deviation], axis=1)
         narrowed: npt.NDArray[np.float32] = np.clip(bounds, ranges[:, :1], ranges[:, 1:]).astype(np.float32)
@@ -70,8 +70,3 @@ def clip(samples: Samples, sigmas: float) -> Samples:
     mean, deviation = samples.mean(dtype=np.float64), samples.std(dtype=np.float64)
     low, high = np.rint([mean - sigmas * deviation, mean + sigmas * deviation])
     return np.clip(samples, max(low, samples.min()), min(high, samples.max())).astype(samples.dtype)
-
-
-def _within(values: Array, ranges: npt.NDArray[np.float32]) -> Array:
-    """As ``range=fixed`` has clipped them; a measured range holds them all."""
-    return np.clip(values, ranges[:, 0, None, None], ranges[:, 1, None, None])

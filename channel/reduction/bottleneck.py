@@ -40,6 +40,7 @@ Layers = Mapping[str, Array]
 
 _LARGE = ("cell", "group")
 _LAYERS = ("gains.", "refine.")
+"""How names of the sender's network's layers begin, and of the receiver's."""
 
 
 @register
@@ -77,7 +78,7 @@ class Bottleneck(Reduction):
         positions = shapes[COARSEST][1] * shapes[COARSEST][2]
         sender, receiver = (
             positions * sum(x.size for name, x in learned.layers.items() if name.startswith(part) and x.ndim == 4)
-            for part in ("gains.", "refine.")
+            for part in _LAYERS
         )
         return float(products + sender), float(products + receiver)
 

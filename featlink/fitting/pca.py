@@ -98,7 +98,7 @@ def _channels(pyramids: Iterable[dict[str, Array]], metric: Matrix, model: Split
         inverse[name] = (back @ basis[:, :kept]).astype(np.float32)
         means[name] = (basis[:, :kept].T @ mean).astype(np.float32)
     none = np.zeros((0, 0), np.float32)
-    return Basis(forward, inverse, means, _WORTH, none, none, none[0:0, 0:0].reshape(0), model.weights, model.name)
+    return Basis(forward, inverse, means, _WORTH, none, none, none.reshape(0), model.weights, model.name)
 
 
 def _components(pyramids: Callable[[], Iterable[dict[str, Array]]], channels: Basis) -> Basis:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from featlink.channel.codecs.base import CodecError
 from featlink.shared.errors import FrameError, ImageError
-from featlink.shared.items import ItemId
+from featlink.shared.result import ItemId
 from featlink.shared.store import Result
 
 OF_ONE_IMAGE = (ImageError, FrameError, CodecError)

@@ -22,7 +22,7 @@ from featlink.shared.evaluation.coco_results import clean_truth
 from featlink.shared.evaluation.confidence_intervals import interval
 from featlink.shared.evaluation.protocol import Evaluator, Resampler, Scores, evaluators, grouped
 from featlink.shared.files import replace
-from featlink.shared.items import ItemId
+from featlink.shared.result import ItemId
 from featlink.shared.store.summary import pool_each
 from featlink.sweeps.folder import Records
 from featlink.sweeps.plan import PlannedRun, by_condition

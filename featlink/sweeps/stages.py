@@ -117,7 +117,7 @@ class Stages:
         """
         frame, clean = sent.frame, prepared.clean
         known = clean if frame.meta.domain == "image" and untouched(frame) else None
-        output = run_network(self._model, frame, sent.report, known)
+        output = run_network(self._model, frame, sent.telemetry, known)
         return functools.partial(_result, prepared, index, output)
 
 

@@ -220,7 +220,9 @@ def with_ranges(condition: Condition, spec: FeatureSpec) -> Condition:
     if set(given) not in (set(spec.names), set(spec.required)):
         first = spec.names[0]
         raise ConditionError(f"range=fixed needs the range of each of {', '.join(spec.names)}, e.g. {first}=-4:5")
-    ranges = {tensor.name: given.get(tensor.name) or given[str(tensor.source)] for tensor in spec.tensors}
+    ranges: dict[str, tuple[float, float]] = {}
+    for tensor in spec.tensors:  # a source, which may be derived itself, stands before what is made of it
+        ranges[tensor.name] = given.get(tensor.name) or ranges[str(tensor.source)]
     return condition.model_copy(update={"ranges": ranges})
 
 

@@ -22,8 +22,7 @@ from featlink.shared.compiled import numba
 from featlink.shared.evaluation.coco import Annotation, GroundTruth, Image, ItemTruth, Rle, items
 from featlink.shared.evaluation.confidence_intervals import SPLITS, halve_images, unbiased
 from featlink.shared.evaluation.protocol import Evaluator, Figure, Scores, register_evaluator
-from featlink.shared.items import ItemId
-from featlink.shared.result import Detection
+from featlink.shared.result import Detection, ItemId
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """Names of the 12 numbers in COCO's order; s, m, l are small, medium and large objects."""

@@ -46,11 +46,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.items import ItemId
-
 if TYPE_CHECKING:
     from featlink.shared.evaluation.coco import ItemTruth
-    from featlink.shared.result import Detection
+    from featlink.shared.result import Detection, ItemId
 
 GROUP = "featlink.evaluators"
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from featlink.shared.conditions.language import Domain
 from featlink.shared.features import Array
 from featlink.shared.frames.packing import level_range
 from featlink.shared.metrics.rank_correlation import centred_ranks, correlation
@@ -37,6 +38,24 @@ class Fidelity:
     ssim: float
     spearman: float | None = None
     levels: Mapping[str, Fidelity] = field(default_factory=dict)
+
+    def figures(self, domain: Domain) -> dict[str, float | None]:
+        """The metrics by the names they have in answers: ``psnr_f``… of features ([F]), ``psnr_i``… of an image ([I]).
+
+        An infinite PSNR is None.
+
+        Example:
+            >>> Fidelity(math.inf, 1.0).figures("image")
+            {'psnr_i': None, 'ssim_i': 1.0}
+        """
+        psnr = self.psnr if math.isfinite(self.psnr) else None
+        if domain == "image":
+            return {"psnr_i": psnr, "ssim_i": self.ssim}
+        return {"psnr_f": psnr, "ssim_f": self.ssim, "spearman_f": self.spearman}
+
+
+UNCHANGED = Fidelity(psnr=math.inf, ssim=1.0, spearman=1.0)
+"""Of features that nothing has touched."""
 
 
 Compare = Callable[[Mapping[str, Array], Mapping[str, Array]], Fidelity]
@@ -191,9 +210,20 @@ def compare_pyramids(
             ssim=level_ssim(clean, distorted[name], seen.low, seen.scale),
             spearman=correlation(seen.ranks, centred_ranks(distorted[name])),
         )
+    return pooled(levels, error, sum(clean.size for clean in reference.values()))
+
+
+def pooled(levels: Mapping[str, Fidelity], error: float, samples: int) -> Fidelity:
+    """The fidelity of a pyramid from that of its levels.
+
+    Args:
+        levels: by name.
+        error: squared error of all levels together, in units of 0..255.
+        samples: of all levels together.
+    """
     correlations = [level.spearman for level in levels.values() if level.spearman is not None]
     return Fidelity(
-        psnr=psnr(error / sum(clean.size for clean in reference.values())),
+        psnr=psnr(error / samples),
         ssim=math.fsum(level.ssim for level in levels.values()) / len(levels),
         spearman=math.fsum(correlations) / len(correlations) if correlations else None,
         levels=levels,

@@ -13,10 +13,10 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.responses import StreamingResponse
 
+from featlink.shared.buffers import BufferPool
 from featlink.shared.conditions.language import validation_line
 from featlink.shared.errors import FeatlinkError, FrameError
 from featlink.shared.frames import wire
-from featlink.shared.frames.buffers import BufferPool
 from featlink.shared.result import InferenceResult
 from featlink.shared.service import admission
 from featlink.shared.service.observability import traceparent
@@ -26,25 +26,17 @@ from featlink.shared.service.settings import ServiceSettings
 _CHUNK = 1 << 20
 _received = BufferPool(keep=1)
 
+FRAME_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
+"""A body that is a frame, as OpenAPI has it."""
+
 
 class LengthRequiredError(FeatlinkError):
     """A frame was sent without saying how long it is."""
 
     status = 411
     title = "Length required"
-
-
-async def read_frame(request: Request, limits: wire.Limits) -> tuple[wire.Frame, int]:
-    """Receive and check one frame; see :func:`read_frame_bytes`.
-
-    Returns:
-        The frame and its length in bytes.
-
-    Raises:
-        FrameError: not a valid frame.
-    """
-    body = await read_frame_bytes(request, limits)
-    return wire.read(body, limits), body.nbytes
 
 
 async def read_frame_bytes(request: Request, limits: wire.Limits) -> memoryview:

@@ -369,7 +369,7 @@ class Store:
             NotFoundError: there is no such run.
         """
         self.run(run_id)
-        return (result_of(row) for page in self._pages(run_id, select_results(run_id)) for row in page)
+        return (result_of(row) for page in self._pages(select_results(run_id)) for row in page)
 
     def detections(self, run_id: str) -> Iterator[bytes]:
         """A run's detections by image id: the JSON arrays of some images at a time, as they are stored.
@@ -379,12 +379,12 @@ class Store:
         """
         self.run(run_id)
         query = select(RESULTS.c.image_id, RESULTS.c.detections).where(RESULTS.c.run_id == run_id)
-        for page in self._pages(run_id, query):
+        for page in self._pages(query):
             arrays = (zlib.decompress(row.detections)[1:-1] for row in page)
             if joined := b",".join(filter(None, arrays)):
                 yield b"[" + joined + b"]"
 
-    def _pages(self, run_id: str, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    def _pages(self, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
         """Rows with results by image id, some at a time, without a connection between one page and the next.
 
         Whoever reads slowly would keep it from everyone else.

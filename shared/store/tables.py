@@ -31,8 +31,7 @@ from sqlalchemy import (
 )
 
 from featlink.shared.errors import StorageError
-from featlink.shared.items import ItemId
-from featlink.shared.result import Detection
+from featlink.shared.result import Detection, ItemId
 
 _PIECE = 1 << 18
 

@@ -20,7 +20,7 @@ from featlink.channel.settings import ChannelSettings
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, StorageError
-from featlink.shared.features import Sizes
+from featlink.shared.features import FeatureSpec, Sizes, TensorSpec
 from featlink.shared.frames.packing import dequantize, tile
 from featlink.shared.frames.wire import Frame, Meta, Tensor, nbytes
 from featlink.shared.result import Telemetry
@@ -78,7 +78,7 @@ def test_bits_are_the_files_and_the_frame_around_them(tmp_path: Path) -> None:
     assert [file.name for file in files] == ["pyramid.vvc"]
     samples = sum(tensor.data.size for tensor in sent.frame.tensors)
     header_and_padding = nbytes(sent.parts) - samples
-    assert sent.report.bits == 8 * (header_and_padding + files[0].stat().st_size)
+    assert sent.telemetry.bits == 8 * (header_and_padding + files[0].stat().st_size)
 
 
 def test_each_image_and_condition_has_its_own_folder(tmp_path: Path) -> None:
@@ -128,6 +128,19 @@ def test_decoding_the_files_gives_the_pyramid_that_was_received(condition: str, 
         assert tensor.ranges is not None
         expected = dequantize(tensor.data, tensor.ranges, tensor.bits or 8)  # type: ignore[arg-type]
         np.testing.assert_array_equal(decoded.levels[tensor.name], expected)
+
+
+def test_the_files_of_another_models_features_are_decoded(tmp_path: Path) -> None:
+    spec = FeatureSpec((TensorSpec("stage_1", 12, 4),), divisor=4)
+    meta = Meta("feature", "m", "w", Sizes((31, 46), (32, 48), (32, 48)), image_id=4, features=spec)
+    level = np.random.default_rng(3).standard_normal((12, 8, 12), np.float32)
+    sent = transmit(Frame(meta, (Tensor("stage_1", level),)), parse("jpeg"), Telemetry(), fidelity=False)
+    folder = save(sent, tmp_path)
+    assert folder is not None
+    (tensor,) = sent.frame.tensors
+    assert tensor.ranges is not None
+    expected = dequantize(tensor.data, tensor.ranges, 8)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(decode_kept(folder).levels["stage_1"], expected)
 
 
 def test_decoding_the_files_gives_the_picture_that_was_received(tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ def frame(starter: Path) -> Frame:
 
 def measure(frame: Frame, text: str) -> tuple[int, float]:
     """Bits and PSNR[F]."""
-    report = transmit(frame, parse(text), Telemetry()).report
-    psnr = report.fidelity["psnr_f"]
-    assert report.bits is not None
+    telemetry = transmit(frame, parse(text), Telemetry()).telemetry
+    psnr = telemetry.fidelity["psnr_f"]
+    assert telemetry.bits is not None
     assert psnr is not None
-    return report.bits, psnr
+    return telemetry.bits, psnr
 
 
 @pytest.mark.parametrize(

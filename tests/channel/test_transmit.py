@@ -25,7 +25,7 @@ from featlink.shared.result import Telemetry
 def test_quantisation_gives_the_papers_psnr(bits: int, paper: float) -> None:
     levels = uniform()
     sent = send(feature_frame(levels), f"quantize:bits={bits}")
-    assert sent.report.fidelity["psnr_f"] == pytest.approx(paper, abs=0.3)
+    assert sent.telemetry.fidelity["psnr_f"] == pytest.approx(paper, abs=0.3)
 
 
 @pytest.mark.parametrize("bits", range(1, 17))
@@ -43,7 +43,7 @@ def test_samples_bits_and_psnr_are_those_of_the_formulas(bits: int, per: str) ->
         exact = (groups - low[:, None]) * ((2**bits - 1) / (high - low))[:, None]
         clear = np.abs(exact - np.floor(exact) - 0.5) > 1e-3
         np.testing.assert_array_equal(received[name].samples.reshape(groups.shape)[clear], np.rint(exact)[clear])
-    assert sent.report.fidelity["psnr_f"] == pytest.approx(psnr_f(levels, received), abs=0.01)
+    assert sent.telemetry.fidelity["psnr_f"] == pytest.approx(psnr_f(levels, received), abs=0.01)
 
 
 def test_a_range_per_channel_is_finer() -> None:
@@ -51,15 +51,15 @@ def test_a_range_per_channel_is_finer() -> None:
     for level in levels.values():
         level *= np.linspace(0.01, 1, 256, dtype=np.float32)[:, None, None]
     whole, each = (send(feature_frame(levels), f"quantize:bits=6 @ range={per}") for per in ("level", "channel"))
-    assert each.report.fidelity["psnr_f"] > whole.report.fidelity["psnr_f"] + 3
-    assert each.report.bits > whole.report.bits, "255 more ranges a level are not free"
+    assert each.telemetry.fidelity["psnr_f"] > whole.telemetry.fidelity["psnr_f"] + 3
+    assert each.telemetry.bits > whole.telemetry.bits, "255 more ranges a level are not free"
 
 
 def test_identity_passes_the_tensors_on_untouched() -> None:
     frame = feature_frame(uniform())
     sent = send(frame, "identity")
     assert sent.frame.tensors is frame.tensors
-    assert sent.report.fidelity == {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
+    assert sent.telemetry.fidelity == {"psnr_f": None, "ssim_f": 1.0, "spearman_f": 1.0}
     _, received = receive(sent)
     for tensor in frame.tensors:
         np.testing.assert_array_equal(received[tensor.name].samples, tensor.data)
@@ -93,7 +93,7 @@ def test_a_constant_level_comes_back() -> None:
     sent = send(feature_frame(levels), "quantize:bits=8")
     _, received = receive(sent)
     np.testing.assert_array_equal(received["p4"].floats(), levels["p4"])
-    assert sent.report.fidelity["psnr_f"] > 58.6  # a level without error only adds to it
+    assert sent.telemetry.fidelity["psnr_f"] > 58.6  # a level without error only adds to it
 
 
 def test_p6_may_be_missing() -> None:
@@ -121,12 +121,12 @@ def test_the_frame_says_what_was_done_to_it() -> None:
 
 def test_the_report_grows() -> None:
     before = Telemetry({"backbone": 12.0, "serialize": 1000.0})
-    timings = send(feature_frame(uniform()), "quantize:bits=8", before).report.timings
+    timings = send(feature_frame(uniform()), "quantize:bits=8", before).telemetry.timings
     assert list(timings) == ["backbone", "serialize", "fidelity", "distort"]
     assert timings["backbone"] == 12
     assert timings["serialize"] > 1000, "the edge's and the channel's together"
     assert min(timings.values()) > 0
-    unmeasured = send(feature_frame(uniform()), "quantize:bits=8", before, fidelity=False).report
+    unmeasured = send(feature_frame(uniform()), "quantize:bits=8", before, fidelity=False).telemetry
     assert unmeasured.fidelity == {}
     assert "fidelity" not in unmeasured.timings
 
@@ -211,7 +211,7 @@ def test_an_erasing_link_is_packet_loss_after_the_chain() -> None:
     for one, other in zip(by_link.frame.tensors, by_chain.frame.tensors, strict=True):
         np.testing.assert_array_equal(one.data, other.data)
     assert by_link.frame.meta.condition == parse("quantize:bits=6")
-    assert by_link.report.fidelity == by_chain.report.fidelity
+    assert by_link.telemetry.fidelity == by_chain.telemetry.fidelity
 
 
 def test_an_erasing_links_seed_is_its_own() -> None:
@@ -227,7 +227,7 @@ def test_an_erasing_links_seed_is_its_own() -> None:
 def test_an_erasing_link_damages_what_no_condition_does() -> None:
     sent = transmit(feature_frame(uniform()), parse("identity"), Telemetry(), erasure=PacketLoss(rate=0.5))
     assert {tensor.bits for tensor in sent.frame.tensors} == {8}
-    assert sent.report.fidelity["psnr_f"] < 20
+    assert sent.telemetry.fidelity["psnr_f"] < 20
 
 
 def test_an_erasing_link_refuses_codecs() -> None:

@@ -41,7 +41,7 @@ def test_pixels_are_quantised_over_their_nominal_range(bits: int, at: str) -> No
     np.testing.assert_array_equal(received["image"].samples, np.rint(clean * ((2**bits - 1) / 255)))
     mse = np.mean((received["image"].floats() - clean) ** 2)
     expected = 10 * np.log10(255**2 / mse) if mse else None
-    measured = sent.report.fidelity["psnr_i"]
+    measured = sent.telemetry.fidelity["psnr_i"]
     assert measured == (None if bits == 8 else pytest.approx(expected, abs=0.01))
 
 
@@ -49,12 +49,12 @@ def test_at_original_the_image_keeps_its_size_and_8_bits_keep_its_pixels() -> No
     clean = pixels(75, 110)
     sent = send(image_frame(clean, (80, 112)), "quantize:bits=8 @ at=original")
     np.testing.assert_array_equal(receive(sent)[1]["image"].samples, clean)
-    assert sent.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
+    assert sent.telemetry.fidelity == {"psnr_i": None, "ssim_i": 1.0}
 
 
 def test_at_input_rounding_to_8_bits_is_the_loss() -> None:
     sent = send(image_frame(pixels(75, 110), (160, 224)), "quantize:bits=8")
-    assert sent.report.fidelity["psnr_i"] == pytest.approx(58.92, abs=0.3)
+    assert sent.telemetry.fidelity["psnr_i"] == pytest.approx(58.92, abs=0.3)
 
 
 def test_identity_passes_the_image_on_untouched() -> None:
@@ -62,7 +62,7 @@ def test_identity_passes_the_image_on_untouched() -> None:
     for condition in ("identity", "identity @ at=original"):
         sent = send(frame, condition)
         assert sent.frame.tensors is frame.tensors
-        assert sent.report.fidelity == {"psnr_i": None, "ssim_i": 1.0}
+        assert sent.telemetry.fidelity == {"psnr_i": None, "ssim_i": 1.0}
         receive(sent)
 
 
@@ -84,4 +84,4 @@ def test_a_feature_condition_does_not_go_with_an_image() -> None:
 def test_codecs_take_images_of_8_bits_whatever_their_planes_have(codec: str) -> None:
     sent = send(image_frame(pixels(64, 96), (64, 96)), f"image: {codec}")
     assert {tensor.bits for tensor in sent.frame.tensors} == {8}
-    assert sent.report.fidelity["psnr_i"] is not None
+    assert sent.telemetry.fidelity["psnr_i"] is not None

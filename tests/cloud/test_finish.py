@@ -15,18 +15,18 @@ import torch
 from requests_by_hand import picture
 
 from featlink.channel.transmit import Transmission, reference, transmit
-from featlink.cloud.finish import UNCHANGED, finish, run_network
+from featlink.cloud.finish import finish, run_network
 from featlink.edge.prepare import Request, prepare
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco import Detection
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes, TensorSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame, Tensor
 from featlink.shared.lru import PyramidCache
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.result import Telemetry
@@ -79,7 +79,7 @@ def received(model: Counting, text: str, seed: int = 0) -> Received:
     body = b"".join([*transmission.parts, *reference(source, transmission)])
     frame, clean, length = wire.read_with_reference(body)
     assert length == wire.nbytes(transmission.parts)
-    return frame, transmission.report, clean
+    return frame, transmission.telemetry, clean
 
 
 def figures(answer: tuple[list[Detection], Telemetry]) -> tuple[list[Detection], object, object]:
@@ -154,13 +154,13 @@ def test_the_cache_is_bounded(model: Counting) -> None:
 @pytest.mark.parametrize("condition", ["image: gaussian_noise(sigma=9)", COARSE, "image: jpeg @ at=original"])
 def test_the_reference_is_no_part_of_what_is_counted(model: Counting, condition: str) -> None:
     source, transmission = sent(model, condition)
-    assert transmission.report.bits is not None
-    assert transmission.report.bits <= 8 * wire.nbytes(transmission.parts)
+    assert transmission.telemetry.bits is not None
+    assert transmission.telemetry.bits <= 8 * wire.nbytes(transmission.parts)
     frame, telemetry, clean = received(model, condition)
     assert clean is not None
     np.testing.assert_array_equal(clean.tensor("image").data, source.tensor("image").data)
     _, found = finisher(model)(frame, telemetry, clean)
-    assert found.bits == transmission.report.bits
+    assert found.bits == transmission.telemetry.bits
 
 
 @pytest.mark.parametrize("condition", ["image: identity", "feature: quantize(bits=4)"])
@@ -224,7 +224,7 @@ def through(network: TorchvisionRCNN, photo: bytes, text: str) -> tuple[Frame, T
     condition = parse(text)
     frame = prepare(network, Request(photo, condition.domain, condition, image_id=1), max_pixels=10**8).frame
     sent = transmit(frame, condition, Telemetry())
-    return sent.frame, sent.report
+    return sent.frame, sent.telemetry
 
 
 def assert_same(found: Detections, expected: Detections) -> None:
@@ -244,7 +244,13 @@ def test_distorted_image_is_judged_by_the_clean_pyramid(network: TorchvisionRCNN
     output = run_network(network, clean_frame, clean_report)
     clean = output.pyramid
     assert_same(output.detections, network.detect_image(image))
-    assert output.measured()[1].fidelity == {"psnr_i": None, "ssim_i": 1.0, **UNCHANGED}
+    assert output.measured()[1].fidelity == {
+        "psnr_i": None,
+        "ssim_i": 1.0,
+        "psnr_f": None,
+        "ssim_f": 1.0,
+        "spearman_f": 1.0,
+    }
 
     frame, sent = through(network, photo, text)
     output = run_network(network, frame, sent)
@@ -314,11 +320,11 @@ def test_a_model_with_other_features_goes_through_all_three_functions(text: str,
     sent = transmit(source, condition, Telemetry())
     frame, clean, _ = wire.read_with_reference(b"".join([*sent.parts, *reference(source, sent)]))
     assert frame.meta.features == split.spec
-    [detection], telemetry = finish(split, frame, sent.report, clean)
+    [detection], telemetry = finish(split, frame, sent.telemetry, clean)
     assert detection["bbox"] == [32, 16, 8, 8]
     assert telemetry.fidelity["ssim_f"] is not None
     with pytest.raises(ModelError, match="not those of this cloud's model"):
-        finish(split, replace(frame, meta=replace(frame.meta, features=FPN)), sent.report, clean)
+        finish(split, replace(frame, meta=replace(frame.meta, features=FPN)), sent.telemetry, clean)
 
 
 def test_a_model_that_gives_tensors_of_torch_is_told() -> None:
@@ -331,3 +337,31 @@ def test_a_model_that_gives_tensors_of_torch_is_told() -> None:
     PIL.Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "PNG")
     with pytest.raises(ModelError, match=r"the model gave fine as torch\.Tensor, not as a NumPy array"):
         prepare(OfTorch(), Request(file.getvalue(), "feature"), max_pixels=10**6)
+
+
+BOXES, SCORES, LABELS = np.zeros((2, 4), np.float32), np.array([0.9, 0.5], np.float32), np.ones(2, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (None, "NoneType, not featlink"),
+        (Detections(BOXES, torch.from_numpy(SCORES), LABELS, None), r"scores as torch\.Tensor, not as a NumPy array"),  # type: ignore[arg-type]
+        (Detections(BOXES[:1], SCORES, LABELS, None), r"shapes \(1, 4\), \(2,\), \(2,\)"),
+        (Detections(BOXES, SCORES, LABELS, [BOXES]), "1 masks of 2 objects"),
+        (Detections(BOXES, SCORES[::-1], LABELS, None), "scores that do not fall"),
+        (Detections(BOXES, np.array([0.9, np.nan], np.float32), LABELS, None), "scores that do not fall"),
+        (Detections(BOXES, SCORES, np.array([1, 2]), None), "the label 2, and has labels from 1 to 1"),
+        (Detections(BOXES, SCORES, np.array([0, 1]), None), "the label 0, and has labels from 1 to 1"),
+    ],
+)
+def test_detections_that_cannot_be_used_are_told(found: Detections, reason: str) -> None:
+    class Wrong(Brightest):
+        def decode(self, features: FeatureMaps) -> Detections:
+            return found
+
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "PNG")
+    frame = prepare(Wrong(), Request(file.getvalue(), "feature"), max_pixels=10**6).frame
+    with pytest.raises(ModelError, match=f"^detections: the model brightest gave.*{reason}"):
+        run_network(Wrong(), frame, Telemetry())

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
+from featlink.shared.buffers import BufferPool
 from featlink.shared.errors import ModelError
-from featlink.shared.frames.buffers import BufferPool
 from featlink.shared.models.fast.prune import drop_dead_channels
 from featlink.shared.models.fast.regions import FastRoIAlign, LabelledMasks
 from featlink.shared.models.fast.winograd import winograd

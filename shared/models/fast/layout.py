@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from featlink.shared.buffers import BufferPool
 from featlink.shared.compiled import numba
-from featlink.shared.frames.buffers import BufferPool
 
 _ROWS = 32
 """Of the result, written at once: 128 bytes of each, which fill whole cache lines."""

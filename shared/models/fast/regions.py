@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign, box_area
 
+from featlink.shared.buffers import BufferPool
 from featlink.shared.compiled import numba
-from featlink.shared.frames.buffers import BufferPool
 
 _buffers = BufferPool(keep=4)
 

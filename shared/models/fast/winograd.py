@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from featlink.shared.buffers import BufferPool
 from featlink.shared.compiled import numba
-from featlink.shared.frames.buffers import BufferPool
 
 _TILE = 4
 _PATCH = 6

@@ -185,8 +185,8 @@ def test_the_samples_are_those_without_it_and_the_bits_those_of_the_bitstreams(s
         dense += bitstream.nbytes(tensor.data.size, bits)
     assert len(coded.bitstreams) == len(coded.frame.tensors)
     frame_bytes = wire.nbytes(coded.parts) - dense
-    assert coded.report.bits == 8 * (frame_bytes + sum(map(len, coded.bitstreams.values())))
-    assert coded.report.fidelity == plain.report.fidelity
+    assert coded.telemetry.bits == 8 * (frame_bytes + sum(map(len, coded.bitstreams.values())))
+    assert coded.telemetry.fidelity == plain.telemetry.fidelity
 
 
 def test_nothing_is_lost_or_coded_behind_it() -> None:

@@ -15,11 +15,11 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ConditionError, FrameError, ModelError
 from featlink.shared.features import Sizes
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import nbytes
 from featlink.shared.frames.packing import quantize
 from featlink.shared.frames.wire import Frame, Meta, Tensor
-from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 
 WEIGHTS = "0123456789abcdef"
@@ -109,8 +109,8 @@ def test_fine_samples_bring_the_projection_to_the_cloud_with_p6_of_p5(basis: Bas
     for name, level in projected(basis, levels).items():
         np.testing.assert_allclose(received[name], level, atol=0.02)  # the file has the maps in half precision
     np.testing.assert_array_equal(received["p6"], received["p5"][..., ::2, ::2])
-    assert set(sent.report.fidelity) == {"psnr_f", "ssim_f", "spearman_f"}
-    assert set(sent.report.timings) == {"reduce", "restore", "distort", "serialize", "fidelity"}
+    assert set(sent.telemetry.fidelity) == {"psnr_f", "ssim_f", "spearman_f"}
+    assert set(sent.telemetry.timings) == {"reduce", "restore", "distort", "serialize", "fidelity"}
 
 
 @pytest.mark.usefixtures("file")
@@ -125,7 +125,7 @@ def test_bits_are_those_of_a_frame_of_components(basis: Basis, per: str) -> None
     assert ranges.shape == ((1, 2) if per == "level" else (11, 2))
     np.testing.assert_array_equal(latent.data, quantize(values, ranges, 9))
     data = b"".join(wire.write(Frame(sent.frame.meta, (Tensor("latent", latent.data, 9, ranges),))))
-    assert sent.report.bits == 8 * len(data)
+    assert sent.telemetry.bits == 8 * len(data)
     np.testing.assert_array_equal(wire.read(data).tensor("latent").data, latent.data)
 
 
@@ -137,17 +137,17 @@ def test_a_codecs_bitstream_takes_the_place_of_the_samples(codec: str, packing: 
     assert list(sent.bitstreams) == ["latent"]
     [latent] = sent.crossing.tensors
     whole = wire.nbytes(wire.write(sent.crossing)) - nbytes(latent.data.size, latent.bits or 0)
-    assert sent.report.bits == 8 * (whole + len(sent.bitstreams["latent"]))
+    assert sent.telemetry.bits == 8 * (whole + len(sent.bitstreams["latent"]))
     stages = {"reduce", "compress", "decompress", "restore", "distort", "serialize", "fidelity"}
-    assert set(sent.report.timings) == stages
-    assert min(sent.report.timings.values()) > 0
+    assert set(sent.telemetry.timings) == stages
+    assert min(sent.telemetry.timings.values()) > 0
 
 
 @pytest.mark.usefixtures("file")
 def test_packets_of_components_are_lost() -> None:
     clean, lost = (send(f"pca(components=12) | packet_loss(rate={rate}, mtu=64)") for rate in (0, 0.9))
-    assert clean.report.bits == lost.report.bits
-    assert lost.report.fidelity["psnr_f"] < clean.report.fidelity["psnr_f"]
+    assert clean.telemetry.bits == lost.telemetry.bits
+    assert lost.telemetry.fidelity["psnr_f"] < clean.telemetry.fidelity["psnr_f"]
 
 
 @pytest.mark.usefixtures("file")

@@ -69,7 +69,7 @@ def test_every_bit_counted_is_in_a_file_or_the_frames_header(model: fl.Model, tm
     folder = save(transmission, tmp_path)
     assert folder is not None
     kept = sum(file.stat().st_size for file in folder.iterdir() if file.name != "side.json")
-    header = transmission.report.bits // 8 - kept
+    header = transmission.telemetry.bits // 8 - kept
     assert 0 < header < 512
     assert header <= (folder / "side.json").stat().st_size + 256
 

@@ -18,7 +18,7 @@ from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import Detection, ItemTruth
 from featlink.shared.evaluation.coco_metrics import CocoEvaluator, evaluate
 from featlink.shared.evaluation.protocol import Evaluator, Figure
-from featlink.shared.items import ItemId
+from featlink.shared.result import ItemId
 from featlink.shared.store import Result
 from featlink.sweeps.engine import ItemResult, ModelInfo
 from featlink.sweeps.figures import write_figures

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from featlink.shared.conditions.language import Condition, StepSpec, from_fields, parse, with_ranges
 from featlink.shared.errors import ConditionError
 from featlink.shared.features import FeatureSpec, TensorSpec
-from featlink.shared.models.fpn import FPN
+from featlink.shared.fpn import FPN
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
 WORDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,9}", fullmatch=True).filter(
@@ -269,6 +269,8 @@ def test_ranges_are_those_of_the_features_levels() -> None:
     assert with_ranges(parse(f"a @ range=fixed, {ALIKE}, p6=0:5"), FPN).ranges["p6"] == (0, 5)
     other = FeatureSpec((TensorSpec("fine", 3, 8),))
     assert with_ranges(parse("a @ range=fixed, fine=-1:1"), other).ranges == {"fine": (-1, 1)}
+    halves = FeatureSpec((*other.tensors, TensorSpec("half", 3, 16, "fine"), TensorSpec("quarter", 3, 32, "half")))
+    assert with_ranges(parse("a @ range=fixed, fine=-1:1"), halves).ranges["quarter"] == (-1, 1)
     assert with_ranges(parse("a"), other) == parse("a")
 
 

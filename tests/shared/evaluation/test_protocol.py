@@ -10,8 +10,7 @@ import pytest
 
 from featlink.shared.evaluation.coco import ItemTruth
 from featlink.shared.evaluation.protocol import Evaluator, Figure, evaluators, register_evaluator
-from featlink.shared.items import ItemId
-from featlink.shared.result import Detection
+from featlink.shared.result import Detection, ItemId
 
 
 class Mean(Evaluator[float]):

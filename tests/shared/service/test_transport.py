@@ -21,7 +21,7 @@ from featlink.shared.result import InferenceResult
 from featlink.shared.service import observability
 from featlink.shared.service.problems import BusyError, RelayedProblem, UpstreamError
 from featlink.shared.service.settings import ServiceSettings
-from featlink.shared.service.transport import FrameAnswers, NextService, read_frame
+from featlink.shared.service.transport import FrameAnswers, NextService, read_frame_bytes
 
 FRAME = Frame(
     Meta("feature", "m", "w", Sizes((480, 640), (480, 640), (480, 640))),
@@ -59,9 +59,10 @@ def app(make_service: Callable[..., FastAPI]) -> FastAPI:
 
     @app.post("/echo")
     async def echo(request: Request) -> Response:
-        frame, received = await read_frame(request, wire.Limits(frame_bytes=LIMIT))
-        response = FrameAnswers(LIMIT).response(wire.write(frame))
-        response.headers["received"] = str(received)
+        limits = wire.Limits(frame_bytes=LIMIT)
+        body = await read_frame_bytes(request, limits)
+        response = FrameAnswers(LIMIT).response(wire.write(wire.read(body, limits)))
+        response.headers["received"] = str(body.nbytes)
         return response
 
     return app
@@ -96,7 +97,7 @@ def test_a_frame_must_say_how_long_it_is(app: FastAPI, visit: Any) -> None:
 def test_a_length_that_is_no_number_is_refused(length: str) -> None:
     scope = {"type": "http", "method": "POST", "headers": [(b"content-length", length.encode("latin-1"))]}
     with pytest.raises(Exception, match="needs a Content-Length"):
-        asyncio.run(read_frame(Request(scope), wire.Limits()))
+        asyncio.run(read_frame_bytes(Request(scope), wire.Limits()))
 
 
 def test_garbage_is_refused_at_its_first_bytes(app: FastAPI, visit: Any) -> None:

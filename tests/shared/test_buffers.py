@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import torch
 
-from featlink.shared.frames.buffers import BufferPool
+from featlink.shared.buffers import BufferPool
 
 
 def address(buffer: memoryview) -> int:
