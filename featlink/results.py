@@ -177,3 +177,10 @@ def figures() -> list[Figure]:
         for evaluator in evaluators()
         for figure in sorted(evaluator.figures, key=lambda one: one.name != evaluator.primary)
     ]
+
+
+def leading_groups() -> tuple[str, ...]:
+    """Every group of the leading evaluator's figures, that of its primary figure first."""
+    leading = evaluators()[0]
+    names = sorted((figure.group for figure in leading.figures), key=leading.primary.partition(".")[0].__ne__)
+    return tuple(dict.fromkeys(names))

@@ -143,6 +143,18 @@ def featlink_version() -> str:
     return version("featlink") if _installed("featlink") else "not installed"
 
 
+def begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Write a manifest that goes on from what the folder has: see :func:`continued`.
+
+    Raises:
+        CommandError: the folder holds another sweep.
+        StorageError: the manifest cannot be written.
+    """
+    manifest = continued(folder, manifest)
+    write(folder, manifest)
+    return manifest
+
+
 def continued(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Make the manifest to write, unless the folder has that of another sweep.
 

@@ -233,8 +233,7 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
         dataset = first.run(run).dataset
         truth = first.ground_truth(dataset)
         stack.enter_context(locked(out))
-        manifest = folders.continued(out, manifest)
-        folders.write(out, manifest)
+        manifest = folders.begin(out, manifest)
         records = stack.enter_context(Records(out, dataset, truth, identity, plan))
         for folder in shards:
             folders.save_pictures(out, folders.load_pictures(folder), records.evaluated())
