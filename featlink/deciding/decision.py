@@ -9,8 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from featlink.deciding.query import Query, make_query
-from featlink.deciding.ranking import TIMING_ERROR, Candidate, Option, candidates, evaluate, front, ranked, too_close
+from featlink.deciding.query import Query, Transfers, make_query
+from featlink.deciding.ranking import (
+    TIMING_ERROR,
+    Candidate,
+    Option,
+    candidates,
+    draw_transfers,
+    evaluate,
+    front,
+    ranked,
+    too_close,
+)
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES
 from featlink.report.sweep import DOMAINS, Sweep
@@ -122,7 +132,8 @@ def decide(
     if query.kind not in (None, *sweep.kinds):
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
     found = candidates(sweep, edge_from, cloud_from)
-    options = ranked(evaluate(sweep, found, query), query)
+    drawn = draw_transfers(sweep, found, query)
+    options = ranked(evaluate(sweep, found, drawn, query), query)
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, query)}
     return Decision(
         query,
@@ -130,17 +141,19 @@ def decide(
         options,
         front(options),
         rivals,
-        _rate_intervals(sweep, found, query) if crossings and query.route.trace is None else [],
+        _rate_intervals(sweep, found, drawn, query) if crossings and query.route.trace is None else [],
         any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None),
     )
 
 
-def _rate_intervals(sweep: Sweep, found: list[Candidate], query: Query) -> list[RateInterval]:
+def _rate_intervals(
+    sweep: Sweep, found: list[Candidate], drawn: list[Transfers | None], query: Query
+) -> list[RateInterval]:
     """Winners over all rates; each border by bisection."""
 
     def winner(rate: float) -> tuple[str, str]:
         there = replace(query, route=query.route.at(rate))
-        best = ranked(evaluate(sweep, found, there, certain=False), there)[0]
+        best = ranked(evaluate(sweep, found, drawn, there, certain=False), there)[0]
         return (_domain(best), best.candidate.name) if best.meets else ("", "nothing that is good enough")
 
     winners = [winner(rate) for rate in RATES]

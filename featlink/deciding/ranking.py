@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.costs import of_row
-from featlink.deciding.query import Query, Route
+from featlink.deciding.query import Query, Route, Transfers
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep, condition_of, is_choice, label
 from featlink.results import Row
@@ -67,16 +67,27 @@ class Option:
         return self.edge_ms + self.link_ms + self.cloud_ms + self.hops_ms
 
 
-def evaluate(sweep: Sweep, found: list[Candidate], query: Query, certain: bool = True) -> list[Option]:
+def draw_transfers(sweep: Sweep, found: list[Candidate], query: Query) -> list[Transfers | None]:
+    """Each candidate's transfers, which are the same at any rate of the link; None without a deadline."""
+    if query.deadline_ms is None or sweep.samples is None:
+        return [None] * len(found)
+    images = sweep.samples.images.tolist()
+    return [query.route.draw(one.bits, images) for one in found]
+
+
+def evaluate(
+    sweep: Sweep, found: list[Candidate], drawn: list[Transfers | None], query: Query, certain: bool = True
+) -> list[Option]:
     """Every candidate over the link, in the sweep's order; those without AP are left out.
 
     Args:
         sweep: theirs.
         found: its candidates.
+        drawn: their transfers.
         query: the question.
         certain: take draws too, which take most of the time; without, ``surely`` and ``maybe`` mean nothing.
     """
-    options = (_option(sweep, one, query, certain) for one in found)
+    options = (_option(sweep, one, transfers, query, certain) for one, transfers in zip(found, drawn, strict=True))
     return [one for one in options if one is not None]
 
 
@@ -116,7 +127,9 @@ def front(options: list[Option]) -> set[str]:
     return ids
 
 
-def _option(sweep: Sweep, candidate: Candidate, query: Query, certain: bool) -> Option | None:
+def _option(
+    sweep: Sweep, candidate: Candidate, transfers: Transfers | None, query: Query, certain: bool
+) -> Option | None:
     samples, row = sweep.samples, candidate.row
     ap = sweep.ap(row, query.kind)
     if samples is None or ap is None:
@@ -130,8 +143,8 @@ def _option(sweep: Sweep, candidate: Candidate, query: Query, certain: bool) -> 
     draws = np.zeros(0) if draws is None else draws
     on_time = 1.0
     ends = sweep.interval(row, query.kind)
-    if query.deadline_ms is not None:
-        simulated = query.route.simulated_ms(candidate.bits, samples.images.tolist())
+    if query.deadline_ms is not None and transfers is not None:
+        simulated = query.route.delivered_ms(transfers)
         kept = edge_ms + simulated + cloud_ms + candidate.hops_ms <= query.deadline_ms
         on_time = float(kept.mean())
         ap, draws = _on_time(sweep, candidate, query, kept, drawn)
