@@ -37,9 +37,9 @@ from featlink.shared.evaluation.coco_metrics import evaluate
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.evaluation.confidence_intervals import interval
 from featlink.shared.features import FeatureMaps
+from featlink.shared.fpn import FPN
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import decode, load_weights
 from featlink.starter.folder import write_folder

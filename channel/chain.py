@@ -34,10 +34,10 @@ from featlink.shared.conditions.language import Condition, with_ranges
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import FrameError, StepError
 from featlink.shared.features import Array, FeatureSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
 from featlink.shared.frames.wire import IMAGE
-from featlink.shared.models.fpn import FPN
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)

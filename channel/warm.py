@@ -14,9 +14,9 @@ from featlink.channel.transmit import reference, transmit
 from featlink.shared.conditions import language
 from featlink.shared.conditions.language import Domain
 from featlink.shared.features import Sizes
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
-from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 
 _SIDE = 64

@@ -121,12 +121,45 @@ def run_network(
         known: the pyramid of the picture that the frame carries, if it is at hand.
 
     Raises:
-        ModelError: the frame was made by another model or other weights.
+        ModelError: the frame was made by another model or other weights, or the model's detections cannot be used.
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
     entry = CacheEntry(*timed(lambda: received_pyramid(model, frame))) if known is None else known
-    detections, heads_ms = timed(lambda: model.decode(entry.pyramid))
+    found, heads_ms = timed(lambda: model.decode(entry.pyramid))
+    detections = _checked(model, found)
     return NetworkOutput(frame, detections, entry.pyramid, telemetry.with_timings(heads=entry.backbone_ms + heads_ms))
+
+
+def _checked(model: SplitModel, found: object) -> Detections:
+    """What a model's ``decode`` gave, if it is what :class:`Detections` says: the model may be anyone's.
+
+    Raises:
+        ModelError: it is not; says why.
+    """
+
+    def wrong(what: str) -> ModelError:
+        return ModelError(f"detections: the model {model.name} gave {what}")
+
+    if not isinstance(found, Detections):
+        raise wrong(f"{_told(found)}, not featlink.Detections")
+    for name in ("boxes", "scores", "labels"):
+        if not isinstance(array := getattr(found, name), np.ndarray):
+            raise wrong(f"{name} as {_told(array)}, not as a NumPy array")
+    count, scores, labels = len(found), found.scores, found.labels
+    if (found.boxes.shape, scores.shape, labels.shape) != ((count, 4), (count,), (count,)):
+        raise wrong(f"boxes, scores, labels of shapes {found.boxes.shape}, {scores.shape}, {labels.shape}")
+    if found.masks is not None and len(found.masks) != count:
+        raise wrong(f"{len(found.masks)} masks of {count} objects")
+    if not np.isfinite(scores).all() or (scores[1:] > scores[:-1]).any():
+        raise wrong("scores that do not fall; the surest object comes first")
+    known = len(model.categories)
+    if known and (unknown := labels[(labels < 1) | (labels >= known)]).size:
+        raise wrong(f"the label {unknown[0]}, and has labels from 1 to {known - 1}, as 0 is the background")
+    return found
+
+
+def _told(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def untouched(frame: Frame) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
+from featlink.shared.fpn import FPN
 from featlink.shared.models.config import MODELS, ModelConfig
-from featlink.shared.models.fpn import FPN
 from featlink.sweeps.plan import PlannedRun
 
 _SIDE = 256
@@ -94,10 +94,8 @@ def padded_sizes(config: ModelConfig, sizes: Iterable[tuple[int, int]]) -> list[
         from featlink.shared.models.checkpoints import load_checkpoint
 
         checkpoint = load_checkpoint(config.weights, config.model)
-        stated = checkpoint.metadata
-        shorter, longer = shorter or checkpoint.sidecar.min_size, longer or checkpoint.sidecar.max_size
-        shorter = int(shorter or stated.get("min_size") or _MIN_SIZE)
-        longer = int(longer or stated.get("max_size") or _MAX_SIZE)
+        shorter = shorter or checkpoint.size("min_size") or _MIN_SIZE
+        longer = longer or checkpoint.size("max_size") or _MAX_SIZE
     padded = []
     for height, width in sizes:
         scale = min(shorter / min(height, width), longer / max(height, width))

@@ -142,6 +142,19 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A manifest's values by dotted key.
+
+    Example:
+        >>> flattened({"model": {"name": "x", "sizes": [1, 2]}})
+        {'model.name': 'x', 'model.sizes': [1, 2]}
+    """
+    lines: dict[str, Any] = {}
+    for key, item in value.items():
+        lines |= flattened(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
+    return lines
+
+
 def flat(row: Row) -> dict[str, Any]:
     """A row's figures side by side, as a line of ``results.csv`` has them: ``bbox_AP``, ``psnr_f``, ``heads_ms``, …"""
     line: dict[str, Any] = {"id": row.id, "condition": row.condition, "domain": row.domain, "images": row.images}

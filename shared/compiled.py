@@ -1,8 +1,9 @@
 """Compile functions with Numba, and cache the compiled code.
 
 Numba looks at a kernel's own file to see whether it changed, not at the kernels of other files that it calls. So the
-cache's folder is named by a digest of the sources of all kernels: a changed one finds an empty folder. And Numba would
-refuse to compile where neither the installation nor the home folder can be written: then the folder is a temporary one.
+cache's folder is named by a digest of the sources of all kernels: a changed one finds an empty folder, and folders that
+no process has used for a month are removed. Where neither the installation nor the home folder can be written, Numba
+would refuse to compile: then the folder is a temporary one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ __all__ = ["numba"]
 _SOURCES = Path(__file__).resolve().parents[1]
 _FOLDERS = ("channel", "shared")
 """Where kernels are."""
+_NAME = "kernels-"
+_MONTH_S = 30 * 24 * 3600
 
 _setting = threading.Lock()
 
@@ -52,18 +56,31 @@ def cache_folder() -> Path:
         bases.append(Path(named) / "featlink")
     with contextlib.suppress(RuntimeError):  # a user without a home
         bases.append(Path.home() / ".cache" / "featlink")
-    name = f"kernels-{digest()}"
+    name = f"{_NAME}{digest()}"
     for base in bases:
         folder = base / name
         try:
+            is_new = not folder.is_dir()
             folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
             with tempfile.TemporaryFile(dir=folder):
-                return folder
+                pass
         except OSError:
             continue
+        if is_new:
+            _remove_unused(base)
+        return folder
     folder = Path(tempfile.mkdtemp(prefix="featlink-numba-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _remove_unused(base: Path) -> None:
+    """Remove the kernels of other versions that no process has used for a month."""
+    for folder in base.glob(f"{_NAME}*"):
+        with contextlib.suppress(OSError):  # another process may be removing it
+            if time.time() - folder.stat().st_mtime > _MONTH_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Numba:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from featlink.shared.features import FeatureMaps
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
-from featlink.shared.models.fpn import FPN
 
 
 def over_the_wire(pyramid: FeatureMaps) -> FeatureMaps:

@@ -24,8 +24,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from featlink.shared.features import FeatureSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.torchvision_rcnn import StatelessRoIPooler, TorchvisionRCNN
 
 TINY = f"{__file__}:build"

@@ -22,8 +22,8 @@ from featlink.shared import fitted
 from featlink.shared.conditions.registry import register
 from featlink.shared.errors import ConditionError, FrameError, ModelError
 from featlink.shared.features import Array
+from featlink.shared.fpn import FPN
 from featlink.shared.frames.wire import LATENT
-from featlink.shared.models.fpn import FPN
 
 FORMAT = "featlink-pca-1"
 """Of the file; another is refused."""

@@ -23,9 +23,9 @@ from featlink.shared.conditions.language import Condition, Domain, from_fields, 
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import ConditionError, FeatlinkError
 from featlink.shared.features import FeatureMaps, FeatureSpec, Image, Sizes
+from featlink.shared.fpn import FPN
 from featlink.shared.frames.wire import IMAGE, Frame, Meta
 from featlink.shared.metrics.fidelity import Fidelity
-from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 
 if TYPE_CHECKING:  # torch takes seconds to import

@@ -16,7 +16,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from featlink.client import Service
-from featlink.errors import CommandError
+from featlink.errors import CommandError, RefusalError
 from featlink.page import layout
 from featlink.page.context import Context, passing
 from featlink.page.forms import field
@@ -366,7 +366,7 @@ class ServicesView:
                 model = await context.ask(context.client.model)
                 rows = {name.capitalize(): str(model[name]) for name in ("model", "weights", "profile", "device")}
         except CommandError as error:
-            state, why = "not ready" if hasattr(error, "status") else "down", str(error)
+            state, why = "not ready" if isinstance(error, RefusalError) else "down", str(error)
         body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows.items())
         body += f"<dd class='why'>{escape(why)}</dd>" if why else ""
         url = escape(self._urls[service])

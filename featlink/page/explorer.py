@@ -93,6 +93,20 @@ def load_sweep(root: Path, name: str) -> Sweep:
     return open_sweep(_example_folder() if name == EXAMPLE else root / name)
 
 
+def example_note(sweep: Sweep, root: Path) -> str:
+    """What the bundled example is and what its times are worth, as HTML.
+
+    Args:
+        sweep: the example.
+        root: where sweeps of one's own are looked for.
+    """
+    return (
+        f"<b>An example</b>: {about(sweep).images} bundled scenes, with the bundled weights. Its times, and so what it "
+        "says to send, are those of a busy machine with one thread per inference: they are no measure of yours. A "
+        f"sweep of your own appears here: <code>featlink bench --out {escape(str(root / 'first'))} --limit 8</code>"
+    )
+
+
 def data_folder(sweep: Sweep) -> Path:
     """Where the pictures of a sweep are.
 
@@ -270,12 +284,7 @@ class Explorer:
                 .props("dense outlined options-dense")
                 .classes("sweep-select")
             )
-            if names == [EXAMPLE]:
-                ui.html(
-                    "<p class='quiet'>The bundled scenes with the bundled weights. A sweep of your own appears here: "
-                    f"<code>featlink bench --out {escape(str(self._folder / 'first'))} --limit 8</code></p>",
-                    sanitize=False,
-                )
+            self._note = ui.html("", tag="p", sanitize=False).classes("quiet").props('role="note"')
         self._message = ui.html("", sanitize=False).props('role="status"')
         with ui.element("div").classes("explore"):
             self._plots = ui.element("section").classes("plots").props('aria-label="Curves"')
@@ -294,6 +303,7 @@ class Explorer:
         except FeatlinkError as error:
             self._fail(str(error))
             return
+        self._note.content = example_note(self._sweep, self._folder) if name == EXAMPLE else ""
         try:
             folder = data_folder(self._sweep)
             where = (folder, self._sweep.truth, about(self._sweep).pictures)

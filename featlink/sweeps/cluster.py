@@ -31,8 +31,8 @@ from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import FeatlinkError, ModelError
 from featlink.shared.fitted import HOME, home
-from featlink.shared.models.checkpoints import weights_file
-from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.checkpoints import identity, sidecar_file, weights_file
+from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.starter.bundle import fitted_to
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.folder import featlink_version, versions
@@ -86,10 +86,15 @@ class RayEngine:
 
     Raises:
         CommandError: Ray is not installed, cannot be reached, or no worker can be started.
-        ModelError: the weights cannot be had.
+        ModelError: the weights cannot be had, or the model is one whose code a cluster does not get.
     """
 
     def __init__(self, config: ModelConfig, conditions: Sequence[Condition], fidelity: bool, cluster: Cluster) -> None:
+        if cluster.address is not None and config.model not in MODELS:
+            raise ModelError(
+                f"{config.model} cannot run on a Ray cluster, which gets weights but no models' code; "
+                "leave --ray-address out to run it on this machine"
+            )
         self._cluster = cluster
         self._ray = _connect(cluster.address, max(os.cpu_count() or 1, (cluster.workers or 1) * max(1, config.threads)))
         try:
@@ -405,10 +410,14 @@ class SentFile(NamedTuple):
 
 
 class Parcel(NamedTuple):
-    """The weights, None for the bundled ones, which every worker has; and whatever was fitted to them."""
+    """The weights, None for the bundled ones, which every worker has; and what was fitted to them or lies beside them.
+
+    The last is :class:`featlink.shared.models.checkpoints.Sidecar`.
+    """
 
     weights: SentFile | None
     fitted: tuple[SentFile, ...]
+    sidecar: SentFile | None = None
 
 
 def pack(weights: Path | None, put: Callable[[Any], Any]) -> Parcel:
@@ -421,9 +430,13 @@ def pack(weights: Path | None, put: Callable[[Any], Any]) -> Parcel:
     Raises:
         ModelError: a file cannot be read.
     """
-    sent = None if weights is None else _sent(weights, put)
-    identity = fitted_to() if sent is None else sent.sha256[:16]
-    return Parcel(sent, tuple(_sent(path, put) for path in sorted(home().glob(f"*-{identity}.safetensors"))))
+    sent, sidecar, known_as = None, None, fitted_to()
+    if weights is not None:
+        sent, beside = _sent(weights, put), sidecar_file(weights)
+        sidecar = _sent(beside, put) if beside.exists() else None
+        known_as = identity(sent.sha256, None if sidecar is None else beside.read_bytes())
+    fitted = sorted(home().glob(f"*-{known_as}.safetensors"))
+    return Parcel(sent, tuple(_sent(path, put) for path in fitted), sidecar)
 
 
 def unpack(parcel: Parcel, fetch: Fetch) -> str | None:
@@ -447,10 +460,16 @@ def unpack(parcel: Parcel, fetch: Fetch) -> str | None:
     os.environ[HOME] = str(fitted)
     if parcel.weights is None:
         return None
-    if _has(parcel.weights.path, parcel.weights.sha256):
-        return str(parcel.weights.path)
-    path = cache / "weights" / f"{parcel.weights.sha256}{parcel.weights.path.suffix}"
-    _store(parcel.weights, path, fetch)
+    weights, sidecar = parcel.weights, parcel.sidecar
+    beside = sidecar_file(weights.path)
+    same_beside = not beside.exists() if sidecar is None else _has(beside, sidecar.sha256)
+    if same_beside and _has(weights.path, weights.sha256):
+        return str(weights.path)
+    folder = cache / "weights" / ("" if sidecar is None else sidecar.sha256)
+    path = folder / f"{weights.sha256}{weights.path.suffix}"
+    _store(weights, path, fetch)
+    if sidecar is not None:
+        _store(sidecar, sidecar_file(path), fetch)
     return str(path)
 
 

@@ -45,7 +45,7 @@ def draw_images(count: int, draws: int, seed: int = 0) -> npt.NDArray[np.int64]:
     return weights
 
 
-def halve_images(count: int, splits: int, seed: int = 0) -> npt.NDArray[np.int64]:
+def halve_images(count: int, splits: int) -> npt.NDArray[np.int64]:
     """Random halves of ``count`` images, as weights of 0 and 1.
 
     Returns:
@@ -55,7 +55,7 @@ def halve_images(count: int, splits: int, seed: int = 0) -> npt.NDArray[np.int64
         >>> halve_images(4, 1).sum(axis=0).tolist(), halve_images(5, 1).sum(axis=1).tolist()
         ([1, 1, 1, 1], [2, 3])
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     first = np.array([rng.permutation(count) < count // 2 for _ in range(splits)], np.int64).reshape(splits, count)
     return np.stack([first, 1 - first], axis=1).reshape(2 * splits, count)
 

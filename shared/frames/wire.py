@@ -33,8 +33,8 @@ import xxhash
 from featlink.shared.conditions.language import Condition, Domain, from_fields
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.features import FeatureSpec, Sizes, TensorSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
-from featlink.shared.models.fpn import FPN
 
 MEDIA_TYPE = "application/vnd.featlink.frame"
 MAGIC = b"FEATLINK"

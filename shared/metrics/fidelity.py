@@ -210,9 +210,20 @@ def compare_pyramids(
             ssim=level_ssim(clean, distorted[name], seen.low, seen.scale),
             spearman=correlation(seen.ranks, centred_ranks(distorted[name])),
         )
+    return pooled(levels, error, sum(clean.size for clean in reference.values()))
+
+
+def pooled(levels: Mapping[str, Fidelity], error: float, samples: int) -> Fidelity:
+    """The fidelity of a pyramid from that of its levels.
+
+    Args:
+        levels: by name.
+        error: squared error of all levels together, in units of 0..255.
+        samples: of all levels together.
+    """
     correlations = [level.spearman for level in levels.values() if level.spearman is not None]
     return Fidelity(
-        psnr=psnr(error / sum(clean.size for clean in reference.values())),
+        psnr=psnr(error / samples),
         ssim=math.fsum(level.ssim for level in levels.values()) / len(levels),
         spearman=math.fsum(correlations) / len(correlations) if correlations else None,
         levels=levels,

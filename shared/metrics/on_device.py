@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from torch import Tensor
 from featlink.shared.features import Array
 from featlink.shared.frames.packing import grid
 from featlink.shared.metrics import ssim as plain
-from featlink.shared.metrics.fidelity import Fidelity, psnr, scale_of
+from featlink.shared.metrics.fidelity import Fidelity, pooled, psnr, scale_of
 from featlink.shared.metrics.rank_correlation import sample_positions
-from featlink.shared.models.device import Gateway
+
+if TYPE_CHECKING:
+    from featlink.shared.models.device import Gateway
 
 _MOST_PIXELS = 1 << 24
 """Of a plane that are worked on at a time: about 1 GiB for all that is kept of them."""
@@ -53,13 +56,8 @@ class DeviceFidelity:
             bring = self._gateway.bring
             found = {name: _level(bring(clean), bring(distorted[name])) for name, clean in reference.items()}
         levels = {name: level for name, (level, _) in found.items()}
-        correlations = [level.spearman for level in levels.values() if level.spearman is not None]
-        return Fidelity(
-            psnr=psnr(sum(error for _, error in found.values()) / sum(level.size for level in reference.values())),
-            ssim=math.fsum(level.ssim for level in levels.values()) / len(levels),
-            spearman=math.fsum(correlations) / len(correlations) if correlations else None,
-            levels=levels,
-        )
+        error = sum(error for _, error in found.values())
+        return pooled(levels, error, sum(level.size for level in reference.values()))
 
 
 def _level(clean: Tensor, bad: Tensor) -> tuple[Fidelity, float]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path, PosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
 import msgspec
@@ -153,7 +153,7 @@ class Checkpoint:
 
     Attributes:
         state: state dict in torchvision's layout, float32.
-        identity: first 16 hex digits of the file's SHA-256: edge and cloud must agree on it.
+        identity: first 16 hex digits of the SHA-256 of the file, or of it and its sidecar: edge and cloud must agree.
         official: the file is torchvision's own COCO_V1 for the model.
         metadata: what the bundle or a ``.safetensors`` file says of itself, e.g. ``min_size``.
         sidecar: what the file beside it says.
@@ -164,6 +164,19 @@ class Checkpoint:
     official: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
     sidecar: Sidecar = field(default_factory=Sidecar)
+
+    def size(self, name: Literal["min_size", "max_size"]) -> int | None:
+        """A size of the network input as the files say it, the sidecar first; None if they do not.
+
+        Raises:
+            ModelError: the metadata's is no number.
+        """
+        beside = self.sidecar.min_size if name == "min_size" else self.sidecar.max_size
+        stated = self.metadata.get(name)
+        try:
+            return beside or (None if stated is None else int(stated))
+        except ValueError:
+            raise ModelError(f"the weights' metadata says {name} is {stated!r}, which is no number of pixels") from None
 
 
 def load_checkpoint(weights: str, model: str) -> Checkpoint:
@@ -185,9 +198,9 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     is_official = digest.startswith(path_hash(get_model_weights(model)["COCO_V1"]))
     if weights == "coco" and not is_official:
         raise ModelError(f"{path} is damaged, or not the official file: its SHA-256 is {digest[:16]}…; delete it")
-    beside = path.with_name(f"{path.name}.json")
+    beside = sidecar_file(path)
     if weights == "coco" or not beside.exists():
-        return Checkpoint(state, digest[:16], is_official, metadata)
+        return Checkpoint(state, identity(digest), is_official, metadata)
     try:
         content = beside.read_bytes()
         sidecar = msgspec.json.decode(content, type=Sidecar)
@@ -195,8 +208,22 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
         raise ModelError(f"cannot read {beside}: {error.strerror or error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{beside}: {error}") from None
-    identity = hashlib.sha256(digest.encode() + content).hexdigest()  # the same weights otherwise are another network
-    return Checkpoint(state, identity[:16], is_official, metadata, sidecar)
+    return Checkpoint(state, identity(digest, content), is_official, metadata, sidecar)
+
+
+def sidecar_file(path: Path) -> Path:
+    """Where the :class:`Sidecar` of a file of weights lies, if it has one."""
+    return path.with_name(f"{path.name}.json")
+
+
+def identity(sha256: str, sidecar: bytes | None = None) -> str:
+    """What frames call weights, 16 hex digits.
+
+    Args:
+        sha256: of their file, hexadecimal.
+        sidecar: what lies beside it, if anything: the same weights used otherwise are another network.
+    """
+    return (sha256 if sidecar is None else hashlib.sha256(sha256.encode() + sidecar).hexdigest())[:16]
 
 
 def weights_file(weights: str, model: str) -> Path | None:

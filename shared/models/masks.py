@@ -101,7 +101,7 @@ def runs_of_enlarged(mask, x1, y1, x2, y2, height, width, fused):  # type: ignor
         fused: torch's arithmetic (:func:`featlink.shared.models.interpolation.fused`).
 
     Returns:
-        int64 (K,), as :func:`featlink.shared.models.detections.runs_of_part` has them of what torch interpolates.
+        int64 (K,), as :func:`featlink.shared.models.rle.runs_of_part` has them of what torch interpolates.
     """
     size = len(mask)
     y_first, y_second, y_low, y_high = taps(size, max(y2 - y1 + 1, 1), fused)

@@ -63,7 +63,7 @@ class SplitModel(Protocol):
 
     @abstractmethod
     def decode(self, features: FeatureMaps) -> Detections:
-        """The cloud's half: features to detections, in pixels of the original image.
+        """The cloud's half: features to detections, in pixels of the original image, the surest first.
 
         Args:
             features: all tensors of ``spec``; not to be written to.

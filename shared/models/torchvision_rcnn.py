@@ -27,6 +27,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from featlink.shared.errors import ImageError, ModelError
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes
+from featlink.shared.fpn import FPN
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
@@ -34,7 +35,6 @@ from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.device import Gateway, check_surroundings, resolve
 from featlink.shared.models.fast.layout import channels_first, channels_last
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.interpolation import normalized_and_resized
 from featlink.shared.models.masks import PastedMasks
 from featlink.shared.models.protocol import SplitModel
@@ -309,11 +309,9 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         )
     side = checkpoint.sidecar
     options: dict[str, Any] = {"num_classes": len(classifier)}
-    for name in ("min_size", "max_size"):
-        size = getattr(config, name) or getattr(side, name) or checkpoint.metadata.get(name)
-        if size is not None:
-            options[name] = _pixels(name, size)
     given = {
+        "min_size": config.min_size or checkpoint.size("min_size"),
+        "max_size": config.max_size or checkpoint.size("max_size"),
         "box_score_thresh": config.score_threshold,
         "rpn_post_nms_top_n_test": config.proposals,
         "box_detections_per_img": config.max_detections,
@@ -344,13 +342,6 @@ def _set_anchors(network: GeneralizedRCNN, sizes: tuple[tuple[int, ...], ...], r
     head = network.rpn.head
     if count != head.cls_logits.out_channels:
         network.rpn.head = RPNHead(network.backbone.out_channels, count, len(head.conv))
-
-
-def _pixels(name: str, size: int | str) -> int:
-    try:
-        return int(size)
-    except ValueError:
-        raise ModelError(f"the weights' metadata says {name} is {size!r}, which is no number of pixels") from None
 
 
 def _freeze_batch_norm(module: nn.Module, eps: float) -> None:

@@ -295,7 +295,7 @@ class Store:
         """
         result = replace(result, created=_now())
         row = result_row(run_id, result)
-        self._check_image(run_id, result.image_id)
+        self._check_images(run_id, [result.image_id])
         try:
             with self._writer.begin() as connection:
                 connection.execute(insert(RESULTS), row)
@@ -303,12 +303,29 @@ class Store:
             return self.result(run_id, result.image_id), False  # (or the run was deleted meanwhile: not found)
         return result, True
 
-    def _check_image(self, run_id: str, image_id: int) -> None:
+    def add_results(self, run_id: str, results: Sequence[Result]) -> None:
+        """Add some images' results at once, all or none: the disk is synced once for all of them.
+
+        Raises:
+            NotFoundError: no such run, or its data set has no such image.
+            ConflictError: the run has a result for one of the images.
+            ValueError: a number is not finite.
+        """
+        rows = [result_row(run_id, replace(result, created=_now())) for result in results]
+        self._check_images(run_id, [result.image_id for result in results])
+        try:
+            with self._writer.begin() as connection:
+                connection.execute(insert(RESULTS), rows)
+        except IntegrityError:
+            raise ConflictError(f"run {run_id!r} has a result for one of the images") from None
+
+    def _check_images(self, run_id: str, image_ids: Sequence[int]) -> None:
         run = self.run(run_id)
-        known = select(IMAGES.c.image_id).where(IMAGES.c.dataset == run.dataset, IMAGES.c.image_id == image_id)
+        known = select(IMAGES.c.image_id).where(IMAGES.c.dataset == run.dataset, IMAGES.c.image_id.in_(image_ids))
         with self._engine.connect() as connection:
-            if connection.scalar(known) is None:
-                raise NotFoundError(f"data set {run.dataset!r} of run {run_id!r} has no image {image_id}")
+            unknown = set(image_ids).difference(connection.scalars(known))
+        if unknown:
+            raise NotFoundError(f"data set {run.dataset!r} of run {run_id!r} has no image {min(unknown)}")
 
     def find_result(self, run_id: str, image_id: int) -> Result | None:
         """A run's result for one image of its data set; None while it is still to come.
@@ -319,7 +336,7 @@ class Store:
         try:
             return self.result(run_id, image_id)
         except NotFoundError:
-            self._check_image(run_id, image_id)
+            self._check_images(run_id, [image_id])
             return None
 
     def done(self, run_id: str) -> set[int]:
@@ -352,7 +369,7 @@ class Store:
             NotFoundError: there is no such run.
         """
         self.run(run_id)
-        return (result_of(row) for page in self._pages(run_id, select_results(run_id)) for row in page)
+        return (result_of(row) for page in self._pages(select_results(run_id)) for row in page)
 
     def detections(self, run_id: str) -> Iterator[bytes]:
         """A run's detections by image id: the JSON arrays of some images at a time, as they are stored.
@@ -362,12 +379,12 @@ class Store:
         """
         self.run(run_id)
         query = select(RESULTS.c.image_id, RESULTS.c.detections).where(RESULTS.c.run_id == run_id)
-        for page in self._pages(run_id, query):
+        for page in self._pages(query):
             arrays = (zlib.decompress(row.detections)[1:-1] for row in page)
             if joined := b",".join(filter(None, arrays)):
                 yield b"[" + joined + b"]"
 
-    def _pages(self, run_id: str, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    def _pages(self, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
         """Rows with results by image id, some at a time, without a connection between one page and the next.
 
         Whoever reads slowly would keep it from everyone else.

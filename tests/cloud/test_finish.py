@@ -21,12 +21,12 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.errors import FrameError, ModelError
 from featlink.shared.evaluation.coco import Detection
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes, TensorSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame, Tensor
 from featlink.shared.lru import PyramidCache
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
-from featlink.shared.models.fpn import FPN
 from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.shared.result import Telemetry
@@ -337,3 +337,31 @@ def test_a_model_that_gives_tensors_of_torch_is_told() -> None:
     PIL.Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "PNG")
     with pytest.raises(ModelError, match=r"the model gave fine as torch\.Tensor, not as a NumPy array"):
         prepare(OfTorch(), Request(file.getvalue(), "feature"), max_pixels=10**6)
+
+
+BOXES, SCORES, LABELS = np.zeros((2, 4), np.float32), np.array([0.9, 0.5], np.float32), np.ones(2, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (None, "NoneType, not featlink"),
+        (Detections(BOXES, torch.from_numpy(SCORES), LABELS, None), r"scores as torch\.Tensor, not as a NumPy array"),  # type: ignore[arg-type]
+        (Detections(BOXES[:1], SCORES, LABELS, None), r"shapes \(1, 4\), \(2,\), \(2,\)"),
+        (Detections(BOXES, SCORES, LABELS, [BOXES]), "1 masks of 2 objects"),
+        (Detections(BOXES, SCORES[::-1], LABELS, None), "scores that do not fall"),
+        (Detections(BOXES, np.array([0.9, np.nan], np.float32), LABELS, None), "scores that do not fall"),
+        (Detections(BOXES, SCORES, np.array([1, 2]), None), "the label 2, and has labels from 1 to 1"),
+        (Detections(BOXES, SCORES, np.array([0, 1]), None), "the label 0, and has labels from 1 to 1"),
+    ],
+)
+def test_detections_that_cannot_be_used_are_told(found: Detections, reason: str) -> None:
+    class Wrong(Brightest):
+        def decode(self, features: FeatureMaps) -> Detections:
+            return found
+
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "PNG")
+    frame = prepare(Wrong(), Request(file.getvalue(), "feature"), max_pixels=10**6).frame
+    with pytest.raises(ModelError, match=f"^detections: the model brightest gave.*{reason}"):
+        run_network(Wrong(), frame, Telemetry())

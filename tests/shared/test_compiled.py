@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from featlink.shared.compiled import cache_folder, digest
 from featlink.shared.compiled import numba as compiled
 
@@ -73,3 +75,21 @@ print(os.listdir())
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_kernels_of_versions_that_nobody_uses_any_more_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numba
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    old, recent, others = (tmp_path / name for name in ("kernels-0123", "kernels-4567", "something"))
+    for folder in (old, recent, others):
+        (folder / "deeper").mkdir(parents=True)
+    for folder in (old, others):
+        os.utime(folder, (0, 0))
+    made = cache_folder.__wrapped__()
+    assert sorted(tmp_path.iterdir()) == sorted([made, recent, others])
+    os.utime(made, (0, 0))
+    assert cache_folder.__wrapped__() == made
+    assert made.stat().st_mtime > recent.stat().st_mtime - 60, "a start uses it"

@@ -9,7 +9,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from featlink.shared.errors import ModelError
 from featlink.shared.features import FeatureMaps, FeatureSpec, Sizes, TensorSpec
-from featlink.shared.models.fpn import FPN
+from featlink.shared.fpn import FPN
 
 
 @pytest.mark.parametrize("sides", [(25, 34), (1, 1), (2, 5)])

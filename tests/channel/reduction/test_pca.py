@@ -15,11 +15,11 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ConditionError, FrameError, ModelError
 from featlink.shared.features import Sizes
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import nbytes
 from featlink.shared.frames.packing import quantize
 from featlink.shared.frames.wire import Frame, Meta, Tensor
-from featlink.shared.models.fpn import FPN
 from featlink.shared.result import Telemetry
 
 WEIGHTS = "0123456789abcdef"

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from featlink.shared.errors import ModelError
-from featlink.sweeps.cluster import Cluster, Need, Node, Parcel, pack, room, share, unpack
+from featlink.shared.models.checkpoints import identity
+from featlink.shared.models.config import ModelConfig
+from featlink.sweeps.cluster import Cluster, Need, Node, Parcel, RayEngine, pack, room, share, unpack
 
 WEIGHTS = b"weights " * 1000
 
@@ -67,6 +69,29 @@ def test_the_bundled_weights_are_not_sent(sent: Parcel) -> None:
     assert pack(None, never) == Parcel(None, ())
     assert sent.weights is not None
     assert np.array_equal(sent.weights.content, np.frombuffer(WEIGHTS, np.uint8))
+
+
+def test_what_lies_beside_weights_goes_with_them(sent: Parcel, tmp_path: Path) -> None:
+    beside = tmp_path / "w.pth.json"
+    beside.write_text('{"min_size": 64}')
+    name = identity(hashlib.sha256(WEIGHTS).hexdigest(), beside.read_bytes())
+    (tmp_path / "fitted" / f"pca-{name}.safetensors").write_bytes(b"its basis")
+    more = pack(tmp_path / "w.pth", lambda content: content)
+    assert unpack(sent, lambda content: content) != str(tmp_path / "w.pth"), "that sender has nothing beside them"
+    assert unpack(more, lambda content: content) == str(tmp_path / "w.pth")
+    [fitted] = Path(os.environ["FEATLINK_FITTED"]).glob("*.safetensors")
+    assert fitted.read_bytes() == b"its basis"
+    beside.write_text('{"min_size": 96}')
+    path = unpack(more, lambda content: content)
+    assert path is not None
+    assert Path(path).read_bytes() == WEIGHTS
+    assert Path(f"{path}.json").read_text() == '{"min_size": 64}'
+    assert unpack(more, never) == path
+
+
+def test_a_model_whose_code_a_cluster_does_not_get_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"^mine\.py:build cannot run on a Ray cluster"):
+        RayEngine(ModelConfig(model="mine.py:build"), [], False, Cluster(1, "127.0.0.1:1"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from featlink.shared.conditions.language import Condition, StepSpec, from_fields, parse, with_ranges
 from featlink.shared.errors import ConditionError
 from featlink.shared.features import FeatureSpec, TensorSpec
-from featlink.shared.models.fpn import FPN
+from featlink.shared.fpn import FPN
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True)
 WORDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,9}", fullmatch=True).filter(

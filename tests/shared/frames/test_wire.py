@@ -29,10 +29,10 @@ from hypothesis import strategies as st
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.features import FeatureSpec, Sizes, TensorSpec
+from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.frames.bitstream import dtype_for
 from featlink.shared.frames.wire import Frame, Limits, Meta, Tensor
-from featlink.shared.models.fpn import FPN
 
 # --- what is written is read back -------------------------------------------------------------------------------
 
