@@ -55,7 +55,7 @@ frames = {
 for domain, text in (("image", "jpeg:quality=50"), ("image", "hevc:qp=30"), ("feature", "rank_shuffle:span=2"),
                      ("feature", "quantize:bits=4|gaussian_noise:sigma=0.1")):
     sent = transmit(frames[domain], parse(text, domain), Telemetry())
-    print(text, sent.report.bits, sent.fidelity.ssim)
+    print(text, sent.telemetry.bits, sent.fidelity.ssim)
 """
 
 DETECTOR = """
