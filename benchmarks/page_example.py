@@ -36,6 +36,7 @@ def pack(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["command"] = ["featlink", "bench", "--dataset", "starter"]
     manifest["dataset"]["folder"] = None  # the page knows where the bundled scenes are
+    manifest.pop("before", None)  # runs that were stopped, with their folders
     with (
         tempfile.TemporaryDirectory() as scratch,
         zipfile.ZipFile(TARGET, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as z,

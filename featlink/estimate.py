@@ -86,7 +86,7 @@ def estimate(options: SweepOptions, kept: bool, console: Console) -> Estimate:
         raise KeyboardInterrupt
     if not ended.times.pictures or not ended.rows:
         raise CommandError("no picture was computed" if ended.left or ended.failed else "nothing is left of this sweep")
-    data = open_dataset(options.dataset, options.truth)
+    data = open_dataset(options.dataset, options.truth, options.pictures)
     done, planned = ended.rows[0].images, ended.planned
     first, *others = ended.times.pictures
     pictures = others or [first]

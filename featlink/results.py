@@ -142,6 +142,19 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A manifest's values by dotted key.
+
+    Example:
+        >>> flattened({"model": {"name": "x", "sizes": [1, 2]}})
+        {'model.name': 'x', 'model.sizes': [1, 2]}
+    """
+    lines: dict[str, Any] = {}
+    for key, item in value.items():
+        lines |= flattened(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
+    return lines
+
+
 def flat(row: Row) -> dict[str, Any]:
     """A row's figures side by side, as a line of ``results.csv`` has them: ``bbox_AP``, ``psnr_f``, ``heads_ms``, …"""
     line: dict[str, Any] = {"id": row.id, "condition": row.condition, "domain": row.domain, "images": row.images}
@@ -164,3 +177,10 @@ def figures() -> list[Figure]:
         for evaluator in evaluators()
         for figure in sorted(evaluator.figures, key=lambda one: one.name != evaluator.primary)
     ]
+
+
+def leading_groups() -> tuple[str, ...]:
+    """Every group of the leading evaluator's figures, that of its primary figure first."""
+    leading = evaluators()[0]
+    names = sorted((figure.group for figure in leading.figures), key=leading.primary.partition(".")[0].__ne__)
+    return tuple(dict.fromkeys(names))

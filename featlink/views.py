@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pictures
+from pycocotools import mask as mask_api
 
 from featlink.client import Client
 from featlink.shared.conditions.language import Domain, parse
@@ -154,19 +155,13 @@ def match(clean: Sequence[Detection], received: Sequence[Detection], threshold: 
 
 def _ious(before: Sequence[Detection], after: Sequence[Detection]) -> npt.NDArray[np.float64]:
     """IoU of boxes (N, M); 0 between categories."""
-    a, b = _corner_array(before)[:, None], _corner_array(after)[None]
-    sides = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0)
-    shared = sides.prod(axis=-1)
-    union = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1) - shared
+    if not before or not after:
+        return np.zeros((len(before), len(after)))
+    a, b = (np.array([one["bbox"] for one in side], np.float64) for side in (before, after))
     labels = [np.array([one["category_id"] for one in side], np.int64) for side in (before, after)]
     same = labels[0][:, None] == labels[1][None]
-    iou: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=(union > 0) & same)
-    return iou
-
-
-def _corner_array(detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
-    boxes = np.array([one["bbox"] for one in detections], np.float64).reshape(-1, 4)
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    ious: npt.NDArray[np.float64] = np.where(same, mask_api.iou(a, b, [0] * len(after)), 0)
+    return ious
 
 
 LOST = (230, 40, 60)
@@ -207,8 +202,7 @@ def difference(clean: Image, received: Image | None, matching: Matching, names: 
     else:
         canvas = cv2.convertScaleAbs(cv2.absdiff(clean, received), alpha=4).astype(np.uint8)
     for _, after in matching.kept:
-        x, y, right, bottom = _corners(after)
-        cv2.rectangle(canvas, (x, y), (right, bottom), KEPT, 2, cv2.LINE_AA)
+        _outline(canvas, after, KEPT, 2)
     _mark(canvas, matching, names)
     return canvas
 
@@ -235,27 +229,28 @@ def versus(clean: Image, matchings: Mapping[str, Matching], names: Mapping[str, 
             keepers.setdefault(id(before), []).append(side)
     for key, before in originals.items():
         sides = keepers.get(key, [])
-        name = names.get(str(before["category_id"]), str(before["category_id"]))
         if len(sides) == len(matchings):
-            x, y, right, bottom = _corners(before)
-            cv2.rectangle(canvas, (x, y), (right, bottom), KEPT, 2, cv2.LINE_AA)
+            _outline(canvas, before, KEPT, 2)
         elif sides:
-            _frame(canvas, before, f"only {' and '.join(sides)}: {name}", SIDES[list(matchings).index(sides[0]) % 2])
+            colour = SIDES[list(matchings).index(sides[0]) % 2]
+            _outline(canvas, before, colour, 3)
+            _label(canvas, f"only {' and '.join(sides)}", before, names, colour)
         else:
             _mark(canvas, Matching([], [before], []), names)
     for i, (side, matching) in enumerate(matchings.items()):
         for after in matching.new:
-            identity = str(after["category_id"])
-            _frame(canvas, after, f"new in {side}: {names.get(identity, identity)}", SIDES[i % 2], double=True)
+            for margin in (0, 4):
+                _outline(canvas, after, SIDES[i % 2], 1, margin)
+            _label(canvas, f"new in {side}", after, names, SIDES[i % 2])
     return canvas
 
 
-def _frame(canvas: Image, detection: Detection, text: str, colour: tuple[int, int, int], double: bool = False) -> None:
+def _outline(
+    canvas: Image, detection: Detection, colour: tuple[int, int, int], thickness: int, margin: int = 0
+) -> None:
     x, y, right, bottom = _corners(detection)
-    for margin in (0, 4) if double else (0,):
-        corners = (x - margin, y - margin), (right + margin, bottom + margin)
-        cv2.rectangle(canvas, *corners, colour, 1 if double else 3, cv2.LINE_AA)
-    _label(canvas, text, (x, y, right, bottom), colour)
+    corners = (x - margin, y - margin), (right + margin, bottom + margin)
+    cv2.rectangle(canvas, *corners, colour, thickness, cv2.LINE_AA)
 
 
 def _mark(canvas: Image, matching: Matching, names: Mapping[str, str]) -> None:
@@ -266,13 +261,11 @@ def _mark(canvas: Image, matching: Matching, names: Mapping[str, str]) -> None:
         _dashed(canvas, (x, y), (x, bottom))
         cv2.line(canvas, (x, y), (right, bottom), LOST, 1, cv2.LINE_AA)
     for one in matching.new:
-        x, y, right, bottom = _corners(one)
         for margin in (2, 5):
-            cv2.rectangle(canvas, (x - margin, y - margin), (right + margin, bottom + margin), NEW, 1, cv2.LINE_AA)
+            _outline(canvas, one, NEW, 1, margin)
     for what, colour, found in (("lost", LOST, matching.lost), ("new", NEW, matching.new)):
         for one in found:
-            identity = str(one["category_id"])
-            _label(canvas, f"{what}: {names.get(identity, identity)}", _corners(one), colour)
+            _label(canvas, what, one, names, colour)
 
 
 def _corners(detection: Detection) -> tuple[int, int, int, int]:
@@ -289,8 +282,12 @@ def _dashed(canvas: Image, start: tuple[int, int], end: tuple[int, int]) -> None
         cv2.line(canvas, first, last, LOST, 2, cv2.LINE_AA)
 
 
-def _label(canvas: Image, text: str, corners: Sequence[int], colour: tuple[int, int, int]) -> None:
+def _label(
+    canvas: Image, what: str, detection: Detection, names: Mapping[str, str], colour: tuple[int, int, int]
+) -> None:
     """Below the box, where overlays put none of their own."""
+    identity, corners = str(detection["category_id"]), _corners(detection)
+    text = f"{what}: {names.get(identity, identity)}"
     (width, height), base = cv2.getTextSize(text, _FONT, 0.45, 1)
     x = max(0, min(corners[0], canvas.shape[1] - width))
     top = max(0, min(corners[3], canvas.shape[0] - height - base - 1))
@@ -301,7 +298,6 @@ def _label(canvas: Image, text: str, corners: Sequence[int], colour: tuple[int, 
 
 _GAP = 8
 _CAPTION = 26
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def sheet(rows: Sequence[Sequence[tuple[str, npt.NDArray[Any]]]]) -> Image:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -109,7 +109,7 @@ def page(
     from featlink.page.context import PageSettings
     from featlink.shared.service.settings import reachable, wrong_settings
 
-    given = {
+    options = {
         "host": host,
         "port": port,
         "edge_url": edge_url,
@@ -117,11 +117,11 @@ def page(
         "cloud_url": cloud_url,
         "sweeps": sweeps,
     }
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:
-        settings = PageSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        settings = PageSettings(**given)
     except ValidationError as error:
-        names = {name for name, value in given.items() if value is not None}
-        raise CommandError(wrong_settings(error, names)) from None
+        raise CommandError(wrong_settings(error, given)) from None
     typer.echo(f"page: {reachable(f'http://{settings.host}:{settings.port}')} (Ctrl-C stops)")
     serve(settings)
 
@@ -157,10 +157,10 @@ def infer(
         raise CommandError(f"there is no file {picture}")
     data = picture.read_bytes()
     with Client(edge, edge) as client:
-        wanted = _received(client, domain_of(condition, domain), compare, planes)
+        crossed = domain_of(condition, domain)
+        wanted = _received(client, crossed, compare, planes)
         result = client.infer(data, condition=condition, domain=domain, link=link, received=wanted)
         if compare is not None:
-            crossed = domain_of(condition, domain)
             clean = client.infer(data, condition="identity", domain=crossed, link="{}", fidelity=False)
             replace(compare, compared(decode(data, sys.maxsize), clean, result))
         if planes is not None:

@@ -165,14 +165,12 @@ def demo(
         typer.echo()
         say(headline(sweep))
     say_why(ended)
-    if not ended.rows:
-        end(ended)
-        return
-    with console.status("drawing the report"):
-        overlays = write_overlays(out, open_dataset(dataset, pictures=pictures), ended.rows)
-        report = write_report(out)
-    typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, {overlays.name}/, services.log")
-    typer.echo(f"report: {report}")
+    if ended.rows:
+        with console.status("drawing the report"):
+            overlays = write_overlays(out, open_dataset(dataset, pictures=pictures), ended.rows)
+            report = write_report(out)
+        typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, {overlays.name}/, services.log")
+        typer.echo(f"report: {report}")
     if ended.failed:
         raise typer.Exit(INCOMPLETE)
 

@@ -9,12 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from featlink.deciding.query import Query, make_query
-from featlink.deciding.ranking import TIMING_ERROR, Candidate, Option, candidates, evaluate, front, ranked, too_close
+from featlink.deciding.query import Query, Transfers, make_query
+from featlink.deciding.ranking import (
+    TIMING_ERROR,
+    Candidate,
+    Option,
+    candidates,
+    draw_transfers,
+    evaluate,
+    front,
+    ranked,
+    too_close,
+)
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES
 from featlink.report.sweep import DOMAINS, Sweep
-from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.table import MISSING, Column, Table, kilobytes, mbps, number, percent, with_interval
 from featlink.report.timing import overlaps
 
 RATES = tuple(float(10 ** (k / 20)) for k in range(-40, 81))
@@ -122,7 +132,8 @@ def decide(
     if query.kind not in (None, *sweep.kinds):
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
     found = candidates(sweep, edge_from, cloud_from)
-    options = ranked(evaluate(sweep, found, query), query)
+    drawn = draw_transfers(sweep, found, query)
+    options = ranked(evaluate(sweep, found, drawn, query), query)
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, query)}
     return Decision(
         query,
@@ -130,17 +141,19 @@ def decide(
         options,
         front(options),
         rivals,
-        _rate_intervals(sweep, found, query) if crossings and query.route.trace is None else [],
+        _rate_intervals(sweep, found, drawn, query) if crossings and query.route.trace is None else [],
         any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None),
     )
 
 
-def _rate_intervals(sweep: Sweep, found: list[Candidate], query: Query) -> list[RateInterval]:
+def _rate_intervals(
+    sweep: Sweep, found: list[Candidate], drawn: list[Transfers | None], query: Query
+) -> list[RateInterval]:
     """Winners over all rates; each border by bisection."""
 
-    def winner(mbps: float) -> tuple[str, str]:
-        there = replace(query, route=query.route.at(mbps))
-        best = ranked(evaluate(sweep, found, there, certain=False), there)[0]
+    def winner(rate: float) -> tuple[str, str]:
+        there = replace(query, route=query.route.at(rate))
+        best = ranked(evaluate(sweep, found, drawn, there, certain=False), there)[0]
         return (_domain(best), best.candidate.name) if best.meets else ("", "nothing that is good enough")
 
     winners = [winner(rate) for rate in RATES]
@@ -358,14 +371,10 @@ def _verdict(decision: Decision, one: Option) -> str:
 
 def _stretch(one: RateInterval) -> str:
     if one.low == 0:
-        return "any" if one.high == float("inf") else f"below {_mbps(one.high)} Mbit/s"
+        return "any" if one.high == float("inf") else f"below {mbps(one.high)} Mbit/s"
     if one.high == float("inf"):
-        return f"above {_mbps(one.low)} Mbit/s"
-    return f"{_mbps(one.low)} to {_mbps(one.high)} Mbit/s"
-
-
-def _mbps(mbps: float) -> str:
-    return f"{mbps:,.0f}" if mbps >= 100 else f"{mbps:.3g}"
+        return f"above {mbps(one.low)} Mbit/s"
+    return f"{mbps(one.low)} to {mbps(one.high)} Mbit/s"
 
 
 def _notes(decision: Decision) -> tuple[str, ...]:

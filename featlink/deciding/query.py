@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,13 @@ def make_query(
     )
 
 
+class Transfers(NamedTuple):
+    """Of each image, (N,): the delay in ms, and the bits that are sent, those of lost packets again included."""
+
+    delay_ms: Floats
+    bits: Floats
+
+
 _STARTS = 64
 """Moments of a trace that an average is taken over, for each image."""
 _MOST_ROUNDS = 200
@@ -156,25 +163,27 @@ class Route:
         busy: Floats = np.mean([self.trace.deliver_ms(np.full_like(sizes, start), sizes) for start in starts], axis=0)
         return busy
 
-    def simulated_ms(self, bits: npt.ArrayLike, images: Sequence[int]) -> Floats:
-        """One time for each image, by the law that the channel draws from. Over a trace, images come at moments spread
-        over it.
+    def draw(self, bits: npt.ArrayLike, images: Sequence[int]) -> Transfers:
+        """Draw each image's transfer, by the law that the channel draws from; it is the same at any rate.
 
         Args:
             bits: (N,) of each image.
             images: (N,) their ids.
         """
-        sizes = np.asarray(bits, np.int64)
-        bare = self.link if self.trace is None else self.link.model_copy(update={"rate_mbps": None})
+        bare = self.link.model_copy(update={"rate_mbps": None})
         drawn = [
             bare.transfer(int(size), stream(bare.seed, "link", image, ""))
-            for size, image in zip(sizes, images, strict=True)
+            for size, image in zip(np.asarray(bits, np.int64), images, strict=True)
         ]
-        ms = np.array([one.ms for one in drawn])
+        return Transfers(np.array([one.ms for one in drawn]), np.array([float(one.bits) for one in drawn]))
+
+    def delivered_ms(self, drawn: Transfers) -> Floats:
+        """One time for each image, from what was drawn. Over a trace, images come at moments spread over it."""
         if self.trace is None:
-            return ms
-        starts = (np.arange(len(ms)) + 0.5) / max(1, len(ms)) * self.trace.duration
-        return ms + self.trace.deliver_ms(starts, np.array([float(one.bits) for one in drawn]))
+            return drawn.delay_ms + drawn.bits / (1e3 * self.mbps)
+        count = len(drawn.bits)
+        starts = (np.arange(count) + 0.5) / max(1, count) * self.trace.duration
+        return drawn.delay_ms + self.trace.deliver_ms(starts, drawn.bits)
 
 
 def _rounds(packets: Floats, loss: float) -> Floats:

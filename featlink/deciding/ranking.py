@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.costs import of_row
-from featlink.deciding.query import Query, Route
+from featlink.deciding.query import Query, Route, Transfers
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep, condition_of, is_choice, label
 from featlink.results import Row
@@ -67,16 +67,27 @@ class Option:
         return self.edge_ms + self.link_ms + self.cloud_ms + self.hops_ms
 
 
-def evaluate(sweep: Sweep, found: list[Candidate], query: Query, certain: bool = True) -> list[Option]:
+def draw_transfers(sweep: Sweep, found: list[Candidate], query: Query) -> list[Transfers | None]:
+    """Each candidate's transfers, which are the same at any rate of the link; None without a deadline."""
+    if query.deadline_ms is None or sweep.samples is None:
+        return [None] * len(found)
+    images = sweep.samples.images.tolist()
+    return [query.route.draw(one.bits, images) for one in found]
+
+
+def evaluate(
+    sweep: Sweep, found: list[Candidate], drawn: list[Transfers | None], query: Query, certain: bool = True
+) -> list[Option]:
     """Every candidate over the link, in the sweep's order; those without AP are left out.
 
     Args:
         sweep: theirs.
         found: its candidates.
+        drawn: their transfers.
         query: the question.
-        certain: take intervals too, which with a deadline costs a second or so.
+        certain: take draws too, which take most of the time; without, ``surely`` and ``maybe`` mean nothing.
     """
-    options = (_option(sweep, one, query, certain) for one in found)
+    options = (_option(sweep, one, transfers, query, certain) for one, transfers in zip(found, drawn, strict=True))
     return [one for one in options if one is not None]
 
 
@@ -116,7 +127,9 @@ def front(options: list[Option]) -> set[str]:
     return ids
 
 
-def _option(sweep: Sweep, candidate: Candidate, query: Query, certain: bool) -> Option | None:
+def _option(
+    sweep: Sweep, candidate: Candidate, transfers: Transfers | None, query: Query, certain: bool
+) -> Option | None:
     samples, row = sweep.samples, candidate.row
     ap = sweep.ap(row, query.kind)
     if samples is None or ap is None:
@@ -124,20 +137,24 @@ def _option(sweep: Sweep, candidate: Candidate, query: Query, certain: bool) -> 
     link_ms = query.route.expected_ms(candidate.bits)
     edge_ms, cloud_ms = candidate.edge_ms / query.edge_speed, candidate.cloud_ms / query.cloud_speed
     whole = edge_ms + link_ms + cloud_ms + candidate.hops_ms
-    draws = sweep.draws(row, query.kind)
+    drawn = samples.draws if certain else samples.draws[:0]
+    latency_draws = drawn @ whole / len(whole)
+    draws = sweep.draws(row, query.kind) if certain else None
     draws = np.zeros(0) if draws is None else draws
     on_time = 1.0
     ends = sweep.interval(row, query.kind)
-    if query.deadline_ms is not None:
-        simulated = query.route.simulated_ms(candidate.bits, samples.images.tolist())
+    if query.deadline_ms is not None and transfers is not None:
+        simulated = query.route.delivered_ms(transfers)
         kept = edge_ms + simulated + cloud_ms + candidate.hops_ms <= query.deadline_ms
         on_time = float(kept.mean())
-        ap, draws = _on_time(sweep, candidate, query, kept, samples.draws if certain else samples.draws[:0])
-        ends = interval(draws) if len(draws) else None
-    share = _kept(sweep, candidate, query, ap)
-    low, high = ends or (ap, ap)
-    least = _least(sweep, candidate, query)
+        ap, draws = _on_time(sweep, candidate, query, kept, drawn)
+        ends = interval(draws)
     clean = sweep.clean(row.domain)
+    clean_ap = None if clean is None else sweep.ap(clean, query.kind)
+    least = 0.0 if query.keep is None or clean_ap is None else query.keep * clean_ap
+    if query.floor is not None:
+        least = query.floor
+    low, high = ends or (ap, ap)
     if query.keep is not None and clean is not None and not row.clean:  # AP and clean AP go up and down together
         reference = sweep.draws(clean, query.kind)
         if reference is not None and len(reference) == len(draws) and len(draws):
@@ -149,14 +166,14 @@ def _option(sweep: Sweep, candidate: Candidate, query: Query, certain: bool) -> 
         float(link_ms.mean()),
         float(cloud_ms.mean()),
         float(candidate.hops_ms.mean()),
-        _latency_interval(samples.draws, whole),
+        interval(latency_draws),
         _frames_per_second(query.route, candidate, float(edge_ms.mean()), float(cloud_ms.mean())),
         ap,
         ends,
         on_time,
-        share,
+        ap / clean_ap if clean_ap else None,
         draws,
-        samples.draws @ whole / len(whole),
+        latency_draws,
         meets=ap >= least,
         surely=low >= least,
         maybe=ap < least <= high,
@@ -170,25 +187,6 @@ def _on_time(sweep: Sweep, candidate: Candidate, query: Query, kept: np.ndarray,
     ones = np.ones(len(kept), np.int64)
     values = [one.average_precision(ones, kept) or 0.0 for one in pools]
     return float(np.median(values)), np.median([one.draws(draws, kept) for one in pools], axis=0)
-
-
-def _least(sweep: Sweep, candidate: Candidate, query: Query) -> float:
-    """The AP that is good enough."""
-    if query.floor is not None:
-        return query.floor
-    clean = sweep.clean(candidate.row.domain)
-    reference = None if clean is None else sweep.ap(clean, query.kind)
-    return 0.0 if query.keep is None or reference is None else query.keep * reference
-
-
-def _kept(sweep: Sweep, candidate: Candidate, query: Query, ap: float) -> float | None:
-    clean = sweep.clean(candidate.row.domain)
-    reference = None if clean is None else sweep.ap(clean, query.kind)
-    return ap / reference if reference else None
-
-
-def _latency_interval(draws: Ints, whole: Floats) -> Interval | None:
-    return interval(draws @ whole / len(whole)) if len(draws) else None
 
 
 def _frames_per_second(route: Route, candidate: Candidate, edge_ms: float, cloud_ms: float) -> float:

@@ -20,6 +20,7 @@ from featlink.page import deployment, explorer, playground
 from featlink.page.context import Context, PageSettings
 from featlink.page.pictures import decoded, scene_path, thumbnail
 from featlink.shared.errors import ImageError
+from featlink.shared.service.access import Forwarded
 from featlink.shared.service.observability import configure_logging
 from featlink.shared.service.settings import reachable
 
@@ -48,6 +49,7 @@ def create_app(settings: PageSettings | None = None) -> FastAPI:
 
     app = FastAPI(title="Featlink page", version=version("featlink"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Headers)
+    app.add_middleware(Forwarded, proxies=settings.trusted_proxies)
     app.mount("/assets", StaticFiles(directory=ASSETS))
 
     @app.get("/livez")
@@ -147,6 +149,7 @@ def serve(settings: PageSettings) -> None:
         root_path=settings.root_path,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # `Forwarded` reads them
         timeout_graceful_shutdown=3,
     )
     listening = config.bind_socket()

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
 from featlink.page.forms import Catalogue, controls, step_forms
 from featlink.page.pictures import Inference, PictureStore
-from featlink.shared.service.settings import reachable
+from featlink.shared.service.settings import ProxySettings, reachable
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -25,10 +24,8 @@ _REQUESTS = 32
 """Requests to the services at a time, of all visitors together."""
 
 
-class PageSettings(BaseSettings):
+class PageSettings(ProxySettings):
     """``FEATLINK_*`` environment variables of the page; an empty one counts as unset."""
-
-    model_config = SettingsConfigDict(env_prefix="FEATLINK_", env_ignore_empty=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")

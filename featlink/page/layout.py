@@ -23,16 +23,9 @@ _LOGO = (
 def root_path(request: Request) -> str:
     """The path below which a browser finds the page, without a slash at its end; empty where that is ``/``.
 
-    A reverse proxy says it in ``X-Forwarded-Prefix``, or the server was started with a root path. NiceGUI finds its
-    own files in the same way.
+    A trusted reverse proxy says it (:class:`featlink.shared.service.access.Forwarded`), or the page's settings do.
     """
-    prefix = request.headers.get("x-forwarded-prefix", "") + str(request.scope.get("root_path", ""))
-    return prefix.rstrip("/") if prefix.startswith("/") and _is_plain(prefix) else ""
-
-
-def _is_plain(prefix: str) -> bool:
-    """Whether a prefix can stand in HTML and in JavaScript as it is, and names no other host."""
-    return not prefix.startswith("//") and all(one.isalnum() or one in "/-._~" for one in prefix)
+    return str(request.scope.get("root_path", ""))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featlink.dataset import Dataset, open_dataset
 from featlink.deciding.decision import decision_blocks
+from featlink.deciding.query import DEFAULT_KEEP
 from featlink.errors import CommandError
 from featlink.report.coding import coding_blocks
 from featlink.report.conditions import (
@@ -46,8 +47,6 @@ from featlink.shared.store import Store, sqlite_url
 if TYPE_CHECKING:  # it loads torch, which a report without planes need not wait for
     from featlink.report.replay import Replay
 
-KEEP = 0.95
-"""Share of the clean AP that the headline asks for."""
 _FEW_IMAGES = 30
 _SHORT = 24
 """Up to so many conditions, a report shows them in one table, and folds what is not looked at first."""
@@ -181,7 +180,7 @@ def headline(sweep: Sweep) -> str:
         return next(iter(findings(sweep)), nothing)
     images = max(row.images for row in cheapest.values())
     few = f" That is on {images} image{'' if images == 1 else 's'}." if images < _FEW_IMAGES else ""
-    goal = f"To keep {percent(KEEP, 0)} % of the clean AP, "
+    goal = f"To keep {percent(DEFAULT_KEEP, 0)} % of the clean AP, "
     parts = {
         domain: f"the cheapest {'features' if domain == DOMAINS[0] else 'pixels'} tried need {kilobytes(row)} kB an "
         f"image ({'as they are' if row.clean else label(row).partition(' @ ')[0]})"
@@ -199,7 +198,7 @@ def _cheapest(sweep: Sweep) -> dict[str, Row]:
     """By domain, the row of fewest bits that keeps enough, among those that could be chosen."""
     cheapest: dict[str, Row] = {}
     for row in sorted(sweep.rows, key=lambda row: row.bits_per_image):
-        if is_choice(row) and (sweep.retention(row) or 0) >= KEEP:
+        if is_choice(row) and (sweep.retention(row) or 0) >= DEFAULT_KEEP:
             cheapest.setdefault(row.domain, row)
     return cheapest
 

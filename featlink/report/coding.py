@@ -11,10 +11,10 @@ from pathlib import Path
 
 from featlink.errors import CommandError
 from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bits_per_pixel, colour, compare, curve, points
-from featlink.report.sweep import APS, Sweep, about, condition_of, families, label
-from featlink.report.table import Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.sweep import Sweep, about, condition_of, label
+from featlink.report.table import Column, Table, kilobytes, number
 from featlink.report.timing import spent
-from featlink.results import Row
+from featlink.results import Row, leading_groups
 from featlink.shared.conditions import registry
 from featlink.shared.timing import Place
 
@@ -48,7 +48,7 @@ def coding_curves(sweep: Sweep, others: Sequence[Curve] = (), kind: str | None =
         if row.id.startswith(PREFIX):
             sets.setdefault(row.id.split(".")[1], []).append(row)
     if not sets and others:
-        found = [family for family in families(sweep.rows) if family.changes_bits and len(family.rows) > 1]
+        found = [family for family in sweep.families if family.changes_bits and len(family.rows) > 1]
         sets = {f"{NAMES[family.domain]}: {family.name}": list(family.rows) for family in found}
     return [curve(sweep, name, rows, bits_per_pixel, kind) for name, rows in sets.items()]
 
@@ -125,7 +125,7 @@ def points_table(sweep: Sweep, ours: Sequence[Curve]) -> Table:
     lines = []
     for one in ours:
         for row in sorted(one.rows, key=sweep.rows.index):
-            aps = [with_interval(percent(sweep.ap(row, kind)), sweep.interval(row, kind)) for kind in sweep.kinds]
+            aps = [sweep.ap_text(row, kind) for kind in sweep.kinds]
             times = (number(spent(row, place, coding=True), 0) for place in CODING_PLACES)
             lines.append([one.name, label(row), number(row.bpp, 3), kilobytes(row), *aps, *times])
     note = "Encode: reduction and encoder; decode: decoder and restoring. As measured in this sweep."
@@ -188,34 +188,30 @@ def _numbers(path: Path, number: int, line: list[str], places: list[int]) -> tup
     return bpp, ap
 
 
-COLUMNS = (
-    *("curve", "domain", "condition", "QP", "bpp", "AP", "AP_low", "AP_high"),
-    *(f"AP_{APS[-1]}{end}" for end in ("", "_low", "_high")),
-    *("encode_s", "decode_s"),
-)
-
-
 def rate_csv(sweep: Sweep) -> str:
     """One line per row of a curve whose strength trades bits for AP, and per clean run.
 
     ``AP`` is the sweep's leading one, in percent, with its 95 % interval; ``QP`` the strength, whatever the step calls
     it; times are seconds an image, of reducing and encoding, and of decoding and restoring.
     """
+    boxes = leading_groups()[-1]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    written = {row.id for family in families(sweep.rows) if family.changes_bits for row in family.rows}
-    names = {row.id: family.name for family in families(sweep.rows) for row in family.rows}
+    aps = [f"AP{kind}{end}" for kind in ("", f"_{boxes}") for end in ("", "_low", "_high")]
+    writer.writerow(["curve", "domain", "condition", "QP", "bpp", *aps, "encode_s", "decode_s"])
+    written = {row.id for family in sweep.families if family.changes_bits for row in family.rows}
+    names = {row.id: family.name for family in sweep.families for row in family.rows}
     for row in sweep.rows:
         if row.clean or row.id in written or row.id.startswith(PREFIX):
             name = row.id.split(".")[1] if row.id.startswith(PREFIX) else "clean" if row.clean else names[row.id]
-            writer.writerow([name, row.domain, row.condition, _strength(row), f"{row.bpp:.6g}", *_figures(sweep, row)])
+            figures = _figures(sweep, row, (sweep.kind, boxes))
+            writer.writerow([name, row.domain, row.condition, _strength(row), f"{row.bpp:.6g}", *figures])
     return text.getvalue()
 
 
-def _figures(sweep: Sweep, row: Row) -> list[str]:
+def _figures(sweep: Sweep, row: Row, kinds: tuple[str, str]) -> list[str]:
     cells: list[float | None] = []
-    for kind in (sweep.kind, APS[-1]):
+    for kind in kinds:
         ends = sweep.interval(row, kind) or (None, None)
         cells += [None if one is None else 100 * one for one in (sweep.ap(row, kind), *ends)]
     seconds = [spent(row, place, coding=True) / 1e3 for place in CODING_PLACES]

@@ -105,7 +105,7 @@ def size_table(sweep: Sweep) -> Table:
     columns += [Column(size, "retention %") for size in _SIZES]
     rows = []
     for row in sweep.rows:
-        cells = [sweep.names[row.id], row.domain, ap_cell(sweep, row)]
+        cells = [sweep.names[row.id], row.domain, sweep.ap_text(row)]
         cells += [percent(sweep.ap(row, metric=size)) for size in _SIZES[1:]]
         rows.append([*cells, *(percent(sweep.retention(row, metric=size)) for size in _SIZES)])
     caption = "AP and retention by size of objects: small below 32², medium below 96², large from 96² pixels"
@@ -135,11 +135,6 @@ def summary_table(sweep: Sweep) -> Table:
         f"{'ms: time of all stages; ' if timed else ''}PSNR in dB: [F] of features, [I] of images."
     )
     return Table("Results", [*_names(), *map(Column, titles)], rows, (note,))
-
-
-def ap_cell(sweep: Sweep, row: Row, kind: str | None = None) -> str:
-    """A row's AP in percent, with its interval where there is one."""
-    return with_interval(percent(sweep.ap(row, kind)), sweep.interval(row, kind))
 
 
 def _kept_cell(sweep: Sweep, row: Row, kind: str) -> str:
@@ -178,7 +173,7 @@ def _paper_columns(sweep: Sweep) -> list[Column]:
 def _paper_line(sweep: Sweep, paper: PaperRow) -> list[str]:
     row = sweep.by_id[paper.id]
     kept = sweep.retention(row)
-    cells = [_parameters(row), row.domain, *(ap_cell(sweep, row, kind) for kind in sweep.kinds), f"{paper.map:.1f}"]
+    cells = [_parameters(row), row.domain, *(sweep.ap_text(row, kind) for kind in sweep.kinds), f"{paper.map:.1f}"]
     cells += [*(_kept_cell(sweep, row, kind) for kind in sweep.kinds), percent(paper.retention)]
     cells.append(signed(None if kept is None else 100 * (kept - paper.retention)))
     for name, _, digits in FIDELITY:
@@ -204,7 +199,7 @@ def _plain(
     columns += [Column("kB/image"), Column("bpp"), *_measure_columns(sweep)]
     lines = []
     for row in rows:
-        cells = [name(row), row.domain, *(ap_cell(sweep, row, kind) for kind in sweep.kinds)]
+        cells = [name(row), row.domain, *(sweep.ap_text(row, kind) for kind in sweep.kinds)]
         cells += [_kept_cell(sweep, row, kind) for kind in sweep.kinds]
         cells += [fidelity(row, metric, digits) for metric, _, digits in metrics]
         lines.append([*cells, kilobytes(row), number(row.bpp, 2), *_measure_cells(sweep, row)])
@@ -350,7 +345,7 @@ def _line(a: Sweep, b: Sweep, one: Row, other: Row, kinds: list[str]) -> list[st
     for kind in kinds:
         first, second = a.ap(one, kind), b.ap(other, kind)
         less = with_interval(signed(_less(second, first, 100), 2), _less_interval(a, b, one, other, kind))
-        cells += [ap_cell(a, one, kind), ap_cell(b, other, kind), less]
+        cells += [a.ap_text(one, kind), b.ap_text(other, kind), less]
     cells += [number(one.bits_per_image / 8000, 2), number(other.bits_per_image / 8000, 2), _more_bits(one, other)]
     for name, _, digits in FIDELITY:
         cells.append(signed(_less(other.fidelity.get(name), one.fidelity.get(name)), digits))

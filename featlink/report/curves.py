@@ -317,9 +317,7 @@ def at_equal(feature: Points, image: Points) -> tuple[float, ...]:
 def rate_pairs(sweep: Sweep) -> list[tuple[Family, Family]]:
     """Pairs of families whose strength trades bits for accuracy, with more than one strength in each."""
     return [
-        pair
-        for pair in pairs(families(sweep.rows))
-        if pair[0].changes_bits and all(len(family.rows) > 1 for family in pair)
+        pair for pair in pairs(sweep.families) if pair[0].changes_bits and all(len(family.rows) > 1 for family in pair)
     ]
 
 
@@ -378,7 +376,7 @@ def equal_bits_table(sweep: Sweep) -> Table | None:
 def equal_psnr_table(sweep: Sweep) -> Table | None:
     """AP of both domains where the heads get pyramids of the same PSNR[F]; None where no two curves share one."""
     caption = "AP at equal PSNR[F] of what the heads get, linear between the measured strengths"
-    return _equal_table(sweep, pairs(families(sweep.rows)), caption, "PSNR[F] dB", psnr_f, lambda x: x)
+    return _equal_table(sweep, pairs(sweep.families), caption, "PSNR[F] dB", psnr_f, lambda x: x)
 
 
 def _equal_table(
@@ -411,7 +409,7 @@ def curve_figures(sweep: Sweep) -> list[Figure]:
     ap = f"AP {sweep.kind} %"
     priced = [
         row
-        for family in families(sweep.rows)
+        for family in sweep.families
         if bits_vary([row.bits_per_image for row in family.rows]) or (len(family.rows) == 1 and family.changes_bits)
         for row in family.rows
     ]
@@ -529,7 +527,7 @@ def points(sweep: Sweep, one: Curve, name: str, kind: str | None = None) -> dict
     ends = [(y, sweep.interval(row, kind)) for row, (_, y) in zip(one.rows, one.points, strict=False)]
     texts = [
         f"{name}: {label(row)}<br>{kilobytes(row)} kB, keeps {percent(sweep.retention(row))} %"
-        f"<br>AP {with_interval(percent(sweep.ap(row)), sweep.interval(row))}"
+        f"<br>AP {sweep.ap_text(row)}"
         for row in one.rows
     ]
     return {

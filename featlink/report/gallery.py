@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from featlink.report.sweep import Sweep, families, label, pairs
+from featlink.dataset import MAX_PIXELS
+from featlink.report.sweep import Sweep, label, pairs
 from featlink.results import Row
 from featlink.shared.errors import NotFoundError
 from featlink.shared.features import Image
@@ -26,7 +27,6 @@ THRESHOLD = 0.5
 
 _WIDTH = 400
 _MOST_PAIRS = 5
-_MAX_PIXELS = 1 << 28
 _QUALITY = 72
 """Of WebP."""
 
@@ -81,7 +81,7 @@ def chosen_pairs(sweep: Sweep, most: int = _MOST_PAIRS) -> list[tuple[Row, Row]]
         most: pairs at most.
     """
     found: dict[str, tuple[Row, Row]] = {}
-    for feature, image in pairs(families(sweep.rows)):
+    for feature, image in pairs(sweep.families):
         twins = [(f, i) for f in feature.rows for i in image.rows if label(f) == label(i)]
         scored = [
             (f_ap + i_ap, f, i)
@@ -106,9 +106,14 @@ def chosen_images(sweep: Sweep, store: Store, images: Mapping[int, Path], count:
     clean = sweep.clean("feature") or sweep.clean("image")
     if clean is None:
         return []
-    done = [(r.image_id, len(_shown(r.detections))) for r in store.results(clean.seeds[0].run) if r.image_id in images]
-    done.sort(key=lambda one: one[1] < 2)  # stable: data set order otherwise
-    return [image_id for image_id, _ in done[:count]]
+    several: list[int] = []
+    others: list[int] = []
+    for result in store.results(clean.seeds[0].run):
+        if len(several) == count:
+            break
+        if result.image_id in images:
+            (several if len(_shown(result.detections)) > 1 else others).append(result.image_id)
+    return [*several, *others][:count]
 
 
 def overlays(
@@ -129,7 +134,7 @@ def overlays(
         rows: the conditions.
         distorted: row id of the image domain to what crossed the link; others are drawn on the clean picture.
     """
-    original = decode(path.read_bytes(), _MAX_PIXELS)
+    original = decode(path.read_bytes(), MAX_PIXELS)
     height, width = original.shape[:2]
     pictures = []
     for row in rows:

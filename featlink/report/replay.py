@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from featlink.channel.transmit import transmit
+from featlink.dataset import MAX_PIXELS
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.fetch.sources import cached_path
@@ -22,7 +23,6 @@ from featlink.shared.models.registry import build
 from featlink.shared.result import Telemetry
 
 _CACHE_BYTES = 1 << 28
-_MAX_PIXELS = 1 << 28
 
 
 class Replay:
@@ -42,7 +42,7 @@ class Replay:
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         """What the cloud gets of an image of the data set."""
         request = Request(picture.read_bytes(), condition.domain, image_id=image_id)
-        sent = prepare(self._model, request, max_pixels=_MAX_PIXELS, cache=self._cache)
+        sent = prepare(self._model, request, max_pixels=MAX_PIXELS, cache=self._cache)
         return transmit(sent.frame, condition, Telemetry(), fidelity=False).frame
 
     def pictures(self, picture: Path, image_id: int, rows: Iterable[Row]) -> dict[str, Image]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +14,17 @@ import numpy as np
 
 from featlink import results, samples
 from featlink.dataset import Truth
-from featlink.report.table import MISSING, Column, Table
+from featlink.report.table import MISSING, Column, Table, percent, with_interval
 from featlink.results import Row
 from featlink.samples import Samples
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition, parse
-from featlink.shared.evaluation.coco_metrics import CocoEvaluator, Floats
+from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
 from featlink.shared.evaluation.protocol import Figure as Measure
-from featlink.shared.evaluation.protocol import evaluators
 from featlink.shared.models.config import MODELS
 
 DOMAINS = ("feature", "image")
-APS = tuple(dict.fromkeys(figure.group for figure in CocoEvaluator.figures))
-"""Groups of figures whose first is an AP, that of masks first."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,20 @@ class Sweep:
     @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The APs there are, as groups of figures, the leading one first."""
-        return tuple(kind for kind in APS if self.rows and all(kind in row.scores for row in self.rows)) or APS[-1:]
+        groups = results.leading_groups()
+        found = tuple(kind for kind in groups if self.rows and all(kind in row.scores for row in self.rows))
+        return found or groups[-1:]
 
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
         """First figures of the groups of other evaluators."""
-        known = {figure.name: figure for evaluator in evaluators() for figure in evaluator.figures}
+        leading = results.leading_groups()
+        known = {figure.name: figure for figure in results.figures()}
         names = dict.fromkeys(
             f"{group}.{next(iter(scores))}"
             for row in self.rows
             for group, scores in row.scores.items()
-            if group not in APS and scores
+            if group not in leading and scores
         )
         return tuple(known.get(name) or Measure(name, name) for name in names)
 
@@ -84,6 +84,11 @@ class Sweep:
     def by_id(self) -> dict[str, Row]:
         """Rows by id."""
         return {row.id: row for row in self.rows}
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """:func:`families` of its rows."""
+        return families(self.rows)
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -117,6 +122,10 @@ class Sweep:
     def interval(self, row: Row, kind: str | None = None) -> Interval | None:
         """A row's 95 % interval of AP over images; None where there is none."""
         return row.intervals.get(kind or self.kind)
+
+    def ap_text(self, row: Row, kind: str | None = None) -> str:
+        """A row's AP in percent, with its interval where there is one."""
+        return with_interval(percent(self.ap(row, kind)), self.interval(row, kind))
 
     def draws(self, row: Row, kind: str | None = None) -> Floats | None:
         """A row's AP in each bootstrap draw; None where the folder does not have them."""
@@ -264,7 +273,7 @@ class About:
 
 def about(sweep: Sweep) -> About:
     """Read the headline from a manifest; what is not there is empty."""
-    flat = {key: value for key, value in _flat(sweep.manifest) if value is not None}
+    flat = {key: value for key, value in results.flattened(sweep.manifest).items() if value is not None}
     done, total = max((row.images for row in sweep.rows), default=0), flat.get("dataset.images")
     model, _, arithmetic = str(flat.get("model.name", "")).partition("+")  # services tell theirs
     return About(
@@ -289,19 +298,12 @@ def manifest_table(sweep: Sweep) -> Table:
     """The manifest as a table, one line per value, without the conditions."""
     columns = [Column("what", number=False), Column("value", number=False)]
     manifest = {key: value for key, value in sweep.manifest.items() if key != "conditions"}
-    lines = [[key, MISSING if value is None else str(value)] for key, value in _flat(manifest)]
+    values = {
+        key: " ".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in results.flattened(manifest).items()
+    }
+    lines = [[key, MISSING if value is None else str(value)] for key, value in values.items()]
     return Table("What was run, with what", columns, lines)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Values by dotted key."""
-    lines: list[tuple[str, Any]] = []
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            lines += _flat(item, f"{prefix}{key}.")
-        else:
-            lines.append((prefix + key, " ".join(map(str, item)) if isinstance(item, list) else item))
-    return lines
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,16 @@ def kilobytes(row: Row) -> str:
     return number(value, 2 if value < 10 else 1 if value < 1000 else 0)
 
 
+def mbps(rate: float) -> str:
+    """A link rate in Mbit/s, three digits or more.
+
+    Example:
+        >>> mbps(0.0468), mbps(1234.5)
+        ('0.0468', '1,234')
+    """
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
 def markdown(table: Table) -> str:
     """A table in GitHub's Markdown, caption above, notes below.
 

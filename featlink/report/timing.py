@@ -7,8 +7,8 @@ from typing import Any
 
 from featlink.costs import of_row
 from featlink.report.curves import NAMES, Figure, axis, colour, rate_pairs
-from featlink.report.sweep import DOMAINS, Sweep, condition_of, families, label
-from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.sweep import DOMAINS, Sweep, condition_of, label
+from featlink.report.table import MISSING, Column, Table, kilobytes, mbps, number
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.timing import STAGES, Place, Stage, in_order
@@ -43,8 +43,7 @@ class BreakEven:
 
     def __str__(self) -> str:
         if self.mbps is not None:
-            rate = f"{self.mbps:,.0f}" if self.mbps >= 100 else f"{self.mbps:.3g}"
-            return f"{self.faster} {rate} Mbit/s"
+            return f"{self.faster} {mbps(self.mbps)} Mbit/s"
         return {"always": "at any rate", "never": "at no rate", "equal": "no difference"}[self.faster]
 
 
@@ -190,7 +189,7 @@ def latency_figures(sweep: Sweep) -> list[Figure]:
 
 def coding_times_table(sweep: Sweep) -> Table | None:
     """Stages of every coded row, and the link rate from which features pay; None without coded rows that have times."""
-    coded = {row.id for family in families(sweep.rows) if family.changes_bits for row in family.rows}
+    coded = {row.id for family in sweep.families if family.changes_bits for row in family.rows}
     rows = [
         row for row in sweep.rows if row.id in coded and any(one.coding and one.place == "edge" for one in stages(row))
     ]
@@ -200,7 +199,7 @@ def coding_times_table(sweep: Sweep) -> Table | None:
     pixels = [row for row in sweep.rows if row.domain == "image" and (row.id in coded or row.clean)]
     lines = []
     for row in rows:
-        cells = [sweep.names[row.id], row.domain, with_interval(percent(sweep.ap(row)), sweep.interval(row))]
+        cells = [sweep.names[row.id], row.domain, sweep.ap_text(row)]
         cells += [kilobytes(row), *(number(stages(row).get(stage), 0) for stage in coding)]
         cells += [number(spent(row, "edge", coding=False), 0), number(spent(row, "cloud", coding=False), 0)]
         anchor = _as_accurate(sweep, row, pixels) if row.domain == "feature" else None

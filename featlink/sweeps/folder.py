@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,12 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featlink.dataset import Dataset, store_name
 from featlink.errors import CommandError
-from featlink.results import DATABASE, MANIFEST, load_manifest
+from featlink.results import DATABASE, MANIFEST, flattened, load_manifest
 from featlink.shared.conditions.language import parse
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.files import lock, replace
-from featlink.shared.store import Store, sqlite_url
+from featlink.shared.store import Result, Store, sqlite_url
 from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo
 from featlink.sweeps.plan import PlannedRun, SweepOptions, by_condition
 
@@ -45,6 +46,8 @@ _BY_CALL = ("featlink", "command", "engine", "versions", "machine")
 _FREE = ("model.weights", "model.threads")
 """The weights' path and the number of threads may; the weights' identity may not."""
 _MANY = 1_000_000
+_AT_ONCE = 64
+"""Results that are copied in one transaction."""
 
 
 @contextlib.contextmanager
@@ -211,19 +214,12 @@ def now() -> str:
 
 
 def _fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {"model.device": "cpu", **_flat(manifest)}  # older folders do not say
+    flat = {"model.device": "cpu", **flattened(manifest)}  # older folders do not say
     return {
         key: value
         for key, value in flat.items()
         if key not in _FREE and any(key == same or key.startswith(same + ".") for same in _SAME)
     }
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    lines: dict[str, Any] = {}
-    for key, item in value.items():
-        lines |= _flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
-    return lines
 
 
 def _installed(name: str) -> bool:
@@ -344,6 +340,22 @@ class Records:
         with self._failing():
             self.store.add_result(self.runs[computed.run], computed.result)
         self._done[computed.run].add(computed.result.image_id)
+
+    def copy(self, run: int, results: Iterable[Result]) -> None:
+        """Store results that a run lacks, some at a time.
+
+        Args:
+            run: index of the run.
+            results: each of another image.
+
+        Raises:
+            CommandError: they cannot be written.
+        """
+        lacking = (one for one in results if one.image_id not in self._done[run])
+        while some := list(itertools.islice(lacking, _AT_ONCE)):
+            with self._failing():
+                self.store.add_results(self.runs[run], some)
+            self._done[run].update(one.image_id for one in some)
 
     def evaluated(self) -> set[int]:
         """Ids of the images that have a result in any run."""

@@ -239,8 +239,8 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
             folders.save_pictures(out, folders.load_pictures(folder), records.evaluated())
         for store, runs in begun:
             for index, planned in enumerate(plan):
-                for result in store.results(runs[planned.name]) if planned.name in runs else ():
-                    records.add(ItemResult(index, result))
+                if planned.name in runs:
+                    records.copy(index, store.results(runs[planned.name]))
         finished = folders.now() if all(one["finished"] for one in manifests) else None
         failed = [entry for one in manifests for entry in one.get(FAILED, [])]
         return finish(out, records, truth, {**manifest, "finished": finished, FAILED: failed}, console)

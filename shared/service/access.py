@@ -70,8 +70,8 @@ def role(scope: Scope) -> Role:
 class Forwarded:
     """ASGI middleware: a request as a trusted reverse proxy got it, by the ``X-Forwarded-*`` headers.
 
-    ``Host`` (with ``Port``) is the name that clients use, ``Prefix`` the path below which they see the service;
-    ``Proto`` and ``For`` are uvicorn's part.
+    ``Host`` (with ``Port``) is the name that clients use, ``Prefix`` the path below which they see the service, which
+    becomes the root path; ``Proto`` and ``For`` are uvicorn's part.
 
     Args:
         app: what answers.
@@ -83,16 +83,18 @@ class Forwarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
-        if scope["type"] == "http" and scope["client"] and scope["client"][0] in self._uvicorn.trusted_hosts:
+        if scope["type"] == "http":
             headers = MutableHeaders(scope=scope)
-            if host := headers.get("x-forwarded-host", "").rpartition(",")[2].strip():
-                port = headers.get("x-forwarded-port", "")
-                headers["host"] = f"{host}:{port}" if port.isdecimal() and _name(host) == host.lower() else host
             prefix = headers.get("x-forwarded-prefix", "").rstrip("/")
-            if _PREFIX.fullmatch(prefix):
-                scope["root_path"] = prefix
-                if not scope["path"].startswith(prefix + "/"):
-                    scope["path"] = prefix + scope["path"]
+            del headers["x-forwarded-prefix"]  # NiceGUI takes it from anyone
+            if scope["client"] and scope["client"][0] in self._uvicorn.trusted_hosts:
+                if host := headers.get("x-forwarded-host", "").rpartition(",")[2].strip():
+                    port = headers.get("x-forwarded-port", "")
+                    headers["host"] = f"{host}:{port}" if port.isdecimal() and _name(host) == host.lower() else host
+                if _PREFIX.fullmatch(prefix):
+                    scope["root_path"] = prefix + scope.get("root_path", "")
+                    if not scope["path"].startswith(prefix + "/"):
+                        scope["path"] = prefix + scope["path"]
         await self._uvicorn(cast("Any", scope), cast("Any", receive), cast("Any", send))
 
 

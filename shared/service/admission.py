@@ -1,7 +1,7 @@
 """Limit requests: how many run and wait, the size and speed of bodies, deadlines, and cancellation on disconnect.
 
-:class:`RequestBounds` guards every request of a service. A request that needs much memory or time takes a place in a
-:class:`RequestQueue` too.
+:class:`RequestBounds` and :class:`DrainUnread` guard every request of a service. A request that needs much memory or
+time takes a place in a :class:`RequestQueue` too.
 """
 
 from __future__ import annotations
@@ -131,10 +131,9 @@ class RequestQueue:
 class RequestBounds:
     """ASGI middleware that bounds a request's body and time, and cancels what nobody waits for.
 
-    A body can be too long (413), too slow (408), one too many (503), or compressed (415). Nothing of one that its
-    headers rule out is kept, but it is read for a while, so that the client gets to see the answer. Work whose time is
-    over (504) or whose client has gone is cancelled. The time is for the answer's beginning: how slowly that is read
-    is the connection's matter.
+    A body can be too long (413), too slow (408), one too many (503), or compressed (415). Work whose time is over (504)
+    or whose client has gone is cancelled. The time is for the answer's beginning: how slowly that is read is the
+    connection's matter.
 
     Args:
         app: what it guards.
@@ -170,8 +169,6 @@ class RequestBounds:
             detail = f"body of {int(length)} bytes, the limit is {limit}"
             refusal = problem(413, "Request Entity Too Large", detail, scope["path"])
         if refusal is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
             refusal.headers["connection"] = "close"
             await refusal(scope, receive, send)
             return
@@ -180,7 +177,7 @@ class RequestBounds:
         _deadline.set(time.monotonic() + timeout)
         all_read, gone = asyncio.Event(), asyncio.Event()
         started = finished = False
-        empty = "transfer-encoding" not in headers and not length.strip("0")
+        empty = not _has_body(headers)
         if empty:  # handlers without a body never ask for it
             all_read.set()
         received, begun = 0, time.monotonic()
@@ -255,6 +252,49 @@ class RequestBounds:
             await problem(504, "Deadline exceeded", detail, scope["path"])(scope, receive, send)
 
 
+class DrainUnread:
+    """ASGI middleware: before an answer that ends its connection, a body that nobody has read is read for a while.
+
+    Otherwise the connection would be reset under a client that still sends, and it, or the reverse proxy in between,
+    would not see why it was refused. On a connection that stays, uvicorn drops the body after the answer.
+
+    Args:
+        app: what answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        unread, closing = _has_body(headers), scope["http_version"] == "1.0" or _closes(headers)
+
+        async def reading() -> Message:
+            nonlocal unread
+            unread = False
+            return await receive()
+
+        async def sending(message: Message) -> None:
+            if unread and (closing or _closes(Headers(raw=message.get("headers", [])))):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(_drain(reading), _DRAIN_SECONDS)
+            await send(message)
+
+        await self._app(scope, reading, sending)
+
+
 async def _drain(receive: Receive) -> None:
     while (message := await receive())["type"] == "http.request" and message.get("more_body"):
         pass
+
+
+def _closes(headers: Headers) -> bool:
+    return headers.get("connection", "").lower() == "close"
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "").strip("0") != ""

@@ -28,7 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from featlink.shared.errors import FeatlinkError, StorageError
 from featlink.shared.service import problems
 from featlink.shared.service.access import Access, Forwarded, digest
-from featlink.shared.service.admission import RequestBounds
+from featlink.shared.service.admission import DrainUnread, RequestBounds
 from featlink.shared.service.observability import Metrics, Observe, configure_logging, tracer_provider
 from featlink.shared.service.settings import ServiceSettings, reachable, refused_exit, slip, wrong_settings
 
@@ -148,6 +148,7 @@ def create_service(
         services=digest(settings.service_token.get_secret_value()) if settings.service_token else "",
         hosts=settings.other_hosts,
     )
+    app.add_middleware(DrainUnread)
     app.add_middleware(Observe, metrics=metrics, tracers=tracers)
     app.add_middleware(Forwarded, proxies=settings.trusted_proxies)
     problems.install(app)

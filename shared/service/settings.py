@@ -26,6 +26,7 @@ PREFIX = "FEATLINK_"
 NOT_OF_SERVICES = (
     *("BIND", "EDGE_PORT", "CHANNEL_PORT", "CLOUD_PORT", "PAGE_PORT", "DATA", "OUT"),  # of Compose's file
     *("FITTED", "REFUSED_EXIT"),
+    "TOKEN",  # of clients
 )
 """Variables that are no settings of a service, which passes over them."""
 _OF_KUBERNETES = re.compile(r"\w*_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
@@ -38,10 +39,29 @@ def _listed(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-class ServiceSettings(BaseSettings):
-    """Settings of every service."""
+class ProxySettings(BaseSettings):
+    """Settings of what a reverse proxy may show: a service, or the live page."""
 
     model_config = SettingsConfigDict(env_prefix="FEATLINK_", env_ignore_empty=True, extra="ignore")
+
+    proxies: str = Field("", description="reverse proxies whose X-Forwarded-* headers count: addresses or networks")
+
+    @field_validator("proxies")
+    @classmethod
+    def _addresses(cls, proxies: str) -> str:
+        for proxy in _listed(proxies):
+            if proxy != "*":
+                ipaddress.ip_network(proxy)
+        return proxies
+
+    @property
+    def trusted_proxies(self) -> list[str]:
+        """Addresses and networks of reverse proxies."""
+        return _listed(self.proxies)
+
+
+class ServiceSettings(ProxySettings):
+    """Settings of every service."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -60,7 +80,6 @@ class ServiceSettings(BaseSettings):
     )
     service_token: SecretStr | None = Field(None, min_length=16, description="token that the services share")
     hosts: str = Field("", description="further names the service answers to, with commas; * for any")
-    proxies: str = Field("", description="reverse proxies whose X-Forwarded-* headers count: addresses or networks")
     tls_cert: Path | None = Field(None, description="certificate chain (PEM): serve HTTPS")
     tls_key: Path | None = Field(None, description="its private key (PEM)")
     tls_ca: Path | None = Field(
@@ -76,19 +95,6 @@ class ServiceSettings(BaseSettings):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("FEATLINK_TLS_CERT and FEATLINK_TLS_KEY go together")
         return self
-
-    @field_validator("proxies")
-    @classmethod
-    def _addresses(cls, proxies: str) -> str:
-        for proxy in _listed(proxies):
-            if proxy != "*":
-                ipaddress.ip_network(proxy)
-        return proxies
-
-    @property
-    def trusted_proxies(self) -> list[str]:
-        """Addresses and networks of reverse proxies."""
-        return _listed(self.proxies)
 
     @property
     def client_tokens(self) -> list[str]:

@@ -295,7 +295,7 @@ class Store:
         """
         result = replace(result, created=_now())
         row = result_row(run_id, result)
-        self._check_image(run_id, result.image_id)
+        self._check_images(run_id, [result.image_id])
         try:
             with self._writer.begin() as connection:
                 connection.execute(insert(RESULTS), row)
@@ -303,12 +303,29 @@ class Store:
             return self.result(run_id, result.image_id), False  # (or the run was deleted meanwhile: not found)
         return result, True
 
-    def _check_image(self, run_id: str, image_id: int) -> None:
+    def add_results(self, run_id: str, results: Sequence[Result]) -> None:
+        """Add some images' results at once, all or none: the disk is synced once for all of them.
+
+        Raises:
+            NotFoundError: no such run, or its data set has no such image.
+            ConflictError: the run has a result for one of the images.
+            ValueError: a number is not finite.
+        """
+        rows = [result_row(run_id, replace(result, created=_now())) for result in results]
+        self._check_images(run_id, [result.image_id for result in results])
+        try:
+            with self._writer.begin() as connection:
+                connection.execute(insert(RESULTS), rows)
+        except IntegrityError:
+            raise ConflictError(f"run {run_id!r} has a result for one of the images") from None
+
+    def _check_images(self, run_id: str, image_ids: Sequence[int]) -> None:
         run = self.run(run_id)
-        known = select(IMAGES.c.image_id).where(IMAGES.c.dataset == run.dataset, IMAGES.c.image_id == image_id)
+        known = select(IMAGES.c.image_id).where(IMAGES.c.dataset == run.dataset, IMAGES.c.image_id.in_(image_ids))
         with self._engine.connect() as connection:
-            if connection.scalar(known) is None:
-                raise NotFoundError(f"data set {run.dataset!r} of run {run_id!r} has no image {image_id}")
+            unknown = set(image_ids).difference(connection.scalars(known))
+        if unknown:
+            raise NotFoundError(f"data set {run.dataset!r} of run {run_id!r} has no image {min(unknown)}")
 
     def find_result(self, run_id: str, image_id: int) -> Result | None:
         """A run's result for one image of its data set; None while it is still to come.
@@ -319,7 +336,7 @@ class Store:
         try:
             return self.result(run_id, image_id)
         except NotFoundError:
-            self._check_image(run_id, image_id)
+            self._check_images(run_id, [image_id])
             return None
 
     def done(self, run_id: str) -> set[int]:

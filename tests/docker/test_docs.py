@@ -23,6 +23,7 @@ from featlink.channel.settings import ChannelSettings
 from featlink.cloud.settings import CloudSettings
 from featlink.edge.settings import EdgeSettings
 from featlink.launcher import free_port
+from featlink.page.context import PageSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "docker.md"
@@ -51,7 +52,8 @@ def compose() -> dict[str, dict[str, object]]:
 
 
 def test_every_setting_of_a_service_is_passed_on_to_it() -> None:
-    for name, settings in {"edge": EdgeSettings, "channel": ChannelSettings, "cloud": CloudSettings}.items():
+    parts = {"edge": EdgeSettings, "channel": ChannelSettings, "cloud": CloudSettings, "page": PageSettings}
+    for name, settings in parts.items():
         passed = set(compose()[name]["environment"])  # type: ignore[call-overload]
         wanted = {f"FEATLINK_{field.upper()}" for field in {*settings.model_fields} - FIXED - OF_TLS - {"address"}}
         assert wanted <= passed, (name, wanted - passed)

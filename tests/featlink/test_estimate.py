@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,9 @@ from rich.console import Console
 
 from featlink.errors import CommandError
 from featlink.estimate import duration, estimate, sentences
+from featlink.results import Row
 from featlink.sweeps.plan import SweepOptions
-from featlink.sweeps.run import run_sweep, spread
+from featlink.sweeps.run import SweepResult, Times, run_sweep, spread
 
 CONSOLE = Console(quiet=True)
 
@@ -51,6 +54,22 @@ def test_what_is_not_kept_is_all_left(options: Callable[..., SweepOptions]) -> N
     one, two, four = (found.seconds(workers)[0] - found.before - found.after for workers in (1, 2, 4))
     assert (one, two) == pytest.approx((4 * four, 2 * four))
     assert "of which one was timed" in sentences(found)[0]
+
+
+def test_sizes_that_are_not_annotated_are_those_of_the_pictures_elsewhere(
+    options: Callable[..., SweepOptions], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotations = tmp_path / "mine.json"
+    truth = json.loads((tiny / "annotations" / "instances_val.json").read_bytes())
+    for image in truth["images"]:
+        del image["width"], image["height"]
+    annotations.write_text(json.dumps(truth))
+    pictures = shutil.copytree(tiny / "val", tmp_path / "elsewhere")
+    row = Row("clean.image", "image: identity", "image", 2, {}, None, 8, 1, {}, {}, [])
+    ended = SweepResult([row], "complete", times=Times(1, [3, 2], 1), planned=4, left=2)
+    monkeypatch.setattr("featlink.estimate.run_sweep", lambda *_: ended)
+    found = estimate(options(dataset=annotations, pictures=pictures), kept=True, console=CONSOLE)
+    assert found.seconds() == (1 + 1 + 2 * 2 + 2, 8, 8)
 
 
 def test_a_sample_is_spread_over_all_that_there_is() -> None:

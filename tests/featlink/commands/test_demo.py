@@ -23,6 +23,7 @@ from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.engine import ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
 from featlink.sweeps.plan import make_plan
+from featlink.sweeps.run import SweepResult
 
 
 def demo(*arguments: object) -> Result:
@@ -78,6 +79,16 @@ def test_it_goes_on_after_an_interruption_and_ends_with_a_report(
     overlays = sorted((out / "overlays").iterdir())
     assert [path.stem for path in overlays] == sorted(path.stem for path in (out / "detections").iterdir())
     assert {Image.open(path).size for path in overlays} == {(64, 48)}
+
+
+def test_what_failed_is_said_once_where_nothing_is_left_to_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = [{"image": 1, "file": "1.png", "conditions": ["a seed=0"], "why": "is damaged"}]
+    monkeypatch.setattr("featlink.sweeps.run.run_sweep", lambda *_: SweepResult([], "complete", failed, 1))
+    ended = demo("--out", tmp_path / "demo")
+    assert ended.exit_code == 3
+    assert ended.output.count("image 1 (1.png): is damaged") == 1
 
 
 def test_bitstreams_are_kept_by_services_started_here(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn_sweep import CLEAN, Made, make_drawn
 
 import featlink as fl
+from featlink.channel.randomness import stream
 from featlink.deciding.decision import Decision, decide, decision_blocks, decision_table, rate_intervals_table, to_dict
 from featlink.deciding.query import make_query
 from featlink.errors import CommandError
@@ -98,6 +100,19 @@ def test_late_answers_count_as_not_detected(sweep: Sweep) -> None:
     relaxed = ask(sweep, rate=8, deadline=100_000)
     assert {one.on_time for one in relaxed.options} == {1.0}
     assert relaxed.options[0].ap == max(one.ap for one in relaxed.options)
+
+
+def test_each_transfer_is_drawn_once_for_all_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_drawn(tmp_path / "sweep", {}, images=9)
+    drawn: list[object] = []
+
+    def counted(seed: int, *names: object) -> np.random.Generator:
+        drawn.append(names)
+        return stream(seed, *names)
+
+    monkeypatch.setattr("featlink.deciding.query.stream", counted)
+    assert len(ask(sweep, rate=8, deadline=500).rate_intervals) > 1
+    assert len(drawn) == len(CLEAN) * 9
 
 
 def test_with_a_deadline_what_is_as_accurate_is_too_close_to_call(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def test_the_mean_is_that_of_the_channel(loss: float, bits: int) -> None:
 def test_simulated_times_are_of_each_image_and_repeat() -> None:
     route = Route(Link(rate_mbps=5, rtt_ms=40, jitter_ms=5, loss=0.05))
     images, bits = list(range(300)), np.full(300, 400_000)
-    first = route.simulated_ms(bits, images)
-    assert (first == route.simulated_ms(bits, images)).all()
-    assert (first[:100] == route.simulated_ms(bits[:100], images[:100])).all()
+    first = route.delivered_ms(route.draw(bits, images))
+    assert (first == route.delivered_ms(route.draw(bits, images))).all()
+    assert (first[:100] == route.delivered_ms(route.draw(bits[:100], images[:100]))).all()
     assert len(set(first.tolist())) > 250
     assert first.mean() == pytest.approx(route.expected_ms(bits)[0], rel=0.05)
 
@@ -36,7 +36,7 @@ def test_over_a_trace_images_come_at_all_times() -> None:
     trace = Trace(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 10.0]))
     route = Route(Link(rtt_ms=20), trace)
     bits = np.full(400, 100_000)
-    simulated = route.simulated_ms(bits, range(400))
+    simulated = route.delivered_ms(route.draw(bits, range(400)))
     assert simulated.min() == pytest.approx(10 + 100 / 9, rel=0.01)
     assert simulated.max() == pytest.approx(10 + 100, rel=0.01)
     assert simulated.mean() == pytest.approx(route.expected_ms(bits)[0], rel=0.02)

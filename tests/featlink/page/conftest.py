@@ -109,6 +109,7 @@ def site(playwright: Any, sweeps: Path, tmp_path_factory: pytest.TempPathFactory
     page_port = free_ports().edge
     urls = {"EDGE_URL": ports.edge_url, "CHANNEL_URL": ports.channel_url, "CLOUD_URL": ports.cloud_url}
     urls |= {"DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('cloud')}/runs.sqlite", "SWEEPS": str(sweeps)}
+    urls["PROXIES"] = "127.0.0.1"
     settings = {f"FEATLINK_{name.upper()}": str(value) for name, value in {**urls, **SIZE}.items()}
     places = {"cloud": ports.cloud, "edge": ports.edge, "channel": ports.channel, "page": page_port}
     processes = {name: Process(name, port, settings) for name, port in places.items()}

@@ -23,6 +23,7 @@ from featlink.page.explorer import (
     data_folder,
     decision,
     example,
+    example_note,
     headline,
     leading,
     load_sweep,
@@ -35,6 +36,7 @@ from featlink.page.results import stage_bars, waterfall
 from featlink.report.curves import curve_figures
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.shared.service.settings import reachable
+from featlink.starter.bundle import SCENES
 
 RUN = {"id": "ab" * 16, "name": "", "dataset": "d", "condition": "image: jpeg(quality=3)", "domain": "image"}
 RUN |= {"done": 3, "total": 12, "created": "2026-01-02T03:04:05+00:00"}
@@ -137,6 +139,15 @@ def test_the_bundled_sweep_is_whole(tmp_path: Path) -> None:
     assert uploads.get(shown.picture) == path.read_bytes()
     question = {control.name: control.start for control in QUESTION.values()}
     assert headline(decision(sweep, question)).startswith(("Send", "Too close"))
+
+
+def test_the_bundled_sweep_says_what_it_is_and_not_where_it_was_made(tmp_path: Path) -> None:
+    sweep = load_sweep(tmp_path, EXAMPLE)
+    note = example_note(sweep, tmp_path)
+    assert f"{sweep.rows[0].images} of {len(list((SCENES / 'val').iterdir()))} bundled scenes" in note
+    assert "busy machine" in note
+    assert str(tmp_path / "first") in note
+    assert "/tmp/" not in str(sweep.manifest)
 
 
 def test_plots_know_their_rows_and_the_themes_colours(sweep: Sweep) -> None:

@@ -39,8 +39,8 @@ def page(**settings: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A page that listens on all addresses, with settings that are set to nothing."""
-    with page(HOST="0.0.0.0", LOG_LEVEL="", TIMEOUT_S="") as url:
+    """A page that listens on all addresses, behind a proxy of this machine, with settings that are set to nothing."""
+    with page(HOST="0.0.0.0", PROXIES="127.0.0.1", LOG_LEVEL="", TIMEOUT_S="") as url:
         yield url
 
 
@@ -71,16 +71,19 @@ def test_below_a_proxys_path_nothing_is_asked_for_beside_it(url: str) -> None:
 def test_below_a_root_path_nothing_is_asked_for_beside_it() -> None:
     with page(ROOT_PATH="/lab/demo") as url:
         assert url.endswith("/lab/demo")
-        below(url.removesuffix("/lab/demo"), "/lab/demo", {})
+        below(url.removesuffix("/lab/demo"), "/lab/demo", {"x-forwarded-prefix": "/of/a/stranger"})
 
 
 @pytest.mark.parametrize("prefix", ["//evil.org", "/x'><script>", "javascript:alert(1)", "/a b"])
 def test_a_strange_prefix_is_passed_over(url: str, prefix: str) -> None:
-    assert 'href="/assets/page.css"' in httpx.get(url, headers={"x-forwarded-prefix": prefix}).text
+    text = httpx.get(url, headers={"x-forwarded-prefix": prefix}).text
+    assert 'href="/assets/page.css"' in text
+    assert prefix not in text
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("LOG_LEVEL", "loud"), ("PORT", "x"), ("MAX_PICTURE_MB", "0"), ("ROOT_PATH", "demo")]
+    ("name", "value"),
+    [("LOG_LEVEL", "loud"), ("PORT", "x"), ("MAX_PICTURE_MB", "0"), ("ROOT_PATH", "demo"), ("PROXIES", "nginx")],
 )
 def test_a_wrong_setting_is_named_with_its_variable(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -18,6 +18,7 @@ from waiting import LONG, wait_until
 
 from featlink.shared import cancelling
 from featlink.shared.service import admission
+from featlink.shared.service.access import digest
 from featlink.shared.service.admission import HEADER, SMALL_BODY, RequestQueue, remaining_s
 from featlink.shared.service.problems import BusyError
 
@@ -283,6 +284,34 @@ def test_a_compressed_body_is_refused_and_named(app: FastAPI, visit: Any) -> Non
     assert [answer.status_code for answer in (first, second, plain)] == [415, 415, 200]
     assert "Content-Encoding 'gzip'" in first.json()["detail"]
     assert first.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("", 401),
+        ("origin: http://evil.example\r\n", 403),
+        ("authorization: Bearer a-clients-token\r\n", 503),
+        ("authorization: Bearer a-clients-token\r\ncontent-encoding: gzip\r\n", 415),
+    ],
+)
+@pytest.mark.parametrize("connection_header", ["close", "keep-alive"])
+def test_a_refusal_reaches_a_client_that_still_sends(
+    make_service: Callable[..., FastAPI], headers: str, status: int, connection_header: str
+) -> None:
+    app, body = make_service(max_body_mb=64, tokens=digest("a-clients-token")), bytes(32 << 20)
+
+    @app.post("/busy")
+    async def busy() -> None:
+        raise BusyError("there are too many already")
+
+    head = f"POST /busy HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{headers}"
+    head += f"connection: {connection_header}\r\n\r\n"
+    with serve(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), LONG) as connection:
+            connection.sendall(head.encode() + body)  # all of it, before it looks for an answer, as proxies do
+            assert connection.makefile("rb").readline().startswith(f"HTTP/1.1 {status} ".encode())
 
 
 @pytest.mark.parametrize("path", ["/raw", "/json"])

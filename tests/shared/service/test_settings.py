@@ -114,6 +114,7 @@ def test_no_setting_is_taken_for_a_slip_of_another() -> None:
         "FEATLINK_EDGE_PORT",
         "FEATLINK_BIND",
         "FEATLINK_FITTED",
+        "FEATLINK_TOKEN",
         "FEAT",
     ],
 )

@@ -229,6 +229,16 @@ def test_a_retry_changes_nothing_and_gets_what_is_stored(store: Store, run: Run)
     assert list(store.results(run.id)) == [first]
 
 
+def test_several_results_are_stored_all_or_none(store: Store, run: Run) -> None:
+    store.add_results(run.id, [result(3, bits=7), result(1)])
+    assert [(one.image_id, one.bits) for one in store.results(run.id)] == [(1, 1000), (3, 7)]
+    with pytest.raises(ConflictError):
+        store.add_results(run.id, [result(2), result(3)])
+    with pytest.raises(NotFoundError, match=f"no image {IMAGES}"):
+        store.add_results(run.id, [result(2), result(IMAGES)])
+    assert store.done(run.id) == {1, 3}
+
+
 def test_results_come_by_image_id(store: Store, run: Run) -> None:
     for image_id in (90, 3, 77):
         store.add_result(run.id, result(image_id))
