@@ -1,5 +1,5 @@
-# Three images: `detector` runs the edge and the cloud; `channel` the channel, which needs none of the detector's packages;
-# `bench` is the command line for sweeps and reports, and shares the detector's layers.
+# Four images: `detector` runs the edge and the cloud; `channel` the channel, which needs none of the detector's packages;
+# `page` the live page, on the channel's layers; `bench`, on the detector's, is the command line for sweeps and reports.
 # Every dependency comes as a wheel, so no stage needs a compiler.
 
 FROM python:3.11-slim-bookworm AS service
@@ -13,6 +13,7 @@ ENV PATH=/opt/venv/bin:$PATH
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install -c /constraints.txt pip
+# Without the volume at /cache, or where it is another user's, Featlink takes a private folder in /tmp.
 ENV FEATLINK_HOST=0.0.0.0 \
     FEATLINK_PORT=8000 \
     FEATLINK_DATABASE_URL=/runs/featlink-runs.sqlite \
@@ -30,7 +31,6 @@ HEALTHCHECK --interval=10s --timeout=10s --start-period=10m --retries=3 CMD ["py
     "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ['FEATLINK_PORT']), timeout=9); \
      c.request('GET', '/readyz', headers={'authorization': 'Bearer ' + os.environ.get('FEATLINK_SERVICE_TOKEN', '')}); \
      raise SystemExit(c.getresponse().status != 200)"]
-# Without the volume at /cache, or where it is another user's, Featlink takes a private folder in /tmp.
 
 
 FROM service AS wheel

@@ -135,13 +135,13 @@ def comparison(pair: Sequence[Run]) -> list[tuple[str, str, str, str]]:
         pair: metrics of both.
     """
     first, second = (measures(metrics) for metrics in pair)
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for name in dict.fromkeys([*first, *second]):
         values = first.get(name), second.get(name)
-        texts = ("–" if value is None else f"{value:,.2f}" for value in values)
+        a, b = ("–" if value is None else f"{value:,.2f}" for value in values)
         difference = "–" if None in values else f"{values[1] - values[0]:+,.2f}"  # type: ignore[operator]
-        rows.append((name, *texts, difference))
-    return [(name, a, b, difference) for name, a, b, difference in rows]
+        rows.append((name, a, b, difference))
+    return rows
 
 
 def to_csv(runs: Iterable[Run]) -> str:
@@ -167,7 +167,7 @@ def to_csv(runs: Iterable[Run]) -> str:
 def add_pages(app: FastAPI, context: Context) -> None:
     """Put the runs at ``/runs``, their files at ``/runs/ID/detections.json`` and ``/runs.csv?ids=ID,ID``, and the
     services at ``/health``."""
-    known: dict[tuple[str, int], Any] = {}  # metrics by run and images done; the same for every visitor
+    known: dict[str, Run] = {}  # metrics by run; the same for every visitor
 
     @app.get("/runs/{run_id}/detections.json", response_model=None)
     async def detections(run_id: str) -> Response:
@@ -211,10 +211,10 @@ class RunsView:
     Args:
         context: shared with others.
         root: path below which the page is served.
-        known: metrics by run and images done.
+        known: metrics by run, as far as it was when they were last asked for.
     """
 
-    def __init__(self, context: Context, root: str, known: dict[tuple[str, int], Any]) -> None:
+    def __init__(self, context: Context, root: str, known: dict[str, Run]) -> None:
         self._context = context
         self._root = root
         self._known = known
@@ -260,7 +260,7 @@ class RunsView:
             self._busy = False
 
     def _fill(self, runs: list[dict[str, Any]]) -> None:
-        rows = [table_row(run, self._newest(run)) for run in runs]
+        rows = [table_row(run, self._known.get(run["id"])) for run in runs]
         if rows != self._table.rows:
             self._table.columns = _columns(rows)
             self._table.rows = rows
@@ -271,21 +271,11 @@ class RunsView:
             f"{f', {growing} in progress' if growing else ''}</p>"
         )
 
-    def _newest(self, run: dict[str, Any]) -> dict[str, Any] | None:
-        """Metrics of the run as far as it is, or as far as it was when they were last computed."""
-        metrics: dict[str, Any] | None = self._known.get((run["id"], run["done"]))
-        if metrics is None:
-            older = [key for key in self._known if key[0] == run["id"]]
-            metrics = self._known[max(older, key=lambda key: key[1])] if older else None
-        return metrics
-
     async def _evaluate(self, runs: list[dict[str, Any]]) -> None:
-        todo = [run for run in runs if run["done"] and (run["id"], run["done"]) not in self._known]
-        for run in todo[:_AT_ONCE]:
-            metrics = await self._context.ask(self._context.client.metrics, run["id"])
-            for key in [key for key in self._known if key[0] == run["id"]]:
-                del self._known[key]
-            self._known[run["id"], metrics["run"]["done"]] = metrics
+        evaluated = {name: metrics["run"]["done"] for name, metrics in self._known.items()}
+        todo = [run["id"] for run in runs if run["done"] and run["done"] != evaluated.get(run["id"])]
+        for name in todo[:_AT_ONCE]:
+            self._known[name] = await self._context.ask(self._context.client.metrics, name)
 
     async def _compare(self) -> None:
         chosen = [run["id"] for run in self._table.selected]
@@ -355,7 +345,7 @@ class ServicesView:
         )
         for service in self._urls:
             ui.timer(_READY_EVERY_S, partial(self._refresh, service))
-        ui.timer(0, self._build_defaults, once=True)
+        self._building = ui.timer(_READY_EVERY_S, self._build_defaults)  # until the channel answers
 
     async def _refresh(self, service: Service) -> None:
         context, rows = self._context, {}
@@ -384,6 +374,8 @@ class ServicesView:
         except CommandError as error:
             self._status.content = f"<p class='banner waiting'>{escape(str(error))}</p>"
             return
+        self._building.deactivate()
+        self._status.content = ""
         with self._defaults:
             with ui.element("div").classes("row-tight"):
                 text = ui.input("Condition", value=condition).props("dense outlined").classes("grow")

@@ -28,7 +28,7 @@ from featlink.page import layout
 from featlink.page.context import Context, Latest
 from featlink.page.forms import Control, Value, field
 from featlink.page.pictures import PictureStore, decoded, jpeg
-from featlink.page.results import chips, waterfall
+from featlink.page.results import SENT_AS, chips, waterfall
 from featlink.report.curves import Figure, curve_figures
 from featlink.report.sweep import DOMAINS, Sweep, about, condition_of, label, open_sweep
 from featlink.report.table import percent
@@ -44,7 +44,6 @@ EXAMPLE = "bundled example"
 
 _EXAMPLE_FILE = Path(__file__).parent / "assets" / "example.zip"
 _DEPTH = 3
-_NAMES = {"feature": "features", "image": "pixels"}
 
 _LIGHT = {"feature": "#0069a6", "image": "#b54708", "muted": "#56616c", "ink": "#1a2026", "line": "#d8dde3"}
 _DARK = {"feature": "#56b4e9", "image": "#f0a13c", "muted": "#9aa6b2", "ink": "#e6eaee", "line": "#2f3740"}
@@ -199,11 +198,11 @@ def headline(answer: Mapping[str, Any]) -> str:
     if answer["call"] not in DOMAINS:
         return "Nothing keeps so much" if answer["call"] == "nothing" else "Too close to call"
     best, *others = leading(answer).values()
-    text = f"Send {_NAMES[best['domain']]}"
+    text = f"Send {SENT_AS[best['domain']]}"
     if not others or not others[0]["good_enough"]:
         return text
     saved = others[0]["ms"] - best["ms"]
-    return f"{text}: {saved:,.0f} ms ({100 * saved / others[0]['ms']:.0f} %) sooner than {_NAMES[others[0]['domain']]}"
+    return f"{text}: {saved:,.0f} ms ({100 * saved / others[0]['ms']:.0f} %) sooner than {SENT_AS[others[0]['domain']]}"
 
 
 def plotly(figure: Figure, dark: bool) -> dict[str, Any]:
@@ -370,7 +369,7 @@ class Explorer:
         self._behind.clear()
         with self._behind:
             ui.html(
-                f"<h2><span class='domain {row.domain}'>{_NAMES[row.domain].capitalize()}</span>: "
+                f"<h2><span class='domain {row.domain}'>{SENT_AS[row.domain].capitalize()}</span>: "
                 f"{escape(label(row))}</h2><p>AP {percent(sweep.ap(row))} %, keeps {percent(sweep.retention(row))} % "
                 f"at {row.bits_per_image / 8000:,.1f} kB a picture</p>",
                 sanitize=False,
@@ -442,7 +441,7 @@ class DecisionPanel:
         self._times.content = waterfall({self._title(one): _places(one) for one in leading(answer).values()})
 
     def _title(self, option: Mapping[str, Any]) -> str:
-        name = f"{_NAMES[option['domain']].capitalize()}, {label(self._sweep.by_id[option['id']])}"
+        name = f"{SENT_AS[option['domain']].capitalize()}, {label(self._sweep.by_id[option['id']])}"
         return name if option["good_enough"] else f"{name}, which keeps too little"
 
 

@@ -21,6 +21,8 @@ _INSIDE = 1000
 """Of a range, this part lies between a bound that is not allowed itself and the slider's end."""
 _DECADES = 2
 """A range over more powers of ten than these is travelled by powers of ten."""
+_STEPS = 100
+"""Stops of a slider whose parameter says no step."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,6 @@ def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[
         rest = {name: value for name, value in field.items() if name != "$ref"}
         field = {**definitions[str(field["$ref"]).rpartition("/")[2]], **rest}
     return dict(field)
-
-
-_STEPS = 100
 
 
 def field(control: Control, value: Value, commit: Commit) -> None:

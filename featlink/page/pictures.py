@@ -6,7 +6,7 @@ import asyncio
 import base64
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ MAX_PIXELS = 50_000_000
 _THUMBNAIL = 160
 _CLEAN = 16
 _FRAMES = 2  # of some 30 MB each
+_EQUAL = 0.01
+"""Bits within 1 % are equal."""
 _ERROR_GAIN = 4
 """An error picture shows a mean error of 255 / 4 as its brightest colour."""
 
@@ -270,9 +272,7 @@ class Inference:
                 height, width = features.shape[1:]
                 tiles = difference.reshape(sent.shape[0] // height, height, sent.shape[1] // width, width)
                 error = self._drawn.put(jpeg(error_picture(pixels, tiles.mean(axis=(0, 2)))))
-        return Received(
-            received.side, received.condition, received.result, received.matching, received.overlay, error, planes
-        )
+        return replace(received, error=error, planes=planes)
 
 
 async def equal_bits(
@@ -315,7 +315,3 @@ async def equal_bits(
         place = min(max(place + move, scale.low), scale.high)
     best = min(results, key=lambda value: abs(math.log(max(results[value], 1) / target)))
     return best, results[best]
-
-
-_EQUAL = 0.01
-"""Bits within 1 % are equal."""

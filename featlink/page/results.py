@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from featlink.page.pictures import Clean, Received
-from featlink.shared.conditions.language import Condition, Domain
+from featlink.shared.conditions.language import Condition
 from featlink.shared.timing import in_order
 from featlink.views import Detection, Matching
 
-SENT_AS: dict[Domain, str] = {"feature": "features", "image": "pixels"}
+SENT_AS: dict[str, str] = {"feature": "features", "image": "pixels"}
 
 _ALIKE = 0.1
 """Sides whose bits differ by less than this share are compared at equal bits."""

@@ -67,6 +67,9 @@ class SplitModel(Protocol):
 
         Args:
             features: all tensors of ``spec``; not to be written to.
+
+        Returns:
+            NumPy arrays, labels from 1 on, of ``categories``. Anything else is refused with a ``ModelError``.
         """
         ...
 

@@ -5,7 +5,6 @@ const featlinkRoot = document.currentScript.src.replace(/\/assets\/page\.js.*$/,
 
 async function featlinkSend(file) {
   if (!file) return;
-  emitEvent("picture_sending", file.name || "camera");
   try {
     const response = await fetch(`${featlinkRoot}/pictures`, { method: "POST", body: file });
     const answer = await response.json().catch(() => ({ detail: `The page answered ${response.status}.` }));

@@ -101,7 +101,11 @@ def test_health_tells_of_each_service(tab: Any, site: Any) -> None:
     assert weights.count() == 1
     assert tab.get_by_label("Condition", exact=True).input_value() == "feature: identity"
     site.channel.kill()
+    tab.goto("/health")
     tab.locator(".service", has=tab.get_by_role("heading", name="channel")).locator(".state.down").wait_for()
     tab.locator(".service", has=tab.get_by_role("heading", name="edge")).locator(".state.not-ready").wait_for()
+    tab.locator(".defaults .banner.waiting").wait_for()
     site.channel.start()
     tab.locator(".service", has=tab.get_by_role("heading", name="edge")).locator(".state.ready").wait_for()
+    tab.get_by_label("Condition", exact=True).wait_for()
+    assert tab.locator(".defaults .banner").count() == 0
