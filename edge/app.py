@@ -31,7 +31,7 @@ from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
 from featlink.shared.service.settings import ModelSettings, naming
-from featlink.shared.service.transport import FrameAnswers, NextService
+from featlink.shared.service.transport import FrameAnswers, NextService, StreamQuery
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class FeaturesQuery(BaseModel):
         return None
 
 
-class InferQuery(FeaturesQuery):
+class InferQuery(FeaturesQuery, StreamQuery):
     """Parameters of ``POST /v1/infer``, in the query or as fields of a form."""
 
     condition: str | None = Field(
@@ -227,7 +227,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         async with prepared(request, query) as (picture, query):
             parts, serialize_ms = await queue.run(lambda: timed(lambda: wire.write(picture.frame)))
             telemetry = picture.telemetry.with_timings(serialize=serialize_ms)
-            params = query.model_dump(include={"run", "link", "received"}, exclude_none=True)
+            params = query.model_dump(include={"run", "link", "received", "stream", "frame"}, exclude_none=True)
             params["fidelity"] = str(query.fidelity).lower()
             result = await channel.send("/v1/transmit", parts, params, telemetry.header() | run_token(request.headers))
             total_ms = (time.monotonic() - started) * 1e3

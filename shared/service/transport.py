@@ -6,18 +6,18 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.responses import StreamingResponse
 
 from featlink.shared.buffers import BufferPool
 from featlink.shared.conditions.language import validation_line
 from featlink.shared.errors import FeatlinkError, FrameError
 from featlink.shared.frames import wire
-from featlink.shared.result import InferenceResult
+from featlink.shared.result import STREAM_ID, InferenceResult
 from featlink.shared.service import admission
 from featlink.shared.service.observability import traceparent
 from featlink.shared.service.problems import MEDIA_TYPE, BusyError, RelayedProblem, UpstreamError
@@ -30,6 +30,21 @@ FRAME_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 }
 """A body that is a frame, as OpenAPI has it."""
+
+
+class StreamQuery(BaseModel):
+    """Parameters of a request whose picture may be a frame of a stream."""
+
+    stream: str | None = Field(
+        None, description="id of the stream that the picture is a frame of; the sender chooses it", pattern=STREAM_ID
+    )
+    frame: int | None = Field(None, description="the frame's number in the stream, from 0", ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.stream is None) != (self.frame is None):
+            raise ValueError("stream and frame go together")
+        return self
 
 
 class LengthRequiredError(FeatlinkError):
