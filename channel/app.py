@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -17,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from featlink.channel import randomness
 from featlink.channel.bitstream_archive import save
-from featlink.channel.link import Link, LinkError, parse_link
+from featlink.channel.link import Link, LinkError, Transfer, parse_link
 from featlink.channel.persisted_state import PersistedState
 from featlink.channel.settings import ChannelSettings
-from featlink.channel.streams import SentFrame, StreamInfo, StreamSetting, StreamTable
+from featlink.channel.streams import SentFrame, StreamInfo, StreamTable
 from featlink.channel.transmit import Transmission, reference, transmit
 from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
@@ -151,7 +152,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     async def send(request: Request, query: Annotated[TransmitQuery, Query()], _: RunToken = None) -> InferenceResult:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
         link = state.link if query.link is None else parse_link(query.link)  # another default may be set meanwhile
-        bind(run=query.run)
+        bind(run=query.run, stream=query.stream, frame=query.frame)
         async with admitted(request, query) as (source, condition, telemetry):
             names = _known(query.received, source.meta.features)
             said: dict[str, Any] = {"condition": str(condition), "link": link.model_dump()}
@@ -159,21 +160,26 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             if query.stream is None or query.frame is None:
                 sent = await transmitted(source, condition, telemetry, query.fidelity, link)
             else:
-                setting = StreamSetting(condition, query.fidelity, link.erasure(), link.seed)
-                push = functools.partial(streams.push, query.stream, query.frame, source, setting, telemetry)
-                frame = await queue.run(push)
+                of_stream = functools.partial(streams.push, query.stream, query.frame)
+                frame = await queue.run(lambda: of_stream(source, condition, telemetry, query.fidelity, link))
                 await streams.moved()
                 if frame.result is not None:
                     return frame.result
                 sent, said["stream"] = frame.transmission, frame.state
             meta, telemetry = source.meta, sent.telemetry
-            transfer = link.transfer(telemetry.bits or 0, randomness.stream(link.seed, "link", meta.image_id, meta.key))
+            if frame is None:
+                rng = randomness.stream(link.seed, "link", meta.image_id, meta.key)
+                transfer = link.transfer(telemetry.bits or 0, rng)
+                left_s = transfer.ms / 1e3
+            else:
+                transfer = Transfer(frame.passage.ms, frame.passage.bits)
+                left_s = max(0.0, frame.passage.arrival_s - time.monotonic())
             telemetry = msgspec.structs.replace(telemetry.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
             bind(bits=telemetry.bits, link_bits=transfer.bits)
             app.state.metrics.link_bits.labels(meta.domain).inc(transfer.bits)
             if link.wait:
-                await _pass(transfer.ms / 1e3, settings.max_wait_s)
-                said["waited_ms"] = transfer.ms
+                await _pass(left_s, settings.max_wait_s)
+                said["waited_ms"] = left_s * 1e3
             clean = await queue.run(lambda: reference(source, sent)) if query.fidelity else []
             params = {} if query.run is None else {"run": query.run}
             headers = telemetry.header() | run_token(request.headers)

@@ -13,18 +13,21 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, Field
 
+from featlink.channel import randomness
 from featlink.channel.codecs.base import Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
+from featlink.channel.link import Link, LinkQueue, Passage
 from featlink.channel.transmit import Stream, Transmission
 from featlink.shared import cancelling
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConflictError, FeatlinkError, NotFoundError
+from featlink.shared.features import FeatureSpec, Sizes
 from featlink.shared.frames import wire
-from featlink.shared.frames.wire import Frame, Meta
+from featlink.shared.frames.wire import Frame
 from featlink.shared.result import InferenceResult, Restart, StreamFrame, Telemetry
 from featlink.shared.service.problems import BusyError
 
-_KEPT_FRAMES = 8
+_KEPT_FRAMES = 32
 """Frames of a stream that can be asked for again: more than are under way at once."""
 
 
@@ -35,23 +38,6 @@ class DelayError(FeatlinkError):
     title = "Condition with a delay"
 
 
-@dataclass(frozen=True)
-class StreamSetting:
-    """What stays the same from frame to frame; with another setting, a stream begins anew.
-
-    Attributes:
-        condition: that frames go through.
-        fidelity: whether it is measured.
-        erasure: what the link does to samples.
-        erasure_seed: of that.
-    """
-
-    condition: Condition
-    fidelity: bool = True
-    erasure: PacketLoss | None = None
-    erasure_seed: int = 0
-
-
 class SentFrame:
     """A frame that went through a stream.
 
@@ -59,13 +45,14 @@ class SentFrame:
         state: what the answer says of it.
         picture: its content hash.
         transmission: to send to the cloud.
+        passage: its way over the link, on the monotonic clock.
 
     Attributes:
         result: what the cloud answered; only until then there is something to send.
     """
 
-    def __init__(self, state: StreamFrame, picture: str, transmission: Transmission) -> None:
-        self.state, self.picture = state, picture
+    def __init__(self, state: StreamFrame, picture: str, transmission: Transmission, passage: Passage) -> None:
+        self.state, self.picture, self.passage = state, picture, passage
         self.result: InferenceResult | None = None
         self._transmission: Transmission | None = transmission
 
@@ -91,6 +78,20 @@ class SentFrame:
         return 0 if transmission is None else wire.nbytes(transmission.parts)
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """What the coders of a stream rely on: with another one it begins anew."""
+
+    condition: Condition
+    fidelity: bool
+    erasure: PacketLoss | None
+    erasure_seed: int
+    model: str
+    weights: str
+    sizes: Sizes
+    features: FeatureSpec
+
+
 class StreamInfo(BaseModel):
     """An open stream, as ``GET /v1/streams`` lists it."""
 
@@ -106,8 +107,8 @@ class StreamInfo(BaseModel):
 
 @dataclass
 class _OpenStream:
-    setting: StreamSetting
-    source: tuple[object, ...]
+    setting: _Setting
+    queue: LinkQueue
     coder: Stream | None = None
     last: int = -1
     frames: int = 0
@@ -115,6 +116,16 @@ class _OpenStream:
     bits: int = 0
     used: float = field(default_factory=time.monotonic)
     kept: dict[int, SentFrame] = field(default_factory=dict)
+
+    def add(self, sent: SentFrame, bits: int) -> None:
+        """Go on to the next frame."""
+        self.last, self.used = sent.state.frame, time.monotonic()
+        self.frames += 1
+        self.keys += sent.state.key
+        self.bits += bits
+        self.kept[self.last] = sent
+        if len(self.kept) > _KEPT_FRAMES:
+            del self.kept[min(self.kept)]
 
     def end(self) -> None:
         """Stop the coders, and the programs that they run."""
@@ -177,8 +188,17 @@ class StreamTable:
 
     # Frames.
 
-    def push(self, stream: str, number: int, frame: Frame, setting: StreamSetting, telemetry: Telemetry) -> SentFrame:
-        """Send a stream's next frame through its condition, or find one again that was sent.
+    def push(
+        self,
+        stream: str,
+        number: int,
+        frame: Frame,
+        condition: Condition,
+        telemetry: Telemetry,
+        fidelity: bool,
+        link: Link,
+    ) -> SentFrame:
+        """Send a stream's next frame through a condition and into the link's queue, or find one that was sent.
 
         A frame that was begun is finished, whoever has gone: half of it would leave the coders in no state to go on.
 
@@ -186,8 +206,10 @@ class StreamTable:
             stream: id of the stream, which begins if it is not open.
             number: of the frame, from 0.
             frame: as for :func:`featlink.channel.transmit.transmit`.
-            setting: condition and the like.
+            condition: of the frame's domain.
             telemetry: what the sender reported.
+            fidelity: measure it.
+            link: what the frame crosses.
 
         Raises:
             BusyError: too many streams are open.
@@ -195,54 +217,51 @@ class StreamTable:
             DelayError: the condition's coder holds pictures back.
             FeatlinkError: as of :func:`featlink.channel.transmit.transmit`; the next frame is then a key frame.
         """
-        state = self._open.get(stream)
+        now, meta, state = time.monotonic(), frame.meta, self._open.get(stream)
         if state is not None and (sent := state.kept.get(number)) is not None:
-            if sent.picture != frame.meta.key:
+            if sent.picture != meta.key:
                 raise ConflictError(f"stream {stream}: frame {number} was another picture")
-            state.used = time.monotonic()
+            state.used = now
             return sent
         if state is not None and number <= state.last:
-            raise ConflictError(
-                f"stream {stream}: frame {number} comes after frame {state.last}; a new stream takes another id"
-            )
-        source = _source(frame.meta)
-        restart = _restart(state, number, setting, source)
+            raise ConflictError(f"stream {stream}: frame {number} comes after frame {state.last}; begin another stream")
+        setting = _Setting(
+            condition, fidelity, link.erasure(), link.seed, meta.model, meta.weights, meta.sizes, meta.features
+        )
+        restart = _restart(state, number, setting)
         if state is None:
             self.expire()
             if len(self._open) >= self._most:
                 raise BusyError(f"{self._most} streams are open already; close one with DELETE /v1/streams/ID")
-            state = _OpenStream(setting, source)
+            state = _OpenStream(setting, LinkQueue(link, now))
         if restart is not None or state.coder is None:
             state.end()
-            state.setting, state.source, state.coder = setting, source, self._coder(setting)
+            state.setting, state.coder = setting, self._coder(setting)
+        if state.queue.link != link:
+            state.queue = LinkQueue(link, now)
         try:
             with cancelling.under(cancelling.Token()):
                 (transmission,) = state.coder.push(frame, telemetry)
         except BaseException:
             state.end()
             raise
-        self._open[stream] = state
-        state.last, state.used = number, time.monotonic()
-        state.frames += 1
-        state.keys += transmission.key
-        state.bits += transmission.telemetry.bits or 0
+        bits, rng = transmission.telemetry.bits or 0, randomness.stream(link.seed, "link", meta.image_id, meta.key)
+        passage = state.queue.send(bits, time.monotonic(), rng)
         said = StreamFrame(id=stream, frame=number, key=transmission.key, restarted=restart)
-        state.kept[number] = sent = SentFrame(said, frame.meta.key, transmission)
-        if len(state.kept) > _KEPT_FRAMES:
-            del state.kept[min(state.kept)]
+        sent = SentFrame(said, meta.key, transmission, passage)
+        self._open[stream] = state
+        state.add(sent, bits)
         self._forget(sent)
         return sent
 
-    def _coder(self, setting: StreamSetting) -> Stream:
-        coder = Stream(
-            setting.condition, setting.fidelity, self._tools, setting.erasure, setting.erasure_seed
-        ).__enter__()
+    def _coder(self, setting: _Setting) -> Stream:
+        condition = setting.condition
+        coder = Stream(condition, setting.fidelity, self._tools, setting.erasure, setting.erasure_seed)
         if coder.delay:
-            coder.__exit__(None, None, None)
             raise DelayError(
-                f"'{setting.condition}' holds {coder.delay} pictures back: sweeps can code it, live streams cannot"
+                f"'{condition}' holds {coder.delay} pictures back: sweeps can send it, live streams cannot"
             )
-        return coder
+        return coder.__enter__()
 
     def _forget(self, newest: SentFrame) -> None:
         """Drop the oldest frames that wait for an answer, beyond the bound; not the one in work."""
@@ -299,18 +318,11 @@ class StreamTable:
             self.end(stream)
 
 
-def _source(meta: Meta) -> tuple[object, ...]:
-    """What of a frame its coders rely on."""
-    return (meta.model, meta.weights, meta.sizes, meta.features)
-
-
-def _restart(
-    state: _OpenStream | None, number: int, setting: StreamSetting, source: tuple[object, ...]
-) -> Restart | None:
+def _restart(state: _OpenStream | None, number: int, setting: _Setting) -> Restart | None:
     """Why a frame does not go on from the one before it; None where it does, or is the first."""
     if state is None:
         return "unknown" if number else None
-    if (state.setting, state.source) != (setting, source):
+    if state.setting != setting:
         return "changed"
     if number > state.last + 1:
         return "gap"

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,7 +24,7 @@ from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.lru import PyramidCache
 from featlink.shared.models.overlay import draw
-from featlink.shared.result import InferenceResult
+from featlink.shared.result import STREAM_ID, InferenceResult
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
@@ -240,6 +240,11 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             headers = {"featlink-condition": result.condition, "featlink-link": json.dumps(result.link)}
             return Response(png, media_type="image/png", headers=headers)
 
+    @app.delete("/v1/streams/{stream}", summary="Close a stream", status_code=204)
+    async def end_stream(stream: Annotated[str, Path(pattern=STREAM_ID)]) -> None:
+        """The channel ends its coders; a further frame begins it anew."""
+        await channel.delete(f"/v1/streams/{stream}")
+
     @app.post(
         "/v1/features",
         summary="The frame a picture becomes",
@@ -294,7 +299,8 @@ def _refused(*errors: Any) -> RequestValidationError:
 
 def _bind(query: FeaturesQuery) -> None:
     """Say in the log what is asked for, also where it is refused."""
-    bind(domain=query.domain, image=query.image_id, **query.model_dump(include={"run", "condition"}))
+    asked = query.model_dump(include={"run", "condition", "stream", "frame"})
+    bind(domain=query.domain, image=query.image_id, **asked)
 
 
 def _unaccounted(timings: dict[str, float], ms: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -155,9 +155,26 @@ class NextService:
             admission.HEADER: str(math.ceil(timeout * 1e3)),
             **headers,
         }
+        body = await self._answer(self._client.post(path, content=_chunks(parts), params=params, headers=headers))
         try:
-            response = await self._client.post(path, content=_chunks(parts), params=params, headers=headers)
-            body = response.json()
+            return InferenceResult.model_validate(body)
+        except ValidationError as error:
+            raise UpstreamError(f"{self.name} at {self.url} answered no result: {validation_line(error)}") from None
+
+    async def delete(self, path: str) -> None:
+        """DELETE what is there.
+
+        Raises:
+            RelayedProblem: it answered with a problem.
+            UpstreamError: as for :meth:`send`.
+        """
+        await self._answer(self._client.delete(path, headers={"traceparent": traceparent()}))
+
+    async def _answer(self, asking: Awaitable[httpx.Response]) -> dict[str, Any]:
+        """The JSON that is answered; of an empty answer, nothing."""
+        try:
+            response = await asking
+            body = response.json() if response.content else {}
         except httpx.HTTPError as error:
             raise UpstreamError(f"{self.name} at {self.url}: {str(error) or type(error).__name__}") from None
         except ValueError:
@@ -167,10 +184,7 @@ class NextService:
             raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
         if is_problem:
             raise RelayedProblem(response.status_code, body, response.headers.get("retry-after"))
-        try:
-            return InferenceResult.model_validate(body)
-        except ValidationError as error:
-            raise UpstreamError(f"{self.name} at {self.url} answered no result: {validation_line(error)}") from None
+        return body
 
     async def unready(self) -> str | None:
         """Why the service is not ready, or None; ``network`` is then which network it tells of."""
