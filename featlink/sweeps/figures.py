@@ -115,7 +115,9 @@ def _evaluate(
     resamplers: dict[str, Resampler] = {}
     for judge in judges:
         try:
-            found = [judge.update(there[one].image.item, there[one], found) for one, found in collected.detections.items()]
+            found = [
+                judge.update(there[one].image.item, there[one], found) for one, found in collected.detections.items()
+            ]
             named = grouped(judge.compute(found))
             resamplers |= {group: one for group, one in judge.resamplers(found).items() if group in named}
         except Exception as error:  # an evaluator may be anyone's
