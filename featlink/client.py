@@ -259,7 +259,7 @@ class ClientStream:
             CommandError: it was refused, or nobody answers; the next picture is then a key frame.
         """
         number, self._number = self._number, self._number + 1
-        return self._client.infer(image, stream=self.id, frame=number, **{**self._params, **params})
+        return self._client.infer(image, None, stream=self.id, frame=number, **{**self._params, **params})
 
 
 def _refused(response: httpx.Response) -> RefusalError:

@@ -29,7 +29,12 @@ class Stream:
     """
 
     def __init__(
-        self, condition: Condition | str | Step, model: Model | None, seed: int | None, fidelity: bool, tools: Tools | None
+        self,
+        condition: Condition | str | Step,
+        model: Model | None,
+        seed: int | None,
+        fidelity: bool,
+        tools: Tools | None,
     ) -> None:
         self._given, self._model, self._seed, self._fidelity, self._tools = condition, model, seed, fidelity, tools
         self._opened: tuple[Condition, transmit.Stream] | None = None
