@@ -133,7 +133,9 @@ def multiply_adds(
     split = checked_split(config.split)
     cost = network_cost(config.model, split)
     area = sum(height * width for height, width in padded) / len(padded)
-    heads = (cost.back + cost.rpn) * area + cost.proposal * (config.proposals or _PROPOSALS) + cost.detection * detections
+    heads = (
+        (cost.back + cost.rpn) * area + cost.proposal * (config.proposals or _PROPOSALS) + cost.detection * detections
+    )
     reductions: dict[str, tuple[float, float] | None] = {}
     for run in runs:
         for step in registry.chain(run.condition):

@@ -27,7 +27,7 @@ SPLITS = {
     "c2-c5": FeatureSpec(_STAGES, divisor=32),
     PYRAMID: FPN,
 }
-"""Split points, the earliest first: behind the stem's max-pool, behind the first stage, before the pyramid, behind it."""
+"""Split points, the earliest first: behind the stem's max-pool, the first stage, all stages, and the pyramid."""
 
 
 def checked_split(split: str | None) -> str:

@@ -107,9 +107,9 @@ def test_a_place_that_a_model_has_not_is_refused() -> None:
 
 @pytest.mark.parametrize("split", EARLY)
 def test_conditions_work_at_each(split: str, scene: np.ndarray[Any, Any]) -> None:
-    from featlink.cloud.finish import finish
     from featlink.channel.transmit import transmit
-    from featlink.edge.prepare import prepare, Request
+    from featlink.cloud.finish import finish
+    from featlink.edge.prepare import Request, prepare
     from featlink.shared.result import Telemetry
 
     model = build(ModelConfig(TINY, split=split))
