@@ -67,40 +67,32 @@ class Samples:
     ap: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
     clips: Ints | None = None
 
-    def mean(self, values: npt.NDArray[Any]) -> Floats:
-        """The mean over images of (N,) values in each draw, (B,)."""
-        means: Floats = self.draws @ values / self.draws.sum(axis=1)
-        return means
-
     def mean_bits(self, row: str) -> Floats:
         """Bits an image in each draw, (B,), median over seeds."""
-        return np.median([self.mean(run.bits) for run in self.runs[row]], axis=0)
+        drawn = self.draws.sum(axis=1)
+        means: Floats = np.median([self.draws @ run.bits / drawn for run in self.runs[row]], axis=0)
+        return means
 
 
-def sample(
-    images: Sequence[int],
-    runs: Mapping[str, Sequence[RunSamples]],
-    draws: int = DRAWS,
-    clips: Mapping[int, int] | None = None,
-) -> Samples:
-    """Draw images, or clips, and take every group's first figure in every draw.
+def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draws: int = DRAWS) -> Samples:
+    """Draw images, or the clips whose frames they are, and take every group's first figure in every draw.
 
     Args:
         images: ids.
         runs: by row id.
         draws: how many.
-        clips: whose frame each image is; None for stills.
     """
     ids = np.array(sorted(images), np.int64)
-    of_clips = None if clips is None else np.array([clips[one] for one in ids.tolist()], np.int64)
-    count = len(ids) if of_clips is None else len(np.unique(of_clips))
-    drawn = draw_images(len(ids), draws if count >= LEAST_IMAGES else 0, clips=of_clips)
+    pools = (pool for of_seeds in runs.values() for run in of_seeds for pool in run.pools.values())
+    clips = next((pool.clips for pool in pools), None)
+    count = len(ids) if clips is None else len(np.unique(clips))
+    drawn = draw_images(len(ids), draws if count >= LEAST_IMAGES else 0, clips=clips)
     ap: dict[str, dict[str, Floats]] = {}
     for row, of_seeds in runs.items():
         for group in of_seeds[0].resamplers:
             values = [run.resamplers[group].draws(drawn) for run in of_seeds if group in run.resamplers]
             ap.setdefault(group, {})[row] = np.median(values, axis=0)
-    return Samples(ids, drawn, runs, ap, of_clips)
+    return Samples(ids, drawn, runs, ap, clips)
 
 
 def save(samples: Samples, folder: Path) -> None:

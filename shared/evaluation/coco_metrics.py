@@ -394,15 +394,14 @@ def pools(samples: Iterable[ImageMatches], importance: Floats | None = None) -> 
     """The pools of boxes and, where all images have them, of masks; ``importance`` as in :func:`evaluate`."""
     samples = sorted(samples, key=lambda one: one.image)
     ids = np.array([one.image for one in samples], np.int64)
-    of_clips = [one.clip for one in samples if one.clip is not None]
-    clips = np.array(of_clips, np.int64) if samples and len(of_clips) == len(samples) else None
+    clips = None
+    if any(one.clip is not None for one in samples):  # a still is a clip of its own, of a number that no video has
+        clips = np.array([~one.image if one.clip is None else one.clip for one in samples], np.int64)
     kinds = {"bbox": [one.bbox for one in samples], "segm": _masks(samples)}
     return {kind: _pool(ids, matches, importance, clips) for kind, matches in kinds.items() if matches is not None}
 
 
-def _pool(
-    ids: Ints, images: Sequence[Mapping[int, Matches]], importance: Floats | None, clips: Ints | None
-) -> Pool:
+def _pool(ids: Ints, images: Sequence[Mapping[int, Matches]], importance: Floats | None, clips: Ints | None) -> Pool:
     categories: dict[int, list[tuple[int, Matches]]] = {}
     for place, matches in enumerate(images):
         for category, cell in matches.items():

@@ -40,7 +40,7 @@ def draw_images(
         count: N, how many images there are.
         draws: B.
         seed: of the draws.
-        clips: (N,) whose frame each image is: as many clips as there are are drawn; None: each image is drawn by itself.
+        clips: (N,) whose frame each image is; clips are drawn with all their frames. None: each image by itself.
 
     Returns:
         (B, N), how often each draw has each image. Without clips, each row adds up to N.

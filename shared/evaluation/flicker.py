@@ -1,14 +1,14 @@
 """Flicker: a detection comes or goes between two frames, and what is there does not.
 
-Two things flicker. An object that is there in both frames is found in one and not in the other: their share is the
-fragment error of Zhang and Wang, "On The Stability of Video Detection and Tracking" (arXiv:1611.06467), the mean over
-objects k of f_k / (t_k − 1), f_k changes in t_k frames. And a false detection is there in one frame, and nothing like it
-in the other.
+Two things flicker. An object that is there in both frames is found in one and not in the other: the share of such
+changes is the fragment error of Zhang and Wang, "On The Stability of Video Detection and Tracking" (arXiv:1611.06467),
+the mean over objects k of f_k / (t_k − 1), f_k changes in t_k frames. And a false detection is there in one frame, and
+nothing like it in the other.
 
 A detection counts from a score of 0.5 on. It is of an object if their boxes overlap by an IoU of at least 0.5 and they
 have one category, each object being given to one detection, the surest first, as in COCO's matching; detections on a
-crowd are neither right nor wrong. Two frames' detections are alike under the same conditions. Neighbours are frames
-that follow one another in the data set.
+crowd are neither right nor wrong. Detections of two frames are alike where category and IoU say so. Neighbours are
+frames that follow one another in the data set.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from pycocotools import mask as mask_api
 
 from featlink.shared.evaluation.coco_metrics import Floats
-from featlink.shared.evaluation.protocol import Clip, ClipEvaluator, ClipFrame, Figure, register_evaluator
+from featlink.shared.evaluation.protocol import ClipEvaluator, ClipResult, Figure, FrameResult, register_evaluator
 from featlink.shared.result import Detection
 
 SCORE = 0.5
@@ -72,7 +72,7 @@ class FlickerEvaluator(ClipEvaluator[Changes]):
     )
     primary = "flicker.objects"
 
-    def update_clip(self, clip: Clip) -> Changes:
+    def update_clip(self, clip: ClipResult) -> Changes:
         """See the base class."""
         found = [_found(frame) for frame in clip.frames]
         changed: dict[int, list[bool]] = {}
@@ -93,7 +93,7 @@ class FlickerEvaluator(ClipEvaluator[Changes]):
         }
 
 
-def _found(frame: ClipFrame) -> _Found:
+def _found(frame: FrameResult) -> _Found:
     detections = sorted((one for one in frame.prediction if one["score"] >= SCORE), key=lambda one: -one["score"])
     objects = frame.truth.annotations
     crowd = np.array([one.iscrowd == 1 for one in objects], bool)

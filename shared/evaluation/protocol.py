@@ -42,7 +42,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -51,7 +51,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from featlink.shared.evaluation.coco import ItemTruth
+    from featlink.shared.evaluation.coco import Clip, ItemTruth
     from featlink.shared.evaluation.streaming import AnswerTimes
     from featlink.shared.result import Detection, ItemId
 
@@ -144,7 +144,7 @@ class Evaluator(Judge[S], Protocol[S]):
 
 
 @dataclass(frozen=True)
-class ClipFrame:
+class FrameResult:
     """A frame of a clip: its id, what is there, and what was found."""
 
     item: ItemId
@@ -153,26 +153,65 @@ class ClipFrame:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipResult:
     """A sequence, as a :class:`ClipEvaluator` sees it.
 
     Attributes:
         frames: in the order of time; at least one.
-        fps: frames a second.
+        fps: frames a second; None where the data set does not say.
         times: when frames were taken and answered; None where no link or clock says.
     """
 
-    frames: Sequence[ClipFrame]
-    fps: float
+    frames: Sequence[FrameResult]
+    fps: float | None = None
     times: AnswerTimes | None = None
+
+
+def clip_results(
+    clips: Iterable[Clip], there: Mapping[int, ItemTruth], predictions: Mapping[int, Sequence[Detection]]
+) -> list[ClipResult]:
+    """Videos as evaluators of clips see them; stills, and videos without predictions, are left out.
+
+    Args:
+        clips: of a data set (:func:`featlink.shared.evaluation.coco.clips`).
+        there: what is there, by image id.
+        predictions: what was found, by image id; frames that are not in it are left out.
+    """
+    found = [(clip.video, [one for one in clip.images if one.id in predictions]) for clip in clips]
+    return [
+        ClipResult([FrameResult(one.item, there[one.id], predictions[one.id]) for one in images], video.fps)
+        for video, images in found
+        if video is not None and images
+    ]
 
 
 @runtime_checkable
 class ClipEvaluator(Judge[S], Protocol[S]):
     """Measures predictions of whole clips: what depends on the order of frames, or on when answers come."""
 
-    def update_clip(self, clip: Clip) -> S:
+    def update_clip(self, clip: ClipResult) -> S:
         """The sample of one clip."""
+
+    def against_clean(self) -> ClipEvaluator[Any]:
+        """As of an :class:`Evaluator`."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class OfClips:
+    """A :class:`Resampler` of clips that takes the weights of images, which are the same for all frames of a clip.
+
+    Attributes:
+        resampler: takes weights of clips.
+        first: (C,), place of one frame of each clip among the images.
+    """
+
+    resampler: Resampler
+    first: npt.NDArray[np.int64]
+
+    def draws(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """See :class:`Resampler`."""
+        return self.resampler.draws(weights[:, self.first])
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,12 +271,12 @@ def register_evaluator(evaluator: E) -> E:
 
 
 def evaluators() -> list[Evaluator[Any]]:
-    """Every registered evaluator of items, Featlink's own first: it leads, and its primary figure ranks a sweep's rows."""
+    """Every registered one of items, Featlink's own first: it leads, and its primary figure ranks a sweep's rows."""
     return [one for one in _every() if not isinstance(one, ClipEvaluator)]
 
 
 def clip_evaluators() -> list[ClipEvaluator[Any]]:
-    """Every registered evaluator of clips, Featlink's own first."""
+    """Every registered one of clips, Featlink's own first."""
     return [one for one in _every() if isinstance(one, ClipEvaluator)]
 
 

@@ -15,8 +15,17 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from featlink.shared.evaluation.coco_metrics import Floats, ImageMatches, Ints, Pool, match_image, pools, score
-from featlink.shared.evaluation.protocol import Clip, ClipEvaluator, Figure, register_evaluator
+from featlink.shared.evaluation.coco_metrics import (
+    CLEAN_IMPORTANCE,
+    Floats,
+    ImageMatches,
+    Ints,
+    Pool,
+    match_image,
+    pools,
+    score,
+)
+from featlink.shared.evaluation.protocol import ClipEvaluator, ClipResult, Figure, register_evaluator
 
 DEADLINE_S = 0.3
 """Default deadline, in seconds."""
@@ -85,7 +94,11 @@ class StreamingEvaluator(ClipEvaluator[list[ImageMatches]]):
         self._deadline = deadline
         self._importance = importance
 
-    def update_clip(self, clip: Clip) -> list[ImageMatches]:
+    def against_clean(self) -> StreamingEvaluator:
+        """See the base class."""
+        return StreamingEvaluator(self._deadline, CLEAN_IMPORTANCE)
+
+    def update_clip(self, clip: ClipResult) -> list[ImageMatches]:
         """The matches of each frame's objects with the detections shown at its deadline; none without times."""
         if clip.times is None:
             return []

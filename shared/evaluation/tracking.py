@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,19 @@ import numpy.typing as npt
 from featlink.shared.evaluation.coco import Annotation
 from featlink.shared.evaluation.coco_metrics import Floats, Ints
 from featlink.shared.evaluation.flicker import IOU, overlaps
-from featlink.shared.evaluation.protocol import Clip, ClipEvaluator, ClipFrame, Figure, Resampler, register_evaluator
+from featlink.shared.evaluation.protocol import (
+    ClipEvaluator,
+    ClipResult,
+    Figure,
+    FrameResult,
+    Resampler,
+    register_evaluator,
+)
 from featlink.shared.result import Detection
 
 PACKAGES = ("trackers", "trackeval")
+_FPS = 30.0
+"""Of a clip that does not say: ByteTrack's own default; it decides after how many frames a lost track is given up."""
 HINT = "HOTA, IDF1 and MOTA need two more packages: pip install 'featlink[tracking]'"
 
 
@@ -60,7 +69,7 @@ class TrackingEvaluator(ClipEvaluator[Scored | None]):
     )
     primary = "tracking.HOTA"
 
-    def update_clip(self, clip: Clip) -> Scored | None:
+    def update_clip(self, clip: ClipResult) -> Scored | None:
         """Track and score a clip; None where an object has no id."""
         there = [[one for one in frame.truth.annotations if not one.iscrowd] for frame in clip.frames]
         if any(one.instance_id is None for one in chain(*there)):
@@ -113,7 +122,7 @@ class _Hota:
         return np.where((true + missed).any(axis=1), hota, np.nan)
 
 
-def track(clip: Clip) -> list[Tracks]:
+def track(clip: ClipResult) -> list[Tracks]:
     """The boxes that the tracker gives an id, frame by frame."""
     import supervision
     from trackers import ByteTrackTracker
@@ -122,17 +131,18 @@ def track(clip: Clip) -> list[Tracks]:
     tracked = [Tracks([], [], []) for _ in kept]
     first = 0  # each category has its own ids
     for category in sorted({one["category_id"] for one in chain(*kept)}):
-        tracker = ByteTrackTracker(frame_rate=clip.fps)
+        tracker = ByteTrackTracker(frame_rate=clip.fps or _FPS)
         for found, frame in zip(kept, tracked, strict=True):
             of_category = [one for one in found if one["category_id"] == category]
             corners = np.array([one["bbox"] for one in of_category], np.float64).reshape(-1, 4)
             corners[:, 2:] += corners[:, :2]
             scores = np.array([one["score"] for one in of_category], np.float64)
             result = tracker.update(supervision.Detections(corners, confidence=scores))
-            for (left, top, right, bottom), number in zip(result.xyxy.tolist(), result.tracker_id, strict=True):
+            numbers = np.asarray(result.tracker_id, np.int64).tolist()
+            for (left, top, right, bottom), number in zip(result.xyxy.tolist(), numbers, strict=True):
                 if number >= 0:  # a box of a track; a new track is sure from its second frame on
                     frame.boxes.append([left, top, right - left, bottom - top])
-                    frame.ids.append(first + int(number))
+                    frame.ids.append(first + number)
                     frame.categories.append(category)
         first = 1 + max(chain(*(frame.ids for frame in tracked)), default=-1)
     return tracked
@@ -147,7 +157,7 @@ def scored(truth: Sequence[Tracks], tracked: Sequence[Tracks]) -> Scored:
     for side, frames in (("gt", truth), ("tracker", tracked)):
         names, places = np.unique(np.array(list(chain(*(one.ids for one in frames))), np.int64), return_inverse=True)
         ends = np.cumsum([0, *(len(one.ids) for one in frames)])
-        ids: list[Ints] = [places[begin:end] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+        ids: list[Ints] = [places[begin:end] for begin, end in pairwise(ends.tolist())]
         data |= {f"{side}_ids": ids, f"num_{side}_ids": len(names), f"num_{side}_dets": len(places)}
     return Scored(*(metric.eval_sequence(data) for metric in _metrics()))
 
@@ -169,7 +179,7 @@ def _similarity(truth: Tracks, tracked: Tracks) -> Floats:
     return overlaps(truth.boxes, tracked.boxes) * np.equal.outer(truth.categories, tracked.categories)
 
 
-def _outside_crowds(frame: ClipFrame) -> list[Detection]:
+def _outside_crowds(frame: FrameResult) -> list[Detection]:
     """A frame's detections without those that a crowd of their category covers, and that no object does."""
     objects = frame.truth.annotations
     crowd = np.array([one.iscrowd == 1 for one in objects], bool)
@@ -177,5 +187,5 @@ def _outside_crowds(frame: ClipFrame) -> list[Detection]:
     hits = (ious >= IOU) & np.equal.outer(
         [one["category_id"] for one in frame.prediction], [one.category_id for one in objects]
     )
-    kept = hits[:, ~crowd].any(axis=1) | ~hits[:, crowd].any(axis=1)
-    return [one for one, keep in zip(frame.prediction, kept.tolist(), strict=True) if keep]
+    dropped = np.flatnonzero(hits[:, crowd].any(axis=1) & ~hits[:, ~crowd].any(axis=1))
+    return [one for place, one in enumerate(frame.prediction) if place not in dropped]
