@@ -22,7 +22,6 @@ from featlink.shared.evaluation.coco_results import clean_truth
 from featlink.shared.evaluation.confidence_intervals import interval
 from featlink.shared.evaluation.protocol import Evaluator, Resampler, Scores, evaluators, grouped
 from featlink.shared.files import replace
-from featlink.shared.result import ItemId
 from featlink.shared.store.summary import pool_each
 from featlink.sweeps.folder import Records
 from featlink.sweeps.plan import PlannedRun, by_condition
@@ -116,7 +115,9 @@ def _evaluate(
     resamplers: dict[str, Resampler] = {}
     for judge in judges:
         try:
-            found = [judge.update(ItemId(one), there[one], found) for one, found in collected.detections.items()]
+            found = [
+                judge.update(there[one].image.item, there[one], found) for one, found in collected.detections.items()
+            ]
             named = grouped(judge.compute(found))
             resamplers |= {group: one for group, one in judge.resamplers(found).items() if group in named}
         except Exception as error:  # an evaluator may be anyone's
