@@ -41,8 +41,8 @@ class Frames:
         bits: that are to cross it.
         cloud_ms: computing after it.
         hops_ms: between services; they delay a frame and hold up none.
-        coded_after: places of the pictures that the coder waits for before it gives a frame, which is later than its own
-            place if it holds pictures back.
+        coded_after: place of the picture that the coder waits for before it gives a frame: the frame's own, or a later
+            one if it holds pictures back.
     """
 
     captured_s: Floats
@@ -106,22 +106,6 @@ class Timeline:
         moments = np.linspace(answers[0], self.captured_s[-1], _MOMENTS * len(self.captured_s))
         return 1e3 * (moments - captured[np.searchsorted(answers, moments, side="right") - 1])
 
-    def shown(self, deadline_ms: float | None = None) -> Ints:
-        """Which frame's answer stands for each frame: the newest that is there in time, its own if that is.
-
-        Args:
-            deadline_ms: after the picture was taken; None: whenever it comes.
-
-        Returns:
-            Places of frames, (N,); −1 where no answer is there yet.
-        """
-        places = np.flatnonzero(self.sent)
-        own = np.searchsorted(places, np.arange(len(self.captured_s)), side="right") - 1
-        if deadline_ms is not None:
-            there = np.searchsorted(self.answer_s[places], self.captured_s + deadline_ms / 1e3, side="right") - 1
-            own = np.minimum(own, there)
-        return np.where(own >= 0, places[own], -1) if len(places) else np.full(len(own), -1)
-
 
 @dataclass(frozen=True)
 class Loads:
@@ -145,22 +129,17 @@ class Loads:
         return max(0.0, self.most[1] - 1)
 
 
-def loads(frames: Frames, mbps: float) -> Loads:
-    """The loads of a stream whose lost packets are not counted.
+def loads(frames: Frames, link_ms: Floats) -> Loads:
+    """The loads of a stream of which every frame is sent.
 
     Args:
-        frames: all of them; their bits with the share that is sent again.
-        mbps: what the link carries on average; infinite without limit.
+        frames: all of them.
+        link_ms: (N,) that each holds the link at its mean rate, packets sent again included.
     """
     seconds = frames.duration_s
     if not seconds:
         return Loads(0.0, 0.0, 0.0)
-    per_second = float(sent_bits.sum()) / 1e6 / seconds
-    return Loads(
-        float(frames.edge_ms.sum()) / 1e3 / seconds,
-        per_second / capacity_mbps,
-        float(frames.cloud_ms.sum()) / 1e3 / seconds,
-    )
+    return Loads(*(float(ms.sum()) / 1e3 / seconds for ms in (frames.edge_ms, link_ms, frames.cloud_ms)))
 
 
 def simulate(
