@@ -92,7 +92,8 @@ class Timeline:
     def waiting(self) -> Ints:
         """How many frames each sent one found waiting for the link, without the one under way."""
         start, ready = self.start_s[self.sent], self.ready_s[self.sent]
-        return np.maximum(0, np.arange(len(start)) - np.searchsorted(start, ready, side="right"))
+        ahead: Ints = np.arange(len(start)) - np.searchsorted(start, ready, side="right")
+        return ahead.clip(min=0)
 
     @property
     def age_ms(self) -> Floats:
