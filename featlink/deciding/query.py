@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from featlink.channel.link import Link
+from featlink.channel.link import Link, Trace
 from featlink.channel.randomness import stream
 from featlink.errors import CommandError
 from featlink.shared.evaluation.coco_metrics import Floats
@@ -170,12 +170,11 @@ class Route:
             bits: (N,) of each image.
             images: (N,) their ids.
         """
-        bare = self.link.model_copy(update={"rate_mbps": None})
         drawn = [
-            bare.transfer(int(size), stream(bare.seed, "link", image, ""))
+            self.link.draw(int(size), stream(self.link.seed, "link", image, ""))
             for size, image in zip(np.asarray(bits, np.int64), images, strict=True)
         ]
-        return Transfers(np.array([one.ms for one in drawn]), np.array([float(one.bits) for one in drawn]))
+        return Transfers(np.array([one.delay_ms for one in drawn]), np.array([float(one.bits) for one in drawn]))
 
     def delivered_ms(self, drawn: Transfers) -> Floats:
         """One time for each image, from what was drawn. Over a trace, images come at moments spread over it."""
@@ -204,61 +203,7 @@ def _rounds(packets: Floats, loss: float) -> Floats:
 
 _MAHIMAHI_BITS = 8 * 1500
 """What each line of a Mahimahi trace delivers."""
-_ROUNDING = 1e-9
-"""Mbit, less than a bit: sums that are equal but for rounding are equal."""
 _MOST_LINES = 10_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """A rate that changes from time to time, and begins anew when it ends.
-
-    Attributes:
-        seconds: (K + 1,), rising from 0: when each stretch begins, and the end.
-        megabits: (K + 1,), never falling from 0: what has been delivered by then.
-    """
-
-    seconds: Floats
-    megabits: Floats
-
-    @property
-    def duration(self) -> float:
-        """Seconds until it begins anew."""
-        return float(self.seconds[-1])
-
-    @property
-    def mean_mbps(self) -> float:
-        """10⁶ bits per second on average."""
-        return float(self.megabits[-1] / self.seconds[-1])
-
-    def deliver_ms(self, start_s: npt.ArrayLike, bits: npt.ArrayLike) -> Floats:
-        """How long bits take from a moment on.
-
-        Args:
-            start_s: seconds since the trace began, any number.
-            bits: to be sent, of the same shape.
-
-        Example:
-            >>> one_then_three = Trace(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 4.0]))
-            >>> one_then_three.deliver_ms([0.0, 0.5, 1.5], [1e6, 2e6, 2e6]).tolist()
-            [1000.0, 1000.0, 1000.0]
-        """
-        start = np.mod(np.asarray(start_s, np.float64), self.duration)
-        begun = np.interp(start, self.seconds, self.megabits)
-        rounds, rest = np.divmod(begun + np.asarray(bits, np.float64) / 1e6, self.megabits[-1])
-        # Where nothing is delivered for a while, what counts is when the last bit arrived, not the end of the gap.
-        last_bit = self.seconds[np.searchsorted(self.megabits, self.megabits[-1], side="left")]
-        whole = np.where(rounds > 0, last_bit - self.duration, start)
-        end = np.where(rest > 0, self._until(rest), whole)
-        return np.maximum(0.0, 1e3 * (end + rounds * self.duration - start))
-
-    def _until(self, megabits: Floats) -> Floats:
-        """When so much has been delivered, within one round."""
-        place = np.clip(np.searchsorted(self.megabits, megabits - _ROUNDING, side="left"), 1, len(self.megabits) - 1)
-        low, high = self.megabits[place - 1], self.megabits[place]
-        share = np.where(high > low, (megabits - low) / np.where(high > low, high - low, 1), 1.0)
-        until: Floats = self.seconds[place - 1] + share * (self.seconds[place] - self.seconds[place - 1])
-        return until
 
 
 def read_trace(path: Path) -> Trace:
@@ -311,4 +256,4 @@ def _csv(path: Path, lines: list[str]) -> Trace:
         raise CommandError(f"{path} needs two lines or more, with seconds rising from 0")
     if not (np.isfinite(table).all() and (rates >= 0).all() and math.isfinite(seconds[-1])):
         raise CommandError(f"{path} has a rate below 0, or a number that is not finite")
-    return Trace(seconds, np.concatenate([[0.0], np.cumsum(np.diff(seconds) * rates[:-1])]))
+    return Trace.of_rates(seconds, rates)
