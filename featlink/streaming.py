@@ -89,6 +89,10 @@ class Camera:
             self._waiting.clear()
             self._changed.notify_all()
 
+    def join(self) -> None:
+        """Wait until the source has ended."""
+        self._thread.join()
+
     def next(self) -> Shot | None:
         """Wait for a picture to send; None when there will be none."""
         with self._changed:

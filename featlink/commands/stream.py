@@ -159,6 +159,8 @@ def _pictures(
         if not chosen:
             raise CommandError(f"{source} has no clip {clip}")
         files = [(data.images[image.id], image.id) for image in chosen[0].images]
+    elif not Path(source).is_dir():
+        raise CommandError(f"there is no folder {source}")
     else:
         files = [(path, None) for path in sorted(Path(source).iterdir()) if path.suffix in (".png", ".jpg", ".bmp")]
 
