@@ -71,7 +71,7 @@ class Sweep:
     def measures(self) -> tuple[Measure, ...]:
         """First figures of the groups of other evaluators."""
         leading = results.leading_groups()
-        known = {figure.name: figure for figure in results.figures()}
+        known = results.described_figures(self.folder)
         names = dict.fromkeys(
             f"{group}.{next(iter(scores))}"
             for row in self.rows
