@@ -209,6 +209,16 @@ class Pipeline:
         uploaded.wait()
         return True
 
+    def feed(self, camera: Camera) -> None:
+        """Send what a camera takes, in a thread, to its end."""
+
+        def feeding() -> None:
+            while (shot := camera.next()) is not None and self.send(shot):
+                pass
+            self.finish()
+
+        threading.Thread(target=feeding, name="sender", daemon=True).start()
+
     def finish(self) -> None:
         """Send no more."""
         with self._changed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from featlink.stream_records import StreamFigures
-    from featlink.streaming import Camera, Pipeline
 
 
 @takes_network()
@@ -97,7 +95,7 @@ def stream(
         taking = stack.enter_context(Camera(pictures, camera))
         pipeline = stack.enter_context(Pipeline(client, given, under_way))
         counted = Counted(taking, pipeline)
-        threading.Thread(target=_feed, args=(taking, pipeline), name="sender", daemon=True).start()
+        pipeline.feed(taking)
         ended = ""
         try:
             with Live(get_renderable=lambda: _live(counted.recent()), console=console, transient=True):
@@ -120,12 +118,6 @@ def stream(
         typer.echo(f"written: {out}; `featlink report {out}` draws it")
     if not total.answered:
         raise typer.Exit(1)
-
-
-def _feed(camera: Camera, pipeline: Pipeline) -> None:
-    while (shot := camera.next()) is not None and pipeline.send(shot):
-        pass
-    pipeline.finish()
 
 
 @contextlib.contextmanager

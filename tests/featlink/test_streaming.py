@@ -182,13 +182,7 @@ def test_a_channel_that_is_killed_twice_loses_and_doubles_no_frame(tmp_path: Pat
             Camera(ticks, "every") as camera,
             Pipeline(client, {"condition": "quantize(bits=4)"}, 4) as pipeline,
         ):
-
-            def feed() -> None:
-                while (shot := camera.next()) is not None and pipeline.send(shot):
-                    pass
-                pipeline.finish()
-
-            threading.Thread(target=feed, daemon=True).start()
+            pipeline.feed(camera)
             for answer in pipeline.answers():
                 answers.append(answer)
                 if answer.number in (30, 70):
