@@ -57,6 +57,15 @@ class Frames:
         """From the first picture to where the one after the last would come."""
         return float(self.captured_s[-1] - self.captured_s[0]) * len(self.captured_s) / max(1, len(self.captured_s) - 1)
 
+    def repeated(self, rounds: int) -> Frames:
+        """The same again and again, one round after another."""
+        count, number = len(self.captured_s), np.arange(rounds).repeat(len(self.captured_s))
+        edge_ms, bits, cloud_ms, hops_ms = (
+            np.tile(each, rounds) for each in (self.edge_ms, self.bits, self.cloud_ms, self.hops_ms)
+        )
+        captured_s = np.tile(self.captured_s, rounds) + number * self.duration_s
+        return Frames(captured_s, edge_ms, bits, cloud_ms, hops_ms, np.tile(self.coded_after, rounds) + number * count)
+
 
 @dataclass(frozen=True, eq=False)
 class Timeline:

@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from featlink.channel.link import Link, Trace
+from featlink.channel.link import Link, LinkQueue, Trace
 from featlink.channel.randomness import stream
+from featlink.deciding.pipeline import POLICIES, Policy
 from featlink.errors import CommandError
 from featlink.shared.evaluation.coco_metrics import Floats
 
+MOST_FPS = 1000
 DEFAULT_KEEP = 0.95
 """Share of clean AP that is to be kept where neither a floor nor a deadline is named."""
 
@@ -34,6 +36,8 @@ class Query:
         keep: least share of the domain's clean AP; None for none.
         deadline_ms: an image whose answer comes later counts as not detected; None for none.
         kind: whose AP, as the sweep names it; None for its leading one.
+        fps: of a camera whose stream it is about, in frames a second; None of single pictures.
+        policy: what that camera does when it falls behind.
     """
 
     route: Route
@@ -43,6 +47,8 @@ class Query:
     keep: float | None = None
     deadline_ms: float | None = None
     kind: str | None = None
+    fps: float | None = None
+    policy: Policy = "every"
 
 
 def make_query(
@@ -58,6 +64,8 @@ def make_query(
     keep: float | None = None,
     deadline: float | None = None,
     kind: str | None = None,
+    fps: float | None = None,
+    policy: str = "every",
 ) -> Query:
     """Check a question.
 
@@ -73,6 +81,8 @@ def make_query(
         keep: least share of clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
         deadline: ms.
         kind: whose AP, as the sweep names it: ``segm`` of masks, ``bbox`` of boxes.
+        fps: frames a second of a camera's stream, up to 1,000; None: single pictures.
+        policy: ``every`` or ``newest`` (:mod:`featlink.deciding.pipeline`).
 
     Raises:
         CommandError: something is out of its range, or there is no link, or two.
@@ -81,12 +91,16 @@ def make_query(
         raise CommandError("give the link's rate in Mbit/s or the file of a trace, one of them")
     if floor is not None and keep is not None:
         raise CommandError("give a floor of AP or of what is kept of it, not both")
-    for name, value in (("edge speed", edge_speed), ("cloud speed", cloud_speed), ("deadline", deadline)):
+    for name, value in (("edge speed", edge_speed), ("cloud speed", cloud_speed), ("deadline", deadline), ("fps", fps)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise CommandError(f"{name} is to be above 0, not {value:g}")
     for name, value, most in (("floor", floor, 100), ("share to keep", keep, 1000)):
         if value is not None and not 0 <= value <= most:
             raise CommandError(f"{name} is in percent, from 0 to {most}, not {value:g}")
+    if fps is not None and fps > MOST_FPS:
+        raise CommandError(f"fps is {MOST_FPS} at most, not {fps:g}")
+    if policy not in POLICIES:
+        raise CommandError(f"policy is {' or '.join(POLICIES)}, not {policy!r}")
     fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
     try:
         link = Link(**fields)
@@ -103,6 +117,8 @@ def make_query(
         None if keep is None else keep / 100,
         deadline,
         kind,
+        fps,
+        policy,
     )
 
 
@@ -147,12 +163,18 @@ class Route:
         Args:
             bits: (N,) of each image.
         """
-        sizes = np.asarray(bits, np.float64)
-        packets = np.ceil(sizes / (8 * self.link.mtu))
-        loss = self.link.loss
-        sent = sizes + packets * 8 * self.link.mtu * loss / (1 - loss)
-        waiting = self.link.rtt_ms / 2 + self.link.rtt_ms * _rounds(packets, loss)
-        return waiting + self.serialise_ms(sent)
+        packets = np.ceil(np.asarray(bits, np.float64) / (8 * self.link.mtu))
+        waiting = self.link.rtt_ms / 2 + self.link.rtt_ms * _rounds(packets, self.link.loss)
+        return waiting + self.serialise_ms(self.expected_bits(bits))
+
+    def expected_bits(self, bits: npt.ArrayLike) -> Floats:
+        """Mean of what is sent for (N,) bits, lost packets again included."""
+        sizes, packet, loss = np.asarray(bits, np.float64), 8 * self.link.mtu, self.link.loss
+        return sizes + np.ceil(sizes / packet) * packet * loss / (1 - loss)
+
+    def queue(self) -> LinkQueue:
+        """An empty queue before this link; the trace begins with its clock."""
+        return LinkQueue(self.link, rates=self.trace)
 
     def serialise_ms(self, bits: npt.ArrayLike) -> Floats:
         """Mean time that the link itself is busy with bits, without round trips."""
