@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from featlink.errors import CommandError
-from featlink.shared.evaluation.protocol import Figure, Scores, evaluators
+from featlink.shared.evaluation.protocol import Figure, Scores, clip_evaluators, evaluators
 from featlink.shared.files import replace
 
 RESULTS = "results.json"
@@ -174,7 +174,7 @@ def figures() -> list[Figure]:
     """Every figure of every evaluator, those of the leading one first, and of these the primary one."""
     return [
         figure
-        for evaluator in evaluators()
+        for evaluator in (*evaluators(), *clip_evaluators())
         for figure in sorted(evaluator.figures, key=lambda one: one.name != evaluator.primary)
     ]
 
