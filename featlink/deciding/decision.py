@@ -60,6 +60,11 @@ class Decision(Choice[Option]):
 
     rate_intervals: list[RateInterval]
 
+    @property
+    def scope(self) -> str:
+        """What the answer is about, a sentence."""
+        return "This is about single pictures; for a camera's stream, give its frames a second (fps), best of clips."
+
     def figures(self, option: Option) -> str:
         """See the base class."""
         parts = f"edge {ms(option.edge_ms)}, link {ms(option.link_ms)}, cloud {ms(option.cloud_ms)}"
@@ -137,12 +142,14 @@ def to_dict(decision: Decision) -> dict[str, Any]:
     """Dicts, lists, numbers and text.
 
     Returns:
-        ``sentence``; ``call``: ``feature``, ``image``, ``too close to call`` or ``nothing``; ``best``, the id of the
-        winning row; ``options``, the best first, with AP and shares in 0..1 and times in ms; ``stretches``, winners by
-        link rate in Mbit/s, whose ends are None where there is none; ``overlapped``.
+        ``sentence``; ``scope``, what the answer is about; ``call``: ``feature``, ``image``, ``too close to call`` or
+        ``nothing``; ``best``, the id of the winning row; ``options``, the best first, with AP and shares in 0..1 and
+        times in ms; ``stretches``, winners by link rate in Mbit/s, whose ends are None where there is none;
+        ``overlapped``.
     """
     return {
         "sentence": decision.sentence,
+        "scope": decision.scope,
         "call": decision.call,
         "best": None if decision.best is None else decision.best.candidate.row.id,
         "kind": decision.kind,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from featlink.channel.link import Link, LinkQueue, Trace
 from featlink.channel.randomness import stream
-from featlink.deciding.pipeline import POLICIES, Policy
+from featlink.deciding.pipeline import POLICIES, UNDER_WAY, Policy
 from featlink.errors import CommandError
 from featlink.shared.evaluation.coco_metrics import Floats
 
@@ -37,7 +37,8 @@ class Query:
         deadline_ms: an image whose answer comes later counts as not detected; None for none.
         kind: whose AP, as the sweep names it; None for its leading one.
         fps: of a camera whose stream it is about, in frames a second; None of single pictures.
-        policy: what that camera does when it falls behind.
+        camera: what it does when it falls behind.
+        under_way: frames without an answer that a camera of the ``newest`` picture allows.
     """
 
     route: Route
@@ -48,7 +49,8 @@ class Query:
     deadline_ms: float | None = None
     kind: str | None = None
     fps: float | None = None
-    policy: Policy = "every"
+    camera: Policy = "every"
+    under_way: int = UNDER_WAY
 
 
 def make_query(
@@ -65,7 +67,8 @@ def make_query(
     deadline: float | None = None,
     kind: str | None = None,
     fps: float | None = None,
-    policy: str = "every",
+    camera: str = "every",
+    under_way: int = UNDER_WAY,
 ) -> Query:
     """Check a question.
 
@@ -82,7 +85,8 @@ def make_query(
         deadline: ms.
         kind: whose AP, as the sweep names it: ``segm`` of masks, ``bbox`` of boxes.
         fps: frames a second of a camera's stream, up to 1,000; None: single pictures.
-        policy: ``every`` or ``newest`` (:mod:`featlink.deciding.pipeline`).
+        camera: ``every`` or ``newest`` (:mod:`featlink.deciding.pipeline`).
+        under_way: frames without an answer that ``newest`` allows, from 1.
 
     Raises:
         CommandError: something is out of its range, or there is no link, or two.
@@ -99,8 +103,11 @@ def make_query(
             raise CommandError(f"{name} is in percent, from 0 to {most}, not {value:g}")
     if fps is not None and fps > MOST_FPS:
         raise CommandError(f"fps is {MOST_FPS} at most, not {fps:g}")
-    if policy not in POLICIES:
-        raise CommandError(f"policy is {' or '.join(POLICIES)}, not {policy!r}")
+    policy = next((one for one in POLICIES if one == camera), None)
+    if policy is None:
+        raise CommandError(f"a camera sends {' or '.join(POLICIES)}, not {camera!r}")
+    if under_way < 1:
+        raise CommandError(f"a frame has to be under way, not {under_way}")
     fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
     try:
         link = Link(**fields)
@@ -119,6 +126,7 @@ def make_query(
         kind,
         fps,
         policy,
+        under_way,
     )
 
 

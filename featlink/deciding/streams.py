@@ -10,36 +10,28 @@ from picture to picture, and a late picture counts as not detected, since anothe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from featlink.channel.randomness import stream
-from featlink.channel.transmit import Stream
-from featlink.deciding.choice import Choice, ap_text, domain, ms, what
+from featlink.deciding.choice import Choice, ap_text, ms, what
+from featlink.deciding.footage import Footage, open_footage
 from featlink.deciding.pipeline import Frames, Loads, Timeline, loads, simulate
 from featlink.deciding.query import Query
-from featlink.deciding.ranking import TIMING_ERROR, Candidate, candidates, least_ap
+from featlink.deciding.ranking import TIMING_ERROR, Candidate, candidates, standing
 from featlink.errors import CommandError
-from featlink.report.sweep import Sweep, condition_of
+from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, with_interval
 from featlink.report.timing import overlaps
-from featlink.results import DATABASE
-from featlink.shared.evaluation.coco import Clip, ItemTruth, clips, items
-from featlink.shared.evaluation.coco_metrics import Bools, Floats, Ints
-from featlink.shared.evaluation.coco_results import clean_truth
+from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
-from featlink.shared.evaluation.protocol import clip_results, grouped
-from featlink.shared.evaluation.streaming import AnswerTimes, StreamingEvaluator
-from featlink.shared.result import Detection
-from featlink.shared.store import Store, sqlite_url
 
-_MOST_ROUNDS = 50
-"""How often the frames are sent at most, to see a whole trace."""
-_FOREVER_S = 1e12
+_MOST_FRAMES = 5000
+"""That are sent, unless the sweep itself has more: it is repeated to see a whole trace."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +43,10 @@ class StreamOption:
         kbps: 10³ bits per second of all frames, without packets that are sent again.
         loads: how busy it keeps edge, link and cloud.
         excess_kbps: what it sends above the link's capacity, in 10³ bits per second; 0 if that suffices.
-        timeline: what becomes of the frames.
-        fps: frames a second of the camera.
+        timelines: what becomes of the frames, each time that they are sent.
+        query: the question.
         ap: of the answers in time, in 0..1.
         ap_interval: of it, over clips.
-        on_time: share of the frames whose own answer is in time.
         kept: AP over the domain's clean AP, which has no deadline.
         draws: AP in each bootstrap draw.
         meets: whether it is stable and good enough.
@@ -67,11 +58,10 @@ class StreamOption:
     kbps: float
     loads: Loads
     excess_kbps: float
-    timeline: Timeline
-    fps: float
+    timelines: Sequence[Timeline]
+    query: Query
     ap: float
     ap_interval: Interval | None
-    on_time: float
     kept: float | None
     draws: Floats
     meets: bool
@@ -81,18 +71,30 @@ class StreamOption:
     @cached_property
     def latency_ms(self) -> tuple[float, float]:
         """From picture to answer: the median, and what 95 % of the answers stay within."""
-        return _median_and_95(self.timeline.latency_ms)
+        return _median_and_95([one.latency_ms for one in self.timelines])
 
     @cached_property
-    def age_ms(self) -> tuple[float, float] | None:
-        """Age of the newest answer: the median over time, and what it is below for 95 % of it; None without answers."""
-        ages = self.timeline.age_ms
-        return _median_and_95(ages) if len(ages) else None
+    def age_ms(self) -> tuple[float, float]:
+        """Age of the newest answer: the median over time, and what it stays within for 95 % of it; NaN without one."""
+        return _median_and_95([one.age_ms for one in self.timelines])
 
-    @property
+    @cached_property
+    def waiting(self) -> tuple[float, int]:
+        """How many frames waited for the link when another joined them: on average, and at most."""
+        found = np.concatenate([one.waiting for one in self.timelines])
+        return float(found.mean()), int(found.max())
+
+    @cached_property
     def dropped(self) -> float:
         """Share of the frames that the camera dropped."""
-        return 1 - float(self.timeline.sent.mean())
+        return 1 - float(np.mean([one.sent.mean() for one in self.timelines]))
+
+    @cached_property
+    def on_time(self) -> float:
+        """Share of the frames whose own answer is in time."""
+        if self.query.deadline_ms is None:
+            return 1 - self.dropped
+        return float(np.mean([one.in_time(self.query.deadline_ms).mean() for one in self.timelines]))
 
     @property
     def stable(self) -> bool:
@@ -100,9 +102,14 @@ class StreamOption:
         return self.loads.growth == 0
 
     @property
+    def follows(self) -> bool:
+        """Whether answers keep up with the camera, since it is stable or frames are dropped."""
+        return self.stable or self.query.camera == "newest"
+
+    @property
     def most_fps(self) -> float:
         """Frames a second that the busiest stage can serve."""
-        return self.fps / self.loads.most[1] if self.loads.most[1] else math.inf
+        return (self.query.fps or 0) / self.loads.most[1] if self.loads.most[1] else math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +117,16 @@ class StreamDecision(Choice[StreamOption]):
     """What to send of a stream.
 
     Attributes:
-        stills: whether the sweep is of single pictures.
         remarks: what else there is to know, a sentence each.
     """
 
-    stills: bool
     remarks: Sequence[str]
+
+    @property
+    def scope(self) -> str:
+        """What the answer is about, a sentence."""
+        what_falls_behind = "drops older pictures" if self.query.camera == "newest" else "sends every picture"
+        return f"This is about a stream; a camera that falls behind {what_falls_behind}."
 
     def where(self) -> str:
         """See the base class."""
@@ -144,7 +155,7 @@ class StreamDecision(Choice[StreamOption]):
             why = f"{number(option.excess_kbps, 0)} kbit/s over the link's capacity"
         else:
             why = f"the {stage} can do {option.most_fps:.3g} frames a second"
-        if self.query.policy == "newest":
+        if self.query.camera == "newest":
             return f"{percent(option.dropped, 0)} % of the frames dropped ({why})"
         return f"the backlog grows by {option.loads.growth:.2g} s each second ({why})"
 
@@ -166,65 +177,216 @@ def decide_stream(
     if query.kind not in (None, *sweep.kinds):
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
     found = candidates(sweep, edge_from, cloud_from)
-    footage = open_footage(sweep)
-    try:
-        options = [one for each in found if (one := _option(sweep, footage, each, query)) is not None]
-    finally:
-        footage.close()
+    with open_footage(sweep) as footage:
+        options = [one for each in found if (one := _option(footage, each, query)) is not None]
+        remarks = _remarks(footage, query)
     if query.deadline_ms is not None:
         options.sort(key=lambda one: (not one.meets, -one.ap, one.kbps))
     else:
         options.sort(key=lambda one: (not one.meets, one.latency_ms[1] if one.meets else -one.ap))
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and _too_close(options[0], one, query)}
     overlapped = any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None)
-    kind = query.kind or sweep.kind
-    return StreamDecision(
-        query, kind, options, _front(options), rivals, overlapped, not footage.clips, _remarks(footage, query)
-    )
+    return StreamDecision(query, query.kind or sweep.kind, options, _front(options), rivals, overlapped, remarks)
 
 
-def _option(sweep: Sweep, footage: Footage, candidate: Candidate, query: Query) -> StreamOption | None:
-    whole_ap = sweep.ap(candidate.row, query.kind)
-    if sweep.samples is None or whole_ap is None or query.fps is None:
+def _option(footage: Footage, candidate: Candidate, query: Query) -> StreamOption | None:
+    row, route, order = candidate.row, query.route, footage.order
+    if footage.sweep.ap(row, query.kind) is None or query.fps is None:
         return None
-    order = footage.order
-    edge_ms, cloud_ms = candidate.edge_ms[order] / query.edge_speed, candidate.cloud_ms[order] / query.cloud_speed
     bits = np.rint(candidate.bits[order]).astype(np.int64)
-    captured = np.arange(len(order)) / query.fps
-    after = footage.coded_after(candidate)
-    frames = Frames(captured, edge_ms, bits, cloud_ms, candidate.hops_ms[order], after)
-    sent_kbps = float(query.route.expected_bits(bits).mean()) * query.fps / 1e3
-    capacity = 1e3 * query.route.mbps
-    link_ms = query.route.expected_bits(bits) / capacity
-    busy = loads(frames, link_ms)
-    trace = query.route.trace
-    rounds = 1 if trace is None else min(_MOST_ROUNDS, math.ceil(trace.duration / frames.duration_s))
-    timeline = simulate(
-        frames.repeated(rounds),
-        query.route.queue(),
-        query.policy,
-        lambda place: stream(query.route.link.seed, "link", *footage.name(place)),
+    frames = Frames(
+        np.arange(len(order)) / query.fps,
+        candidate.edge_ms[order] / query.edge_speed,
+        bits,
+        candidate.cloud_ms[order] / query.cloud_speed,
+        candidate.hops_ms[order],
+        footage.coded_after(row),
     )
-    deadline_s = _FOREVER_S if query.deadline_ms is None else query.deadline_ms / 1e3
-    latency = timeline.answer_s - timeline.captured_s
-    on_time = latency <= deadline_s  # not of dropped frames, whose latency is NaN
-    judged = footage.judged(sweep, candidate, query, timeline, on_time.reshape(rounds, -1), deadline_s)
-    ends = interval(judged.draws) if len(judged.draws) else None
-    limits = least_ap(sweep, candidate.row, query, judged.ap, judged.draws, ends)
-    follows = query.policy == "newest" or busy.growth == 0
+    busy = loads(frames, route.expected_bits(bits) / (1e3 * route.mbps))
+    timelines = _sent(footage, frames, query)
+    ap, draws = footage.in_time(row, query, timelines)
+    ends = interval(draws)
+    found = standing(footage.sweep, row, query, ap, ends, draws)
+    follows = query.camera == "newest" or busy.growth == 0
     return StreamOption(
         candidate,
         float(bits.mean()) * query.fps / 1e3,
         busy,
-        max(0.0, sent_kbps - capacity),
-        timeline,
-        query.fps,
-        judged.ap,
+        max(0.0, (busy.link - 1) * 1e3 * route.mbps) if busy.link else 0.0,
+        timelines,
+        query,
+        ap,
         ends,
-        float(on_time.mean()),
-        judged.ap / limits.clean if limits.clean else None,
-        judged.draws,
-        meets=follows and judged.ap >= limits.least,
-        surely=limits.low >= limits.least,
-        maybe=follows and judged.ap < limits.least <= limits.high,
+        found.kept,
+        draws,
+        meets=follows and found.meets,
+        surely=found.surely,
+        maybe=follows and found.maybe,
     )
+
+
+def _sent(footage: Footage, frames: Frames, query: Query) -> list[Timeline]:
+    """What becomes of the frames, sent again and again until a trace has ended once."""
+    route, images, count = query.route, footage.images.tolist(), len(footage.order)
+    rounds = 1
+    if route.trace is not None:
+        seen = max(frames.duration_s, 1 / (query.fps or 1))
+        rounds = max(1, min(_MOST_FRAMES // count, math.ceil(route.trace.duration / seen)))
+
+    def random(place: int) -> np.random.Generator:
+        number, frame = divmod(place, count)
+        return stream(route.link.seed, "link", images[frame], str(number or ""))
+
+    whole = simulate(frames.repeated(rounds), route.queue(), query.camera, random, query.under_way)
+    return [whole[number * count : (number + 1) * count] for number in range(rounds)]
+
+
+def _too_close(best: StreamOption, other: StreamOption, query: Query) -> bool:
+    """Whether the best cannot be told from another that is good enough, or perhaps is."""
+    if not (other.meets or other.maybe):
+        return False
+    if query.deadline_ms is not None:
+        return len(best.draws) == 0 or undecided(best.draws - other.draws)
+    return other.latency_ms[1] <= best.latency_ms[1] * (1 + TIMING_ERROR)
+
+
+def _front(options: list[StreamOption]) -> set[str]:
+    """Ids of the Pareto front of AP, bits and latency: no other is at least as good in all three and better in one."""
+
+    def figures(one: StreamOption) -> Floats:
+        return np.array([-one.ap, one.kbps, one.latency_ms[1]])
+
+    following = [one for one in options if one.follows]
+    return {
+        one.candidate.row.id
+        for one in following
+        if not any(
+            (figures(other) <= figures(one)).all() and (figures(other) < figures(one)).any() for other in following
+        )
+    }
+
+
+def _remarks(footage: Footage, query: Query) -> list[str]:
+    if footage.stills:
+        return [
+            "The sweep is of single pictures, each coded by itself: inter-coding is not in it, and a late picture "
+            "counts as not detected."
+        ]
+    remarks = []
+    if footage.fps is not None and query.fps is not None and abs(footage.fps - query.fps) > 0.01 * query.fps:
+        remarks.append(
+            f"The clips have {footage.fps:g} frames a second: at {query.fps:g}, what moves from frame to frame differs "
+            "from what was coded here."
+        )
+    if query.camera == "newest":
+        remarks.append(
+            "Behind a dropped frame, an inter-coded one is larger than it was measured: it is coded from an older one."
+        )
+    return remarks
+
+
+def stream_to_dict(decision: StreamDecision) -> dict[str, Any]:
+    """Dicts, lists, numbers and text.
+
+    Returns:
+        ``sentence``; ``scope``, what the answer is about; ``call``: ``feature``, ``image``, ``too close to call`` or
+        ``nothing``; ``best``, the id of the winning row; ``kind``; ``fps``; ``camera``; ``options``, the best first,
+        with AP and shares in 0..1, times in ms, latency and age as median and 95 % (None where nothing was answered);
+        ``remarks``; ``overlapped``.
+    """
+    return {
+        "sentence": decision.sentence,
+        "scope": decision.scope,
+        "call": decision.call,
+        "best": None if decision.best is None else decision.best.candidate.row.id,
+        "kind": decision.kind,
+        "fps": decision.query.fps,
+        "camera": decision.query.camera,
+        "options": [_option_to_dict(decision, one) for one in decision.options],
+        "remarks": list(decision.remarks),
+        "overlapped": decision.overlapped,
+    }
+
+
+def _option_to_dict(decision: StreamDecision, one: StreamOption) -> dict[str, Any]:
+    candidate, (mean_waiting, most_waiting) = one.candidate, one.waiting
+    return {
+        "id": candidate.row.id,
+        "domain": candidate.row.domain,
+        "reduction": candidate.reduction,
+        "codec": candidate.codec,
+        "strength": candidate.strength,
+        "kbps": one.kbps,
+        "ap": one.ap,
+        "ap_interval": one.ap_interval,
+        "kept": one.kept,
+        "on_time": one.on_time,
+        "latency_ms": _pair(one.latency_ms),
+        "age_ms": _pair(one.age_ms),
+        "dropped": one.dropped,
+        "waiting": {"mean": mean_waiting, "most": most_waiting},
+        "load": {"edge": one.loads.edge, "link": one.loads.link, "cloud": one.loads.cloud},
+        "stable": one.stable,
+        "backlog_growth": one.loads.growth,
+        "excess_kbps": one.excess_kbps,
+        "most_fps": one.most_fps if math.isfinite(one.most_fps) else None,
+        "good_enough": one.meets,
+        "surely_good_enough": one.surely,
+        "on_front": candidate.row.id in decision.front,
+        "too_close_to_call": candidate.row.id in decision.rivals,
+    }
+
+
+def _pair(found: tuple[float, float]) -> dict[str, float] | None:
+    return None if math.isnan(found[0]) else {"median": found[0], "p95": found[1]}
+
+
+def stream_table(decision: StreamDecision, most: int | None = None) -> Table:
+    """The ranked options.
+
+    Args:
+        decision: whose.
+        most: lines at most; None for all.
+    """
+    late, drops = decision.query.deadline_ms is not None, decision.query.camera == "newest"
+    columns = [Column(title, number=False) for title in ("domain", "reduction", "codec", "strength")]
+    columns += [Column("kbit/s"), Column("AP %"), Column("kept %"), *([Column("in time %")] if late else [])]
+    columns += [Column(title, f"{name}, ms") for name in ("latency", "age") for title in ("median", "95 %")]
+    columns += [Column("waiting"), *([Column("dropped %")] if drops else [])]
+    columns += [Column("stream", number=False), Column("front", number=False), Column("verdict", number=False)]
+    lines = []
+    for one in decision.options[:most]:
+        candidate = one.candidate
+        cells = [candidate.row.domain, candidate.reduction or MISSING, candidate.codec or "as it is"]
+        cells += [candidate.strength or MISSING, number(one.kbps, 0)]
+        cells += [with_interval(percent(one.ap), one.ap_interval), percent(one.kept)]
+        cells += [percent(one.on_time, 0)] if late else []
+        cells += [MISSING if math.isnan(value) else number(value, 0) for value in (*one.latency_ms, *one.age_ms)]
+        cells += [number(one.waiting[0], 1), *([percent(one.dropped, 0)] if drops else [])]
+        cells += [decision.state(one), "●" if candidate.row.id in decision.front else "", decision.verdict(one)]
+        lines.append(cells)
+    fps = f"{decision.query.fps:g}"
+    return Table(f"What to send of a stream of {fps} frames a second, the best first", columns, lines, _notes(decision))
+
+
+def _notes(decision: StreamDecision) -> tuple[str, ...]:
+    if decision.query.deadline_ms is None:
+        rule = f"Two are too close to call where their latencies (95 %) are within {percent(TIMING_ERROR, 0)} %"
+    else:
+        rule = "Two are too close to call where the interval of their difference of AP holds 0"
+    return (
+        *decision.notes(
+            f"AP ({decision.kind}) with its 95 % interval. {rule}. Age: of the newest answer, at any time. Waiting: "
+            "frames that a frame finds in the link's queue, on average. Front: no other is as accurate, as small and "
+            "as fast."
+        ),
+        *decision.remarks,
+    )
+
+
+def _median_and_95(parts: Sequence[Floats]) -> tuple[float, float]:
+    values = np.concatenate(parts)
+    if not len(values):
+        return math.nan, math.nan
+    median, most = np.percentile(values, [50, 95])
+    return float(median), float(most)
