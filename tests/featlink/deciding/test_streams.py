@@ -157,8 +157,8 @@ def test_the_newest_picture_first(driving: Sweep) -> None:
     assert every.ap < newest.ap < 0.6
     assert newest.meets
     assert ask(driving, rate=0.5, camera="newest").remarks
-    without_deadline = options(ask(driving, rate=0.5, camera="newest"))[PIXELS]
-    assert without_deadline.ap == pytest.approx(0.5, abs=0.05)  # frames that were sent; objects of others have moved
+    dropped = options(ask(driving, rate=0.5, camera="newest"))[PIXELS]
+    assert 0.25 < dropped.ap < 1 - dropped.dropped  # what older answers show has moved on: missed, and false alarms
 
 
 def test_a_key_frame_delays_those_behind_it(tmp_path: Path) -> None:
