@@ -138,7 +138,7 @@ def _option(
     edge_ms, cloud_ms = candidate.edge_ms / query.edge_speed, candidate.cloud_ms / query.cloud_speed
     whole = edge_ms + link_ms + cloud_ms + candidate.hops_ms
     drawn = samples.draws if certain else samples.draws[:0]
-    latency_draws = drawn @ whole / len(whole)
+    latency_draws = drawn @ whole / drawn.sum(axis=1)
     draws = sweep.draws(row, query.kind) if certain else None
     draws = np.zeros(0) if draws is None else draws
     on_time = 1.0
