@@ -27,6 +27,7 @@ from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
+from featlink.shared.errors import ConditionError
 from featlink.shared.features import FeatureSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.visualisation import received
@@ -94,6 +95,26 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             await asyncio.sleep(min(settings.stream_idle_s / 4, 5))
             await queue.run(streams.expire)
 
+    def checked(condition: Condition) -> Condition:
+        """A default condition that the cloud's network can be sent under, as far as the cloud has told.
+
+        Raises:
+            ConditionError: it cannot.
+        """
+        registry.chain(condition)
+        if cloud.network is not None:
+            language.with_ranges(condition, cloud.network.features)
+        return condition
+
+    async def unready() -> str | None:
+        if reason := await cloud.unready():
+            return reason
+        try:
+            checked(state.condition)
+        except ConditionError as error:
+            return f"the default condition (FEATLINK_CONDITION, or as it was set): {error}"
+        return None
+
     async def close() -> None:
         for task in expiring:
             task.cancel()
@@ -107,7 +128,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         settings,
         advice="Set the link with PUT /v1/link; GET /v1/conditions has what it can do. Pictures go to the edge.",
         load=load,
-        unready=cloud.unready,
+        unready=unready,
         network=lambda: cloud.network,
         close=close,
         refusals=(409, 411, 502, 507),
@@ -230,9 +251,9 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         ],
     ) -> dict[str, Any]:
         """Used for frames that bring none, in the frame's own domain."""
+        await cloud.unready()  # which may have another network by now
         new = language.parse(condition) if isinstance(condition, str) else language.from_fields(condition)
-        registry.chain(new)
-        state.set_condition(new)
+        state.set_condition(checked(new))
         return _to_dict(new)
 
     @app.get("/v1/conditions", summary="The catalogue of steps, with JSON schema")

@@ -144,8 +144,9 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         if reason := await channel.unready():
             return reason
         here = None if model is None else f"{model.name} {model.weights}"
-        if channel.network not in (None, here):
-            return f"the cloud runs {channel.network}, the edge {here}: FEATLINK_WEIGHTS is to be alike for both"
+        there = None if channel.network is None else channel.network.network
+        if there not in (None, here):
+            return f"the cloud runs {there}, the edge {here}: FEATLINK_WEIGHTS is to be alike for both"
         return None
 
     async def close() -> None:

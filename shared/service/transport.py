@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import msgspec
 from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.responses import StreamingResponse
@@ -16,6 +18,7 @@ from starlette.responses import StreamingResponse
 from featlink.shared.buffers import BufferPool
 from featlink.shared.conditions.language import validation_line
 from featlink.shared.errors import FeatlinkError, FrameError
+from featlink.shared.features import FeatureSpec
 from featlink.shared.frames import wire
 from featlink.shared.result import STREAM_ID, InferenceResult
 from featlink.shared.service import admission
@@ -114,6 +117,19 @@ class FrameAnswers:
             self._held -= size
 
 
+@dataclass(frozen=True)
+class Network:
+    """The network at the end of the line, of which ``/readyz`` tells the service before.
+
+    Attributes:
+        network: its name and the identity of its weights.
+        features: what it takes.
+    """
+
+    network: str
+    features: FeatureSpec
+
+
 class NextService:
     """Client of the next service down the line.
 
@@ -126,7 +142,7 @@ class NextService:
     def __init__(self, name: str, url: str, settings: ServiceSettings) -> None:
         self.name = name
         self.url = url
-        self.network: str | None = None
+        self.network: Network | None = None
         self._timeout = settings.timeout_s
         token = settings.service_token
         # trust_env: the link to the next service never goes through a proxy meant for the internet.
@@ -197,12 +213,19 @@ class NextService:
         except ValueError:
             body = None
         about = body if isinstance(body, dict) else {}
-        self.network = about.get("network")
+        self.network = _network(about)
         return None if response.is_success else f"{self.name} is not ready: {about.get('detail', response.status_code)}"
 
     async def close(self) -> None:
         """Close its connections."""
         await self._client.aclose()
+
+
+def _network(about: dict[str, Any]) -> Network | None:
+    try:
+        return msgspec.convert(about, Network)
+    except (msgspec.ValidationError, FeatlinkError):  # it is not ready, or of another version
+        return None
 
 
 def _trusted(certificates: Path | None) -> ssl.SSLContext:
