@@ -208,10 +208,17 @@ class Link(BaseModel):
             lost = self._lost(lost, rng)
         return Sending(float(ms), sent)
 
-    def serialise_ms(self, bits: int, start_s: float = 0.0) -> float:
-        """Milliseconds that bits take at the rate, from a second of the trace on if there is one."""
-        if self.rates is not None:
-            return float(self.rates.deliver_ms(start_s, bits))
+    def serialise_ms(self, bits: int, start_s: float, rates: Trace | None = None) -> float:
+        """How long bits hold the link, in ms.
+
+        Args:
+            bits: to be sent.
+            start_s: when the first leaves, in seconds of the trace; without meaning at a constant rate.
+            rates: a trace in place of the link's own.
+        """
+        rates = rates or self.rates
+        if rates is not None:
+            return float(rates.deliver_ms(start_s, bits))
         return 0.0 if self.rate_mbps is None else bits / (self.rate_mbps * 1e3)
 
     def _lost(self, packets: int, rng: np.random.Generator) -> int:
@@ -258,7 +265,8 @@ class LinkQueue:
 
     Args:
         link: what they cross.
-        begun_s: when the link's trace begins, on that clock.
+        begun_s: when the trace begins, on that clock.
+        rates: a trace in place of the link's own, which may be longer than that can be.
 
     Example:
         >>> queue, rng = LinkQueue(Link(rate_mbps=1, rtt_ms=40)), np.random.default_rng(0)
@@ -269,9 +277,9 @@ class LinkQueue:
         (1, 100)
     """
 
-    def __init__(self, link: Link, begun_s: float = 0.0) -> None:
+    def __init__(self, link: Link, begun_s: float = 0.0, rates: Trace | None = None) -> None:
         self.link = link
-        self._begun_s = begun_s
+        self._begun_s, self._rates = begun_s, rates
         self._free_s = self._last_arrival_s = -np.inf
         self._starts: deque[float] = deque()
 
@@ -285,7 +293,7 @@ class LinkQueue:
         """
         delay_ms, sent = self.link.draw(bits, rng)
         start_s = max(ready_s, self._free_s)
-        self._free_s = start_s + self.link.serialise_ms(sent, start_s - self._begun_s) / 1e3
+        self._free_s = start_s + self.link.serialise_ms(sent, start_s - self._begun_s, self._rates) / 1e3
         self._last_arrival_s = max(self._last_arrival_s, self._free_s + delay_ms / 1e3)
         self._forget(ready_s)
         self._starts.append(start_s)

@@ -16,7 +16,8 @@ from featlink.shared.models.config import MODELS
 DatasetOption = Annotated[
     Path,
     typer.Option(
-        help="COCO folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled scenes."
+        help="COCO folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled scenes; "
+        "'clips': moving ones, drawn at first use."
     ),
 ]
 PicturesOption = Annotated[

@@ -13,7 +13,6 @@ import math
 import os
 import re
 import socket
-import tempfile
 import threading
 import time
 from collections import Counter, deque
@@ -452,7 +451,7 @@ def unpack(parcel: Parcel, fetch: Fetch) -> str | None:
         ModelError: what arrived does not have its digest.
         StorageError: it cannot be written.
     """
-    cache = _cache()
+    cache = files.cache()
     together = hashlib.sha256("".join(f"{one.path.name} {one.sha256}\n" for one in parcel.fitted).encode()).hexdigest()
     fitted = cache / "fitted" / together
     for one in parcel.fitted:
@@ -497,15 +496,6 @@ def _has(path: Path, sha256: str) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False
-
-
-def _cache() -> Path:
-    if named := os.environ.get("XDG_CACHE_HOME"):
-        return Path(named) / "featlink"
-    try:
-        return Path.home() / ".cache" / "featlink"
-    except RuntimeError:  # a user without a home
-        return Path(tempfile.gettempdir()) / f"featlink-{os.getuid()}"
 
 
 # --- what runs on the nodes
