@@ -236,12 +236,10 @@ class Chain:
         """
         number, self._number = self._number, self._number + 1
         period = 1 if self._codec is None else self._codec.prediction_period
-        if period == 1 or IMAGE in ranges:
+        if period == 1 or IMAGE in ranges or self._condition.range == "fixed":
             return values, ranges
         if number % period == 0:
             self._ranges = {name: _widened(pairs) for name, pairs in ranges.items()}
-        if self._condition.range == "fixed":
-            return values, ranges
         return _clipped(values, self._ranges), self._ranges
 
     # Distortions.

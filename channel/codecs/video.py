@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from featlink.channel.codecs.base import (
@@ -137,8 +138,12 @@ class VideoCodec(Codec):
             return from_plane(picture[0], self.bit_depth)
         return from_rgb(picture.astype(np.uint8, copy=False))
 
-    def to_picture(self, decoded: Frame, shape: Shape) -> Samples:
+    def to_picture(self, decoded: npt.NDArray[np.unsignedinteger[Any]], shape: Shape) -> Samples:
         """Undo :meth:`to_frame`.
+
+        Args:
+            decoded: a frame, or its bytes.
+            shape: (C, H, W) of the picture.
 
         Raises:
             CodecError: the frame is of none of the sizes that it may have.
@@ -147,14 +152,14 @@ class VideoCodec(Codec):
         times, rest = divmod(decoded.nbytes, frame_bytes(size))
         if rest or times not in self.heights:
             raise CodecError(f"the {self.type} decoder gave {decoded.nbytes} bytes, not {frame_bytes(size)}")
-        frame = shorter(decoded, size, times)
+        frame = shorter(decoded.view("<u2"), size, times)
         return to_plane(frame, size, self.bit_depth)[None] if shape[0] == 1 else to_rgb(frame, size)
 
     def _encode(self, picture: Samples, tools: Tools) -> bytes:
         return self._encode_frame(self.to_frame(picture), (picture.shape[1], picture.shape[2]), tools)
 
     def _decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
-        return self.to_picture(np.frombuffer(self._decode_frame(bitstream, tools), "<u2"), shape)
+        return self.to_picture(np.frombuffer(self._decode_frame(bitstream, tools), np.uint8), shape)
 
     def _encode_frame(self, frame: Frame, size: Size, tools: Tools) -> bytes:
         """Code the frame of a picture of this size."""
