@@ -80,6 +80,11 @@ class Sweep:
         )
         return tuple(known.get(name) or Measure(name, name) for name in names)
 
+    @property
+    def sequences(self) -> bool:
+        """Whether it is of a data set with sequences."""
+        return any(row.sequences is not None for row in self.rows)
+
     @cached_property
     def by_id(self) -> dict[str, Row]:
         """Rows by id."""

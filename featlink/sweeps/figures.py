@@ -93,7 +93,7 @@ def write_figures(
         return []
     sampled = sample(sorted(images), by_image)
     samples.save(sampled, folder)
-    made = [_row(row, of_seeds, sampled) for row, of_seeds in found]
+    made = [_row(row, of_seeds, sampled, sequences) for row, of_seeds in found]
     results.save(made, folder)
     return made
 
@@ -175,21 +175,36 @@ def _seed_result(
     )
 
 
-def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples) -> results.Row:
+def _sequences(sequences: Sequence[Clip], images: set[int], bits: float) -> results.Sequences | None:
+    """What the clips of some images have, at so many bits an image; None where all are stills."""
+    found = [(clip.video, len(images.intersection(one.id for one in clip.images))) for clip in sequences]
+    found = [(video, count) for video, count in found if count]
+    if all(video is None for video, _ in found):
+        return None
+    rates = [(count, None if video is None else video.fps) for video, count in found]
+    if not all(fps for _, fps in rates):
+        return results.Sequences(len(found), len(images))
+    fps = len(images) / sum(count / fps for count, fps in rates if fps)
+    return results.Sequences(len(found), len(images), fps, bits * fps / 1e3)
+
+
+def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples, sequences: Sequence[Clip]) -> results.Row:
     groups = dict.fromkeys(group for one in seeds for group in one.scores)
     of_seeds = {group: [one.scores[group] for one in seeds if group in one.scores] for group in groups}
+    bits = statistics.median(one.bits_per_image for one in seeds)
     return results.Row(
         id=row.id,
         condition=str(row.condition),
         domain=row.condition.domain,
         images=len(sampled.images),
         **results.fields({group: pool_each(scores, statistics.median) for group, scores in of_seeds.items()}),
-        bits_per_image=statistics.median(one.bits_per_image for one in seeds),
+        bits_per_image=bits,
         bpp=statistics.median(one.bpp for one in seeds),
         fidelity=pool_each([one.fidelity for one in seeds], statistics.median),
         timings=pool_each([one.timings for one in seeds], statistics.median),
         seeds=seeds,
         intervals={kind: interval(by_row[row.id]) for kind, by_row in sampled.ap.items() if row.id in by_row},
+        sequences=_sequences(sequences, set(sampled.images.tolist()), bits),
     )
 
 
