@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -198,13 +197,9 @@ def test_stills_keep_the_range_they_have() -> None:
 # --- nothing is left behind ----------------------------------------------------------------------------------------
 
 
-def nothing_runs(seconds: float = 5) -> bool:
-    until = time.monotonic() + seconds
-    while children := [c for c in psutil.Process().children(recursive=True) if "ffmpeg" in c.name()]:
-        if time.monotonic() > until:
-            return not children
-        time.sleep(0.05)
-    return True
+def nothing_runs() -> bool:
+    programs = [child for child in psutil.Process().children(recursive=True) if "ffmpeg" in child.name()]
+    return not psutil.wait_procs(programs, timeout=5)[1]
 
 
 def test_an_encoder_that_takes_too_long_is_ended() -> None:
