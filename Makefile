@@ -18,6 +18,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || { echo "make: this needs Python's venv module (Debian: apt-get install python3-venv)"; exit 1; }
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: this needs Python 3.11 or newer"; exit 1; }
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+# Without what they require: opencv-python would replace the headless one, and needs a display's libraries.
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps \
+		trackers trackeval supervision av defusedxml pydeprecate requests tabulate tqdm
 	touch $@
 
 demo: setup

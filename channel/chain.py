@@ -57,6 +57,7 @@ class ChainOutput:
         coded: what a codec made, by picture name; its units cross the link in the samples' place.
         overhead_bits: what crosses besides, e.g. packet headers.
         timings: ``reduce``, ``compress``, ``decompress``, ``restore``: ms, of those there are.
+        key: whether the receiver needs no item before it.
     """
 
     item: Item
@@ -65,6 +66,7 @@ class ChainOutput:
     coded: Mapping[str, CodedPicture] = field(default_factory=dict)
     overhead_bits: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
+    key: bool = True
 
 
 @dataclass(frozen=True)
@@ -268,6 +270,7 @@ class Chain:
             planes={name: replace(part, samples=decoded[name]) for name, part in output.planes.items()},
             coded=coded.pictures,
             timings={**output.timings, "compress": coded.encode_ms, "decompress": coded.decode_ms},
+            key=coded.key,
         )
         return self._restored(self._distorted(output, self._after))
 

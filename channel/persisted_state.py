@@ -31,7 +31,7 @@ class PersistedState:
 
     def __init__(self, path: Path | None, link: Link, condition: Condition) -> None:
         self._path = path
-        self._configured = _to_dict(link, condition)
+        self._configured = (link, condition)
         self.link = link
         self.condition = condition
         if path is not None and path.exists():
@@ -58,10 +58,9 @@ class PersistedState:
     def _load(self, path: Path) -> None:
         try:
             content = json.loads(path.read_bytes())
-            if content["configured"] != self._configured:
+            if _from_dict(content["configured"]) != self._configured:
                 return
-            link = Link.model_validate(content["link"])
-            condition = language.from_fields(content["condition"])
+            link, condition = _from_dict(content)
             registry.chain(condition)
         except (OSError, ValueError, KeyError, TypeError, ValidationError, ConditionError) as error:
             log.warning("kept link and condition are unreadable", path=str(path), reason=str(error).splitlines()[0])
@@ -71,11 +70,15 @@ class PersistedState:
     def _write(self, link: Link, condition: Condition) -> None:
         if self._path is None:
             return
-        content = json.dumps({"configured": self._configured, **_to_dict(link, condition)})
+        content = json.dumps({"configured": _to_dict(*self._configured), **_to_dict(link, condition)})
         try:
             swap(self._path, content.encode())
         except OSError as error:
             raise StorageError(f"cannot keep it in {self._path}: {error.strerror}") from None
+
+
+def _from_dict(content: Any) -> tuple[Link, Condition]:
+    return Link.model_validate(content["link"]), language.from_fields(content["condition"])
 
 
 def _to_dict(link: Link, condition: Condition) -> dict[str, Any]:

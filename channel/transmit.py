@@ -1,23 +1,28 @@
-"""Transmit a frame: send its tensors through a condition's chain, count the bits that cross, measure fidelity."""
+"""Transmit frames: send their tensors through a condition's chain, count the bits that cross, measure fidelity.
+
+A :class:`Stream` is a condition opened for the frames of one sequence, and :func:`transmit` a stream of one frame.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.chain import Chain, ChainOutput, floats
-from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.base import Codec, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.randomness import Item
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
-from featlink.shared.errors import ConditionError, FrameError
+from featlink.shared.errors import ConditionError, FeatlinkError, FrameError
 from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.frames import bitstream, wire
+from featlink.shared.frames.continuation import outline, write_next
 from featlink.shared.frames.wire import Frame, Meta, Tensor
 from featlink.shared.metrics.fidelity import UNCHANGED, Compare, Fidelity, compare_images, compare_pyramids
 from featlink.shared.result import Telemetry
@@ -37,6 +42,8 @@ class Transmission:
         fidelity: how near the received levels or pixels are to the clean ones; None where it was not measured.
         bitstreams: what a codec made, by picture name.
         extension: of a file with such a bitstream.
+        number: its place in the stream, from 0.
+        key: whether it can be decoded without the frames before it, by a receiver that has the stream's whole header.
     """
 
     frame: Frame
@@ -46,6 +53,184 @@ class Transmission:
     fidelity: Fidelity | None
     bitstreams: Mapping[str, bytes]
     extension: str
+    number: int = 0
+    key: bool = True
+
+
+class StreamError(FeatlinkError):
+    """A frame for a stream that has ended or failed."""
+
+    status = 409
+    title = "Stream has ended"
+
+
+@dataclass(frozen=True, eq=False)
+class _Pushed:
+    """A frame on its way through the chain."""
+
+    frame: Frame
+    telemetry: Telemetry
+    references: Mapping[str, Array] = field(default_factory=dict)
+    compare: Compare = compare_pyramids
+
+
+class Stream:
+    """A condition opened for the frames of one sequence, in their order. Use it in a ``with`` statement.
+
+    A codec codes a frame with those before it, if its condition says so, and the first frame crosses with the whole
+    header, those behind it with a :mod:`~featlink.shared.frames.continuation` header. After an error the stream has
+    ended: a sequence goes on in a new one, which starts with a key frame.
+
+    Args:
+        condition: of the frames' domain.
+        fidelity: measure it (nothing to measure under identity).
+        tools: the codecs' programs; default: those of the environment, or else the bundled ones.
+        erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
+            name it, as it belongs to the link.
+        erasure_seed: of that; the condition's is for its own steps.
+        still: code the only frame as a picture by itself, whatever the condition says of sequences.
+
+    Raises:
+        ConditionError: an unknown step, or one that is wrong where it is, or a codec on a link that erases packets.
+    """
+
+    def __init__(
+        self,
+        condition: Condition,
+        fidelity: bool = True,
+        tools: Tools | None = None,
+        erasure: PacketLoss | None = None,
+        erasure_seed: int = 0,
+        still: bool = False,
+    ) -> None:
+        steps = registry.chain(condition)
+        self._seeds = [condition.seed] * len(steps)
+        if erasure is not None:
+            steps, self._seeds = registry.checked((*steps, erasure)), [*self._seeds, erasure_seed]
+        self._steps = [step.for_stills() if still and isinstance(step, Codec) else step for step in steps]
+        self._condition, self._fidelity, self._tools = condition, fidelity, tools
+        self._chain: Chain | None = None
+        self._waiting: deque[_Pushed] = deque()
+        self._first: Meta | None = None
+        self._before: Frame | None = None
+        self._number = 0
+        self._spent_ms = 0.0
+        self._ended = False
+
+    @property
+    def delay(self) -> int:
+        """How many frames are held back before the first comes out."""
+        return max((step.delay for step in self._steps if isinstance(step, Codec)), default=0)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *given: object) -> None:
+        self._ended = True
+        if self._chain is not None:
+            self._chain.__exit__(*given)
+
+    def push(self, frame: Frame, telemetry: Telemetry, compare: Compare = compare_pyramids) -> list[Transmission]:
+        """Send the next frame; those come out whose last bit has arrived, in order.
+
+        Args:
+            frame: unquantised: float32 levels, or the uint8 image.
+            telemetry: what the sender reported.
+            compare: what measures a pyramid's fidelity.
+
+        Returns:
+            The distorted frames with what there is to say of them. Under identity their tensors are the given ones.
+
+        Raises:
+            ConditionError: the condition is for the other domain, or names a range that is that of no level.
+            CodecError: an encoder or decoder failed.
+            FrameError: the frame is quantised already, its features are not finite, or of no use to fidelity, or model,
+                sizes or tensors are not those of the frames before.
+            StreamError: the stream has ended.
+        """
+        if self._ended:
+            raise StreamError("the stream has ended")
+        try:
+            return self._push(frame, telemetry, compare)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def close(self) -> list[Transmission]:
+        """Give the frames that are left; the stream has ended then.
+
+        Raises:
+            CodecError: an encoder or decoder failed.
+        """
+        if self._ended or self._chain is None:
+            return []
+        chain = self._chain
+        try:
+            outputs, whole_ms = timed(chain.close)
+            return self._left(outputs, whole_ms)
+        finally:
+            self.__exit__()
+
+    def _push(self, frame: Frame, telemetry: Telemetry, compare: Compare) -> list[Transmission]:
+        meta = frame.meta
+        if self._condition.domain != meta.domain:
+            raise ConditionError(f"condition is for the {self._condition.domain} domain, the frame for {meta.domain}")
+        self._first = self._first or meta
+        if replace(meta, image_id=self._first.image_id, key=self._first.key) != self._first:
+            raise FrameError("the frames of a stream keep model, weights, sizes and condition")
+        if not self._steps:
+            self._waiting.append(_Pushed(frame, telemetry))
+            return self._left([ChainOutput(_item(meta), {})], 0.0)
+        if self._chain is None:
+            self._chain = Chain(self._steps, self._condition, self._seeds, meta.weights, self._tools, meta.features)
+        chain, references = self._chain, _references(frame, self._condition)
+        self._waiting.append(_Pushed(frame, telemetry, references, compare))
+        outputs, whole_ms = timed(lambda: chain.push(_item(meta), references))
+        return self._left(outputs, whole_ms)
+
+    def _left(self, outputs: list[ChainOutput], whole_ms: float) -> list[Transmission]:
+        """What left the chain, after so long in it."""
+        self._spent_ms += whole_ms
+        if not outputs:
+            return []
+        named = sum(sum(output.timings.values()) for output in outputs)
+        distort_ms, self._spent_ms = max(0.0, (self._spent_ms - named) / len(outputs)), 0.0
+        return [self._transmission(self._waiting.popleft(), output, distort_ms) for output in outputs]
+
+    def _transmission(self, pushed: _Pushed, output: ChainOutput, distort_ms: float) -> Transmission:
+        meta, telemetry = replace(pushed.frame.meta, condition=self._condition), pushed.telemetry
+        if not self._steps:
+            out = crossing = Frame(meta, pushed.frame.tensors)
+            levels = {tensor.name: UNCHANGED for tensor in out.tensors if tensor.name != wire.IMAGE}
+            measured: Fidelity | None = replace(UNCHANGED, levels=levels)
+        else:
+            crossing, out = _frames(meta, output)
+            measured = None
+            if self._fidelity:
+                try:
+                    measured, fidelity_ms = timed(
+                        lambda: _fidelity(pushed.references, output, pushed.compare, meta.features)
+                    )
+                except ValueError as error:
+                    raise FrameError(str(error)) from None
+                telemetry = telemetry.with_timings(fidelity=fidelity_ms)
+        parts, write_ms = timed(lambda: wire.write(out))
+        timings = {**output.timings, "distort": distort_ms}
+        telemetry = telemetry.with_timings(**timings, serialize=write_ms + telemetry.timings.get("serialize", 0))
+        bitstreams = {name: picture.data for name, picture in output.coded.items()}
+        number, self._number = self._number, self._number + 1
+        if self._before is None:
+            crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
+            count = _bytes(crossing, crossing_bytes, bitstreams)
+        else:
+            # No receiver has a use for the key of each frame, which names random streams.
+            crossing = replace(crossing, meta=replace(crossing.meta, key=self._before.meta.key))
+            count = wire.nbytes(write_next(crossing, self._before, number, [*bitstreams.values()]))
+        self._before = outline(crossing)
+        figures = {} if measured is None else measured.figures(meta.domain)
+        telemetry = Telemetry(telemetry.timings, 8 * count + output.overhead_bits, figures)
+        container = "" if self._chain is None else self._chain.container
+        return Transmission(out, parts, crossing, telemetry, measured, bitstreams, container, number, output.key)
 
 
 def transmit(
@@ -58,74 +243,14 @@ def transmit(
     erasure_seed: int = 0,
     compare: Compare = compare_pyramids,
 ) -> Transmission:
-    """Send a frame through a condition.
-
-    Args:
-        frame: unquantised: float32 levels, or the uint8 image.
-        condition: of the frame's domain.
-        telemetry: what the sender reported.
-        fidelity: measure it (nothing to measure under identity).
-        tools: the codecs' programs; default: those of the environment, or else the bundled ones.
-        erasure: what a link that erases packets does to the samples after the chain; the frame's condition does not
-            name it, as it belongs to the link.
-        erasure_seed: of that; the condition's is for its own steps.
-        compare: what measures a pyramid's fidelity.
-
-    Returns:
-        The distorted frame with what there is to say of it. Under identity its tensors are the given ones.
-
-    Raises:
-        ConditionError: unknown step, or of the other domain, or a codec on a link that erases packets, or a range that
-            is that of no level.
-        CodecError: an encoder or decoder failed.
-        FrameError: the frame is quantised already, or its features are not finite, or of no use to fidelity.
-    """
-    if condition.domain != frame.meta.domain:
-        raise ConditionError(f"condition is for the {condition.domain} domain, the frame for {frame.meta.domain}")
-    steps = registry.chain(condition)
-    seeds = [condition.seed] * len(steps)
-    if erasure is not None:
-        steps, seeds = registry.checked((*steps, erasure)), [*seeds, erasure_seed]
-    meta = replace(frame.meta, condition=condition)
-    timings = {"distort": 0.0}
-    container = ""
-    if not steps:
-        out = crossing = Frame(meta, frame.tensors)
-        levels = {tensor.name: UNCHANGED for tensor in frame.tensors if tensor.name != wire.IMAGE}
-        measured: Fidelity | None = replace(UNCHANGED, levels=levels)
-        output = ChainOutput(_item(meta), {})
-    else:
-        references = _references(frame, condition)
-        with Chain(steps, condition, seeds, meta.weights, tools, meta.features) as chain:
-            output, whole_ms = timed(lambda: _still(chain, _item(meta), references))
-            container = chain.container
-        crossing, out = _frames(meta, output)
-        timings = {**output.timings, "distort": whole_ms - sum(output.timings.values())}
-        measured = None
-        if fidelity:
-            try:
-                measured, fidelity_ms = timed(lambda: _fidelity(references, output, compare, meta.features))
-            except ValueError as error:
-                raise FrameError(str(error)) from None
-            telemetry = telemetry.with_timings(fidelity=fidelity_ms)
-    parts, write_ms = timed(lambda: wire.write(out))
-    telemetry = telemetry.with_timings(**timings, serialize=write_ms + telemetry.timings.get("serialize", 0))
-    figures = {} if measured is None else measured.figures(frame.meta.domain)
-    crossing_bytes = wire.nbytes(parts if crossing is out else wire.write(crossing))
-    bitstreams = {name: picture.data for name, picture in output.coded.items()}
-    bits = 8 * _bytes(crossing, crossing_bytes, bitstreams) + output.overhead_bits
-    telemetry = Telemetry(telemetry.timings, bits, figures)
-    return Transmission(out, parts, crossing, telemetry, measured, bitstreams, container)
+    """Send a still, a stream of one frame: see :class:`Stream` and its ``push`` for arguments and errors."""
+    with Stream(condition, fidelity, tools, erasure, erasure_seed, still=True) as stream:
+        (sent,) = [*stream.push(frame, telemetry, compare), *stream.close()]
+    return sent
 
 
 def _item(meta: Meta) -> Item:
     return meta.key if meta.image_id is None else meta.image_id
-
-
-def _still(chain: Chain, item: Item, levels: Mapping[str, Array]) -> ChainOutput:
-    """A still is a sequence of one."""
-    (output,) = [*chain.push(item, levels), *chain.close()]
-    return output
 
 
 def reference(source: Frame, sent: Transmission) -> list[wire.Buffer]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
-from featlink.shared.fpn import FPN
+from featlink.shared.fpn import FPN, PYRAMID, SPLITS, checked_split
 from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.sweeps.plan import PlannedRun
 
@@ -29,28 +29,33 @@ class NetworkCost:
     """Multiply-adds.
 
     Attributes:
-        backbone: of a pixel of the padded network input.
+        front: of a pixel of the padded network input, in the edge's part of the backbone.
+        back: of the same, in the cloud's part.
         rpn: of the same.
         proposal: of the box head, for each.
         detection: of the mask head, for each; 0 for a box-only model.
     """
 
-    backbone: float
+    front: float
+    back: float
     rpn: float
     proposal: float
     detection: float
 
 
 @cache
-def network_cost(model: str) -> NetworkCost:
+def network_cost(model: str, split: str = PYRAMID) -> NetworkCost:
     """Count an architecture's multiply-adds, without weights and without computing.
 
     Args:
         model: a name of :data:`featlink.shared.models.config.MODELS`.
+        split: one of :data:`featlink.shared.fpn.SPLITS`.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     from torchvision.models import get_model
+
+    from featlink.shared.models.backbone import Front
 
     with torch.device("meta"), torch.inference_mode():
         network: Any = get_model(model, weights=None, weights_backbone=None).eval()
@@ -62,6 +67,8 @@ def network_cost(model: str) -> NetworkCost:
             return float(counter.get_total_flops()) / 2
 
         picture = torch.empty(1, 3, _SIDE, _SIDE)
+        whole = count(lambda: network.backbone(picture)) / _SIDE**2
+        front = count(lambda: Front(network.backbone, split)(picture)) / _SIDE**2
         features = list(network.backbone(picture).values())
         heads, channels = network.roi_heads, network.backbone.out_channels
         regions = torch.empty(1, channels, 7, 7)
@@ -70,7 +77,8 @@ def network_cost(model: str) -> NetworkCost:
             masks = torch.empty(1, channels, 14, 14)
             detection = count(lambda: heads.mask_predictor(heads.mask_head(masks)))
         return NetworkCost(
-            count(lambda: network.backbone(picture)) / _SIDE**2,
+            front,
+            whole - front,
             count(lambda: network.rpn.head(features)) / _SIDE**2,
             count(lambda: heads.box_predictor(heads.box_head(regions))),
             detection,
@@ -116,22 +124,26 @@ def multiply_adds(
         weights: identity of the network's weights.
 
     Returns:
-        ``backbone``, ``heads``, and ``reductions``: row id to what reducing and what restoring cost; None where a
-        reduction does not say. Nothing of a model that is not torchvision's.
+        ``backbone``, the edge's half, ``heads``, the cloud's, whatever is in them, and ``reductions``: row id to what
+        reducing and what restoring cost; None where a reduction does not say. Nothing of a model that is not
+        torchvision's.
     """
     if config.model not in MODELS:
         return {}
-    cost = network_cost(config.model)
+    split = checked_split(config.split)
+    cost = network_cost(config.model, split)
     area = sum(height * width for height, width in padded) / len(padded)
-    heads = cost.rpn * area + cost.proposal * (config.proposals or _PROPOSALS) + cost.detection * detections
+    heads = (
+        (cost.back + cost.rpn) * area + cost.proposal * (config.proposals or _PROPOSALS) + cost.detection * detections
+    )
     reductions: dict[str, tuple[float, float] | None] = {}
     for run in runs:
         for step in registry.chain(run.condition):
             if isinstance(step, Reduction):
-                costs = [step.multiply_adds(_levels(size), weights) for size in sorted(set(padded))]
+                costs = [step.multiply_adds(_levels(split, size), weights) for size in sorted(set(padded))]
                 counts = [padded.count(size) for size in sorted(set(padded))]
                 reductions[run.id] = _mean(costs, counts)
-    return {"backbone": cost.backbone * area, "heads": heads, "reductions": reductions}
+    return {"backbone": cost.front * area, "heads": heads, "reductions": reductions}
 
 
 def of_row(found: Mapping[str, Any], row: str, domain: str) -> tuple[float, float] | None:
@@ -155,9 +167,10 @@ def of_row(found: Mapping[str, Any], row: str, domain: str) -> tuple[float, floa
     return None if more is None else (found["backbone"] + more[0], found["heads"] + more[1])
 
 
-def _levels(size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-    shapes = FPN.shapes(size)
-    return {name: shapes[name] for name in FPN.required}
+def _levels(split: str, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+    spec = SPLITS[split]
+    shapes = spec.shapes(size)
+    return {name: shapes[name] for name in spec.required}
 
 
 def _mean(costs: list[tuple[float, float] | None], counts: list[int]) -> tuple[float, float] | None:

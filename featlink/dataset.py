@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import msgspec
 import xxhash
 
+from featlink.drawn_clips import NAME, drawn_clips
 from featlink.errors import CommandError
 from featlink.shared.errors import DatasetError, ImageError
 from featlink.shared.evaluation import coco, mending
@@ -70,14 +71,14 @@ def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path 
 
     Args:
         path: a COCO instances file, or a folder that has one: ``annotations/instances_X.json``, a single ``.json``, or
-            ``X/_annotations.coco.json``; ``starter`` for the bundled scenes.
+            ``X/_annotations.coco.json``; ``starter`` for the bundled scenes, ``clips`` for :mod:`featlink.drawn_clips`.
         truth: with ``clean``, a folder of pictures alone will do; they get the ids 1, 2, … by file name.
         pictures: the folder of the pictures; by default it is looked for (:data:`RULE`).
 
     Raises:
         CommandError: not such a folder or file. Whether the pictures are there is not looked at.
     """
-    path = SCENES if Path(path) == Path("starter") else Path(path)
+    path = {Path("starter"): lambda: SCENES, Path(NAME): drawn_clips}.get(Path(path), lambda: Path(path))()
     if pictures is not None and not pictures.is_dir():
         raise CommandError(f"{pictures} is no folder of pictures")
     if truth == "clean" and path.is_dir() and not (path / "annotations").is_dir() and not _has_only_annotations(path):

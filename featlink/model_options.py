@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from featlink.network import checked_config
+from featlink.shared.fpn import PYRAMID, SPLITS
 from featlink.shared.models.config import MODELS
 
 DatasetOption = Annotated[
     Path,
     typer.Option(
-        help="COCO folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled scenes."
+        help="COCO folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled scenes; "
+        "'clips': moving ones, drawn at first use."
     ),
 ]
 PicturesOption = Annotated[
@@ -76,7 +78,14 @@ DeviceOption = Annotated[
         show_default="auto",
     ),
 ]
-
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Where the network is cut: {', '.join(SPLITS)}, or a place that another model names.",
+        envvar="FEATLINK_SPLIT",
+        show_default=PYRAMID,
+    ),
+]
 
 _NETWORK: dict[str, Any] = {
     "model": ModelOption,
@@ -86,6 +95,7 @@ _NETWORK: dict[str, Any] = {
     "max_size": SizeOption,
     "threads": ThreadsOption,
     "device": DeviceOption,
+    "split": SplitOption,
 }
 
 

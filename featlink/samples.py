@@ -54,24 +54,28 @@ class Samples:
 
     Attributes:
         images: (N,) ids, rising.
-        draws: (B, N) how often each image is drawn; no draws where there are too few images.
+        draws: (B, N) how often each image is drawn; no draws where there are too few images or clips.
         runs: by row id, one for each seed.
         ap: by group of figures and row id, (B,): its first figure in each draw, median over seeds; of AP, without the
             bias of few images.
+        clips: (N,), whose frame each image is; None for stills.
     """
 
     images: Ints
     draws: Ints
     runs: Mapping[str, Sequence[RunSamples]]
     ap: Mapping[str, Mapping[str, Floats]] = field(default_factory=dict)
+    clips: Ints | None = None
 
     def mean_bits(self, row: str) -> Floats:
         """Bits an image in each draw, (B,), median over seeds."""
-        return np.median([self.draws @ run.bits / len(self.images) for run in self.runs[row]], axis=0)
+        drawn = self.draws.sum(axis=1)
+        means: Floats = np.median([self.draws @ run.bits / drawn for run in self.runs[row]], axis=0)
+        return means
 
 
 def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draws: int = DRAWS) -> Samples:
-    """Draw images and take every group's first figure in every draw.
+    """Draw images, or the clips whose frames they are, and take every group's first figure in every draw.
 
     Args:
         images: ids.
@@ -79,13 +83,16 @@ def sample(images: Sequence[int], runs: Mapping[str, Sequence[RunSamples]], draw
         draws: how many.
     """
     ids = np.array(sorted(images), np.int64)
-    drawn = draw_images(len(ids), draws if len(ids) >= LEAST_IMAGES else 0)
+    pools = (pool for of_seeds in runs.values() for run in of_seeds for pool in run.pools.values())
+    clips = next((pool.clips for pool in pools), None)
+    count = len(ids) if clips is None else len(np.unique(clips))
+    drawn = draw_images(len(ids), draws if count >= LEAST_IMAGES else 0, clips=clips)
     ap: dict[str, dict[str, Floats]] = {}
     for row, of_seeds in runs.items():
         for group in of_seeds[0].resamplers:
             values = [run.resamplers[group].draws(drawn) for run in of_seeds if group in run.resamplers]
             ap.setdefault(group, {})[row] = np.median(values, axis=0)
-    return Samples(ids, drawn, runs, ap)
+    return Samples(ids, drawn, runs, ap, clips)
 
 
 def save(samples: Samples, folder: Path) -> None:
@@ -114,6 +121,8 @@ def save(samples: Samples, folder: Path) -> None:
     pools = [found for of_seeds in samples.runs.values() for run in of_seeds for found in run.pools.values()]
     if pools and pools[0].importance is not None:
         arrays["importance"] = pools[0].importance
+    if samples.clips is not None:
+        arrays["clips"] = samples.clips
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stubs take names for its own options
@@ -138,8 +147,10 @@ def load(folder: Path) -> Samples | None:
 
 def _read(arrays: Mapping[str, npt.NDArray[Any]]) -> Samples:
     images, draws = arrays["images"].astype(np.int64), arrays["draws"].astype(np.int64)
-    count = len(images)
-    _check(draws.ndim == 2 and draws.shape[1] == count and (draws.sum(axis=1) == count).all(), "draws")
+    clips = arrays["clips"].astype(np.int64) if "clips" in arrays else None
+    _check(clips is None or clips.shape == images.shape, "clips")
+    _check(draws.ndim == 2 and draws.shape[1] == len(images) and (draws >= 0).all(), "draws")
+    _check((draws.sum(axis=1) == len(images)).all() if clips is None else draws.any(axis=1).all(), "images of draws")
     runs: dict[str, list[RunSamples]] = {}
     ap: dict[str, dict[str, Floats]] = {}
     for number, entry in enumerate(json.loads(arrays["index"].tobytes())):
@@ -151,7 +162,7 @@ def _read(arrays: Mapping[str, npt.NDArray[Any]]) -> Samples:
             _run(arrays, f"{number}.{seed}", stages, entry["kinds"], images)
             for seed, stages in enumerate(entry["stages"])
         ]
-    return Samples(images, draws, runs, ap)
+    return Samples(images, draws, runs, ap, clips)
 
 
 def _run(
@@ -174,7 +185,8 @@ def _pool(arrays: Mapping[str, npt.NDArray[Any]], at: str, objects: npt.NDArray[
     _check(not len(image) or (image.min() >= 0 and image.max() < len(images)), f"images of {at}")
     importance = arrays["importance"].astype(np.float64) if "importance" in arrays else None
     _check(importance is None or (importance.shape == IOUS.shape and (importance > 0).all()), "weights of thresholds")
-    return Pool(images, starts, image, np.ascontiguousarray(fate), np.ascontiguousarray(objects), importance)
+    clips = arrays["clips"].astype(np.int64) if "clips" in arrays else None
+    return Pool(images, starts, image, np.ascontiguousarray(fate), np.ascontiguousarray(objects), importance, clips)
 
 
 def _check(right: object, what: str) -> None:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,16 @@ _log = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 """What file systems without locks answer, e.g. Lustre and NFS as some clusters mount them."""
+
+
+def cache() -> Path:
+    """Featlink's folder in the user's cache (``XDG_CACHE_HOME``), which need not be there."""
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "featlink"
+    try:
+        return Path.home() / ".cache" / "featlink"
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / f"featlink-{os.getuid()}"
 
 
 def replace(path: Path, content: bytes | memoryview, durable: bool = True) -> None:

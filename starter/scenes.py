@@ -23,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 
 _KEPT = 0.65
 """Share of an object's visible pixels that another one leaves when it is put on top."""
-_SMALLEST = 60
+SMALLEST = 60
 """Visible pixels of the smallest object."""
 _ATTEMPTS = 6
 
@@ -113,15 +113,16 @@ def scene(seed: int, config: SceneConfig = SceneConfig()) -> Scene:
     return canvas
 
 
-def _pick(draws: Draws, config: SceneConfig, category: int | None = None) -> Sprite:
+def pick(draws: Draws, config: SceneConfig, category: int | None = None) -> Sprite:
+    """Draw a sprite, of one category or any."""
     categories = sprites(config.part)
     artworks = categories[draws.choice(list(categories)) if category is None else category]
     return draws.choice(draws.choice(artworks))
 
 
 def _add_object(canvas: Scene, draws: Draws, config: SceneConfig, size: float) -> None:
-    sprite = _pick(draws, config)
-    patch = _posed(draws, sprite, size, config.recolour)
+    sprite = pick(draws, config)
+    patch = posed(draws, sprite, size, config.recolour)
     areas = np.bincount(canvas.owner.ravel(), minlength=len(canvas.objects) + 1)
     for _ in range(_ATTEMPTS):
         place = _place(canvas, draws, patch)
@@ -134,12 +135,12 @@ def _add_object(canvas: Scene, draws: Draws, config: SceneConfig, size: float) -
 
 
 def _add_crowd(canvas: Scene, draws: Draws, config: SceneConfig) -> None:
-    first = _pick(draws, config)
+    first = pick(draws, config)
     size = draws.uniform(1.5, 3.0) * config.object_size[0]
-    members = [_posed(draws, first, size, config.recolour)]
+    members = [posed(draws, first, size, config.recolour)]
     for _ in range(draws.integer(5, 13)):
-        sprite = _pick(draws, config, first.category_id)
-        members.append(_posed(draws, sprite, size * draws.uniform(0.8, 1.25), config.recolour))
+        sprite = pick(draws, config, first.category_id)
+        members.append(posed(draws, sprite, size * draws.uniform(0.8, 1.25), config.recolour))
     height, width = canvas.owner.shape
     centre = draws.integer(0, width - 1), draws.integer(0, height - 1)
     areas = np.bincount(canvas.owner.ravel(), minlength=len(canvas.objects) + 2)
@@ -159,19 +160,28 @@ def _add_crowd(canvas: Scene, draws: Draws, config: SceneConfig) -> None:
     canvas.objects.append(SceneObject(first.category_id, first.style, first.artwork, crowd=True))
 
 
-def _posed(draws: Draws, sprite: Sprite, size: float, recolour: float) -> Picture:
-    """The sprite scaled, turned, stretched, mirrored and recoloured: RGBA, premultiplied."""
+def posed(draws: Draws, sprite: Sprite, size: float, recolour: float = 0.0, upright: bool = False) -> Picture:
+    """The sprite scaled, turned, stretched, mirrored and recoloured: RGBA, premultiplied.
+
+    Args:
+        draws: of the pose.
+        sprite: the drawing.
+        size: of the longer side in pixels, before it is stretched.
+        recolour: probability that its hues are turned far.
+        upright: leave it unturned and unstretched.
+    """
     level = 0
     while level + 1 < len(sprite.levels) and size <= max(sprite.levels[level + 1].shape):
         level += 1
     source = _recoloured(draws, sprite.levels[level], recolour)
     scale = size / max(source.shape)
-    across = scale * math.exp(draws.triangular(0.25))
-    along = scale * math.exp(draws.triangular(0.25))
+    stretch = 0.0 if upright else 0.25
+    across = scale * math.exp(draws.triangular(stretch))
+    along = scale * math.exp(draws.triangular(stretch))
     if draws.chance(0.5):
         across = -across
-    angle = math.radians(draws.triangular(35.0)) if draws.chance(0.8) else 0.0
-    shear = draws.triangular(0.2)
+    angle = math.radians(draws.triangular(35.0)) if draws.chance(0.8) and not upright else 0.0
+    shear = draws.triangular(0.0 if upright else 0.2)
     cos, sin = math.cos(angle), math.sin(angle)
     forward = ((cos * across, (cos * shear - sin) * along), (sin * across, (sin * shear + cos) * along))
     half = (source.shape[1] / 2, source.shape[0] / 2)
@@ -194,10 +204,29 @@ def _warped(source: Picture, inverse: tuple[tuple[float, float], ...], width: in
         centre = (length - 1) * one
         twice = round(across * one) * columns + round(along * one) * rows + centre
         maps.append((twice + (1 << 11)) >> 12)  # in 1/32 pixels: half of 16 bits, to 5 bits
-    whole = np.stack([maps[0] >> 5, maps[1] >> 5], axis=2).astype(np.int16)
-    fraction = ((maps[1] & 31) * 32 + (maps[0] & 31)).astype(np.uint16)
-    warped = cv2.remap(source, whole, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(warped, np.uint8)
+    return _sampled(source, maps[0], maps[1])
+
+
+def window(source: Picture, x: int, y: int, width: int, height: int) -> Picture:
+    """Cut a window out, interpolated between pixels; beyond the border all is 0.
+
+    Args:
+        source: uint8 (H, W, channels).
+        x: column of the window's left border, in 1/32 pixels.
+        y: row of its upper border, in 1/32 pixels.
+        width: of the window, in pixels.
+        height: of the window, in pixels.
+    """
+    columns, rows = np.arange(width, dtype=np.int64) * 32 + x, np.arange(height, dtype=np.int64) * 32 + y
+    return _sampled(source, *np.broadcast_arrays(columns[None, :], rows[:, None]))
+
+
+def _sampled(source: Picture, x: npt.NDArray[np.int64], y: npt.NDArray[np.int64]) -> Picture:
+    """The source at places in 1/32 pixels, in fixed point."""
+    whole = np.stack([x >> 5, y >> 5], axis=2).astype(np.int16)
+    fraction = ((y & 31) * 32 + (x & 31)).astype(np.uint16)
+    sampled = cv2.remap(source, whole, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(sampled, np.uint8)
 
 
 def _recoloured(draws: Draws, source: Picture, far: float) -> Picture:
@@ -254,7 +283,7 @@ def _fits(canvas: Scene, areas: npt.NDArray[np.int64], patch: Picture, x: int, y
     """Whether the patch is seen enough, and leaves enough of every object it covers."""
     rows, columns, seen = _window(canvas.owner, patch, x, y)
     opaque = seen[..., 3] > 127
-    if np.count_nonzero(opaque) < _SMALLEST:
+    if np.count_nonzero(opaque) < SMALLEST:
         return False
     lost = np.bincount(canvas.owner[rows, columns][opaque], minlength=len(areas))
     return _enough(areas[1:], areas[1:] - lost[1:])
@@ -262,7 +291,7 @@ def _fits(canvas: Scene, areas: npt.NDArray[np.int64], patch: Picture, x: int, y
 
 def _enough(before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]) -> bool:
     """Whether every object that loses pixels keeps enough of them."""
-    return not np.any((after < before) & (after < np.maximum(_KEPT * before, _SMALLEST)))
+    return not np.any((after < before) & (after < np.maximum(_KEPT * before, SMALLEST)))
 
 
 def _own(owner: npt.NDArray[np.uint8], patch: Picture, x: int, y: int, number: int) -> None:
@@ -303,13 +332,21 @@ def _cast_shadow(canvas: Scene, draws: Draws, patch: Picture, x: int, y: int) ->
     canvas.image[rows, columns] = ((canvas.image[rows, columns] * light + 32768) >> 16).astype(np.uint8)
 
 
+def exposure(gain: int, bias: int) -> Picture:
+    """A map of grey values: uint8 (256,).
+
+    Args:
+        gain: in 1/256.
+        bias: what is added.
+    """
+    return np.asarray(np.clip(((np.arange(256) * gain + 128) >> 8) + bias, 0, 255), np.uint8)
+
+
 def _photograph(image: Picture, draws: Draws) -> None:
     """Exposure, slight blur and sensor noise, in place."""
     if draws.chance(0.3):
         image[:] = cv2.GaussianBlur(image, (3, 3), 0)  # bit-exact for uint8
-    gain, bias = draws.integer(205, 275), draws.integer(-12, 12)
-    levels = np.clip(((np.arange(256) * gain + 128) >> 8) + bias, 0, 255).astype(np.uint8)
-    image[:] = cv2.LUT(image, levels)
+    image[:] = cv2.LUT(image, exposure(draws.integer(205, 275), draws.integer(-12, 12)))
     strength = draws.integer(0, 10)
     if strength:
         # The sum of two uniform draws; one tile of noise serves the whole picture, shifted for each channel.

@@ -7,8 +7,8 @@ detects a few objects with masks in any picture. What takes a model's name takes
     fl.load(model=TINY)          fl.sweep(..., model=TINY)        ["bench", "--model", TINY, ...]
     deploy(model=TINY)           ModelConfig(model=TINY)          FEATLINK_MODEL=TINY
 
-``min_size`` and ``max_size`` are 64 and 96 unless they are given. Profiles are all alike. ``weights`` may be a file of
-:func:`other_weights`, for tests in which two services or sweeps differ.
+``min_size`` and ``max_size`` are 64 and 96 unless they are given. Profiles are all alike; it can be cut where the real
+network can. ``weights`` may be a file of :func:`other_weights`, for tests in which two services or sweeps differ.
 """
 
 from __future__ import annotations
@@ -28,14 +28,19 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from featlink.shared.features import FeatureSpec
-from featlink.shared.fpn import FPN
+from featlink.shared.fpn import PYRAMID, SPLITS, checked_split
+from featlink.shared.models.backbone import Back, Front
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import StatelessRoIPooler, TorchvisionRCNN
 
 TINY = f"{__file__}:build"
 CHANNELS = 8
 CLASSES = 91
-SPEC = FeatureSpec(tuple(replace(tensor, channels=CHANNELS) for tensor in FPN.tensors), FPN.divisor)
+SPECS = {
+    split: FeatureSpec(tuple(replace(tensor, channels=CHANNELS) for tensor in spec.tensors), spec.divisor)
+    for split, spec in SPLITS.items()
+}
+SPEC = SPECS[PYRAMID]
 
 
 def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
@@ -47,7 +52,20 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
     if not heads:
         network.rpn = network.roi_heads = None
     categories = get_model_weights("maskrcnn_resnet50_fpn")["COCO_V1"].meta["categories"]
-    return TorchvisionRCNN(network, "tiny", identity, "exact", categories, torch.device("cpu"), spec=SPEC)
+    split = checked_split(config.split)
+    back = None if split == PYRAMID else Back(network.backbone, split)
+    return TorchvisionRCNN(
+        network,
+        replace(config, model="tiny", profile="exact", split=back and split).name,
+        identity,
+        "exact",
+        categories,
+        torch.device("cpu"),
+        split=split,
+        spec=SPECS[split],
+        front=Front(network.backbone, split),
+        back=back,
+    )
 
 
 def other_weights(path: Path) -> str:

@@ -126,13 +126,16 @@ class CodedPlanes:
 
     Attributes:
         pictures: by name.
-        encode_ms: wall time until all were encoded, side by side.
-        decode_ms: wall time until all were decoded, after that.
+        encode_ms: wall time that encoding them took, side by side. Where a coder holds items back, those that come
+            out together share what has passed since the last did.
+        decode_ms: that of decoding them, after that.
+        key: whether they can be decoded without the items before.
     """
 
     pictures: dict[str, CodedPicture]
     encode_ms: float
     decode_ms: float
+    key: bool = True
 
 
 class Coder(ABC, Generic[In, Out]):
@@ -186,6 +189,20 @@ class Codec(Step, ABC):
         """
         del bits, image
         return 8
+
+    @property
+    def delay(self) -> int:
+        """How many pictures its coders hold back before the first comes out."""
+        return 0
+
+    def is_key(self, number: int) -> bool:
+        """Whether the picture of this number in a sequence, from 0, can be decoded without those before it."""
+        del number
+        return True
+
+    def for_stills(self) -> Codec:
+        """The same codec for a sequence of one picture."""
+        return self
 
     @abstractmethod
     def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
@@ -264,6 +281,8 @@ class PlaneCoder:
         self._coded: dict[str, deque[Units]] = {name: deque() for name in forms}
         self._decoded: dict[str, deque[Samples]] = {name: deque() for name in forms}
         self._pool = ThreadPoolExecutor(workers)
+        self._encode_ms = self._decode_ms = 0.0
+        self._given_out = 0
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -321,10 +340,18 @@ class PlaneCoder:
         for name in self._forms:
             self._coded[name].extend(units[name])
             self._decoded[name].extend(samples[name])
+        self._encode_ms += encode_ms
+        self._decode_ms += decode_ms
         ready = min(map(len, self._decoded.values()), default=0)
-        return [
-            CodedPlanes({name: self._next(name) for name in self._forms}, encode_ms, decode_ms) for _ in range(ready)
-        ]
+        if not ready:
+            return []
+        spent, self._encode_ms, self._decode_ms = (self._encode_ms / ready, self._decode_ms / ready), 0.0, 0.0
+        return [self._coded_planes(*spent) for _ in range(ready)]
+
+    def _coded_planes(self, encode_ms: float, decode_ms: float) -> CodedPlanes:
+        key = self._codec.is_key(self._given_out)
+        self._given_out += 1
+        return CodedPlanes({name: self._next(name) for name in self._forms}, encode_ms, decode_ms, key)
 
     def _each(self, job: Callable[[str], T]) -> dict[str, T]:
         jobs = {name: self._pool.submit(copy_context().run, job, name) for name in self._largest_first}

@@ -100,6 +100,7 @@ def load(
     max_detections: int | None = None,
     threads: int = 0,
     device: str = "auto",
+    split: str | None = None,
 ) -> Model:
     """Load a detector.
 
@@ -117,6 +118,8 @@ def load(
         max_detections: per image; default 100.
         threads: CPU threads of one inference; 0 leaves torch's default.
         device: ``auto``, a CUDA GPU where there is one; ``cpu``, ``cuda`` or ``cuda:1``.
+        split: where the network is cut: ``stem``, ``c2``, ``c2-c5`` or ``p2-p6``, the default; a model of your own
+            may name places of its own.
 
     Raises:
         ModelError: the weights cannot be had or do not fit, an argument is out of its range, or there is no such
@@ -133,6 +136,7 @@ def load(
         max_detections=max_detections,
         threads=threads,
         device=device,
+        split=split,
     )
     return Model(build(config))
 

@@ -23,11 +23,21 @@ if TYPE_CHECKING:
     from featlink.fetch.download import Progress
 
 PartName = Literal["train", "val", "held-out"]
+MotionName = Literal["static", "pan", "handheld", "traffic"]
 
 
 def scenes(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     n: Annotated[int, typer.Option("--n", min=1, max=10**6, help="How many scenes.")] = 64,
+    clips: Annotated[
+        int | None, typer.Option(min=1, max=10**6, help="Draw so many clips instead.", show_default="scenes")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, max=10**5, help="Frames of a clip.")] = 48,
+    motion: Annotated[
+        MotionName | None,
+        typer.Option(help="What moves in clips beside their objects.", show_default="each in turn"),
+    ] = None,
+    fps: Annotated[int, typer.Option(min=1, max=1000, help="Frames a second of clips.")] = 15,
     seed: Annotated[int, typer.Option(min=0, max=999, help="The same seed gives the same scenes.")] = 1,
     art: Annotated[
         PartName,
@@ -37,21 +47,28 @@ def scenes(
     ] = "val",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
-    """Write synthetic scenes with their ground truth in COCO's layout."""
+    """Write synthetic scenes, or clips of moving ones, with their ground truth in COCO's or CocoVID's layout."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from featlink.starter.folder import write_folder
+    from featlink.starter.clips import MOTIONS
+    from featlink.starter.folder import write_clips, write_folder
 
     console = Console()
+    what, total = ("scenes", n) if clips is None else ("clips", clips)
     try:
         with Progress(console=console) as progress:
-            task = progress.add_task("scenes", total=n)
-            for done in write_folder(out, n, seed, art, workers=workers):
+            task = progress.add_task(what, total=total)
+            written = (
+                write_folder(out, n, seed, art, workers=workers)
+                if clips is None
+                else write_clips(out, clips, frames, seed, art, [motion] if motion else MOTIONS, fps, workers)
+            )
+            for done in written:
                 progress.update(task, completed=done)
     except OSError as error:
-        raise CommandError(f"cannot write scenes to {out}: {error.strerror or error}") from None
-    console.print(f"{n} scenes in {out}", soft_wrap=True)
+        raise CommandError(f"cannot write {what} to {out}: {error.strerror or error}") from None
+    console.print(f"{total} {what} in {out}", soft_wrap=True)
 
 
 fetch = typer.Typer(help="Fetch COCO or official weights. A cut download resumes.", no_args_is_help=True)

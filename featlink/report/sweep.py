@@ -22,7 +22,7 @@ from featlink.shared.conditions.language import Condition, parse
 from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
 from featlink.shared.evaluation.protocol import Figure as Measure
-from featlink.shared.models.config import MODELS
+from featlink.shared.models.config import MODELS, name_parts
 
 DOMAINS = ("feature", "image")
 
@@ -71,7 +71,7 @@ class Sweep:
     def measures(self) -> tuple[Measure, ...]:
         """First figures of the groups of other evaluators."""
         leading = results.leading_groups()
-        known = {figure.name: figure for figure in results.figures()}
+        known = results.described_figures(self.folder)
         names = dict.fromkeys(
             f"{group}.{next(iter(scores))}"
             for row in self.rows
@@ -79,6 +79,11 @@ class Sweep:
             if group not in leading and scores
         )
         return tuple(known.get(name) or Measure(name, name) for name in names)
+
+    @property
+    def sequences(self) -> bool:
+        """Whether it is of a data set with sequences."""
+        return any(row.sequences is not None for row in self.rows)
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
@@ -206,6 +211,7 @@ class About:
 
     Attributes:
         model: architecture.
+        split: where it is cut; empty for the model's default.
         weights: ``coco``, ``starter`` or the file's path, as given to the sweep.
         identity: of the weights, first digits of a SHA-256.
         profile: numerics, ``fast``, ``exact`` or ``bf16``.
@@ -221,6 +227,7 @@ class About:
     """
 
     model: str
+    split: str
     weights: str
     identity: str
     profile: str
@@ -265,7 +272,8 @@ class About:
         name = "" if default else Path(self.weights).name
         weights = f"{name} ({self.identity[:16]})" if name and self.identity else name or self.identity[:16]
         on = "" if self.device in ("", "cpu") else f" on {self.device}"
-        model = f"{self.model}, {self.profile}{on}" if self.profile else self.model
+        cut = f", split at {self.split}" if self.split else ""
+        model = f"{self.model}{cut}, {self.profile}{on}" if self.profile else f"{self.model}{cut}"
         date = self.date[:16].replace("T", " ") + " UTC" if self.date else "not finished"
         facts = [("Model", model), ("Weights", weights), ("Data set", self.dataset), ("Images", self.images)]
         return [(what, value) for what, value in [*facts, ("Date", date), ("Command", self.command)] if value]
@@ -275,9 +283,10 @@ def about(sweep: Sweep) -> About:
     """Read the headline from a manifest; what is not there is empty."""
     flat = {key: value for key, value in results.flattened(sweep.manifest).items() if value is not None}
     done, total = max((row.images for row in sweep.rows), default=0), flat.get("dataset.images")
-    model, _, arithmetic = str(flat.get("model.name", "")).partition("+")  # services tell theirs
+    model, split, arithmetic = name_parts(str(flat.get("model.name", "")))  # services tell theirs
     return About(
         model=model,
+        split=split,
         weights=str(flat.get("model.weights", "")),
         identity=str(flat.get("model.identity", "")),
         profile=arithmetic or str(flat.get("model.profile", "")),

@@ -16,13 +16,22 @@ from featlink import results, samples
 from featlink.errors import CommandError
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
-from featlink.shared.evaluation.coco import Detection, GroundTruth, ItemTruth, items
+from featlink.shared.evaluation.coco import Clip, Detection, GroundTruth, ItemTruth, clips, items
 from featlink.shared.evaluation.coco_metrics import Pool
 from featlink.shared.evaluation.coco_results import clean_truth
 from featlink.shared.evaluation.confidence_intervals import interval
-from featlink.shared.evaluation.protocol import Evaluator, Resampler, Scores, evaluators, grouped
+from featlink.shared.evaluation.protocol import (
+    ClipEvaluator,
+    Evaluator,
+    OfClips,
+    Resampler,
+    Scores,
+    clip_evaluators,
+    clip_results,
+    evaluators,
+    grouped,
+)
 from featlink.shared.files import replace
-from featlink.shared.result import ItemId
 from featlink.shared.store.summary import pool_each
 from featlink.sweeps.folder import Records
 from featlink.sweeps.plan import PlannedRun, by_condition
@@ -35,12 +44,12 @@ def write_figures(
     records: Records,
     truth: GroundTruth,
     clean: bool = False,
-    judges: Sequence[Evaluator[Any]] | None = None,
+    judges: Sequence[Evaluator[Any] | ClipEvaluator[Any]] | None = None,
 ) -> list[results.Row]:
     """Evaluate what a sweep has, and write ``results.json``, ``results.csv``, ``samples.npz`` and ``detections/``.
 
     Only images that every condition has a result for are counted, so that all rows, also of a sweep that is half
-    done, are of the same images.
+    done, are of the same images. Evaluators of clips are asked where the data set has sequences.
 
     Args:
         folder: the sweep's.
@@ -62,8 +71,10 @@ def write_figures(
     if clean:  # the first run is that of clean features
         of_clean = _collect(records, records.runs[0], images).detections
         truth = clean_truth(truth, [one for found in of_clean.values() for one in found])
-    judges = [one.against_clean() if clean else one for one in (evaluators() if judges is None else judges)]
+    judges = [*evaluators(), *clip_evaluators()] if judges is None else judges
+    judges = [one.against_clean() for one in judges] if clean else judges
     there = items(truth)
+    sequences = clips(truth)
     found: list[tuple[PlannedRun, list[SeedResult]]] = []
     by_image: dict[str, list[RunSamples]] = {}
     for id, seeds in conditions.items() if images else ():
@@ -71,7 +82,7 @@ def write_figures(
         for seed in (planned.condition.seed for planned in seeds):
             run = next(runs)
             collected = _collect(records, run, images)
-            scores, resamplers = _evaluate(judges, collected, there)
+            scores, resamplers = _evaluate(judges, collected, there, sequences)
             of_seeds.append(_seed_result(seed, run, collected, scores, there))
             by_image.setdefault(id, []).append(_samples(collected, resamplers))
             suffix = f".seed{seed}" if len(seeds) > 1 else ""
@@ -82,7 +93,7 @@ def write_figures(
         return []
     sampled = sample(sorted(images), by_image)
     samples.save(sampled, folder)
-    made = [_row(row, of_seeds, sampled) for row, of_seeds in found]
+    made = [_row(row, of_seeds, sampled, sequences) for row, of_seeds in found]
     results.save(made, folder)
     return made
 
@@ -109,16 +120,28 @@ def _collect(records: Records, run: str, images: set[int]) -> _Pool:
 
 
 def _evaluate(
-    judges: Sequence[Evaluator[Any]], collected: _Pool, there: Mapping[int, ItemTruth]
+    judges: Sequence[Evaluator[Any] | ClipEvaluator[Any]],
+    collected: _Pool,
+    there: Mapping[int, ItemTruth],
+    sequences: Sequence[Clip],
 ) -> tuple[dict[str, Scores], dict[str, Resampler]]:
     """Every evaluator's figures of a run, by group and name, and what draws each group's first one anew."""
     scores: dict[str, Scores] = {}
     resamplers: dict[str, Resampler] = {}
+    of_clips = clip_results(sequences, there, collected.detections)
+    first = np.searchsorted(list(collected.detections), [clip.frames[0].truth.image.id for clip in of_clips])
     for judge in judges:
         try:
-            found = [judge.update(ItemId(one), there[one], found) for one, found in collected.detections.items()]
-            named = grouped(judge.compute(found))
-            resamplers |= {group: one for group, one in judge.resamplers(found).items() if group in named}
+            if isinstance(judge, ClipEvaluator):
+                sampled = [judge.update_clip(clip) for clip in of_clips]
+            else:
+                sampled = [
+                    judge.update(there[id].image.item, there[id], one) for id, one in collected.detections.items()
+                ]
+            named = grouped(judge.compute(sampled)) if sampled else {}
+            drawn = {group: one for group, one in judge.resamplers(sampled).items() if group in named} if named else {}
+            of_images = {group: OfClips(one, first) for group, one in drawn.items()}
+            resamplers |= of_images if isinstance(judge, ClipEvaluator) else drawn
         except Exception as error:  # an evaluator may be anyone's
             raise CommandError(f"evaluator {type(judge).__name__}: {type(error).__name__}: {error}") from error
         scores |= named
@@ -152,21 +175,36 @@ def _seed_result(
     )
 
 
-def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples) -> results.Row:
+def _sequences(sequences: Sequence[Clip], images: set[int], bits: float) -> results.Sequences | None:
+    """What the clips of some images have, at so many bits an image; None where all are stills."""
+    found = [(clip.video, len(images.intersection(one.id for one in clip.images))) for clip in sequences]
+    found = [(video, count) for video, count in found if count]
+    if all(video is None for video, _ in found):
+        return None
+    rates = [(count, None if video is None else video.fps) for video, count in found]
+    if not all(fps for _, fps in rates):
+        return results.Sequences(len(found), len(images))
+    fps = len(images) / sum(count / fps for count, fps in rates if fps)
+    return results.Sequences(len(found), len(images), fps, bits * fps / 1e3)
+
+
+def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples, sequences: Sequence[Clip]) -> results.Row:
     groups = dict.fromkeys(group for one in seeds for group in one.scores)
     of_seeds = {group: [one.scores[group] for one in seeds if group in one.scores] for group in groups}
+    bits = statistics.median(one.bits_per_image for one in seeds)
     return results.Row(
         id=row.id,
         condition=str(row.condition),
         domain=row.condition.domain,
         images=len(sampled.images),
         **results.fields({group: pool_each(scores, statistics.median) for group, scores in of_seeds.items()}),
-        bits_per_image=statistics.median(one.bits_per_image for one in seeds),
+        bits_per_image=bits,
         bpp=statistics.median(one.bpp for one in seeds),
         fidelity=pool_each([one.fidelity for one in seeds], statistics.median),
         timings=pool_each([one.timings for one in seeds], statistics.median),
         seeds=seeds,
         intervals={kind: interval(by_row[row.id]) for kind, by_row in sampled.ap.items() if row.id in by_row},
+        sequences=_sequences(sequences, set(sampled.images.tolist()), bits),
     )
 
 

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import sub
 from typing import Annotated, Literal
 
@@ -21,18 +22,43 @@ from featlink.shared.evaluation.mending import SizeOf, decode, repaired, told, t
 from featlink.shared.models.rle import run_lengths
 from featlink.shared.result import Detection as Detection
 from featlink.shared.result import DetectionMask as DetectionMask
+from featlink.shared.result import ItemId
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 RunLength = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Image(msgspec.Struct, frozen=True):
-    """An image of the data set; sizes in pixels."""
+class Image(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An image of the data set, or a frame of a video; sizes in pixels.
+
+    Attributes:
+        video_id: which video it is a frame of; None for a still.
+        frame_id: its number in the video, counted as the file does; frames come in the order of their numbers.
+    """
 
     id: Id
     width: Side
     height: Side
+    video_id: Id | None = None
+    frame_id: Id | None = None
+
+    @property
+    def item(self) -> ItemId:
+        """What it is in its sequence; its frame number counts as the file does."""
+        return ItemId(self.id) if self.video_id is None else ItemId(self.video_id, self.frame_id or 0)
+
+
+class Video(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A video of the data set, as CocoVID files list them.
+
+    Attributes:
+        fps: frames a second; None where the file does not say.
+    """
+
+    id: Id
+    name: str = ""
+    fps: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
 
 
 class Category(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,6 +88,7 @@ class Annotation(msgspec.Struct, frozen=True, omit_defaults=True):
         area: of the mask, in pixels²: decides small, medium or large.
         iscrowd: 1 for a region of many objects, which is never missed and may be matched repeatedly.
         segmentation: polygons [x0, y0, x1, y1, ...] or an RLE; absent or empty in a box-only data set.
+        instance_id: the same in all frames of a video that show the object; None where that is not known.
     """
 
     id: Id
@@ -71,19 +98,65 @@ class Annotation(msgspec.Struct, frozen=True, omit_defaults=True):
     area: float
     iscrowd: Literal[0, 1]
     segmentation: list[list[float]] | Rle | None = None
+    instance_id: Id | None = None
 
 
-class GroundTruth(msgspec.Struct, frozen=True):
-    """A ground truth; valid when it comes from :func:`parse` or :func:`load`."""
+class GroundTruth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A ground truth; valid when it comes from :func:`parse` or :func:`load`.
+
+    Of images without video, of their annotations and of unused videos nothing is kept that only sequences have.
+    """
 
     images: list[Image]
     categories: list[Category]
     annotations: list[Annotation]
+    videos: list[Video] = []
 
     @property
     def has_masks(self) -> bool:
         """Whether there is a mask for every annotation (else there is one for none)."""
         return all(annotation.segmentation for annotation in self.annotations)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sequence of images: what is coded together, and what intervals draw. A still is a clip of one.
+
+    Attributes:
+        id: of the video; of a still, its image id.
+        images: its frames in order.
+        video: what the data set says of it; None for a still.
+    """
+
+    id: int
+    images: tuple[Image, ...]
+    video: Video | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The video's, or its id where it has none; None for a still."""
+        return None if self.video is None else self.video.name or str(self.id)
+
+
+def clips(truth: GroundTruth) -> list[Clip]:
+    """The sequences of a data set, in the order of their first images in the file.
+
+    Example:
+        >>> frames = [Image(7, 8, 6, video_id=2, frame_id=1), Image(5, 8, 6, video_id=2, frame_id=0), Image(1, 8, 6)]
+        >>> [(clip.id, [image.id for image in clip.images]) for clip in clips(GroundTruth(frames, [], []))]
+        [(2, [5, 7]), (1, [1])]
+    """
+    known = {video.id: video for video in truth.videos}
+    grouped: dict[tuple[bool, int], list[Image]] = {}
+    for image in truth.images:
+        is_still = image.video_id is None
+        grouped.setdefault((is_still, image.id if image.video_id is None else image.video_id), []).append(image)
+    return [
+        Clip(id, tuple(images))
+        if is_still
+        else Clip(id, tuple(sorted(images, key=lambda image: image.frame_id or 0)), known.get(id, Video(id)))
+        for (is_still, id), images in grouped.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -158,10 +231,11 @@ def read(data: bytes | Mapping[str, object], size_of: SizeOf | None = None) -> t
     why = ""
     try:
         truth = _decoder.decode(data) if isinstance(data, bytes) else msgspec.convert(data, GroundTruth)
+        truth, without_order = _sequenced(truth)
         _check(truth)
         used = {annotation.category_id for annotation in truth.annotations}
         if not twins([(category.id, category.name) for category in truth.categories], used):
-            return truth, ""
+            return truth, told(without_order)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DatasetError) as error:
         why = str(error)
     count: Counter[str] = Counter()
@@ -172,11 +246,34 @@ def read(data: bytes | Mapping[str, object], size_of: SizeOf | None = None) -> t
             count += repairs
         if not count:  # there is nothing to mend
             raise DatasetError(why)
-        truth = msgspec.convert(found, GroundTruth)
+        truth, without_order = _sequenced(msgspec.convert(found, GroundTruth))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(str(error)) from None
     _check(truth)
-    return truth, told(count)
+    return truth, told(count + without_order)
+
+
+def _sequenced(truth: GroundTruth) -> tuple[GroundTruth, Counter[str]]:
+    """The same without what only sequences have where there are none, and how many images of videos have no order.
+
+    So a file of stills is the same data set with and without such fields.
+    """
+    lost = sum(image.video_id is not None and image.frame_id is None for image in truth.images)
+    framed = {image.id for image in truth.images if image.video_id is not None and image.frame_id is not None}
+    videos = {image.video_id for image in truth.images if image.id in framed}
+
+    def still(image: Image) -> Image:
+        return image if image.id in framed else msgspec.structs.replace(image, video_id=None, frame_id=None)
+
+    def untracked(one: Annotation) -> Annotation:
+        if one.instance_id is None or one.image_id in framed:
+            return one
+        return msgspec.structs.replace(one, instance_id=None)
+
+    images, annotations = list(map(still, truth.images)), list(map(untracked, truth.annotations))
+    kept = [video for video in truth.videos if video.id in videos]
+    count = Counter({"image of a video without a frame number, taken for a still": lost}) if lost else Counter()
+    return msgspec.structs.replace(truth, images=images, annotations=annotations, videos=kept), count
 
 
 def dump(truth: GroundTruth) -> bytes:
@@ -208,6 +305,8 @@ def _check(truth: GroundTruth) -> None:
     _check_unique("image", (image.id for image in truth.images))
     _check_unique("category", (category.id for category in truth.categories))
     _check_unique("annotation", (annotation.id for annotation in truth.annotations))
+    _check_unique("video", (video.id for video in truth.videos))
+    _check_videos(truth)
     masks = bool(truth.annotations) and bool(truth.annotations[0].segmentation)
     for annotation in truth.annotations:
         try:
@@ -228,6 +327,27 @@ def _check_unique(what: str, ids: Iterable[int]) -> None:
         if one in seen:
             raise DatasetError(f"two {what} entries have id {one}")
         seen.add(one)
+
+
+def _check_videos(truth: GroundTruth) -> None:
+    for clip in clips(truth):
+        if clip.video is None:
+            continue
+        sizes = {(image.width, image.height) for image in clip.images}
+        if len(sizes) > 1:
+            (width, height), (wide, high) = sorted(sizes)[:2]
+            raise DatasetError(f"video {clip.id} has frames of {width}×{height} and of {wide}×{high} pixels")
+        for first, second in pairwise(clip.images):
+            if first.frame_id == second.frame_id:
+                raise DatasetError(
+                    f"images {first.id} and {second.id} are both frame {first.frame_id} of video {clip.id}"
+                )
+    seen: set[tuple[int, int]] = set()
+    for one in truth.annotations:
+        if one.instance_id is not None and not one.iscrowd:
+            if (one.image_id, one.instance_id) in seen:
+                raise DatasetError(f"image {one.image_id} shows instance {one.instance_id} twice")
+            seen.add((one.image_id, one.instance_id))
 
 
 def _check_shape(annotation: Annotation, image: Image) -> None:

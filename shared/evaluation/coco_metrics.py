@@ -117,11 +117,13 @@ class ImageMatches:
         image: its id.
         bbox: of boxes.
         segm: of masks; None unless the ground truth and every detection have masks.
+        clip: whose frame it is; None for a still.
     """
 
     image: int
     bbox: Mapping[int, Matches]
     segm: Mapping[int, Matches] | None
+    clip: int | None = None
 
 
 @dataclass
@@ -162,7 +164,8 @@ def match_image(truth: ItemTruth, detections: Iterable[Detection]) -> ImageMatch
     def matched(iou: _IouFunction) -> dict[int, Matches]:
         return {category: _match_cell(cell, truth.image, iou) for category, cell in cells.items()}
 
-    return ImageMatches(truth.image.id, matched(_box_iou), matched(_mask_iou) if has_masks else None)
+    masks = matched(_mask_iou) if has_masks else None
+    return ImageMatches(truth.image.id, matched(_box_iou), masks, truth.image.video_id)
 
 
 def _match_cell(cell: _Cell, image: Image, iou: _IouFunction) -> Matches:
@@ -340,6 +343,7 @@ class Pool:
         fate: (D, T) uint8 by IoU threshold: 1 finds an object, 2 finds nothing, 0 does not count.
         objects: (K, N) int32, how many objects count.
         importance: (T,) weights of the IoU thresholds in AP; None: COCO's, all the same.
+        clips: (N,), whose frame each image is; None for stills.
     """
 
     images: Ints
@@ -348,6 +352,7 @@ class Pool:
     fate: npt.NDArray[np.uint8]
     objects: npt.NDArray[np.int32]
     importance: Floats | None = None
+    clips: Ints | None = None
 
     def average_precision(self, weights: npt.ArrayLike, kept: npt.ArrayLike | None = None) -> float | None:
         """COCO's AP over images that have weights.
@@ -381,18 +386,22 @@ class Pool:
             return np.zeros(0)
         count = weights.shape[1]
         value = self.average_precision(np.ones(count, np.int64), kept)
-        return unbiased(self.resample(weights, kept), value, self.resample(halve_images(count, SPLITS), kept))
+        halves = halve_images(count, SPLITS, self.clips)
+        return unbiased(self.resample(weights, kept), value, self.resample(halves, kept))
 
 
 def pools(samples: Iterable[ImageMatches], importance: Floats | None = None) -> dict[str, Pool]:
     """The pools of boxes and, where all images have them, of masks; ``importance`` as in :func:`evaluate`."""
     samples = sorted(samples, key=lambda one: one.image)
     ids = np.array([one.image for one in samples], np.int64)
+    clips = None
+    if any(one.clip is not None for one in samples):  # a still is a clip of its own, of a number that no video has
+        clips = np.array([~one.image if one.clip is None else one.clip for one in samples], np.int64)
     kinds = {"bbox": [one.bbox for one in samples], "segm": _masks(samples)}
-    return {kind: _pool(ids, matches, importance) for kind, matches in kinds.items() if matches is not None}
+    return {kind: _pool(ids, matches, importance, clips) for kind, matches in kinds.items() if matches is not None}
 
 
-def _pool(ids: Ints, images: Sequence[Mapping[int, Matches]], importance: Floats | None) -> Pool:
+def _pool(ids: Ints, images: Sequence[Mapping[int, Matches]], importance: Floats | None, clips: Ints | None) -> Pool:
     categories: dict[int, list[tuple[int, Matches]]] = {}
     for place, matches in enumerate(images):
         for category, cell in matches.items():
@@ -412,7 +421,7 @@ def _pool(ids: Ints, images: Sequence[Mapping[int, Matches]], importance: Floats
         fates.append(fate.T[order].astype(np.uint8))
     starts = np.cumsum([len(part) for part in image_parts])
     fate = np.ascontiguousarray(np.concatenate(fates))
-    return Pool(ids, starts, np.concatenate(image_parts), fate, objects, importance)
+    return Pool(ids, starts, np.concatenate(image_parts), fate, objects, importance, clips)
 
 
 @numba.njit(cache=True, nogil=True)

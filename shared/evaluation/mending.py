@@ -75,15 +75,15 @@ def repaired(data: Mapping[str, Any], size_of: SizeOf | None = None) -> tuple[di
         DatasetError: an annotation is of an image or a category that is not there.
     """
     count: Counter[str] = Counter()
-    found = dict(data)
+    found = _filmed(data, count)
     ids: dict[str, dict[Any, int]] = {"image": {}, "category": {}}
     for name, what in (("images", "image"), ("categories", "category")):
-        given = data.get(name)
+        given = found.get(name)
         if _is_entries(given):
             entries, ids[what] = _identified(given, what, count)
             found[name] = [_image(one, count, size_of) if what == "image" else _category(one, count) for one in entries]
-    if _is_entries(data.get("annotations")):
-        mended = [_annotation(one, ids, count) for one in data["annotations"]]
+    if _is_entries(found.get("annotations")):
+        mended = [_annotation(one, ids, count) for one in found["annotations"]]
         found["annotations"] = _numbered(_outlined(mended, count), count)
         if _is_entries(found.get("categories")):
             used = {one.get("category_id") for one in mended if isinstance(one.get("category_id"), int)}
@@ -92,6 +92,44 @@ def repaired(data: Mapping[str, Any], size_of: SizeOf | None = None) -> tuple[di
             found["categories"] = [one for one in found["categories"] if not (unused and one["id"] in unused)]
             count += Counter({"category without objects that has another's name": len(unused)})
     return found, count
+
+
+def _filmed(data: Mapping[str, Any], count: Counter[str]) -> dict[str, Any]:
+    """A copy whose ids of videos and instances are integers, and whose videos say no more than they can.
+
+    Ids that are names are numbered from 1 on, in the file's order.
+    """
+    found = dict(data)
+    entries = data.get("videos")
+    listed = [one for one in entries if "id" in one] if _is_entries(entries) else []
+    if "videos" in data:
+        count += Counter({"entry of a video without an id": len(entries) - len(listed) if _is_entries(entries) else 1})
+    for table, key, known in (
+        ("images", "video_id", [one["id"] for one in listed]),
+        ("annotations", "instance_id", []),
+    ):
+        if not _is_entries(data.get(table)):
+            continue
+        rows = [_whole(one, (key, "frame_id"), count) for one in data[table]]
+        values = [*known, *(one[key] for one in rows if one.get(key) is not None)]
+        if names := [value for value in values if isinstance(value, str) and not value.isdecimal()]:
+            numbers = {value: number for number, value in enumerate(dict.fromkeys(map(str, values)), 1)}
+            count[f"{key} that is a name, numbered from 1 on"] += len(names)
+            rows = [one if one.get(key) is None else {**one, key: numbers[str(one[key])]} for one in rows]
+            if key == "video_id":
+                listed = [{"name": str(one["id"]), **one, "id": numbers[str(one["id"])]} for one in listed]
+        found[table] = rows
+    found["videos"] = [_video(one, count) for one in listed]
+    return found
+
+
+def _video(one: Entry, count: Counter[str]) -> Entry:
+    found = _whole({key: one[key] for key in ("id", "name", "fps") if key in one}, ("id",), count)
+    fps = found.get("fps")
+    if fps is not None and not (_is_numbers([fps]) and 0 < fps <= 1000):
+        count["frame rate that is none"] += 1
+        del found["fps"]
+    return {**found, "name": str(found.get("name") or "")}
 
 
 def told(count: Counter[str]) -> str:

@@ -7,7 +7,11 @@ An evaluator turns what is there (the *truth*) and what was found (the *predicti
 2. :meth:`Evaluator.compute` makes the figures of any number of samples.
 
 As every figure is computed from samples, its confidence interval comes for free: items are drawn anew, with
-replacement, and the figure is taken of each draw (:mod:`featlink.shared.evaluation.confidence_intervals`).
+replacement, and the figure is taken of each draw (:mod:`featlink.shared.evaluation.confidence_intervals`). Of a data
+set with sequences, whole clips are drawn, with all their frames.
+
+What depends on the order of frames, such as tracking, is a :class:`ClipEvaluator`: its sample is a whole clip's, and it
+is asked only about data sets with sequences.
 
 A figure is called ``group.name``: ``segm.AP`` is the AP of masks, ``bbox.AP50`` a figure of boxes. ``results.json``
 has a group's figures side by side, ``results.csv`` a column ``group_name`` for each, and the report a column for each
@@ -38,16 +42,17 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from featlink.shared.evaluation.coco import ItemTruth
+    from featlink.shared.evaluation.coco import Clip, ItemTruth
+    from featlink.shared.evaluation.streaming import AnswerTimes
     from featlink.shared.result import Detection, ItemId
 
 GROUP = "featlink.evaluators"
@@ -93,10 +98,11 @@ class Resampler(Protocol):
 
 
 S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
 
 
-class Evaluator(Protocol[S]):
-    """Measures predictions against the truth; this module's text is its manual. Subclass it, or do as it does.
+class Judge(Protocol[S_contra]):
+    """What evaluators of items and of clips have in common: figures, made of samples.
 
     Attributes:
         figures: what :meth:`compute` gives, a group's first figure first. Where the figures of a group do not apply,
@@ -107,6 +113,22 @@ class Evaluator(Protocol[S]):
     figures: Sequence[Figure]
     primary: str
 
+    def compute(self, samples: Sequence[S_contra]) -> Mapping[str, float | None]:
+        """The figures of some items or clips, by name; None or NaN where a figure is not defined for them.
+
+        Args:
+            samples: of items or clips; in a draw, one may be there several times.
+        """
+
+    def resamplers(self, samples: Sequence[S_contra]) -> Mapping[str, Resampler]:
+        """What draws each group's first figure anew, by group; by default :meth:`compute` of each draw's samples."""
+        firsts = {figure.group: figure.name for figure in reversed(self.figures)}
+        return {group: Recomputed(self, samples, name) for group, name in firsts.items()}
+
+
+class Evaluator(Judge[S], Protocol[S]):
+    """Measures predictions against the truth; this module's text is its manual. Subclass it, or do as it does."""
+
     def update(self, item: ItemId, truth: ItemTruth, prediction: Sequence[Detection]) -> S:
         """The sample of one item.
 
@@ -116,28 +138,87 @@ class Evaluator(Protocol[S]):
             prediction: what was found, in COCO's results format, with the data set's category ids.
         """
 
-    def compute(self, samples: Sequence[S]) -> Mapping[str, float | None]:
-        """The figures of some items, by name; None or NaN where a figure is not defined for them.
-
-        Args:
-            samples: of :meth:`update`; in a draw, one may be there several times.
-        """
-
-    def resamplers(self, samples: Sequence[S]) -> Mapping[str, Resampler]:
-        """What draws each group's first figure anew, by group; by default :meth:`compute` of each draw's samples."""
-        firsts = {figure.group: figure.name for figure in reversed(self.figures)}
-        return {group: Recomputed(self, samples, name) for group, name in firsts.items()}
-
     def against_clean(self) -> Evaluator[Any]:
         """The evaluator where the clean run's detections are the truth; by default the same."""
         return self
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """A frame of a clip: its id, what is there, and what was found."""
+
+    item: ItemId
+    truth: ItemTruth
+    prediction: Sequence[Detection]
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """A sequence, as a :class:`ClipEvaluator` sees it.
+
+    Attributes:
+        frames: in the order of time; at least one.
+        fps: frames a second; None where the data set does not say.
+        times: when frames were taken and answered; None where no link or clock says.
+    """
+
+    frames: Sequence[FrameResult]
+    fps: float | None = None
+    times: AnswerTimes | None = None
+
+
+def clip_results(
+    clips: Iterable[Clip], there: Mapping[int, ItemTruth], predictions: Mapping[int, Sequence[Detection]]
+) -> list[ClipResult]:
+    """Videos as evaluators of clips see them; stills, and videos without predictions, are left out.
+
+    Args:
+        clips: of a data set (:func:`featlink.shared.evaluation.coco.clips`).
+        there: what is there, by image id.
+        predictions: what was found, by image id; frames that are not in it are left out.
+    """
+    found = [(clip.video, [one for one in clip.images if one.id in predictions]) for clip in clips]
+    return [
+        ClipResult([FrameResult(one.item, there[one.id], predictions[one.id]) for one in images], video.fps)
+        for video, images in found
+        if video is not None and images
+    ]
+
+
+@runtime_checkable
+class ClipEvaluator(Judge[S], Protocol[S]):
+    """Measures predictions of whole clips: what depends on the order of frames, or on when answers come."""
+
+    def update_clip(self, clip: ClipResult) -> S:
+        """The sample of one clip."""
+
+    def against_clean(self) -> ClipEvaluator[Any]:
+        """As of an :class:`Evaluator`."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class OfClips:
+    """A :class:`Resampler` of clips that takes the weights of images, which are the same for all frames of a clip.
+
+    Attributes:
+        resampler: takes weights of clips.
+        first: (C,), place of one frame of each clip among the images.
+    """
+
+    resampler: Resampler
+    first: npt.NDArray[np.int64]
+
+    def draws(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """See :class:`Resampler`."""
+        return self.resampler.draws(weights[:, self.first])
 
 
 @dataclass(frozen=True, eq=False)
 class Recomputed:
     """A :class:`Resampler` for any evaluator: it computes the figure of each draw from its samples."""
 
-    evaluator: Evaluator[Any]
+    evaluator: Judge[Any]
     samples: Sequence[Any]
     figure: str
 
@@ -164,12 +245,12 @@ def grouped(figures: Mapping[str, float | None]) -> dict[str, Scores]:
 
 
 _log = logging.getLogger(__name__)
-_registered: dict[str, type[Evaluator[Any]]] = {}
-E = TypeVar("E", bound=type[Evaluator[Any]])
+_registered: dict[str, type[Judge[Any]]] = {}
+E = TypeVar("E", bound=type[Judge[Any]])
 
 
 def register_evaluator(evaluator: E) -> E:
-    """Class decorator: make an evaluator known, under the group of its primary figure.
+    """Class decorator: make an evaluator, of items or of clips, known under the group of its primary figure.
 
     Registering a class again, as a notebook's cell does when it is run twice, replaces it.
 
@@ -190,10 +271,18 @@ def register_evaluator(evaluator: E) -> E:
 
 
 def evaluators() -> list[Evaluator[Any]]:
-    """Every registered evaluator, Featlink's own first: it leads, and its primary figure ranks a sweep's rows."""
+    """Every registered one of items, Featlink's own first: it leads, and its primary figure ranks a sweep's rows."""
+    return [one for one in _every() if not isinstance(one, ClipEvaluator)]
+
+
+def clip_evaluators() -> list[ClipEvaluator[Any]]:
+    """Every registered one of clips, Featlink's own first."""
+    return [one for one in _every() if isinstance(one, ClipEvaluator)]
+
+
+def _every() -> list[Any]:
     _load()
-    of_others = sorted(_registered.values(), key=lambda one: not one.__module__.startswith("featlink."))
-    return [evaluator() for evaluator in of_others]
+    return [made() for made in sorted(_registered.values(), key=lambda one: not one.__module__.startswith("featlink."))]
 
 
 @functools.cache

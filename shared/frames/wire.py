@@ -11,6 +11,9 @@ the header can contradict the byte count. Every byte of a frame is covered by a 
 checksum. A tensor quantised to t bits is stored as a dense t-bit stream (:mod:`featlink.shared.frames.bitstream`):
 the length of a frame *is* the bits that cross the link.
 
+In a stream only the first frame has this header, and those behind it a short one
+(:mod:`featlink.shared.frames.continuation`).
+
 A frame is a pure function of image, model and condition: timings and the run it is for travel beside
 it (:mod:`featlink.shared.result`), because a real link would not carry them and bits must not depend on them.
 
@@ -187,19 +190,19 @@ def write(frame: Frame) -> list[Buffer]:
     infos: list[_TensorInfo] = []
     body: list[Buffer] = []
     for tensor in frame.tensors:
-        payload = _payload(tensor)
+        data = payload(tensor)
         infos.append(
             _TensorInfo(
                 tensor.name,
                 tensor.data.dtype.name,
-                tensor.data.shape,  # three dimensions: _payload checked
-                xxhash.xxh3_64_intdigest(payload),
+                tensor.data.shape,  # three dimensions: payload() checked
+                xxhash.xxh3_64_intdigest(data),
                 tensor.bits,
                 None if tensor.ranges is None else tensor.ranges.astype("<f4").tobytes(),
             )
         )
-        body.append(payload)
-        if pad := -payload.nbytes % ALIGN:
+        body.append(data)
+        if pad := -data.nbytes % ALIGN:
             body.append(bytes(pad))
     meta = frame.meta
     header = _encoder.encode(
@@ -382,11 +385,21 @@ def _check_tensor(info: _TensorInfo) -> None:
         raise FrameError(f"{info.name}: bits and ranges come together")
     if info.dtype != bitstream.dtype_for(info.bits).name:
         raise FrameError(f"{info.name}: {info.bits} bits do not go with {info.dtype}")
-    if len(info.ranges) not in (8, 8 * info.shape[0]):
-        raise FrameError(f"{info.name}: {len(info.ranges)} bytes of ranges")
-    ranges = np.frombuffer(info.ranges, "<f4").reshape(-1, 2)
+    read_ranges(info.name, info.ranges, info.shape[0])
+
+
+def read_ranges(name: str, raw: bytes, channels: int) -> npt.NDArray[np.float32]:
+    """The pairs (m, M) of a tensor of so many channels.
+
+    Raises:
+        FrameError: they are not finite or not ordered, or there are too few or too many.
+    """
+    if len(raw) not in (8, 8 * channels):
+        raise FrameError(f"{name}: {len(raw)} bytes of ranges")
+    ranges = np.frombuffer(raw, "<f4").reshape(-1, 2)
     if not np.isfinite(ranges).all() or (ranges[:, 0] > ranges[:, 1]).any():
-        raise FrameError(f"{info.name}: ranges are not finite or not ordered")
+        raise FrameError(f"{name}: ranges are not finite or not ordered")
+    return ranges
 
 
 def _payload_bytes(info: _TensorInfo) -> int:
@@ -394,8 +407,12 @@ def _payload_bytes(info: _TensorInfo) -> int:
     return count * _DTYPES[info.dtype].itemsize if info.bits is None else bitstream.nbytes(count, info.bits)
 
 
-def _payload(tensor: Tensor) -> memoryview:
-    """The tensor's bytes as they cross the link; a view where no packing is needed."""
+def payload(tensor: Tensor) -> memoryview:
+    """A tensor's bytes as they cross the link; a view where no packing is needed.
+
+    Raises:
+        FrameError: it cannot be sent.
+    """
     data = tensor.data
     if data.ndim != 3 or data.dtype.name not in _DTYPES:
         raise FrameError(f"{tensor.name}: cannot send {data.dtype.name} of shape {data.shape}")
@@ -407,15 +424,18 @@ def _payload(tensor: Tensor) -> memoryview:
     return data.reshape(-1).view(np.uint8).data
 
 
-def _tensor(info: _TensorInfo, payload: memoryview) -> Tensor:
-    if xxhash.xxh3_64_intdigest(payload) != info.xxh3:
+def _tensor(info: _TensorInfo, data: memoryview) -> Tensor:
+    if xxhash.xxh3_64_intdigest(data) != info.xxh3:
         raise FrameError(f"{info.name}: checksum does not match")
     ranges = None if info.ranges is None else np.frombuffer(info.ranges, "<f4").reshape(-1, 2)
-    if info.bits is None:
-        data: npt.NDArray[np.generic] = np.frombuffer(payload, _DTYPES[info.dtype])
-    else:
-        data = bitstream.unpack(np.frombuffer(payload, np.uint8), info.bits, math.prod(info.shape))
-    return Tensor(info.name, data.reshape(info.shape), info.bits, ranges)
+    return Tensor(info.name, unpacked(data, info.dtype, info.shape, info.bits), info.bits, ranges)
+
+
+def unpacked(data: memoryview, dtype: str, shape: tuple[int, ...], bits: int | None) -> npt.NDArray[np.generic]:
+    """Undo :func:`payload`."""
+    if bits is None:
+        return np.frombuffer(data, _DTYPES[dtype]).reshape(shape)
+    return bitstream.unpack(np.frombuffer(data, np.uint8), bits, math.prod(shape)).reshape(shape)
 
 
 def _meta(header: _Header, limits: Limits) -> Meta:

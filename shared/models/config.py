@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Profile = Literal["fast", "exact", "bf16"]
 
@@ -26,6 +26,7 @@ class ModelConfig:
         max_detections: per image; torchvision's 100 by default.
         threads: CPU threads of one inference; 0 leaves torch's default.
         device: ``auto`` (a CUDA GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        split: where the network is cut, by the model's own name of the place; None for its default.
     """
 
     model: str = "maskrcnn_resnet50_fpn"
@@ -38,3 +39,35 @@ class ModelConfig:
     max_detections: int | None = None
     threads: int = 0
     device: str = "auto"
+    split: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What frames and runs call the network: split at another place or in other arithmetic, it is another one.
+
+        Example:
+            >>> ModelConfig(split="c2", profile="bf16").name
+            'maskrcnn_resnet50_fpn@c2+bf16'
+        """
+        split = f"@{self.split}" if self.split else ""
+        return self.model + split + ("+bf16" if self.profile == "bf16" else "")
+
+
+class NameParts(NamedTuple):
+    """What :attr:`ModelConfig.name` is made of; empty where it is the default."""
+
+    model: str
+    split: str
+    arithmetic: str
+
+
+def name_parts(name: str) -> NameParts:
+    """Take a network's name apart.
+
+    Example:
+        >>> name_parts("maskrcnn_resnet50_fpn@c2+bf16")
+        NameParts(model='maskrcnn_resnet50_fpn', split='c2', arithmetic='bf16')
+    """
+    rest, _, arithmetic = name.partition("+")
+    model, _, split = rest.partition("@")
+    return NameParts(model, split, arithmetic)

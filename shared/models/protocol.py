@@ -39,6 +39,7 @@ class SplitModel(Protocol):
         categories: name of each label, from label 0, the background, on. A label is a category id of the data set.
         profile: the numerics, one of :data:`featlink.shared.models.config.Profile`.
         device: where it runs, e.g. ``cpu`` or ``cuda:0``.
+        split: where it was cut, of several places; a model that can be cut at one only says nothing.
     """
 
     name: str
@@ -47,6 +48,7 @@ class SplitModel(Protocol):
     categories: Sequence[str]
     profile: str = "exact"
     device: str = "cpu"
+    split: str = ""
 
     @abstractmethod
     def encode_input(self, pixels: Array, sizes: Sizes) -> FeatureMaps:

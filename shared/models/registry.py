@@ -51,9 +51,11 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
         heads: False leaves out everything behind the features, which the edge never runs.
 
     Raises:
-        ModelError: there is no such model or device, or its weights cannot be had or do not fit.
+        ModelError: there is no such model, device or split, or its weights cannot be had or do not fit.
     """
     model: SplitModel = _builder(config.model)(config, heads)
+    if config.split is not None and model.split != config.split:
+        raise ModelError(f"split: {config.model} cannot be cut at {config.split!r}")
     return model
 
 

@@ -1,7 +1,8 @@
 """torchvision's detectors, split between edge and cloud.
 
 ``GeneralizedRCNN.forward`` is transform → backbone → rpn → roi_heads → postprocess. The edge calls
-:meth:`TorchvisionRCNN.encode` (the first two), the cloud :meth:`TorchvisionRCNN.decode` (the rest).
+:meth:`TorchvisionRCNN.encode` (the first two), the cloud :meth:`TorchvisionRCNN.decode` (the rest). With an earlier
+split point, a part of the backbone is the cloud's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,10 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from featlink.shared.errors import ImageError, ModelError
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes
-from featlink.shared.fpn import FPN
+from featlink.shared.fpn import PYRAMID, SPLITS, checked_split
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
+from featlink.shared.models.backbone import Back, Front
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
@@ -56,14 +59,16 @@ class TorchvisionRCNN(SplitModel):
 
     Args:
         network: in eval mode.
-        name: its architecture; in bfloat16 with ``+bf16`` behind it, as frames and runs of another arithmetic are not
-            to be mixed with others.
+        name: as :attr:`featlink.shared.models.config.ModelConfig.name` has it.
         weights: identity of its weights.
         profile: the numerics it was prepared for.
         categories: name of each label, background first.
         device: where the network is. On a GPU, several threads may use the model at a time.
         mask_branch: makes masks in the place of the network's own, which it then has not.
-        spec: of the five levels that its backbone makes.
+        split: one of :data:`featlink.shared.fpn.SPLITS`.
+        spec: of what crosses the link; default: the split's.
+        front: from the padded network input to that; default: the network's whole backbone.
+        back: from that to the levels; None where it is the levels.
     """
 
     def __init__(
@@ -75,14 +80,20 @@ class TorchvisionRCNN(SplitModel):
         categories: Sequence[str],
         device: torch.device,
         mask_branch: MaskBranch | None = None,
-        spec: FeatureSpec = FPN,
+        split: str = PYRAMID,
+        spec: FeatureSpec | None = None,
+        front: Callable[[Tensor], Sequence[Tensor]] | None = None,
+        back: Callable[..., dict[str, Tensor]] | None = None,
     ) -> None:
         self.network = network
+        self._front = front or Front(network.backbone, PYRAMID)
+        self._back = back or (lambda *levels: OrderedDict(zip(_KEYS, levels, strict=True)))
         self.name = name
         self.weights = weights
         self.profile = profile
         self.categories = categories
-        self.spec = spec
+        self.split = split
+        self.spec = spec or SPLITS[split]
         self.device = str(device)
         self.gateway = Gateway(device)
         self._mask_branch = mask_branch
@@ -103,11 +114,8 @@ class TorchvisionRCNN(SplitModel):
     def decode(self, features: FeatureMaps) -> Detections:
         """See :class:`SplitModel`."""
         with self.gateway.entered():
-            levels = OrderedDict(
-                (key, self.gateway.bring(features.levels[name])[None])
-                for key, name in zip(_KEYS, self.spec.names, strict=True)
-            )
-            return self._heads(levels, features.sizes)
+            tensors = [self.gateway.bring(features.levels[name])[None] for name in self.spec.names]
+            return self._heads(self._back(*tensors), features.sizes)
 
     @torch.inference_mode()
     def detect_image(self, image: Image) -> Detections:
@@ -118,7 +126,7 @@ class TorchvisionRCNN(SplitModel):
         """
         sizes = self.image_sizes(*image.shape[:2])
         with self.gateway.entered():
-            return self._heads(self.network.backbone(self._prepare(image, sizes)), sizes)
+            return self._heads(self._back(*self._front(self._prepare(image, sizes))), sizes)
 
     @torch.inference_mode()
     def encode_input(self, pixels: Array, sizes: Sizes) -> FeatureMaps:
@@ -193,10 +201,10 @@ class TorchvisionRCNN(SplitModel):
         return batch
 
     def _levels(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
-        features = self.network.backbone(batch)
+        tensors = self._front(batch)
         if self._reordered:
-            features = {key: channels_first(x) for key, x in features.items()}
-        return {level: self.gateway.fetch(features[key][0]) for key, level in zip(_KEYS, self.spec.names, strict=True)}
+            tensors = [channels_first(x) for x in tensors]
+        return {name: self.gateway.fetch(x[0]) for name, x in zip(self.spec.names, tensors, strict=True)}
 
     def _heads(self, features: dict[str, Tensor], sizes: Sizes) -> Detections:
         network = self.network
@@ -237,6 +245,8 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
     if config.threads:
         torch.set_num_threads(config.threads)
+    split = checked_split(config.split)
+    config = replace(config, split=None if split == PYRAMID else split)
     checkpoint = load_checkpoint(config.weights, config.model)
     network = _network(config, checkpoint).eval()
     if not heads:
@@ -245,6 +255,8 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         roi_heads = network.roi_heads
         roi_heads.box_roi_pool = StatelessRoIPooler(roi_heads.box_roi_pool)
         roi_heads.mask_roi_pool = roi_heads.mask_roi_pool and StatelessRoIPooler(roi_heads.mask_roi_pool)
+    front: Callable[[Tensor], Sequence[Tensor]] = Front(network.backbone, split)
+    back: Callable[..., dict[str, Tensor]] | None = None if split == PYRAMID else Back(network.backbone, split)
     mask_branch: MaskBranch | None = None
     if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
         network.to(device)
@@ -254,15 +266,17 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         precision: Precision = "f32" if config.profile == "fast" else "bf16"
         try:
             with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-                mask_branch = accelerate(network, torch.get_num_threads(), precision)
-                if not all(map(Tensor.numel, network.backbone(torch.zeros(1, 3, 200, 300)).values())):
+                front, back, mask_branch = accelerate(network, torch.get_num_threads(), precision, split)
+                if not all(map(Tensor.numel, front(torch.zeros(1, 3, 200, 300)))):
                     raise RuntimeError("OpenVINO makes nothing of a picture")
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ModelError(f"profile: this CPU cannot run {config.profile!r}; take 'exact' ({reason})") from None
-    name = f"{config.model}+bf16" if config.profile == "bf16" else config.model
     categories = _categories(config.model, checkpoint)
-    return TorchvisionRCNN(network, name, checkpoint.identity, config.profile, categories, device, mask_branch)
+    identity, profile = checkpoint.identity, config.profile
+    return TorchvisionRCNN(
+        network, config.name, identity, profile, categories, device, mask_branch, split, None, front, back
+    )
 
 
 class StatelessRoIPooler(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped

@@ -138,6 +138,7 @@ class ModelSettings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
         description="where the network runs: 'cpu', 'cuda', 'cuda:1', or 'auto': a GPU where there is one",
     )
+    split: str | None = Field(None, description="where the network is cut; default: the model's own, p2-p6")
 
     @field_validator("profile")
     @classmethod

@@ -38,7 +38,7 @@ def test_the_backbone_is_resnet_and_its_pyramid() -> None:
         body_cost = by_hand(body, torch.empty(1, 3, 256, 256)) / 256**2
     lateral = sum(c * 256 / s**2 for c, s in ((256, 4), (512, 8), (1024, 16), (2048, 32)))
     smooth = sum(256 * 256 * 9 / s**2 for s in (4, 8, 16, 32))
-    assert network_cost("maskrcnn_resnet50_fpn").backbone == pytest.approx(body_cost + lateral + smooth, rel=1e-6)
+    assert network_cost("maskrcnn_resnet50_fpn").front == pytest.approx(body_cost + lateral + smooth, rel=1e-6)
 
 
 def test_the_heads() -> None:
@@ -94,7 +94,7 @@ def test_an_image_costs_the_sum_and_reductions_come_on_top() -> None:
     found = multiply_adds(config, [(320, 448), (320, 448)], 5.0, rows, identity)
     cost = network_cost(config.model)
     area = 320 * 448
-    assert found["backbone"] == cost.backbone * area
+    assert found["backbone"] == cost.front * area
     assert found["heads"] == pytest.approx(cost.rpn * area + 100 * cost.proposal + 5 * cost.detection)
     reduced = "feature: pca(components=64) | vvenc(qp=30)"
     shapes = {name: (256, 320 // s, 448 // s) for name, s in (("p2", 4), ("p3", 8), ("p4", 16), ("p5", 32))}

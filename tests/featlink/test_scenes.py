@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from typer.testing import CliRunner
 
 from featlink.cli import app
 from featlink.commands.data import scenes
-from featlink.dataset import open_dataset
+from featlink.dataset import ground_truth, open_dataset
 from featlink.errors import CommandError
 
 
@@ -38,3 +41,42 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"^cannot write scenes to .*file: ") as caught:
         scenes(tmp_path / "file", n=1, workers=1)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_folder_of_clips_is_written(tmp_path: Path) -> None:
+    arguments = [
+        "scenes",
+        "--clips",
+        "2",
+        "--frames",
+        "3",
+        "--motion",
+        "traffic",
+        "--fps",
+        "10",
+        "--out",
+        str(tmp_path),
+    ]
+    result = CliRunner().invoke(app, [*arguments, "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    truth, _ = ground_truth(open_dataset(tmp_path))
+    assert [(one.name, one.fps) for one in truth.videos] == [("traffic-01", 10), ("traffic-02", 10)]
+    assert len(truth.images) == 6
+
+
+def test_the_clips_are_drawn_once_by_whoever_comes_first(tmp_path: Path) -> None:
+    """Two processes at once get the same folder, and neither sees it half drawn."""
+    code = (
+        "from unittest.mock import patch\n"
+        "import featlink.drawn_clips as drawn\n"
+        "with patch.multiple(drawn, COUNT=4, FRAMES=2):\n"
+        "    print(sum(1 for _ in drawn.drawn_clips().rglob('*.png')))"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=120)[0].strip() for process in both] == ["8", "8"]
+    [folder] = (tmp_path / "featlink").iterdir()
+    assert [path.name for path in folder.iterdir() if path.name != ".lock"] == ["clips"]

@@ -18,8 +18,8 @@ import sys
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
 from featlink.shared.buffers import BufferPool
 from featlink.shared.errors import ModelError
+from featlink.shared.fpn import PYRAMID
+from featlink.shared.models.backbone import Back, Front
 from featlink.shared.models.fast.prune import drop_dead_channels
 from featlink.shared.models.fast.regions import FastRoIAlign, LabelledMasks
 from featlink.shared.models.fast.winograd import winograd
@@ -58,37 +60,56 @@ def refusal() -> str | None:
     return "bf16 needs a CPU with AVX512-BF16 or AMX, which this one has not; take 'fast'"
 
 
-def accelerate(network: GeneralizedRCNN, threads: int, precision: Precision) -> MaskBranch | None:
-    """Replace a network's expensive modules in place.
+class Accelerated(NamedTuple):
+    """What takes the place of a network's parts.
+
+    Attributes:
+        front: from the padded network input to what crosses the link.
+        back: from that to the pyramid's levels; None where it is them, and of an edge's half.
+        mask_branch: makes the masks; None of a box-only model, and of an edge's half.
+    """
+
+    front: Callable[[Tensor], Sequence[Tensor]]
+    back: Callable[..., dict[str, Tensor]] | None
+    mask_branch: MaskBranch | None
+
+
+def accelerate(network: GeneralizedRCNN, threads: int, precision: Precision, split: str = PYRAMID) -> Accelerated:
+    """Replace a network's expensive modules in place, but for the backbone's and the mask head's.
 
     Args:
         network: a torchvision Faster or Mask R-CNN in eval mode, weights loaded.
         threads: CPU threads of one inference.
         precision: ``f32`` for the profile ``fast``, ``bf16`` for the one of that name.
-
-    Returns:
-        What makes its masks from now on; None of a box-only model, and of an edge's half.
+        split: one of :data:`featlink.shared.fpn.SPLITS`.
 
     Raises:
         ModelError: the CPU has no instructions for bfloat16.
     """
     if precision == "bf16" and (reason := refusal()):
         raise ModelError(f"profile: {reason}")
-    drop_dead_channels(network)
+    drop_dead_channels(network, split)
     channels = network.backbone.out_channels
-    network.backbone = (
-        _WinogradBackbone(network.backbone, threads)
-        if precision == "f32"
-        else _CompiledBackbone(network.backbone, threads)
-    )
+    pyramid = _WinogradPyramid if precision == "f32" else _CompiledPyramid
+    picture = [torch.zeros(1, 3, 64, 96)]
+    front: Callable[[Tensor], Sequence[Tensor]]
+    back: nn.Module | None = None
+    if split == PYRAMID:
+        front = _Tuple(pyramid(network.backbone, picture, threads))
+    else:
+        stock = Front(network.backbone, split)
+        front = Graph(stock, picture, _of_any_size(picture), threads, precision)
+        if network.rpn is not None:
+            back = pyramid(Back(network.backbone, split), stock(*picture), threads)
+    network.backbone = None
     if network.rpn is None:  # an edge: nothing behind the backbone
-        return None
+        return Accelerated(front, back, None)
     heads, rpn = network.roi_heads, network.rpn
     rpn.head = _WinogradRpn(rpn.head, threads) if precision == "f32" else _CompiledRpn(rpn.head, channels, threads)
     heads.box_roi_pool = FastRoIAlign.like(heads.box_roi_pool, threads)
     heads.box_head = RegionHead(heads.box_head, channels, heads.box_roi_pool.output_size, threads, precision)
     if heads.mask_roi_pool is None:
-        return None
+        return Accelerated(front, back, None)
     pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
     branch = (
         MaskBranch(pool, winograd(heads.mask_head, threads), LabelledMasks(heads.mask_predictor))
@@ -100,7 +121,7 @@ def accelerate(network: GeneralizedRCNN, threads: int, precision: Precision) -> 
         )
     )
     heads.mask_roi_pool = heads.mask_head = heads.mask_predictor = None
-    return branch
+    return Accelerated(front, back, branch)
 
 
 class MaskBranch:
@@ -132,43 +153,49 @@ class MaskBranch:
 
 
 class Graph:
-    """A module as an OpenVINO function of one tensor to a tuple of tensors, all float32.
+    """A module as an OpenVINO function of tensors to a tuple of tensors, all float32.
 
     Args:
         module: in eval mode.
-        example: of its input.
-        shape: of its input; -1 for a side that varies.
+        examples: of its inputs.
+        shapes: of its inputs; -1 for a side that varies.
         threads: CPU threads of one inference.
         precision: of the arithmetic inside; inputs and outputs are float32 all the same.
     """
 
     def __init__(
-        self, module: nn.Module, example: Tensor, shape: Sequence[int], threads: int, precision: Precision = "f32"
+        self,
+        module: nn.Module,
+        examples: Sequence[Tensor],
+        shapes: Sequence[Sequence[int]],
+        threads: int,
+        precision: Precision = "f32",
     ) -> None:
         with _tracing, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # OpenVINO still traces with torch.jit
             frontend = FrontEndManager().load_by_framework("pytorch")
             # Calls the frontend itself: openvino.convert_model would send usage statistics, if it could.
-            decoder = TorchScriptPythonDecoder(module, example_input=(example,))  # must outlive the conversion
+            decoder = TorchScriptPythonDecoder(module, example_input=tuple(examples))  # must outlive the conversion
             graph = frontend.convert(frontend.load(decoder))
-        graph.reshape(openvino.PartialShape(list(shape)))
+        graph.reshape({place: openvino.PartialShape(list(shape)) for place, shape in enumerate(shapes)})
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         options["ENABLE_CPU_PINNING"] = False  # each process would pin its threads to the machine's first cores
         self._buffers = BufferPool(keep=8)
         self._lock = threading.Lock()
         self._request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
 
-    def __call__(self, x: Tensor) -> list[Tensor]:
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Run it.
 
         Args:
-            x: float32.
+            inputs: float32.
 
         Returns:
             The outputs, float32, in memory of their own.
         """
+        given = {place: x.contiguous().numpy() for place, x in enumerate(inputs)}
         with self._lock:  # a request has memory for one inference, which is the next caller's once it is copied
-            outputs = self._request.infer({0: x.contiguous().numpy()}, share_inputs=True, share_outputs=True)
+            outputs = self._request.infer(given, share_inputs=True, share_outputs=True)
             return [self._copy(outputs[i]) for i in range(len(outputs))]
 
     def _copy(self, output: npt.NDArray[np.float32]) -> Tensor:
@@ -198,7 +225,7 @@ class RegionHead(nn.Module):
             head.fc6.weight = nn.Parameter(weight, requires_grad=False)
         else:
             head = _ChannelsLast(head)
-        self._run = Graph(head, torch.zeros(2, *size, channels), (-1, *size, channels), threads, precision)
+        self._run = Graph(head, [torch.zeros(2, *size, channels)], [(-1, *size, channels)], threads, precision)
         with torch.no_grad():
             self._empty = head(torch.zeros(1, *size, channels))[:0]
 
@@ -223,20 +250,31 @@ class _ChannelsLast(nn.Module):
         return out
 
 
+class _Tuple(nn.Module):
+    """A module's dict as a tuple."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.module(x).values())
+
+
 class _Levels(nn.Module):
-    """A backbone as a function to a tuple of levels p2 to p5; p6 is made outside.
+    """What makes a feature pyramid as a function to a tuple of its levels p2 to p5; p6 is made outside.
 
     Args:
-        backbone: torchvision's.
+        module: of tensors to levels by name.
         channels_last: whether they are (1, H, W, C).
     """
 
-    def __init__(self, backbone: Any, channels_last: bool = False) -> None:
+    def __init__(self, module: nn.Module, channels_last: bool = False) -> None:
         super().__init__()
-        self.backbone, self.channels_last = backbone, channels_last
+        self.module, self.channels_last = module, channels_last
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        levels = self.backbone(x)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        levels = self.module(*inputs)
         return tuple(levels[name].permute(0, 2, 3, 1) if self.channels_last else levels[name] for name in _LEVELS)
 
 
@@ -245,29 +283,39 @@ def _with_pool(levels: Sequence[Tensor]) -> OrderedDict[str, Tensor]:
     return OrderedDict([*zip(_LEVELS, levels, strict=True), ("pool", levels[-1][:, :, ::2, ::2])])
 
 
-class _WinogradBackbone(nn.Module):
-    """A backbone up to the FPN's 3×3 convolutions as one graph, and these by Winograd's method."""
+def _of_any_size(examples: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    return [(1, example.shape[1], -1, -1) for example in examples]
 
-    def __init__(self, backbone: Any, threads: int) -> None:
+
+class _WinogradPyramid(nn.Module):
+    """What ends in an FPN, up to its 3×3 convolutions as one graph, and these by Winograd's method.
+
+    Args:
+        module: a backbone, or the rest of one behind a split, with an ``fpn``.
+        examples: of its inputs.
+        threads: CPU threads.
+    """
+
+    def __init__(self, module: Any, examples: Sequence[Tensor], threads: int) -> None:
         super().__init__()
-        self.out_channels = backbone.out_channels
-        self._convolutions = [winograd(block, threads) for block in backbone.fpn.layer_blocks]
-        backbone.fpn.layer_blocks = nn.ModuleList(nn.Identity() for _ in backbone.fpn.layer_blocks)
-        self._run = Graph(_Levels(backbone, channels_last=True), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads)
+        self._convolutions = [winograd(block, threads) for block in module.fpn.layer_blocks]
+        module.fpn.layer_blocks = nn.ModuleList(nn.Identity() for _ in module.fpn.layer_blocks)
+        self._run = Graph(_Levels(module, channels_last=True), examples, _of_any_size(examples), threads)
 
-    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        merged = [level.permute(0, 3, 1, 2) for level in self._run(x)]
+    def forward(self, *inputs: Tensor) -> OrderedDict[str, Tensor]:
+        merged = [level.permute(0, 3, 1, 2) for level in self._run(*inputs)]
         return _with_pool([convolve(level) for convolve, level in zip(self._convolutions, merged, strict=True)])
 
 
-class _CompiledBackbone(nn.Module):
-    def __init__(self, backbone: Any, threads: int) -> None:
-        super().__init__()
-        self.out_channels = backbone.out_channels
-        self._run = Graph(_Levels(backbone), torch.zeros(1, 3, 64, 96), (1, 3, -1, -1), threads, "bf16")
+class _CompiledPyramid(nn.Module):
+    """The same in bfloat16, as one graph."""
 
-    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        return _with_pool(self._run(x))
+    def __init__(self, module: Any, examples: Sequence[Tensor], threads: int) -> None:
+        super().__init__()
+        self._run = Graph(_Levels(module), examples, _of_any_size(examples), threads, "bf16")
+
+    def forward(self, *inputs: Tensor) -> OrderedDict[str, Tensor]:
+        return _with_pool(self._run(*inputs))
 
 
 class _WinogradRpn(nn.Module):
@@ -306,7 +354,7 @@ class _RpnLevel(nn.Module):
 class _CompiledRpn(nn.Module):
     def __init__(self, head: Any, channels: int, threads: int) -> None:
         super().__init__()
-        self._run = Graph(_RpnLevel(head), torch.zeros(1, 8, 8, channels), (1, -1, -1, channels), threads, "bf16")
+        self._run = Graph(_RpnLevel(head), [torch.zeros(1, 8, 8, channels)], [(1, -1, -1, channels)], threads, "bf16")
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         outputs = [[out.permute(0, 3, 1, 2) for out in self._run(level.permute(0, 2, 3, 1))] for level in features]

@@ -17,15 +17,18 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from featlink.shared.fpn import PYRAMID, SPLITS
+
 
 @torch.no_grad()
-def drop_dead_channels(network: GeneralizedRCNN) -> None:
-    """Remove them in place; the pyramid keeps all of its channels.
+def drop_dead_channels(network: GeneralizedRCNN, split: str = PYRAMID) -> None:
+    """Remove them in place; the pyramid and what crosses the link keep all of their channels.
 
     Args:
         network: a torchvision Faster or Mask R-CNN with a ResNet-FPN in eval mode, weights loaded.
+        split: one of :data:`featlink.shared.fpn.SPLITS`.
     """
-    _prune_backbone(network.backbone)
+    _prune_backbone(network.backbone, SPLITS[split].names)
     if network.rpn is None:  # an edge: nothing behind the backbone
         return
     rpn, heads = network.rpn.head, network.roi_heads
@@ -124,14 +127,15 @@ def _prune_chain(layers: Sequence[_Layer], readers: Sequence[nn.Module]) -> None
             _keep_inputs(reader, live)
 
 
-def _prune_backbone(backbone: Any) -> None:
+def _prune_backbone(backbone: Any, sent: Sequence[str]) -> None:
     body, fpn = backbone.body, backbone.fpn
     stem = _Layer(body.conv1, body.bn1, relu=True)
-    live = _at_least_one(stem.live())
+    live = _at_least_one(stem.live() | ("stem" in sent))
     stem.keep_outputs(live)
     inner = [_layers(block)[0] for block in fpn.inner_blocks]
-    for stage, lateral in zip((body.layer1, body.layer2, body.layer3, body.layer4), inner, strict=True):
-        live = _prune_stage(stage, live)
+    stages = (body.layer1, body.layer2, body.layer3, body.layer4)
+    for name, stage, lateral in zip(("c2", "c3", "c4", "c5"), stages, inner, strict=True):
+        live = _prune_stage(stage, live, name in sent)
         _keep_inputs(lateral.module, live)
     # The levels are added up on the way down, so they keep the same channels.
     merged = _at_least_one(torch.stack([lateral.live() for lateral in inner]).any(0))
@@ -140,8 +144,11 @@ def _prune_backbone(backbone: Any) -> None:
         _keep_inputs(_layers(block)[0].module, merged)
 
 
-def _prune_stage(stage: Any, read: Tensor) -> Tensor:
-    """Prune one of ResNet's stages that reads the channels ``read`` of the one before; returns those it writes."""
+def _prune_stage(stage: Any, read: Tensor, sent: bool) -> Tensor:
+    """Prune one of ResNet's stages that reads the channels ``read`` of the one before; returns those it writes.
+
+    One whose output is sent writes all.
+    """
     sums = []
     for block in stage:
         first, second = _Layer(block.conv1, block.bn1, relu=True), _Layer(block.conv2, block.bn2, relu=True)
@@ -150,7 +157,7 @@ def _prune_stage(stage: Any, read: Tensor) -> Tensor:
     shortcut = _Layer(*stage[0].downsample)
     # Blocks add to the same channels, each after a ReLU, so what none of them writes stays 0.
     adds = [one.live() for one in sums]
-    written = _at_least_one(torch.stack([shortcut.live(), *adds]).any(0))
+    written = _at_least_one(torch.stack([shortcut.live(), *adds]).any(0) | sent)
     for one in (shortcut, *sums):
         one.keep_outputs(written)
     for reader in (stage[0].downsample[0], stage[0].conv1):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featlink.channel.link import Link
-from featlink.deciding.query import Route, Trace
+from featlink.channel.link import Link, Trace
+from featlink.deciding.query import Route
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.02, 0.4])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featlink.deciding.query import Trace, read_trace
+from featlink.channel.link import Trace
+from featlink.deciding.query import read_trace
 from featlink.errors import CommandError
 
 rates = st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=1, max_size=6).filter(any)

@@ -1,0 +1,76 @@
+"""A ResNet with a feature pyramid, cut at one of :data:`featlink.shared.fpn.SPLITS`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from featlink.shared.fpn import PYRAMID, SPLITS
+
+_STAGES = 4
+"""Of a ResNet; what comes before them is its stem."""
+
+
+class Front(nn.Module):
+    """The edge's part of a backbone: from the padded network input to what crosses the link.
+
+    Args:
+        backbone: torchvision's ``BackboneWithFPN``, whose modules are used, not copied.
+        split: one of :data:`featlink.shared.fpn.SPLITS`.
+    """
+
+    def __init__(self, backbone: Any, split: str) -> None:
+        super().__init__()
+        self._backbone = backbone if split == PYRAMID else None
+        front, stages = ([], []) if split == PYRAMID else _parts(backbone, split)
+        self._stem, self._stages = nn.Sequential(*front), nn.ModuleList(stages)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Float32 (1, 3, H, W) to the spec's tensors."""
+        if self._backbone is not None:
+            return tuple(self._backbone(x).values())
+        x = self._stem(x)
+        tensors = []
+        for stage in self._stages:
+            x = stage(x)
+            tensors.append(x)
+        return tuple(tensors) or (x,)
+
+
+class Back(nn.Module):
+    """The cloud's part of a backbone: from what crossed the link to the levels of the pyramid.
+
+    Args:
+        backbone: as for :class:`Front`.
+        split: as for :class:`Front`, before the pyramid.
+    """
+
+    def __init__(self, backbone: Any, split: str) -> None:
+        super().__init__()
+        stages = _stages(backbone)
+        self._names = [backbone.body.return_layers[name] for name, _ in stages]
+        self._sent = len(_parts(backbone, split)[1])
+        self._stages = nn.ModuleList(stage for _, stage in stages[self._sent :])
+        self.fpn = backbone.fpn
+
+    def forward(self, *tensors: Tensor) -> OrderedDict[str, Tensor]:
+        """The spec's tensors to levels by torchvision's names."""
+        x, levels = tensors[-1], list(tensors[: self._sent])
+        for stage in self._stages:
+            x = stage(x)
+            levels.append(x)
+        pyramid: OrderedDict[str, Tensor] = self.fpn(OrderedDict(zip(self._names, levels, strict=True)))
+        return pyramid
+
+
+def _parts(backbone: Any, split: str) -> tuple[Sequence[nn.Module], Sequence[nn.Module]]:
+    """The modules before the first stage, and the stages whose outputs cross the link."""
+    count = sum(tensor.name.startswith("c") for tensor in SPLITS[split].tensors)
+    return list(backbone.body.values())[:-_STAGES], [stage for _, stage in _stages(backbone)[:count]]
+
+
+def _stages(backbone: Any) -> list[tuple[str, nn.Module]]:
+    return list(backbone.body.items())[-_STAGES:]
