@@ -73,7 +73,7 @@ def measure(args: argparse.Namespace) -> Walls:
             with Records(args.out, data.name, truth, engine.identity, plan) as records:
                 for image_id, path in track(images.items(), "image"):
                     for index, run in enumerate(plan):
-                        item = WorkItem(image_id, path.read_bytes(), (index,))
+                        item = WorkItem.still(image_id, path, (index,))
 
                         def infer(item: WorkItem = item) -> ItemResult:
                             [computed] = engine.run([item])

@@ -40,14 +40,16 @@ def throughput(workers: int, args: argparse.Namespace) -> float:
     config = ModelConfig(weights="starter", threads=1)
     with RayEngine(config, conditions, True, Cluster(workers, args.ray_address)) as engine:
         warm: set[int] = set()  # how many workers there were when a picture was done
-        endless = (WorkItem(image, path, every[:2]) for image, path in itertools.cycle(images))
+        endless = (WorkItem.still(image, path, every[:2]) for image, path in itertools.cycle(images))
         more = itertools.takewhile(lambda _: workers not in warm, endless)
         for _ in engine.run(more):
             warm.add(len(engine.workers))
-        for _ in engine.run([WorkItem(image, path, every[:2]) for image, path in images[-workers:]]):
+        for _ in engine.run([WorkItem.still(image, path, every[:2]) for image, path in images[-workers:]]):
             pass
         started = time.perf_counter()
-        found = sum(1 for _ in engine.run([WorkItem(image, path, every) for image, path in images[: args.images]]))
+        found = sum(
+            1 for _ in engine.run([WorkItem.still(image, path, every) for image, path in images[: args.images]])
+        )
         return found / (time.perf_counter() - started)
 
 

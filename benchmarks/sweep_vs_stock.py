@@ -84,7 +84,9 @@ def sweep(engine: Engine, out: Path, folder: Path, plan: list[PlannedRun], image
     out.mkdir()
     data, truth = open_dataset(folder), coco.parse(next((folder / "annotations").iterdir()).read_bytes())
     with Records(out, data.name, truth, engine.identity, plan) as records:
-        for outcome in engine.run(WorkItem(image, data.images[image], records.missing(image)) for image in images):
+        for outcome in engine.run(
+            WorkItem.still(image, data.images[image], records.missing(image)) for image in images
+        ):
             if not isinstance(outcome, ItemResult):
                 raise SystemExit(f"image {outcome.image_id}: {outcome.why}")
             records.add(outcome)

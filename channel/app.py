@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Body, FastAPI, Query, Request
+from fastapi import Body, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
+from prometheus_client import Gauge
 from pydantic import BaseModel, ConfigDict, Field
 
+from featlink.channel import randomness
 from featlink.channel.bitstream_archive import save
-from featlink.channel.link import Link, LinkError, parse_link
+from featlink.channel.link import Link, LinkError, Transfer, parse_link
 from featlink.channel.persisted_state import PersistedState
-from featlink.channel.randomness import stream
 from featlink.channel.settings import ChannelSettings
+from featlink.channel.streams import SentFrame, StreamInfo, StreamTable
 from featlink.channel.transmit import Transmission, reference, transmit
 from featlink.channel.warm import warm
 from featlink.shared.conditions import language, registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.names import NAMED
+from featlink.shared.errors import ConditionError
 from featlink.shared.features import FeatureSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import IMAGE, Frame
-from featlink.shared.result import HEADER, InferenceResult, Telemetry, read_header
+from featlink.shared.result import HEADER, STREAM_ID, InferenceResult, Telemetry, read_header
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue, remaining_s
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.settings import naming
-from featlink.shared.service.transport import FRAME_BODY, FrameAnswers, NextService, read_frame_bytes
+from featlink.shared.service.transport import FRAME_BODY, FrameAnswers, NextService, StreamQuery, read_frame_bytes
 
 
 class DistortQuery(BaseModel):
@@ -44,7 +49,7 @@ class DistortQuery(BaseModel):
     fidelity: bool = Field(True, description="measure PSNR, SSIM and rank correlation")
 
 
-class TransmitQuery(DistortQuery):
+class TransmitQuery(DistortQuery, StreamQuery):
     """Parameters of ``POST /v1/transmit``."""
 
     run: str | None = Field(None, description="collect the detections in this run")
@@ -76,11 +81,44 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     queue = RequestQueue(settings.max_requests, settings.max_waiting)
     answers = FrameAnswers(settings.max_requests * settings.max_body_mb << 20)
     cloud = NextService("cloud", settings.cloud_url, settings)
+    streams = StreamTable(
+        tools, settings.max_streams, settings.stream_idle_s, settings.stream_mb << 20, settings.stream_wait_s
+    )
+    expiring: set[asyncio.Task[None]] = set()
 
     async def load() -> None:
         await queue.run(lambda: warm(tools))
+        expiring.add(asyncio.create_task(expire()))
+
+    async def expire() -> None:
+        while True:
+            await asyncio.sleep(min(settings.stream_idle_s / 4, 5))
+            await queue.run(streams.expire)
+
+    def checked(condition: Condition) -> Condition:
+        """A default condition that the cloud's network can be sent under, as far as the cloud has told.
+
+        Raises:
+            ConditionError: it cannot.
+        """
+        registry.chain(condition)
+        if cloud.network is not None:
+            language.with_ranges(condition, cloud.network.features)
+        return condition
+
+    async def unready() -> str | None:
+        if reason := await cloud.unready():
+            return reason
+        try:
+            checked(state.condition)
+        except ConditionError as error:
+            return f"the default condition (FEATLINK_CONDITION, or as it was set): {error}"
+        return None
 
     async def close() -> None:
+        for task in expiring:
+            task.cancel()
+        await queue.run(streams.close)
         queue.close()
         await cloud.close()
 
@@ -90,22 +128,28 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         settings,
         advice="Set the link with PUT /v1/link; GET /v1/conditions has what it can do. Pictures go to the edge.",
         load=load,
-        unready=cloud.unready,
+        unready=unready,
         network=lambda: cloud.network,
         close=close,
         refusals=(409, 411, 502, 507),
         small=("/v1/condition", "/v1/link"),
     )
 
+    Gauge("featlink_streams", "Open streams.", registry=app.state.metrics.registry).set_function(lambda: len(streams))
+
     @contextlib.asynccontextmanager
-    async def admitted(request: Request) -> AsyncIterator[tuple[Frame, Condition, Telemetry]]:
-        """Take a frame in, then wait for a place to work on it."""
+    async def admitted(
+        request: Request, query: TransmitQuery | None = None
+    ) -> AsyncIterator[tuple[Frame, Condition, Telemetry]]:
+        """Take a frame in, then wait for a place to work on it; in a stream, first for the frames before it."""
         telemetry = read_header(request.headers.get(HEADER))
         async with queue.enter():
             frame = wire.read(await read_frame_bytes(request, limits), limits)
             meta = frame.meta
             condition = meta.condition or language.in_domain(state.condition, meta.domain)
             bind(domain=meta.domain, image=meta.image_id, condition=str(condition))
+            if query is not None and query.stream is not None and query.frame is not None:
+                await streams.turn(query.stream, query.frame)
             async with queue.place():
                 yield frame, condition, telemetry
 
@@ -129,19 +173,34 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
     async def send(request: Request, query: Annotated[TransmitQuery, Query()], _: RunToken = None) -> InferenceResult:
         """Distorts the frame as its condition (or the default) says, forwards it, and returns the cloud's answer."""
         link = state.link if query.link is None else parse_link(query.link)  # another default may be set meanwhile
-        bind(run=query.run)
-        async with admitted(request) as (source, condition, telemetry):
+        bind(run=query.run, stream=query.stream, frame=query.frame)
+        async with admitted(request, query) as (source, condition, telemetry):
             names = _known(query.received, source.meta.features)
-            sent = await transmitted(source, condition, telemetry, query.fidelity, link)
+            said: dict[str, Any] = {"condition": str(condition), "link": link.model_dump()}
+            frame: SentFrame | None = None
+            if query.stream is None or query.frame is None:
+                sent = await transmitted(source, condition, telemetry, query.fidelity, link)
+            else:
+                of_stream = functools.partial(streams.push, query.stream, query.frame)
+                frame = await queue.run(lambda: of_stream(source, condition, telemetry, query.fidelity, link))
+                await streams.moved()
+                if frame.result is not None:
+                    return frame.result
+                sent, said["stream"] = frame.transmission, frame.state
             meta, telemetry = source.meta, sent.telemetry
-            transfer = link.transfer(telemetry.bits or 0, stream(link.seed, "link", meta.image_id, meta.key))
+            if frame is None:
+                rng = randomness.stream(link.seed, "link", meta.image_id, meta.key)
+                transfer = link.transfer(telemetry.bits or 0, rng)
+                left_s = transfer.ms / 1e3
+            else:
+                transfer = Transfer(frame.passage.ms, frame.passage.bits)
+                left_s = max(0.0, frame.passage.arrival_s - time.monotonic())
             telemetry = msgspec.structs.replace(telemetry.with_timings(transfer=transfer.ms), link_bits=transfer.bits)
             bind(bits=telemetry.bits, link_bits=transfer.bits)
             app.state.metrics.link_bits.labels(meta.domain).inc(transfer.bits)
-            said: dict[str, Any] = {"condition": str(condition), "link": link.model_dump()}
             if link.wait:
-                await _pass(transfer.ms / 1e3, settings.max_wait_s)
-                said["waited_ms"] = transfer.ms
+                await _pass(left_s, settings.max_wait_s)
+                said["waited_ms"] = left_s * 1e3
             clean = await queue.run(lambda: reference(source, sent)) if query.fidelity else []
             params = {} if query.run is None else {"run": query.run}
             headers = telemetry.header() | run_token(request.headers)
@@ -151,7 +210,10 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                 said["received"], result = await asyncio.gather(drawing, answering)
             else:
                 result = await answering
-            return result.updated(**said)
+            result = result.updated(**said)
+            if frame is not None:
+                frame.answered(result)
+            return result
 
     @app.post(
         "/v1/distort",
@@ -168,6 +230,15 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             response.headers.update(sent.telemetry.header())
             return response
 
+    @app.get("/v1/streams", summary="The open streams")
+    async def list_streams() -> list[StreamInfo]:
+        return await queue.run(streams.listed)
+
+    @app.delete("/v1/streams/{stream}", summary="Close a stream", status_code=204)
+    async def end_stream(stream: Annotated[str, Path(pattern=STREAM_ID)]) -> None:
+        """Its coders end; a further frame begins it anew."""
+        await queue.run(lambda: streams.end(stream))
+
     @app.get("/v1/condition", summary="The default condition")
     async def get_condition() -> dict[str, Any]:
         return _to_dict(state.condition)
@@ -180,9 +251,9 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
         ],
     ) -> dict[str, Any]:
         """Used for frames that bring none, in the frame's own domain."""
+        await cloud.unready()  # which may have another network by now
         new = language.parse(condition) if isinstance(condition, str) else language.from_fields(condition)
-        registry.chain(new)
-        state.set_condition(new)
+        state.set_condition(checked(new))
         return _to_dict(new)
 
     @app.get("/v1/conditions", summary="The catalogue of steps, with JSON schema")

@@ -24,7 +24,11 @@ class ChannelSettings(ProgramSettings, ServiceSettings):
     link: Annotated[Link, NoDecode] = Field(Link(), description="the simulated link, JSON as of PUT /v1/link")
     state: Path | None = Field(None, description="file that keeps a link and condition that were set over a restart")
     max_wait_s: float = Field(60, gt=0, le=3600, description="longest time that a link with wait makes a request wait")
-    keep_bitstreams: Path | None = Field(None, description="folder in which codecs' bitstreams are kept")
+    keep_bitstreams: Path | None = Field(None, description="folder in which codecs' bitstreams of stills are kept")
+    max_streams: int = Field(16, ge=1, description="streams that may be open at once; more get 503")
+    stream_idle_s: float = Field(60, gt=0, le=86400, description="a stream without a frame for so long is closed")
+    stream_wait_s: float = Field(1, ge=0, le=60, description="how long a frame of a stream waits for one before it")
+    stream_mb: int = Field(256, ge=0, description="frames of streams kept until the cloud has answered them, MiB")
 
     @field_validator("link", mode="before")
     @classmethod

@@ -27,7 +27,7 @@ from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError, problem
 from featlink.shared.service.settings import ModelSettings, naming
-from featlink.shared.service.transport import FRAME_BODY, read_frame_bytes
+from featlink.shared.service.transport import FRAME_BODY, Network, read_frame_bytes
 from featlink.shared.store import Store
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         advice="Open a run with POST /v1/runs and read it at /v1/runs/ID/metrics. Pictures go to the edge.",
         load=load,
         unready=unready,
-        network=lambda: None if model is None else f"{model.name} {model.weights}",
+        network=lambda: None if model is None else Network(f"{model.name} {model.weights}", model.spec),
         close=close,
         refusals=(409, 411, 507),
         small=("/v1/runs",),

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,14 +24,14 @@ from featlink.shared.errors import ImageError
 from featlink.shared.frames import wire
 from featlink.shared.lru import PyramidCache
 from featlink.shared.models.overlay import draw
-from featlink.shared.result import InferenceResult
+from featlink.shared.result import STREAM_ID, InferenceResult
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
 from featlink.shared.service.settings import ModelSettings, naming
-from featlink.shared.service.transport import FrameAnswers, NextService
+from featlink.shared.service.transport import FrameAnswers, NextService, StreamQuery
 from featlink.shared.timing import timed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class FeaturesQuery(BaseModel):
         return None
 
 
-class InferQuery(FeaturesQuery):
+class InferQuery(FeaturesQuery, StreamQuery):
     """Parameters of ``POST /v1/infer``, in the query or as fields of a form."""
 
     condition: str | None = Field(
@@ -144,8 +144,9 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         if reason := await channel.unready():
             return reason
         here = None if model is None else f"{model.name} {model.weights}"
-        if channel.network not in (None, here):
-            return f"the cloud runs {channel.network}, the edge {here}: FEATLINK_WEIGHTS is to be alike for both"
+        there = None if channel.network is None else channel.network.network
+        if there not in (None, here):
+            return f"the cloud runs {there}, the edge {here}: FEATLINK_WEIGHTS is to be alike for both"
         return None
 
     async def close() -> None:
@@ -227,7 +228,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         async with prepared(request, query) as (picture, query):
             parts, serialize_ms = await queue.run(lambda: timed(lambda: wire.write(picture.frame)))
             telemetry = picture.telemetry.with_timings(serialize=serialize_ms)
-            params = query.model_dump(include={"run", "link", "received"}, exclude_none=True)
+            params = query.model_dump(include={"run", "link", "received", "stream", "frame"}, exclude_none=True)
             params["fidelity"] = str(query.fidelity).lower()
             result = await channel.send("/v1/transmit", parts, params, telemetry.header() | run_token(request.headers))
             total_ms = (time.monotonic() - started) * 1e3
@@ -239,6 +240,11 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
             png = await queue.run(lambda: draw(picture.image, result.detections, result.categories))
             headers = {"featlink-condition": result.condition, "featlink-link": json.dumps(result.link)}
             return Response(png, media_type="image/png", headers=headers)
+
+    @app.delete("/v1/streams/{stream}", summary="Close a stream", status_code=204)
+    async def end_stream(stream: Annotated[str, Path(pattern=STREAM_ID)]) -> None:
+        """The channel ends its coders; a further frame begins it anew."""
+        await channel.delete(f"/v1/streams/{stream}")
 
     @app.post(
         "/v1/features",
@@ -294,7 +300,8 @@ def _refused(*errors: Any) -> RequestValidationError:
 
 def _bind(query: FeaturesQuery) -> None:
     """Say in the log what is asked for, also where it is refused."""
-    bind(domain=query.domain, image=query.image_id, **query.model_dump(include={"run", "condition"}))
+    asked = query.model_dump(include={"run", "condition", "stream", "frame"})
+    bind(domain=query.domain, image=query.image_id, **asked)
 
 
 def _unaccounted(timings: dict[str, float], ms: float) -> float:

@@ -7,6 +7,8 @@ from .api.model import Model as Model
 from .api.model import load as load
 from .api.pictures import draw as draw
 from .api.pictures import read_image as read_image
+from .api.streaming import Stream as Stream
+from .api.streaming import open_stream as open_stream
 from .api.sweeping import sweep as sweep
 from .api.transmission import Delivery as Delivery
 from .api.transmission import transmit as transmit
@@ -24,6 +26,7 @@ from .shared.conditions.registry import Step as Step
 from .shared.conditions.registry import register as register
 from .shared.conditions.registry import steps as steps
 from .shared.errors import FeatlinkError as FeatlinkError
+from .shared.evaluation.protocol import ClipEvaluator as ClipEvaluator
 from .shared.evaluation.protocol import Evaluator as Evaluator
 from .shared.evaluation.protocol import Figure as Figure
 from .shared.evaluation.protocol import register_evaluator as register_evaluator

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -77,21 +78,47 @@ class Client:
         for client in (self._edge, self._channel, self._cloud):
             client.close()
 
-    def infer(self, image: bytes, **params: str | int | bool | None) -> InferenceResult:
+    def infer(
+        self, image: bytes, uploaded: Callable[[], None] | None = None, **params: str | int | bool | None
+    ) -> InferenceResult:
         """Send a picture.
 
         Args:
             image: the picture file's bytes.
-            params: query parameters of ``POST /v1/infer``: domain, condition, run, image_id, fidelity, link, received;
-                None leaves out.
+            uploaded: called when the edge has the picture, which is before it answers.
+            params: query parameters of ``POST /v1/infer``: domain, condition, run, image_id, fidelity, link, received,
+                stream, frame; None leaves out.
         """
         token = self._tokens.get(str(params.get("run")))
         headers = {RUN_TOKEN: token} if token else None
-        answer = self._json(self._edge, "POST", "/v1/infer", content=image, params=_given(params), headers=headers)
+
+        def trace(event: str, _: object) -> None:
+            if uploaded is not None and event.endswith(".send_request_body.complete"):
+                uploaded()
+
+        given: dict[str, Any] = {"content": image, "params": _given(params), "headers": headers}
+        answer = self._json(self._edge, "POST", "/v1/infer", extensions={"trace": trace}, **given)
         try:
             return InferenceResult.model_validate(answer)
         except ValidationError as error:
             raise CommandError(f"{self._edge.base_url} answered no result: {validation_line(error)}") from None
+
+    def stream(self, id: str | None = None, **params: str | int | bool | None) -> ClientStream:
+        """Begin a stream, for a ``with`` statement; its pictures are sent with :meth:`ClientStream.push`.
+
+        Args:
+            id: letters, digits, ``.``, ``_`` and ``-``; by default one that nobody else has.
+            params: of every picture, as for :meth:`infer`.
+        """
+        return ClientStream(self, id or uuid.uuid4().hex, params)
+
+    def end_stream(self, id: str) -> None:
+        """Close a stream. One that is not open is none to close."""
+        try:
+            self._send(self._edge, "DELETE", f"/v1/streams/{id}")
+        except RefusalError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
 
     def features(self, image: bytes, domain: str) -> Frame:
         """The frame a picture becomes at the edge."""
@@ -197,6 +224,42 @@ class Client:
         if response.is_error:
             raise _refused(response)
         return response
+
+
+class ClientStream:
+    """The pictures of one sequence, sent one after the other; in a ``with`` statement, the stream is closed at its end.
+
+    Args:
+        client: to send with.
+        id: of the stream.
+        params: of every picture.
+    """
+
+    def __init__(self, client: Client, id: str, params: Mapping[str, str | int | bool | None]) -> None:
+        self.id = id
+        self._client, self._params, self._number = client, params, 0
+
+    def __enter__(self) -> ClientStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._number:
+            self._client.end_stream(self.id)
+
+    def push(self, image: bytes, **params: str | int | bool | None) -> InferenceResult:
+        """Send the next picture and wait for its answer.
+
+        Args:
+            image: the picture file's bytes.
+            params: of this picture, as for :meth:`Client.infer`.
+
+        Raises:
+            CommandError: it was refused, or nobody answers; the next picture is then a key frame.
+        """
+        number, self._number = self._number, self._number + 1
+        return self._client.infer(image, None, stream=self.id, frame=number, **{**self._params, **params})
 
 
 def _refused(response: httpx.Response) -> RefusalError:

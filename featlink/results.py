@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,8 +16,11 @@ from featlink.shared.evaluation.protocol import Figure, Scores, clip_evaluators,
 from featlink.shared.files import replace
 
 RESULTS = "results.json"
+FIGURES = "figures.json"
 MANIFEST = "manifest.json"
 DATABASE = "runs.sqlite"
+
+T = TypeVar("T")
 
 
 class SeedResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +54,22 @@ class SeedResult(msgspec.Struct, frozen=True, omit_defaults=True):
         return {"bbox": self.bbox} | ({} if self.segm is None else {"segm": self.segm}) | self.figures
 
 
+class Sequences(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a row of a data set with sequences has beside.
+
+    Attributes:
+        clips: how many were evaluated, in whole or in part; stills are clips of one frame.
+        frames: of all of them.
+        fps: frames a second, of all frames over all of their time; None where the data set does not say.
+        kbps: 10³ bits per second that cross the link at that rate.
+    """
+
+    clips: int
+    frames: int
+    fps: float | None = None
+    kbps: float | None = None
+
+
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """One condition of a sweep; figures over seeds are medians, each for itself.
 
@@ -63,7 +82,8 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
         seeds: one entry per seed; a condition without random distortions has one.
         intervals: by group of figures, such as ``bbox`` and ``segm``: the 95 % bootstrap interval over images of its
             first figure, as low and high (:mod:`featlink.shared.evaluation.confidence_intervals`); None where there are
-            too few images or objects.
+            too few images or objects. Of a data set with sequences, it is over clips.
+        sequences: of a data set with sequences; None of stills.
     """
 
     id: str
@@ -79,6 +99,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     seeds: list[SeedResult]
     intervals: dict[str, tuple[float, float] | None] = {}
     figures: dict[str, Scores] = {}
+    sequences: Sequences | None = None
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -100,10 +121,17 @@ def fields(scores: Mapping[str, Scores]) -> dict[str, Any]:
 def save(rows: Sequence[Row], folder: Path) -> None:
     """Write ``results.json`` (everything) and ``results.csv`` (one line per row, without the seeds).
 
+    And ``figures.json``, where there are any of other evaluators than the leading one: what they are called, as whoever
+    reads the results may not know the evaluator.
+
     Raises:
         CommandError: they cannot be written.
     """
     replace(folder / RESULTS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+    groups = {group for row in rows for group in row.scores}.difference(leading_groups())
+    described = [figure for figure in figures() if figure.group in groups]
+    if described:
+        replace(folder / FIGURES, msgspec.json.format(msgspec.json.encode(described), indent=1) + b"\n")
     lines = [flat(row) for row in rows]
     columns = dict.fromkeys(name for line in lines for name in line)
     table = io.StringIO(newline="")
@@ -119,12 +147,27 @@ def load(folder: Path) -> list[Row]:
     Raises:
         CommandError: there is no such file, or it is not a sweep's results.
     """
+    return _read(folder / RESULTS, list[Row])
+
+
+def described_figures(folder: Path) -> dict[str, Figure]:
+    """Figures by name: those of this process's evaluators, and those that a sweep's folder describes.
+
+    Raises:
+        CommandError: the description cannot be read.
+    """
+    path = folder / FIGURES
+    found = [*figures(), *(_read(path, list[Figure]) if path.exists() else ())]
+    return {figure.name: figure for figure in found}
+
+
+def _read(path: Path, type: type[T]) -> T:
     try:
-        return msgspec.json.decode((folder / RESULTS).read_bytes(), type=list[Row])
+        return msgspec.json.decode(path.read_bytes(), type=type)
     except OSError as error:
-        raise CommandError(f"{folder / RESULTS}: {error.strerror}") from None
+        raise CommandError(f"{path}: {error.strerror}") from None
     except msgspec.DecodeError as error:
-        raise CommandError(f"{folder / RESULTS} is not a sweep's results: {error}") from None
+        raise CommandError(f"{path} is not a sweep's: {error}") from None
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
@@ -166,6 +209,8 @@ def flat(row: Row) -> dict[str, Any]:
             name = first.get(group) or next(iter(scores))
             line.update({f"{group}_{name}_low": low, f"{group}_{name}_high": high})
     line.update({"bits_per_image": row.bits_per_image, "bpp": row.bpp, **row.fidelity})
+    if row.sequences is not None:
+        line.update(msgspec.structs.asdict(row.sequences))
     line.update({f"{stage}_ms": value for stage, value in row.timings.items()})
     return line
 

@@ -7,7 +7,7 @@ it, and the bits of a condition must not depend on how long something took.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, NamedTuple, NotRequired
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -98,6 +98,23 @@ class Detection(TypedDict):
     segmentation: NotRequired[DetectionMask]
 
 
+Restart = Literal["unknown", "gap", "changed", "failed"]
+"""Why a frame of a stream does not go on from the one before it, and so is a key frame: the channel does not know the
+stream (any more), frames are missing, the condition or the pictures' size changed, or the last frame failed."""
+
+STREAM_ID = r"^[A-Za-z0-9._-]{1,64}$"
+"""What the id of a stream is made of; whoever sends the stream chooses it."""
+
+
+class StreamFrame(BaseModel):
+    """A frame's place in its stream."""
+
+    id: str = Field(description="the stream's")
+    frame: int = Field(description="the frame's number in it")
+    key: bool = Field(description="whether it can be decoded without the frames before it")
+    restarted: Restart | None = Field(None, description="why the stream began anew with it; null where it did not")
+
+
 class InferenceResult(BaseModel):
     """What a deployment answers to a picture.
 
@@ -119,6 +136,7 @@ class InferenceResult(BaseModel):
     condition: str = Field("", description="text form of the condition that it went through")
     link: dict[str, Any] = Field({}, description="the simulated link that it went over")
     received: dict[str, str] = Field({}, description="tensors as they were received, PNG in base64, where asked for")
+    stream: StreamFrame | None = Field(None, description="the frame's place in its stream; absent for a still")
     waited_ms: float = Field(0, description="what the link's simulated time made the request wait, ms")
 
     def updated(self, **fields: object) -> InferenceResult:

@@ -26,25 +26,24 @@ class FakeEngine:
         self.identity = ModelInfo("maskrcnn_resnet50_fpn", "0" * 16, tuple(categories))
 
     def run(self, items: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
-        for item in items:
-            data = item.read()
+        for item, frame in ((one, frame) for one in items for frame in one.frames):
+            data, image_id = frame.read(), frame.image_id
             try:
                 mean = float(decode(data, MAX_PIXELS).mean()) if isinstance(data, bytes) else 0.0
             except ImageError as error:
-                yield ItemError(item.image_id, item.runs, str(error))
-                continue
-            if isinstance(data, ItemError):
-                yield data
+                data = str(error)
+            if isinstance(data, str):
+                yield ItemError(image_id, item.runs, data)
                 continue
             for run in item.runs:
                 condition = self._conditions[run]
                 rng = np.random.default_rng([*str(condition).encode(), condition.seed, round(mean)])
                 x, y, width, height = (float(value) for value in np.array([5, 5, 30, 25]) + rng.integers(-3, 4, 4))
-                box = {"image_id": item.image_id, "category_id": 1, "bbox": [x, y, width, height], "score": 0.9}
+                box = {"image_id": image_id, "category_id": 1, "bbox": [x, y, width, height], "score": 0.9}
                 outline = [[x, y, x + width, y, x + width, y + height, x, y + height]]
                 detections = [{**box, "segmentation": rle(outline)}]
                 fidelity = {"psnr_f": None if not condition.steps else float(rng.integers(20, 40))}
-                yield ItemResult(run, Result(item.image_id, detections, 1000 + run, fidelity, {"heads": 1.0}))
+                yield ItemResult(run, Result(image_id, detections, 1000 + run, fidelity, {"heads": 1.0}))
 
 
 def rle(outline: list[list[float]]) -> dict[str, object]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from featlink.api.pictures import checked
 from featlink.channel.codecs.base import Tools
+from featlink.channel.transmit import Transmission
 from featlink.channel.transmit import transmit as through_channel
 from featlink.cloud.finish import floats, pyramid
 from featlink.edge.prepare import feature_tensors, image_tensors
@@ -114,6 +115,7 @@ class Delivery:
         extension: of a file with such a bitstream.
         frame: as it left the channel.
         measured: the fidelity, or None where it was not asked for.
+        key: whether it can be decoded without the frames before it in its stream.
     """
 
     condition: Condition
@@ -123,6 +125,7 @@ class Delivery:
     bitstreams: Mapping[str, bytes]
     extension: str
     frame: Frame
+    key: bool = True
 
     @property
     def bpp(self) -> float:
@@ -209,21 +212,21 @@ def transmit(
         (True, 35)
     """
     frame = frame_of(signal, None if model is None else model.split, image_id)
-    domain = domain_of(signal)
-    chosen = _resolved(condition, domain, seed)
-    if model is None and chosen.domain == domain == "image" and chosen.steps and chosen.at == "input":
-        raise ConditionError(
-            f"'{chosen}' acts on the network's input, whose size a model knows: give model=, or say @ at=original"
-        )
-    sent = through_channel(frame, chosen, Telemetry(), fidelity, tools)
+    chosen = resolved(condition, domain_of(signal), seed, model)
+    return delivery(through_channel(frame, chosen, Telemetry(), fidelity, tools), chosen, fidelity)
+
+
+def delivery(sent: Transmission, condition: Condition, fidelity: bool) -> Delivery:
+    """What left the channel, as the API gives it."""
     return Delivery(
-        condition=chosen,
+        condition=condition,
         bits=sent.telemetry.bits or 0,
         timings=sent.telemetry.timings,
         measured=sent.fidelity if fidelity else None,
         bitstreams=sent.bitstreams,
         extension=sent.extension,
         frame=sent.frame,
+        key=sent.key,
     )
 
 
@@ -244,7 +247,17 @@ def as_condition(given: Condition | Step) -> Condition:
         raise ConditionError(f"{given.type}: {validation_line(error)}") from None
 
 
-def _resolved(given: Condition | str | Step, domain: Domain, seed: int | None) -> Condition:
+def resolved(given: Condition | str | Step, domain: Domain, seed: int | None, model: Model | None) -> Condition:
+    """A condition in the domain of what is sent, if it names none itself.
+
+    Raises:
+        ConditionError: it cannot be read, or acts on an image's network input, whose size needs a model.
+    """
     condition = parse(given, domain) if isinstance(given, str) else as_condition(given)
     fields = condition.model_dump(exclude_unset=True)
-    return from_fields({"domain": domain, **fields, **({} if seed is None else {"seed": seed})})
+    chosen = from_fields({"domain": domain, **fields, **({} if seed is None else {"seed": seed})})
+    if model is None and chosen.domain == domain == "image" and chosen.steps and chosen.at == "input":
+        raise ConditionError(
+            f"'{chosen}' acts on the network's input, whose size a model knows: give model=, or say @ at=original"
+        )
+    return chosen

@@ -71,7 +71,7 @@ class Sweep:
     def measures(self) -> tuple[Measure, ...]:
         """First figures of the groups of other evaluators."""
         leading = results.leading_groups()
-        known = {figure.name: figure for figure in results.figures()}
+        known = results.described_figures(self.folder)
         names = dict.fromkeys(
             f"{group}.{next(iter(scores))}"
             for row in self.rows
@@ -79,6 +79,16 @@ class Sweep:
             if group not in leading and scores
         )
         return tuple(known.get(name) or Measure(name, name) for name in names)
+
+    @property
+    def sequences(self) -> bool:
+        """Whether it is of a data set with sequences."""
+        return any(row.sequences is not None for row in self.rows)
+
+    @property
+    def over(self) -> str:
+        """What intervals are over."""
+        return "clips" if self.sequences else "images"
 
     @cached_property
     def by_id(self) -> dict[str, Row]:
@@ -120,7 +130,7 @@ class Sweep:
         return None if ap is None or not reference else ap / reference
 
     def interval(self, row: Row, kind: str | None = None) -> Interval | None:
-        """A row's 95 % interval of AP over images; None where there is none."""
+        """A row's 95 % interval of AP, over images or clips; None where there is none."""
         return row.intervals.get(kind or self.kind)
 
     def ap_text(self, row: Row, kind: str | None = None) -> str:

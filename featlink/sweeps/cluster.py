@@ -1,12 +1,13 @@
 """The ``ray`` engine: a pool of workers on this machine or a Ray cluster, in which failed workers are replaced.
 
 A worker is a Ray actor around a ``local`` engine; Ray places it, and starts it once a node has room. It computes one
-picture at a time and sends results run by run, so that the results of a lost worker are kept, and another worker
-computes the rest. Ray's own restarts would delay a picture until its worker fits again, and compute all of it anew.
+clip at a time, or one still, and sends results run by run, so that the results of a lost worker are kept, and another
+worker computes the rest. Ray's own restarts would delay a picture until its worker fits again, and compute all anew.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import math
@@ -33,7 +34,7 @@ from featlink.shared.fitted import HOME, home
 from featlink.shared.models.checkpoints import identity, sidecar_file, weights_file
 from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.starter.bundle import fitted_to
-from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
+from featlink.sweeps.engine import Frame, ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.folder import featlink_version, versions
 from featlink.sweeps.local import LocalEngine, build_local
 
@@ -144,19 +145,22 @@ class RayEngine:
         """See :class:`featlink.sweeps.engine.Engine`."""
         source = iter(items)
         again: deque[WorkItem] = deque()
-        losses: Counter[int] = Counter()
+        losses: Counter[str] = Counter()
+        done: set[tuple[int, int]] = set()
         in_vain = 0
         busy: dict[Any, _Share] = {}
         while True:
             self._grow()
             while self._idle and (item := again.popleft() if again else next(source, None)):
-                data = item.read()
-                if isinstance(data, ItemError):
-                    yield data
+                sent = self._sent(item)
+                if isinstance(sent, str):
+                    yield from item.failed(sent)
                     continue
                 worker = self._idle.popleft()
-                stream = worker.compute.options(num_returns="streaming").remote(replace(item, picture=data))
-                busy[stream] = _Share(worker, item, list(item.runs))
+                stream = worker.compute.options(num_returns="streaming").remote(sent)
+                busy[stream] = _Share(
+                    worker, item, sent, {(run, one.image_id) for run in item.runs for one in item.frames}
+                )
             if not busy:
                 if not again and (item := next(source, None)) is None:
                     return
@@ -177,21 +181,37 @@ class RayEngine:
                 in_vain += 1
                 if in_vain >= max(_IN_VAIN, _LOSSES * len(self._members)):
                     raise CommandError(f"{in_vain} workers in a row were lost without a result: {lost}") from None
-                image_id, missing = share.item.image_id, tuple(share.missing)
-                losses[image_id] += 1
-                if losses[image_id] == _LOSSES:
-                    yield ItemError(image_id, missing, f"ended {_LOSSES} workers: {lost}")
+                left = replace(share.item, runs=tuple(sorted({run for run, _ in share.missing})))
+                losses[left.name] += 1
+                if losses[left.name] == _LOSSES:
+                    for run, image_id in share.missing:
+                        yield ItemError(image_id, (run,), f"ended {_LOSSES} workers: {lost}")
                     continue
-                _log.warning("a worker was lost; image %d goes to another: %s", image_id, lost)
-                again.append(replace(share.item, runs=missing))
+                _log.warning("a worker was lost; %s goes to another: %s", left.name, lost)
+                again.append(left)
+                done |= {(run, one.image_id) for run in left.runs for one in left.frames} - share.missing
             else:
                 if computed is None:
                     self._idle.append(busy.pop(stream).worker)
                     continue
                 in_vain = 0
-                for run in computed.runs if isinstance(computed, ItemError) else (computed.run,):
-                    share.missing.remove(run)
-                yield computed
+                if isinstance(computed, ItemError):
+                    found = {(run, computed.image_id) for run in computed.runs}
+                else:
+                    found = {(computed.run, computed.result.image_id)}
+                share.missing -= found
+                if not found <= done:  # as it may be of a clip that is computed again
+                    yield computed
+
+    def _sent(self, item: WorkItem) -> SentItem | str:
+        """The work with its pictures in Ray's store, which spills to disk; or why one of them cannot be read."""
+        pictures = []
+        for frame in item.frames:
+            data = frame.read()
+            if isinstance(data, str):
+                return data
+            pictures.append((frame.image_id, self._ray.put(data)))
+        return SentItem(tuple(pictures), item.runs, item.clip)
 
     def _next(self, stream: Any) -> ItemResult | ItemError | None:
         """A stream's next result; None at its end.
@@ -278,7 +298,10 @@ class _Share:
 
     worker: Any
     item: WorkItem
-    missing: list[int]
+    sent: SentItem
+    """Kept as long as the worker may ask for its pictures."""
+    missing: set[tuple[int, int]]
+    """Runs and image ids without a result."""
 
 
 class _LostError(Exception):
@@ -524,6 +547,14 @@ class Order:
     tools: Tools = field(default_factory=Tools)
 
 
+class SentItem(NamedTuple):
+    """:class:`WorkItem` on its way: image ids with references to the pictures' files, runs, and the clip's name."""
+
+    pictures: tuple[tuple[int, Any], ...]
+    runs: tuple[int, ...]
+    clip: str | None
+
+
 class Worker:
     """Ray's actor.
 
@@ -556,9 +587,10 @@ class Worker:
         self._engine: LocalEngine = build_local(config, self._order.conditions, self._order.fidelity, self._order.tools)
         return self._engine.identity
 
-    def compute(self, item: WorkItem) -> Iterator[ItemResult | ItemError]:
-        """Compute one picture; :meth:`open` comes first."""
-        yield from self._engine.run([item])
+    def compute(self, item: SentItem) -> Iterator[ItemResult | ItemError]:
+        """Compute one clip, whose pictures are fetched one at a time; :meth:`open` comes first."""
+        frames = (Frame(image_id, functools.partial(self._fetch, sent)) for image_id, sent in item.pictures)
+        yield from self._engine.run([WorkItem(tuple(frames), item.runs, item.clip)])
 
 
 def _deciding() -> dict[str, str]:

@@ -1,15 +1,14 @@
-"""The protocol of engines, which compute results from pictures, condition by condition, with its data types."""
+"""The protocol of engines, which compute results from clips, frame by frame and condition by condition; its types."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from featlink.channel.codecs.base import CodecError
 from featlink.shared.errors import FrameError, ImageError
-from featlink.shared.result import ItemId
 from featlink.shared.store import Result
 
 OF_ONE_IMAGE = (ImageError, FrameError, CodecError)
@@ -17,32 +16,52 @@ OF_ONE_IMAGE = (ImageError, FrameError, CodecError)
 
 
 @dataclass(frozen=True)
-class WorkItem:
-    """One picture's work. A still is a sequence of one frame.
+class Frame:
+    """One picture of the work.
 
     Attributes:
         image_id: id in the data set.
-        picture: its file, or the file's bytes.
-        runs: indices of the runs that lack a result for it, rising.
+        picture: its file, or what reads the file's bytes.
     """
 
     image_id: int
-    picture: Path | bytes
+    picture: Path | Callable[[], bytes]
+
+    def read(self) -> bytes | str:
+        """The picture file's bytes, or why there are none."""
+        try:
+            return self.picture.read_bytes() if isinstance(self.picture, Path) else self.picture()
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One clip's work. A still is a clip of one frame.
+
+    Attributes:
+        frames: in order.
+        runs: indices of the runs that lack a result for any of them, rising.
+        clip: the video's name; None for a still, which is coded by itself.
+    """
+
+    frames: tuple[Frame, ...]
     runs: tuple[int, ...]
+    clip: str | None = None
+
+    @classmethod
+    def still(cls, image_id: int, picture: Path, runs: tuple[int, ...]) -> WorkItem:
+        """A still's work."""
+        return cls((Frame(image_id, picture),), runs)
 
     @property
-    def item(self) -> ItemId:
-        """What it is in its sequence."""
-        return ItemId(self.image_id)
+    def name(self) -> str:
+        """What messages call it."""
+        return f"image {self.frames[0].image_id}" if self.clip is None else f"clip {self.clip}"
 
-    def read(self) -> bytes | ItemError:
-        """The picture file's bytes, or why there are none."""
-        if isinstance(self.picture, bytes):
-            return self.picture
-        try:
-            return self.picture.read_bytes()
-        except OSError as error:
-            return ItemError(self.image_id, self.runs, f"cannot be read: {error.strerror}")
+    def failed(self, why: str) -> list[ItemError]:
+        """The same failure of every frame."""
+        return [ItemError(frame.image_id, self.runs, why) for frame in self.frames]
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,10 @@ class ModelInfo:
 
 
 class Engine(Protocol):
-    """Computes results. It knows conditions by their run's index, and runs each picture's backbone once."""
+    """Computes results. It knows conditions by their run's index, and runs each picture's backbone once.
+
+    Conditions stay open over a clip, as a frame may be coded with those before it.
+    """
 
     @property
     def identity(self) -> ModelInfo:
@@ -100,7 +122,8 @@ class Engine(Protocol):
     def run(self, items: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
         """Compute what each item lacks, in any order; ``items`` is asked for more only when there is room.
 
-        What cannot be computed of a picture is an :class:`ItemError`, and the others go on.
+        What cannot be computed of a picture is an :class:`ItemError`; what is left of its clip under that condition is
+        one too, and the others go on.
 
         Raises:
             FeatlinkError: a condition or the engine itself fails.

@@ -54,12 +54,15 @@ class HttpEngine:
     def run(self, items: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         for item in items:
-            data = item.read()
-            if isinstance(data, ItemError):
-                yield data
+            if item.clip is not None:
+                raise CommandError(f"{item.name}: clips need --engine local or ray")
+            [frame] = item.frames
+            data = frame.read()
+            if isinstance(data, str):
+                yield from item.failed(data)
                 continue
             for run in item.runs:
-                yield self._outcome(data, run, item.image_id)
+                yield self._outcome(data, run, frame.image_id)
 
     def _outcome(self, data: bytes, index: int, image_id: int) -> ItemResult | ItemError:
         condition = self._conditions[index]

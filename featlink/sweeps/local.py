@@ -11,20 +11,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import cv2
 import torch
 
 from featlink.channel.codecs.base import Tools
-from featlink.channel.transmit import Transmission
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.registry import build
-from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
-from featlink.sweeps.stages import Prepared, Stages
+from featlink.sweeps.engine import Frame, ItemError, ItemResult, ModelInfo, WorkItem
+from featlink.sweeps.stages import Prepared, Sender, Sent, Stages
 
 T = TypeVar("T")
 Computed = ItemResult | ItemError
@@ -99,6 +98,8 @@ class LocalEngine:
     With the network on a GPU, the channel's work takes all the time: each of ``threads`` threads takes one condition
     through channel and network, and the next picture is begun while there are conditions of the last one.
 
+    Of a clip, one frame at a time goes through all conditions, so memory does not grow with its length.
+
     Results do not depend on any of it, but timings do: stages that overlap take each other's time.
 
     Args:
@@ -120,72 +121,121 @@ class LocalEngine:
     def run(self, items: Iterable[WorkItem]) -> Generator[Computed, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         if self._on_gpu:
-            jobs = self._each_condition(items)
-            with contextlib.closing(prefetch(Lane(jobs, self._threads, 2 * self._threads))) as results:
-                yield from results
+            senders: set[Sender] = set()
+            jobs = self._each_condition(items, senders)
+            try:
+                with contextlib.closing(prefetch(Lane(jobs, self._threads, 2 * self._threads))) as results:
+                    yield from itertools.chain.from_iterable(results)
+            finally:
+                _end(senders)
             return
         for item in items:
             try:
-                yield from self._one_picture(item)
+                yield from self._one_clip(item)
             except FeatlinkError as error:
-                raise CommandError(f"image {item.image_id}: {error}") from None
+                raise CommandError(f"{item.name}: {error}") from None
 
-    def _each_condition(self, items: Iterable[WorkItem]) -> Iterator[Callable[[], Computed]]:
-        for item in items:
-            prepared = self._prepare(item)
-            if isinstance(prepared, ItemError):
-                yield functools.partial(_same, prepared)
-                continue
-            for run in itertools.chain(*self._stages.coded(item.runs)):
-                yield functools.partial(self._one_condition, prepared, run)
-
-    def _one_condition(self, prepared: Prepared, run: int) -> Computed:
-        try:
-            sent = self._stages.send(prepared, run)
-            return sent if isinstance(sent, ItemError) else self._stages.detect(prepared, run, sent)()
-        except FeatlinkError as error:
-            raise CommandError(f"image {prepared.image_id}: {error}") from None
-
-    def _one_picture(self, item: WorkItem) -> Iterator[Computed]:
-        prepared = self._prepare(item)
-        if isinstance(prepared, ItemError):
-            yield prepared
-            return
+    def _opened(self, item: WorkItem) -> tuple[list[Sender], list[Sender]]:
+        """The channel under each condition that is wanted: those with a codec, and the others."""
         coded, others = (
-            (functools.partial(self._send, prepared, run) for run in runs) for runs in self._stages.coded(item.runs)
+            [self._stages.open(run, still=item.clip is None) for run in runs] for runs in self._stages.coded(item.runs)
+        )
+        return coded, others
+
+    def _each_condition(
+        self, items: Iterable[WorkItem], senders: set[Sender]
+    ) -> Iterator[Callable[[], list[Computed]]]:
+        for item in items:
+            opened = list(itertools.chain(*self._opened(item)))
+            senders.update(opened)
+            for place in _places(item):
+                prepared = self._prepare(place, opened)
+                if isinstance(prepared, ItemError) and prepared.runs:
+                    yield functools.partial(list, [prepared])
+                for sender in opened:
+                    yield functools.partial(self._one_condition, item, sender, place, prepared, senders)
+
+    def _one_condition(
+        self, item: WorkItem, sender: Sender, place: Place, prepared: Prepared | ItemError, senders: set[Sender]
+    ) -> list[Computed]:
+        try:
+            out = sender.push(place.number, prepared, place.last)
+            if place.last:
+                senders.discard(sender)
+            return [finish() for finish in self._detected([(sender.run, out)])]
+        except FeatlinkError as error:
+            raise CommandError(f"{item.name}: {error}") from None
+
+    def _one_clip(self, item: WorkItem) -> Iterator[Computed]:
+        coded, others = self._opened(item)
+        try:
+            for place in _places(item):
+                yield from self._one_frame(coded, others, place, self._prepare(place, [*coded, *others]))
+        finally:
+            _end([*coded, *others])
+
+    def _one_frame(
+        self, coded: Sequence[Sender], others: Sequence[Sender], place: Place, prepared: Prepared | ItemError
+    ) -> Iterator[Computed]:
+        if isinstance(prepared, ItemError) and prepared.runs:
+            yield prepared
+        first, second = (
+            (functools.partial(_send, sender, place, prepared) for sender in senders) for senders in (coded, others)
         )
         if self._threads == 1:
-            sent = (job() for job in itertools.chain(coded, others))
-            yield from (finish() for finish in self._detected(prepared, sent))
+            yield from (finish() for finish in self._detected(job() for job in itertools.chain(first, second)))
             return
         # Closed here, not when it is collected: an error's traceback may keep it, and its threads, to the end.
         with (
-            contextlib.closing(prefetch(Lane(coded, _CODING, _AHEAD), Lane(others, 1, _AHEAD))) as received,
-            contextlib.closing(prefetch(Lane(self._detected(prepared, received), 1, _AHEAD))) as results,
+            contextlib.closing(prefetch(Lane(first, _CODING, _AHEAD), Lane(second, 1, _AHEAD))) as received,
+            contextlib.closing(prefetch(Lane(self._detected(received), 1, _AHEAD))) as results,
         ):
             yield from results
 
-    def _prepare(self, item: WorkItem) -> Prepared | ItemError:
-        data = item.read()
-        return data if isinstance(data, ItemError) else self._stages.prepare(item.image_id, data, item.runs)
+    def _prepare(self, place: Place, senders: Iterable[Sender]) -> Prepared | ItemError:
+        """The edge's work for those whose clip has not failed."""
+        image_id, wanted = place.frame.image_id, [sender.run for sender in senders if sender.failed is None]
+        data = place.frame.read() if wanted else "no condition wants it"
+        if isinstance(data, str):
+            return ItemError(image_id, tuple(sorted(wanted)), data)
+        return self._stages.prepare(image_id, data, sorted(wanted))
 
-    def _send(self, prepared: Prepared, run: int) -> tuple[int, Transmission | ItemError]:
-        return run, self._stages.send(prepared, run)
-
-    def _detected(
-        self, prepared: Prepared, received: Iterable[tuple[int, Transmission | ItemError]]
-    ) -> Iterator[Callable[[], Computed]]:
+    def _detected(self, received: Iterable[tuple[int, list[Sent | ItemError]]]) -> Iterator[Callable[[], Computed]]:
         """Runs the network on each frame; yields what is left to do for it."""
-        for run, sent in received:
-            if isinstance(sent, ItemError):
-                yield functools.partial(_same, sent)
-            else:
-                yield self._stages.detect(prepared, run, sent)
-            del sent  # its memory is wanted while the next is waited for
+        for run, out in received:
+            while out:
+                match out.pop(0):
+                    case ItemError() as error:
+                        yield functools.partial(_same, error)
+                    case prepared, sent:
+                        yield self._stages.detect(prepared, run, sent)
+                        del prepared, sent  # their memory is wanted while the next is waited for
+
+
+class Place(NamedTuple):
+    """A frame in its clip: its place from 0, and whether it is the last."""
+
+    frame: Frame
+    number: int
+    last: bool
+
+
+def _places(item: WorkItem) -> Iterator[Place]:
+    for number, frame in enumerate(item.frames, 1):
+        yield Place(frame, number - 1, number == len(item.frames))
+
+
+def _send(sender: Sender, place: Place, prepared: Prepared | ItemError) -> tuple[int, list[Sent | ItemError]]:
+    return sender.run, sender.push(place.number, prepared, place.last)
 
 
 def _same(error: ItemError) -> ItemError:
     return error
+
+
+def _end(senders: Iterable[Sender]) -> None:
+    for sender in senders:
+        sender.end()
 
 
 def build_local(

@@ -1,4 +1,7 @@
-"""Run a sweep: compute missing results, store them as they come, and evaluate at the end, also if interrupted."""
+"""Run a sweep: compute missing results, store them as they come, and evaluate at the end, also if interrupted.
+
+It goes clip by clip; a still is a clip of one. A clip of which a frame lacks a result is computed again.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from featlink import costs, results
-from featlink.dataset import Checked, Dataset, check_pictures, ground_truth, open_dataset, turned_notice
+from featlink.dataset import Checked, check_pictures, ground_truth, open_dataset, turned_notice
 from featlink.errors import CommandError
 from featlink.results import DATABASE, load_manifest
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.categories import Labels, match
-from featlink.shared.evaluation.coco import GroundTruth
+from featlink.shared.evaluation.coco import Clip, GroundTruth
 from featlink.shared.store import Store, sqlite_url
 from featlink.sweeps import folder as folders
-from featlink.sweeps.engine import Engine, ItemError, ItemResult, ModelInfo, WorkItem
+from featlink.sweeps.engine import Engine, Frame, ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.folder import FAILED, Failures, Records, locked
 from featlink.sweeps.plan import SweepOptions, make_plan
@@ -145,7 +149,8 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
     if repairs and data.annotations is not None:
         console.print(f"{data.annotations.name} was mended: {repairs}", style="yellow")
     plan = make_plan(options.conditions, options.seeds)
-    images = _chosen(data, options)
+    clips = _chosen(truth, options)
+    images = {image.id: data.images[image.id] for clip in clips for image in clip.images}
     with locked(options.out), contextlib.ExitStack() as stack:
         with console.status("starting"):
             checked = _check(images, truth, console)
@@ -162,13 +167,15 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
         failures = Failures([run.name for run in plan], data.images)
         failures.recall(manifest)
         items = []
-        for image_id, path in images.items():
-            missing = records.missing(image_id)
-            if missing and image_id in checked.faults:
-                failures.add(ItemError(image_id, missing, checked.faults[image_id]))
+        for clip in clips:
+            missing = tuple(sorted({run for image in clip.images for run in records.missing(image.id)}))
+            if missing and (faults := [image.id for image in clip.images if image.id in checked.faults]):
+                for fault in _faults(clip, faults, checked, missing):
+                    failures.add(fault)
             elif missing:
-                items.append(WorkItem(image_id, path, missing))
-        lacking = len(items)
+                frames = tuple(Frame(image.id, images[image.id]) for image in clip.images)
+                items.append(WorkItem(frames, missing, clip.name))
+        lacking = sum(len(item.frames) for item in items)
         if options.sample is not None:
             items = spread(items, options.sample)
         collector = _Collector(records, failures, labels)
@@ -272,12 +279,19 @@ def _costs(options: SweepOptions, records: Records, truth: GroundTruth, identity
         return None
 
 
-def _chosen(data: Dataset, options: SweepOptions) -> dict[int, Path]:
+def _chosen(truth: GroundTruth, options: SweepOptions) -> list[Clip]:
     first, step = options.shard
-    images = dict(list(data.images.items())[: options.limit][first::step])
-    if not images:
+    clips = coco.clips(truth)[: options.limit][first::step]
+    if not clips:
         raise CommandError(f"shard {first}/{step} has none of the images")
-    return images
+    return clips
+
+
+def _faults(clip: Clip, faults: list[int], checked: Checked, missing: tuple[int, ...]) -> Iterator[ItemError]:
+    """Why a clip is left out: a picture that is coded with one that is lacking would be another picture."""
+    for image in clip.images:
+        why = checked.faults.get(image.id)
+        yield ItemError(image.id, missing, why or f"its clip lacks image {faults[0]}: {checked.faults[faults[0]]}")
 
 
 def _check(images: dict[int, Path], truth: GroundTruth, console: Console) -> Checked:
@@ -307,7 +321,7 @@ class _Collector:
 
     def start(self, items: Sequence[WorkItem]) -> None:
         """Note what is to come, from now on."""
-        self._missing = {item.image_id: len(item.runs) for item in items}
+        self._missing = {frame.image_id: len(item.runs) for item in items for frame in item.frames}
         self._last = time.monotonic()
 
     def add(self, computed: ItemResult | ItemError) -> int:
@@ -344,7 +358,7 @@ def _compute(
     computed = engine.run(iter(items))
     try:
         with Progress(*columns, console=console, speed_estimate_period=_SPEED_S) as progress:
-            bar = progress.add_task("image × condition", total=sum(len(item.runs) for item in items))
+            bar = progress.add_task("image × condition", total=sum(len(item.frames) * len(item.runs) for item in items))
             for one in computed:
                 progress.advance(bar, collector.add(one))
                 if deadline is not None and time.monotonic() >= deadline and not progress.finished:

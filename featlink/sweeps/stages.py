@@ -1,16 +1,18 @@
-"""The stages of one image under one condition, from the picture file to what a sweep stores."""
+"""The stages of one frame under one condition, from the picture file to what a sweep stores."""
 
 from __future__ import annotations
 
 import functools
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from featlink.channel.codecs.base import Tools
-from featlink.channel.transmit import Transmission, transmit
+from featlink.channel.transmit import Stream, Transmission
 from featlink.cloud.finish import NetworkOutput, run_network, untouched
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.prepare import Prepared as Sent
+from featlink.edge.prepare import Prepared as OfEdge
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, Domain
@@ -36,7 +38,7 @@ class Prepared:
     """
 
     image_id: int
-    sent: Mapping[Domain, Sent]
+    sent: Mapping[Domain, OfEdge]
     clean: CacheEntry | None
     compare: Compare
 
@@ -89,25 +91,12 @@ class Stages:
             compare = functools.partial(compare_pyramids, look=Remembered())
         return Prepared(image_id, sent, clean, compare)
 
-    def _prepared(self, data: bytes, domain: Domain, image_id: int) -> Sent:
+    def _prepared(self, data: bytes, domain: Domain, image_id: int) -> OfEdge:
         return prepare(self._model, Request(data, domain, image_id=image_id), max_pixels=MAX_PIXELS)
 
-    def send(self, prepared: Prepared, index: int) -> Transmission | ItemError:
-        """The channel's work for one condition.
-
-        Raises:
-            CommandError: the condition fails, whatever the picture.
-        """
-        condition = self._conditions[index]
-        sent = prepared.sent[condition.domain]
-        try:
-            return transmit(
-                sent.frame, condition, sent.telemetry, self._fidelity, self._tools, compare=prepared.compare
-            )
-        except OF_ONE_IMAGE as error:
-            return ItemError(prepared.image_id, (index,), str(error))
-        except FeatlinkError as error:
-            raise CommandError(f"'{condition}': {error}") from None
+    def open(self, index: int, still: bool) -> Sender:
+        """The channel under one condition, for the frames of one clip, or for a still."""
+        return Sender(self._conditions[index], index, self._fidelity, self._tools, still)
 
     def detect(self, prepared: Prepared, index: int, sent: Transmission) -> Callable[[], ItemResult]:
         """The cloud's work for one condition.
@@ -121,6 +110,89 @@ class Stages:
         return functools.partial(_result, prepared, index, output)
 
 
+Sent = tuple[Prepared, Transmission]
+
+
+class Sender:
+    """The channel's work for one clip under one condition: a stream.
+
+    Threads may push; each waits until it is its frame's turn.
+
+    Attributes:
+        run: index of the condition's run.
+        failed: why nothing else will come of the clip; None as long as all is well.
+
+    Args:
+        condition: what to send through.
+        index: its run.
+        fidelity: measure it.
+        tools: of the codecs.
+        still: the clip is a still.
+    """
+
+    def __init__(self, condition: Condition, index: int, fidelity: bool, tools: Tools, still: bool) -> None:
+        self.run = index
+        self._condition = condition
+        self._stream = Stream(condition, fidelity, tools, still=still)
+        self._within: deque[Prepared] = deque()
+        self.failed: str | None = None
+        self._turn = 0
+        self._turns = threading.Condition()
+
+    def end(self) -> None:
+        """End the stream, whatever is still in it."""
+        self._stream.__exit__(None, None, None)
+
+    def push(self, number: int, frame: Prepared | ItemError, last: bool) -> list[Sent | ItemError]:
+        """Send a frame; of a stream that holds pictures back, earlier ones come out.
+
+        Args:
+            number: its place in the clip, from 0.
+            frame: as the edge left it, or why it could not, which is told already.
+            last: of the clip: all that is left comes out.
+
+        Returns:
+            Frames with what left the channel; once something fails, the failure of every frame that is not out yet.
+
+        Raises:
+            CommandError: the condition fails, whatever the picture.
+        """
+        with self._turns:
+            self._turns.wait_for(lambda: self._turn == number)
+        try:
+            return self._push(frame, last)
+        finally:
+            with self._turns:
+                self._turn += 1
+                self._turns.notify_all()
+
+    def _push(self, frame: Prepared | ItemError, last: bool) -> list[Sent | ItemError]:
+        if self.failed is not None:
+            return [ItemError(frame.image_id, (self.run,), self.failed)]
+        if isinstance(frame, ItemError):
+            return self._fail(frame)
+        self._within.append(frame)
+        sent = frame.sent[self._condition.domain]
+        try:
+            out = self._stream.push(sent.frame, sent.telemetry, frame.compare)
+            out += self._stream.close() if last else []
+        except OF_ONE_IMAGE as error:
+            self._within.pop()
+            failure = ItemError(frame.image_id, (self.run,), str(error))
+            return [*self._fail(failure), failure]
+        except FeatlinkError as error:
+            raise CommandError(f"'{self._condition}': {error}") from None
+        return [(self._within.popleft(), one) for one in out]
+
+    def _fail(self, failure: ItemError) -> list[Sent | ItemError]:
+        """End the stream; a picture that is coded with one that is lacking would be another picture."""
+        self.end()
+        self.failed = f"its clip failed at image {failure.image_id}: {failure.why}"
+        lost = [ItemError(one.image_id, (self.run,), self.failed) for one in self._within]
+        self._within.clear()
+        return [*lost]
+
+
 def _result(prepared: Prepared, index: int, output: NetworkOutput) -> ItemResult:
     clean = None if prepared.clean is None else prepared.clean.pyramid
     found, telemetry = output.measured(clean, prepared.compare)
@@ -128,7 +200,7 @@ def _result(prepared: Prepared, index: int, output: NetworkOutput) -> ItemResult
     return ItemResult(index, result)
 
 
-def _entry(prepared: Sent) -> CacheEntry:
+def _entry(prepared: OfEdge) -> CacheEntry:
     levels = {tensor.name: tensor.data for tensor in prepared.frame.tensors}
     pyramid = FeatureMaps(levels, prepared.frame.meta.sizes)  # type: ignore[arg-type]
     return CacheEntry(pyramid, prepared.telemetry.timings["backbone"])

@@ -132,6 +132,11 @@ class Clip:
     images: tuple[Image, ...]
     video: Video | None = None
 
+    @property
+    def name(self) -> str | None:
+        """The video's, or its id where it has none; None for a still."""
+        return None if self.video is None else self.video.name or str(self.id)
+
 
 def clips(truth: GroundTruth) -> list[Clip]:
     """The sequences of a data set, in the order of their first images in the file.

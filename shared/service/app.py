@@ -10,6 +10,7 @@ import html
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from featlink.shared.service.access import Access, Forwarded, digest
 from featlink.shared.service.admission import DrainUnread, RequestBounds
 from featlink.shared.service.observability import Metrics, Observe, configure_logging, tracer_provider
 from featlink.shared.service.settings import ServiceSettings, reachable, refused_exit, slip, wrong_settings
+from featlink.shared.service.transport import Network
 
 log = structlog.get_logger()
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -73,7 +75,7 @@ def create_service(
     load: Callable[[], Coroutine[None, None, None]],
     unready: Callable[[], Awaitable[str | None]],
     close: Callable[[], Awaitable[None]],
-    network: Callable[[], str | None] = lambda: None,
+    network: Callable[[], Network | None] = lambda: None,
     small: Sequence[str] = (),
     refusals: Sequence[int] = (),
 ) -> FastAPI:
@@ -169,14 +171,14 @@ def create_service(
 
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["health"], summary="Model loaded and the next service ready")
-    async def readyz() -> dict[str, str]:
+    async def readyz() -> dict[str, Any]:
         if not loaded.is_set():
             raise problems.NotReadyError("loading")
         if app.state.failed:
             raise problems.NotReadyError("failed to start")
         if reason := await unready():
             raise problems.NotReadyError(reason)
-        return {"status": "ready"} | ({"network": held} if (held := network()) else {})
+        return {"status": "ready"} | (asdict(held) if (held := network()) else {})
 
     @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)

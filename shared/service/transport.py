@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
+import msgspec
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.responses import StreamingResponse
 
 from featlink.shared.buffers import BufferPool
 from featlink.shared.conditions.language import validation_line
 from featlink.shared.errors import FeatlinkError, FrameError
+from featlink.shared.features import FeatureSpec
 from featlink.shared.frames import wire
-from featlink.shared.result import InferenceResult
+from featlink.shared.result import STREAM_ID, InferenceResult
 from featlink.shared.service import admission
 from featlink.shared.service.observability import traceparent
 from featlink.shared.service.problems import MEDIA_TYPE, BusyError, RelayedProblem, UpstreamError
@@ -30,6 +33,21 @@ FRAME_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 }
 """A body that is a frame, as OpenAPI has it."""
+
+
+class StreamQuery(BaseModel):
+    """Parameters of a request whose picture may be a frame of a stream."""
+
+    stream: str | None = Field(
+        None, description="id of the stream that the picture is a frame of; the sender chooses it", pattern=STREAM_ID
+    )
+    frame: int | None = Field(None, description="the frame's number in the stream, from 0", ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.stream is None) != (self.frame is None):
+            raise ValueError("stream and frame go together")
+        return self
 
 
 class LengthRequiredError(FeatlinkError):
@@ -99,6 +117,19 @@ class FrameAnswers:
             self._held -= size
 
 
+@dataclass(frozen=True)
+class Network:
+    """The network at the end of the line, of which ``/readyz`` tells the service before.
+
+    Attributes:
+        network: its name and the identity of its weights.
+        features: what it takes.
+    """
+
+    network: str
+    features: FeatureSpec
+
+
 class NextService:
     """Client of the next service down the line.
 
@@ -111,7 +142,7 @@ class NextService:
     def __init__(self, name: str, url: str, settings: ServiceSettings) -> None:
         self.name = name
         self.url = url
-        self.network: str | None = None
+        self.network: Network | None = None
         self._timeout = settings.timeout_s
         token = settings.service_token
         # trust_env: the link to the next service never goes through a proxy meant for the internet.
@@ -140,9 +171,26 @@ class NextService:
             admission.HEADER: str(math.ceil(timeout * 1e3)),
             **headers,
         }
+        body = await self._answer(self._client.post(path, content=_chunks(parts), params=params, headers=headers))
         try:
-            response = await self._client.post(path, content=_chunks(parts), params=params, headers=headers)
-            body = response.json()
+            return InferenceResult.model_validate(body)
+        except ValidationError as error:
+            raise UpstreamError(f"{self.name} at {self.url} answered no result: {validation_line(error)}") from None
+
+    async def delete(self, path: str) -> None:
+        """DELETE what is there.
+
+        Raises:
+            RelayedProblem: it answered with a problem.
+            UpstreamError: as for :meth:`send`.
+        """
+        await self._answer(self._client.delete(path, headers={"traceparent": traceparent()}))
+
+    async def _answer(self, asking: Awaitable[httpx.Response]) -> dict[str, Any]:
+        """The JSON that is answered; of an empty answer, nothing."""
+        try:
+            response = await asking
+            body = response.json() if response.content else {}
         except httpx.HTTPError as error:
             raise UpstreamError(f"{self.name} at {self.url}: {str(error) or type(error).__name__}") from None
         except ValueError:
@@ -152,10 +200,7 @@ class NextService:
             raise UpstreamError(f"{self.name} at {self.url} is no Featlink service: it answered {response.status_code}")
         if is_problem:
             raise RelayedProblem(response.status_code, body, response.headers.get("retry-after"))
-        try:
-            return InferenceResult.model_validate(body)
-        except ValidationError as error:
-            raise UpstreamError(f"{self.name} at {self.url} answered no result: {validation_line(error)}") from None
+        return body
 
     async def unready(self) -> str | None:
         """Why the service is not ready, or None; ``network`` is then which network it tells of."""
@@ -168,12 +213,19 @@ class NextService:
         except ValueError:
             body = None
         about = body if isinstance(body, dict) else {}
-        self.network = about.get("network")
+        self.network = _network(about)
         return None if response.is_success else f"{self.name} is not ready: {about.get('detail', response.status_code)}"
 
     async def close(self) -> None:
         """Close its connections."""
         await self._client.aclose()
+
+
+def _network(about: dict[str, Any]) -> Network | None:
+    try:
+        return msgspec.convert(about, Network)
+    except (msgspec.ValidationError, FeatlinkError):  # it is not ready, or of another version
+        return None
 
 
 def _trusted(certificates: Path | None) -> ssl.SSLContext:

@@ -9,9 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from deployment import Deployment
+from deployment import Deployment, serve
 from requests_by_hand import infer, picture
+from waiting import wait_until
 
+from featlink.channel.app import create_app as channel_app
+from featlink.channel.settings import ChannelSettings
 from featlink.shared.frames import wire
 
 
@@ -25,6 +28,19 @@ def test_a_default_condition_for_features_alone_refuses_images(services: Deploym
         httpx.put(f"{services.channel}/v1/condition", json="identity").raise_for_status()
     assert response.status_code == 400
     assert "range=fixed is for features" in response.json()["detail"]
+
+
+def test_a_default_condition_with_levels_of_another_network_is_refused(services: Deployment) -> None:
+    condition = "quantize(bits=4) @ range=fixed, p2=0:1, c5=0:1"
+    response = httpx.put(f"{services.channel}/v1/condition", json=condition)
+    assert response.status_code == 400
+    assert "p2, p3, p4, p5, p6" in response.json()["detail"]
+    settings = ChannelSettings(cloud_url=services.cloud, condition=condition)
+    with serve(channel_app(settings)) as channel:
+        wait_until(lambda: "FEATLINK_CONDITION" in httpx.get(f"{channel}/readyz").text, "the reason")
+        assert httpx.get(f"{channel}/readyz").status_code == 503
+        httpx.put(f"{channel}/v1/condition", json="identity").raise_for_status()
+        assert httpx.get(f"{channel}/readyz").status_code == 200
 
 
 _ODD_TEXT = (

@@ -13,6 +13,7 @@ import featlink as fl
 
 NAMES = [
     "Array",
+    "ClipEvaluator",
     "Codec",
     "CodecError",
     "Condition",
@@ -34,6 +35,7 @@ NAMES = [
     "SplitModel",
     "Step",
     "StillCodec",
+    "Stream",
     "TensorSpec",
     "Tools",
     "compare",
@@ -42,6 +44,7 @@ NAMES = [
     "evaluate",
     "load",
     "open_dataset",
+    "open_stream",
     "parse",
     "read_image",
     "register",

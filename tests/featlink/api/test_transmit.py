@@ -41,7 +41,7 @@ def test_it_is_what_a_sweep_gets(
     condition: fl.Condition, model: fl.Model, picture: Path, image: Image, clean: fl.Pyramid
 ) -> None:
     engine = LocalEngine(Stages(model.split, [condition], True, Tools(threads=1)), threads=1)
-    [outcome] = engine.run([WorkItem(139, picture, (0,))])
+    [outcome] = engine.run([WorkItem.still(139, picture, (0,))])
     signal = clean if condition.domain == "feature" else image
     sent = fl.transmit(signal, condition, model=model, image_id=139)
     assert sent.bits == outcome.result.bits

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 from drawn_sweep import Made, make_drawn
 
+from featlink import results
+from featlink.errors import CommandError
 from featlink.report.conditions import other_table, summary_table
 from featlink.report.curves import curve_figures
 from featlink.report.sweep import Sweep
@@ -30,6 +34,38 @@ def sweep(tmp_path: Path) -> Sweep:
         for place, row in enumerate(made.rows)
     ]
     return dataclasses.replace(made, rows=counted)
+
+
+REGISTERED = """
+import sys
+from pathlib import Path
+
+import featlink as fl
+from featlink.results import load, save
+
+
+@fl.register_evaluator
+class Objects(fl.Evaluator):
+    figures = (fl.Figure("objects.mean", "objects found", "%", 100),)
+    primary = "objects.mean"
+
+
+save(load(Path(sys.argv[1])), Path(sys.argv[1]))
+"""
+
+
+def test_an_evaluator_of_another_process_says_what_its_figures_are_called(sweep: Sweep) -> None:
+    results.save(sweep.rows, sweep.folder)
+    subprocess.run([sys.executable, "-c", REGISTERED, sweep.folder], check=True)
+    others = other_table(Sweep(sweep.folder, results.load(sweep.folder), sweep.manifest))
+    assert others is not None
+    assert others.columns[-1].title == "objects found %"
+    assert {line[-1] for line in others.rows} == {
+        f"{100.0 * (2 + i):.2f} (100.0 to {100.0 * (3 + i):,.1f})" for i in range(2, 8)
+    }
+    (sweep.folder / "figures.json").write_text("[{}]")
+    with pytest.raises(CommandError, match="not a sweep's"):
+        results.described_figures(sweep.folder)
 
 
 def test_a_column_with_an_interval(sweep: Sweep) -> None:

@@ -54,7 +54,7 @@ def expected(config: ModelConfig, tiny: Path, fitted: Path) -> Numbers:
 
 
 def tasks(tiny: Path, wanted: Sequence[int] = EVERY) -> list[WorkItem]:
-    return [WorkItem(i, path, tuple(wanted)) for i, path in open_dataset(tiny).images.items()]
+    return [WorkItem.still(i, path, tuple(wanted)) for i, path in open_dataset(tiny).images.items()]
 
 
 def work_until(engine: RayEngine, workers: int, tiny: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
 ) -> None:
     Image.fromarray(np.zeros((12_000, 12_000), np.uint8)).save(tmp_path / "huge.png", compress_level=1)
     first, *others = tasks(tiny)
-    work = [first, WorkItem(77, tmp_path / "huge.png", (0, 1)), *others]
+    work = [first, WorkItem.still(77, tmp_path / "huge.png", (0, 1)), *others]
     cluster = Cluster(None, nodes.address, memory_per_worker=MEMORY)
     with RayEngine(replace(config, device="cpu"), CONDITIONS, True, cluster) as engine:
         found = list(engine.run(work))

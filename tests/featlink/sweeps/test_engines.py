@@ -23,7 +23,8 @@ from featlink.shared.conditions.language import Condition, Domain, parse
 from featlink.shared.conditions.registry import steps
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.protocol import SplitModel
+from featlink.shared.models.registry import build
 from featlink.shared.result import InferenceResult
 from featlink.sweeps.engine import Engine, ItemError, ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine
@@ -57,7 +58,7 @@ pytestmark = pytest.mark.usefixtures("fitted")
 
 
 def tasks(tiny: Path, images: int, wanted: tuple[int, ...] = tuple(range(len(CONDITIONS)))) -> list[WorkItem]:
-    return [WorkItem(i, path, wanted) for i, path in list(open_dataset(tiny).images.items())[:images]]
+    return [WorkItem.still(i, path, wanted) for i, path in list(open_dataset(tiny).images.items())[:images]]
 
 
 class Failing(Stages):
@@ -122,12 +123,12 @@ def test_a_thread_for_each_condition_ends_with_the_first_error(model: SplitModel
     (tmp_path / "7.png").write_bytes(b"no picture")
     [good] = tasks(tiny, 1, (4, 18))
     engine = LocalEngine(Stages(model, CONDITIONS, False, Tools(ffmpeg="/bin/false")), threads=2, on_gpu=True)
-    odd, *others = engine.run([WorkItem(7, tmp_path / "7.png", (0, 2)), good])
+    odd, *others = engine.run([WorkItem.still(7, tmp_path / "7.png", (0, 2)), good])
     assert odd == ItemError(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
     assert {type(one) for one in others} == {ItemResult, ItemError}
 
     engine = LocalEngine(Failing(model, CONDITIONS, False, Tools()), threads=2, on_gpu=True)
-    with pytest.raises(CommandError, match=f"image {good.image_id}: no"):
+    with pytest.raises(CommandError, match=f"{good.name}: no"):
         list(engine.run([replace(good, runs=(4,))]))
     assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
 
@@ -142,7 +143,7 @@ def test_the_same_of_some_conditions_alone(local: LocalEngine, expected: Numbers
 def test_what_fails_is_named_and_the_rest_goes_on(local: LocalEngine, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "7.png").write_bytes(b"no picture")
     good = replace(tasks(tiny, 1)[0], runs=(0,))
-    work = [WorkItem(7, tmp_path / "7.png", (0, 2)), WorkItem(8, tmp_path / "none.png", (0,)), good]
+    work = [WorkItem.still(7, tmp_path / "7.png", (0, 2)), WorkItem.still(8, tmp_path / "none.png", (0,)), good]
     odd, none, done = list(local.run(work))
     assert odd == ItemError(7, (0, 2), "not a JPEG, PNG, WEBP, BMP image")
     assert none == ItemError(8, (0,), "cannot be read: No such file or directory")

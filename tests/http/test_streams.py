@@ -1,0 +1,131 @@
+"""Streams over HTTP: the same bits and detections as in process, in order, once each, and none left open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+from deployment import Deployment, serve
+from requests_by_hand import infer, picture
+from tiny_model import TINY
+from waiting import wait_until
+
+import featlink as fl
+from featlink.channel.app import create_app
+from featlink.channel.settings import ChannelSettings
+from featlink.client import Client
+from featlink.errors import RefusalError
+from featlink.shared.evaluation.coco_results import to_coco
+from featlink.shared.pictures import decode
+
+Deploy = Callable[..., AbstractContextManager[Deployment]]
+CONDITIONS = ("quantize(bits=4)", "gaussian_noise(sigma=5) | jpeg @ seed=2", "image: jpeg(quality=40)")
+PICTURES = [picture(64, 48, seed=seed) for seed in range(5)]
+
+
+@pytest.fixture(scope="module")
+def services(deploy: Deploy) -> Iterator[Deployment]:
+    with deploy(model=TINY) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def client(services: Deployment) -> Iterator[Client]:
+    with Client(services.edge, services.cloud, channel_url=services.channel) as client:
+        yield client
+
+
+def listed(services: Deployment) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = httpx.get(f"{services.channel}/v1/streams").raise_for_status().json()
+    return found
+
+
+@pytest.mark.parametrize("text", CONDITIONS)
+def test_services_and_api_agree_to_the_bit(client: Client, services: Deployment, text: str) -> None:
+    model = fl.load(model=TINY)
+    is_image = text.startswith("image")
+    with fl.open_stream(text, model=model) as here, client.stream(condition=text) as there:
+        for number, data in enumerate(PICTURES):
+            image = decode(data, 1 << 20)
+            (sent,) = here.push(image if is_image else model.pyramid(image), image_id=number)
+            answer = there.push(data, image_id=number)
+            assert answer.bits == sent.bits
+            assert answer.detections == to_coco(model.detect(sent), number)
+            assert answer.stream is not None
+            assert (answer.stream.id, answer.stream.frame) == (there.id, number)
+            assert (answer.stream.key, answer.stream.restarted) == (sent.key, None)
+        assert [one["id"] for one in listed(services)] == [there.id]
+    assert listed(services) == []
+
+
+def test_a_still_says_nothing_of_streams(services: Deployment) -> None:
+    assert "stream" not in infer(services.edge, PICTURES[0])
+
+
+def test_a_repeated_frame_is_answered_again_and_an_old_one_refused(client: Client, services: Deployment) -> None:
+    params = {"condition": "quantize(bits=4)", "stream": "again"}
+    answers = [client.infer(data, None, frame=number, **params) for number, data in enumerate(PICTURES[:3])]
+    assert client.infer(PICTURES[2], None, frame=2, **params).detections == answers[2].detections
+    assert listed(services)[0]["frames"] == 3
+    with pytest.raises(RefusalError, match="another picture") as told:
+        client.infer(PICTURES[0], None, frame=2, **params)
+    assert told.value.status == 409
+    client.end_stream("again")
+    client.end_stream("again")  # once more harms nobody
+
+
+def test_frames_sent_all_at_once_are_coded_in_order(services: Deployment, client: Client) -> None:
+    def send(number: int) -> dict[str, Any]:
+        return infer(services.edge, PICTURES[number % 5], condition="quantize(bits=4)", stream="many", frame=number)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(send, range(16)))
+    assert [answer["stream"]["restarted"] for answer in answers] == [None] * 16
+    assert listed(services)[0]["frames"] == 16
+    with client.stream(condition="quantize(bits=4)") as one_by_one:
+        for number, answer in enumerate(answers):
+            assert one_by_one.push(PICTURES[number % 5]).detections == answer["detections"]
+    client.end_stream("many")
+
+
+def test_a_gap_begins_anew(services: Deployment, client: Client) -> None:
+    first = infer(services.edge, PICTURES[0], stream="gap", frame=0)
+    later = infer(services.edge, PICTURES[1], stream="gap", frame=7)
+    assert later["stream"] == {"id": "gap", "frame": 7, "key": True, "restarted": "gap"}
+    assert later["bits"] == first["bits"]
+    client.end_stream("gap")
+
+
+@pytest.mark.parametrize(
+    "query", [{"stream": "a"}, {"frame": 0}, {"stream": "a b", "frame": 0}, {"stream": "a", "frame": -1}]
+)
+def test_half_a_place_is_refused(services: Deployment, query: dict[str, Any]) -> None:
+    assert httpx.post(f"{services.edge}/v1/infer", content=PICTURES[0], params=query).status_code == 422
+
+
+def test_a_frame_that_the_cloud_did_not_answer_is_coded_once() -> None:
+    from featlink.edge.app import create_app as edge_app
+    from featlink.edge.settings import EdgeSettings
+
+    with (
+        serve(create_app(ChannelSettings(cloud_url="http://127.0.0.1:9"))) as channel,
+        serve(edge_app(EdgeSettings(channel_url=channel, model=TINY))) as edge,
+    ):
+        query: dict[str, Any] = {"stream": "kept", "frame": 0, "condition": "quantize(bits=4)"}
+
+        def status() -> int:
+            return httpx.post(f"{edge}/v1/infer", content=PICTURES[0], params=query, timeout=60).status_code
+
+        wait_until(lambda: status() == 502, "the edge to have its model")
+        assert [status(), status()] == [502, 502]
+        (stream,) = httpx.get(f"{channel}/v1/streams").json()
+        assert (stream["frames"], stream["frame"]) == (1, 0)
+        assert stream["kept_bytes"] > 0
+        metrics = httpx.get(f"{channel}/metrics").text
+        assert "featlink_streams 1.0" in metrics
+        assert httpx.delete(f"{edge}/v1/streams/kept").status_code == 204
+        assert httpx.delete(f"{edge}/v1/streams/kept").status_code == 404
