@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from featlink.channel.codecs.base import Codec
 from featlink.channel.transmit import Stream
 from featlink.deciding.query import DEFAULT_KEEP
 from featlink.report.coding import (
@@ -198,10 +199,9 @@ def frame_figures(sweep: Sweep, shown: ShownClip) -> list[Figure]:
 
 
 def key_frames(row: Row, count: int) -> npt.NDArray[np.bool_]:
-    """Which of a clip's frames decode without those before, by the codec's period of intra pictures; (F,)."""
-    coders = [step for step in registry.chain(condition_of(row)) if getattr(step, "gop", "intra") != "intra"]
-    period = min((int(getattr(step, "period", 0)) for step in coders), default=1)
-    keys: npt.NDArray[np.bool_] = np.arange(count) % (period or count) == 0
+    """Which of a clip's frames decode without those before, by the codecs' period of intra pictures; (F,)."""
+    periods = [step.prediction_period for step in registry.chain(condition_of(row)) if isinstance(step, Codec)]
+    keys: npt.NDArray[np.bool_] = np.arange(count) % math.lcm(*periods) == 0
     return keys
 
 
