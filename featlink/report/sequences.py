@@ -27,7 +27,7 @@ from featlink.report.coding import (
 )
 from featlink.report.curves import Curve, Figure, axis, colour, compare
 from featlink.report.gallery import Picture, shrink
-from featlink.report.sweep import Sweep, condition_of
+from featlink.report.sweep import Sweep, condition_of, is_choice
 from featlink.report.table import Column, Table, kilobytes, number, with_interval
 from featlink.report.timing import stages
 from featlink.results import Row, described_figures
@@ -96,13 +96,16 @@ def delay(row: Row) -> int:
 
 
 def shown_rows(sweep: Sweep, most: int = MOST_ROWS) -> list[Row]:
-    """Of each curve the cheapest row that keeps 95 % of the clean AP, or else its most accurate one."""
+    """Of each curve the cheapest row that keeps 95 % of the clean AP, or else its most accurate one.
+
+    Without curves, whatever could be chosen to be sent.
+    """
     chosen = []
     for one in sequence_curves(sweep):
         good = [row for row in one.rows if (sweep.retention(row) or 0) >= DEFAULT_KEEP]
         if one.rows:
             chosen.append(good[0] if good else max(one.rows, key=lambda row: sweep.ap(row) or 0))
-    return chosen[:most]
+    return (chosen or [row for row in sweep.rows if is_choice(row) and not row.clean])[:most]
 
 
 def stream_table(sweep: Sweep) -> Table:
