@@ -19,6 +19,7 @@ from featlink.commands.data import fetch, fit, scenes
 from featlink.commands.decide import decide
 from featlink.commands.report import report
 from featlink.commands.services import infer, page, up
+from featlink.commands.stream import stream
 from featlink.commands.sweeps import bench, demo, estimate, merge
 from featlink.shared.errors import FeatlinkError
 
@@ -31,7 +32,22 @@ app = typer.Typer(
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What writing to a terminal, a pipe or a file may end with, beside EPIPE, which Click knows."""
 
-for command in (demo, up, page, infer, bench, estimate, merge, report, decide, decode, conditions, steps, scenes):
+for command in (
+    demo,
+    up,
+    page,
+    infer,
+    stream,
+    bench,
+    estimate,
+    merge,
+    report,
+    decide,
+    decode,
+    conditions,
+    steps,
+    scenes,
+):
     app.command()(command)
 app.add_typer(fetch, name="fetch")
 app.add_typer(fit, name="fit")
@@ -64,9 +80,9 @@ def _tolerant_streams() -> None:
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_RDWR), number)
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")
 
 
 def _show_version(wanted: bool) -> None:

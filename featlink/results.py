@@ -54,6 +54,22 @@ class SeedResult(msgspec.Struct, frozen=True, omit_defaults=True):
         return {"bbox": self.bbox} | ({} if self.segm is None else {"segm": self.segm}) | self.figures
 
 
+class Sequences(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a row of a data set with sequences has beside.
+
+    Attributes:
+        clips: how many were evaluated, in whole or in part; stills are clips of one frame.
+        frames: of all of them.
+        fps: frames a second, of all frames over all of their time; None where the data set does not say.
+        kbps: 10³ bits per second that cross the link at that rate.
+    """
+
+    clips: int
+    frames: int
+    fps: float | None = None
+    kbps: float | None = None
+
+
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """One condition of a sweep; figures over seeds are medians, each for itself.
 
@@ -66,7 +82,8 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
         seeds: one entry per seed; a condition without random distortions has one.
         intervals: by group of figures, such as ``bbox`` and ``segm``: the 95 % bootstrap interval over images of its
             first figure, as low and high (:mod:`featlink.shared.evaluation.confidence_intervals`); None where there are
-            too few images or objects.
+            too few images or objects. Of a data set with sequences, it is over clips.
+        sequences: of a data set with sequences; None of stills.
     """
 
     id: str
@@ -82,6 +99,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     seeds: list[SeedResult]
     intervals: dict[str, tuple[float, float] | None] = {}
     figures: dict[str, Scores] = {}
+    sequences: Sequences | None = None
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -191,6 +209,8 @@ def flat(row: Row) -> dict[str, Any]:
             name = first.get(group) or next(iter(scores))
             line.update({f"{group}_{name}_low": low, f"{group}_{name}_high": high})
     line.update({"bits_per_image": row.bits_per_image, "bpp": row.bpp, **row.fidelity})
+    if row.sequences is not None:
+        line.update(msgspec.structs.asdict(row.sequences))
     line.update({f"{stage}_ms": value for stage, value in row.timings.items()})
     return line
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from featlink import results, samples
 from featlink.report.sweep import Sweep, open_sweep
-from featlink.results import Row, SeedResult
+from featlink.results import Row, SeedResult, Sequences
 from featlink.shared.evaluation.coco_metrics import IOUS, Pool
 from featlink.shared.evaluation.confidence_intervals import interval
 
@@ -44,15 +44,23 @@ CLEAN = {
 
 
 def make_drawn(
-    folder: Path, rows: Mapping[str, Made], images: int = 40, spread: float = 0.08, clean: bool = True
+    folder: Path,
+    rows: Mapping[str, Made],
+    images: int = 40,
+    spread: float = 0.08,
+    clean: bool = True,
+    frames: int | None = None,
 ) -> Sweep:
     """Write results, samples and a manifest.
 
     Images are of unequal difficulty, the same under all conditions; nothing that is found is wrong, so AP is the share
-    of objects found. Bits and times differ between images by some percent.
+    of objects found. Bits and times differ between images by some percent. With ``frames``, so many images in a row are
+    a clip, of one difficulty, at 10 frames a second.
     """
     rng = np.random.default_rng(7)
+    clips = None if frames is None else np.arange(images) // frames
     hardness = rng.normal(0, spread, images)
+    hardness = hardness if clips is None else hardness[clips]
     hardness -= hardness.mean()
     scale = 1 + rng.normal(0, 0.05, images)
     scale /= scale.mean()
@@ -67,7 +75,7 @@ def make_drawn(
             "fidelity": np.full(images, 999.0),
         }
         bits = (8000 * made.kilobytes * scale).astype(np.int64)
-        pool = _pool(np.clip(made.ap + hardness, 0, 1), ids)
+        pool = _pool(np.clip(made.ap + hardness, 0, 1), ids, clips)
         runs[name] = [samples.RunSamples(bits, times, {"segm": pool, "bbox": pool})]
     sampled = samples.sample(ids, runs)
     folder.mkdir(parents=True)
@@ -79,12 +87,12 @@ def make_drawn(
     return open_sweep(folder)
 
 
-def _pool(found: np.ndarray, ids: list[int]) -> Pool:
+def _pool(found: np.ndarray, ids: list[int], clips: np.ndarray | None) -> Pool:
     hits = np.round(OBJECTS * found).astype(int)
     image = np.repeat(np.arange(len(ids)), hits).astype(np.int32)
     fate = np.ones((len(image), len(IOUS)), np.uint8)
     objects = np.full((1, len(ids)), OBJECTS, np.int32)
-    return Pool(np.array(ids), np.array([0, len(image)]), image, fate, objects)
+    return Pool(np.array(ids), np.array([0, len(image)]), image, fate, objects, clips=clips)
 
 
 def _row(name: str, made: Made, sampled: samples.Samples) -> Row:
@@ -96,4 +104,21 @@ def _row(name: str, made: Made, sampled: samples.Samples) -> Row:
     seed = SeedResult(0, "run", scores, scores, bits, bits / 1e6, {}, timings)  # type: ignore[arg-type]
     domain = made.text.partition(":")[0]
     ends = {kind: interval(sampled.ap[kind][name]) for kind in ("bbox", "segm")}
-    return Row(name, made.text, domain, len(run.bits), scores, scores, bits, bits / 1e6, {}, timings, [seed], ends)  # type: ignore[arg-type]
+    sequences = None
+    if sampled.clips is not None:
+        sequences = Sequences(len(np.unique(sampled.clips)), len(run.bits), 10, bits / 100)
+    return Row(
+        name,
+        made.text,
+        domain,
+        len(run.bits),
+        scores,  # type: ignore[arg-type]
+        scores,  # type: ignore[arg-type]
+        bits,
+        bits / 1e6,
+        {},
+        timings,  # type: ignore[arg-type]
+        [seed],
+        ends,
+        sequences=sequences,
+    )

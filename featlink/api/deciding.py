@@ -22,6 +22,9 @@ def decide(
     keep: float | None = None,
     deadline: float | None = None,
     kind: str | None = None,
+    fps: float | None = None,
+    camera: str = "every",
+    under_way: int = 3,
 ) -> dict[str, Any]:
     """Say which of a sweep's conditions to send over a link, and how sure that is.
 
@@ -38,12 +41,17 @@ def decide(
         cloud_from: the same of the cloud.
         floor: least AP in percent.
         keep: least share of the domain's clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
-        deadline: ms; an image whose answer comes later counts as not detected.
+        deadline: ms; an image whose answer comes later counts as not detected, and a frame of a stream is judged by the
+            newest answer that is there.
         kind: ``segm`` or ``bbox``; default: ``segm`` where there are masks.
+        fps: decide for a camera's stream of so many frames a second; None: for single pictures.
+        camera: what one that falls behind sends: ``every`` picture, or the ``newest``.
+        under_way: frames between camera and answer at most, if it sends the ``newest``.
 
     Returns:
         What :func:`featlink.deciding.decision.to_dict` makes of it: ``sentence``, ``call``, ``best``, ``options``,
-        ``stretches``. ``pandas.DataFrame(found["options"])`` is a table of the options.
+        ``stretches``; with ``fps``, what :func:`featlink.deciding.streams.stream_to_dict` does.
+        ``pandas.DataFrame(found["options"])`` is a table of the options.
 
     Raises:
         FeatlinkError: the folder, the link or the goal cannot be used.
@@ -51,6 +59,7 @@ def decide(
     from featlink.deciding.decision import decide as answer
     from featlink.deciding.decision import to_dict
     from featlink.deciding.query import make_query
+    from featlink.deciding.streams import decide_stream, stream_to_dict
     from featlink.report.sweep import open_sweep
 
     query = make_query(
@@ -65,6 +74,12 @@ def decide(
         keep=keep,
         deadline=deadline,
         kind=kind,
+        fps=fps,
+        camera=camera,
+        under_way=under_way,
     )
+    sweep = open_sweep(Path(out))
     edge, cloud = (None if folder is None else open_sweep(Path(folder)) for folder in (edge_from, cloud_from))
-    return to_dict(answer(open_sweep(Path(out)), query, edge, cloud))
+    if query.fps is not None:
+        return stream_to_dict(decide_stream(sweep, query, edge, cloud))
+    return to_dict(answer(sweep, query, edge, cloud))

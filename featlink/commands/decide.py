@@ -30,16 +30,28 @@ def decide(
         float | None, typer.Option(help="Least share of the clean AP, %.", show_default="95 without floor or deadline")
     ] = None,
     deadline: Annotated[
-        float | None, typer.Option(help="ms: an image whose answer comes later counts as not detected.")
+        float | None,
+        typer.Option(help="ms: later answers do not count; in a stream, an older one does."),
     ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Decide for a camera's stream of so many frames a second.", show_default="single pictures"),
+    ] = None,
+    camera: Annotated[
+        str, typer.Option(help="What one that falls behind sends: every picture, or the newest.")
+    ] = "every",
+    under_way: Annotated[
+        int, typer.Option(help="Frames between camera and answer at most, if it sends the newest.")
+    ] = 3,
     kind: Annotated[str | None, typer.Option(help="segm or bbox.", show_default="segm if there are masks")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
 ) -> None:
     """Say which to send over a link, pixels or features, coded how, and what cannot be told apart."""
-    from featlink.deciding.decision import decide as answer
+    from featlink.deciding.decision import decide as of_pictures
     from featlink.deciding.decision import decision_table, rate_intervals_table, to_dict
     from featlink.deciding.query import make_query
+    from featlink.deciding.streams import decide_stream, stream_table, stream_to_dict
     from featlink.report.sweep import open_sweep
     from featlink.report.table import say, show
 
@@ -55,18 +67,27 @@ def decide(
         keep=keep,
         deadline=deadline,
         kind=kind,
+        fps=fps,
+        camera=camera,
+        under_way=under_way,
     )
+    sweep = open_sweep(folder)
     edge, cloud = (None if path is None else open_sweep(path) for path in (edge_from, cloud_from))
-    decision = answer(open_sweep(folder), query, edge, cloud)
+    if query.fps is None:
+        pictures = of_pictures(sweep, query, edge, cloud)
+        found, said, scope = to_dict(pictures), pictures.sentence, pictures.scope
+        tables = [decision_table(pictures, top), rate_intervals_table(pictures)]
+    else:
+        frames = decide_stream(sweep, query, edge, cloud)
+        found, said, scope = stream_to_dict(frames), frames.sentence, frames.scope
+        tables = [stream_table(frames, top)]
     if as_json:
         import json
 
-        typer.echo(json.dumps(to_dict(decision), indent=1))
+        typer.echo(json.dumps(found, indent=1))
         return
-    show(decision_table(decision, top))
-    typer.echo()
-    crossings = rate_intervals_table(decision)
-    if crossings is not None:
-        show(crossings)
+    for table in filter(None, tables):
+        show(table)
         typer.echo()
-    say(decision.sentence)
+    say(said)
+    say(scope)

@@ -1,4 +1,4 @@
-"""``featlink report``: write a sweep's report."""
+"""``featlink report``: write the report of a sweep, or of a live stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featlink.shared.files import replace
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="A sweep's output folder; two with --compare.")],
+    folders: Annotated[list[Path], typer.Argument(help="A sweep's or a stream's output folder; two with --compare.")],
     compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps: RUN_A RUN_B.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="HTML file.", show_default="report.html or compare.html there")
@@ -30,23 +30,28 @@ def report(
     images: Annotated[int, typer.Option(min=0, help="How many images the gallery shows.")] = 3,
     planes: Annotated[bool, typer.Option(help="Show what crossed the link. This loads the model.")] = True,
 ) -> None:
-    """Write a sweep's report as one HTML file that loads nothing, and show the main table."""
+    """Write a sweep's or a stream's report as one HTML file that loads nothing, and show the main table."""
     from rich.console import Console
 
     from featlink.report.builder import ReportOptions, make_page
     from featlink.report.coding import external_curves, rate_csv
     from featlink.report.conditions import compare_page, compare_summary, summary_table
     from featlink.report.html import render, to_markdown
+    from featlink.report.live import stream_page
     from featlink.report.sweep import open_sweep
     from featlink.report.table import say, show
+    from featlink.stream_records import ABOUT
 
     others = external_curves(curve or [])
     if len(folders) != (2 if compare else 1):
         raise CommandError("give one folder, or two with --compare")
     if compare and (others or rates):
         raise CommandError("--curve and --rates are for one sweep, not for --compare")
-    sweeps = [open_sweep(folder) for folder in folders]
-    if compare:
+    is_stream = not compare and (folders[0] / ABOUT).is_file()
+    sweeps = [] if is_stream else [open_sweep(folder) for folder in folders]
+    if is_stream:
+        page, table = stream_page(folders[0])
+    elif compare:
         table, page = compare_summary(*sweeps), compare_page(*sweeps)
     else:
         table = summary_table(sweeps[0])
@@ -56,7 +61,7 @@ def report(
     replace(target, render(page).encode())
     if markdown is not None:
         replace(markdown, to_markdown(page).encode())
-    if rates is not None:
+    if rates is not None and sweeps:
         replace(rates, rate_csv(sweeps[0]).encode())
     show(table)
     typer.echo()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from featlink.deciding.choice import Choice, ap_text, domain, ms
 from featlink.deciding.query import Query, Transfers, make_query
 from featlink.deciding.ranking import (
     TIMING_ERROR,
@@ -50,68 +51,31 @@ class RateInterval:
 
 
 @dataclass(frozen=True, eq=False)
-class Decision:
-    """What to send.
+class Decision(Choice[Option]):
+    """What to send of single pictures.
 
     Attributes:
-        query: the question.
-        kind: whose AP.
-        options: the best first.
-        front: ids of rows on the Pareto front of AP and latency.
-        rivals: ids of rows that the best cannot be told from.
         rate_intervals: winners by link rate, at the same round trip and loss; none over a trace.
-        overlapped: whether the sweep's times include waiting for one another.
     """
 
-    query: Query
-    kind: str
-    options: list[Option]
-    front: set[str]
-    rivals: set[str]
     rate_intervals: list[RateInterval]
-    overlapped: bool
 
     @property
-    def best(self) -> Option | None:
-        """The winner; None where nothing is good enough."""
-        return self.options[0] if self.options and self.options[0].meets else None
+    def scope(self) -> str:
+        """What the answer is about, a sentence."""
+        return "This is about single pictures; for a camera's stream, give its frames a second (fps), best of clips."
 
-    @property
-    def rival(self) -> Option | None:
-        """The best of the other domain."""
-        if self.best is None:
-            return None
-        return next((one for one in self.options if _domain(one) != _domain(self.best)), None)
-
-    @property
-    def call(self) -> str:
-        """``feature``, ``image``, ``too close to call`` between these, or ``nothing`` that is good enough."""
-        if self.best is None:
-            return "nothing"
-        close = any(one.candidate.row.id in self.rivals and _domain(one) != _domain(self.best) for one in self.options)
-        return "too close to call" if close else _domain(self.best)
-
-    @property
-    def sentence(self) -> str:
-        """The answer in words."""
-        where, goal = _where(self.query), _goal(self.query)
-        if self.best is None:
-            most = "".join(f"; the most accurate, {_what(one)}, has {_ap(one)}" for one in self.options[:1])
-            return f"{where}, nothing in this sweep {goal}{most}."
-        best, rival = self.best, self.rival
-        sure = "" if best.surely else ", though its interval does not rule out that it falls short"
-        told = f"{where}, send {_what(best)}: {_figures(best, self.query)}{sure}."
-        if rival is None:
-            return f"{told} The sweep has nothing of the other domain to compare with."
-        if self.call == "too close to call":
-            close = next(
-                one for one in self.options if one.candidate.row.id in self.rivals and _domain(one) != _domain(best)
-            )
-            return f"{told} Too close to call against {_what(close)}: {_figures(close, self.query)}."
-        other = f"The best way to send {NAMES[_domain(rival)]}, {rival.candidate.name}, "
-        if not rival.meets:
-            return f"{told} {other}does not suffice: {_figures(rival, self.query)}."
-        return f"{told} {other}gives {_figures(rival, self.query)}."
+    def figures(self, option: Option) -> str:
+        """See the base class."""
+        parts = f"edge {ms(option.edge_ms)}, link {ms(option.link_ms)}, cloud {ms(option.cloud_ms)}"
+        if option.hops_ms:
+            parts += f", between services {ms(option.hops_ms)}"
+        late = "" if self.query.deadline_ms is None else f", {percent(option.on_time, 0)} % of the images in time"
+        size = option.candidate.row.bits_per_image / 8000
+        return (
+            f"{ap_text(option)}{late}, {number(size, 2 if size < 10 else 0)} kB and {ms(option.latency_ms)} ms an "
+            f"image ({parts}), {_rate(option.frames_per_second)} frames a second"
+        )
 
 
 def decide(
@@ -141,8 +105,8 @@ def decide(
         options,
         front(options),
         rivals,
-        _rate_intervals(sweep, found, drawn, query) if crossings and query.route.trace is None else [],
         any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None),
+        _rate_intervals(sweep, found, drawn, query) if crossings and query.route.trace is None else [],
     )
 
 
@@ -154,7 +118,7 @@ def _rate_intervals(
     def winner(rate: float) -> tuple[str, str]:
         there = replace(query, route=query.route.at(rate))
         best = ranked(evaluate(sweep, found, drawn, there, certain=False), there)[0]
-        return (_domain(best), best.candidate.name) if best.meets else ("", "nothing that is good enough")
+        return (domain(best), best.candidate.name) if best.meets else ("", "nothing that is good enough")
 
     winners = [winner(rate) for rate in RATES]
     borders = []
@@ -170,59 +134,6 @@ def _rate_intervals(
     return [RateInterval(low, high, *won) for (low, won), high in zip(starts, ends, strict=True)]
 
 
-def _domain(option: Option) -> str:
-    return option.candidate.row.domain
-
-
-def _what(option: Option) -> str:
-    name = option.candidate.name
-    what = "features" if _domain(option) == DOMAINS[0] else "pixels"
-    return f"{what} {'as they are' if name == 'clean' else 'by ' + name}"
-
-
-def _ap(option: Option) -> str:
-    return f"AP {with_interval(percent(option.ap), option.ap_interval)}"
-
-
-def _figures(option: Option, query: Query) -> str:
-    parts = f"edge {_ms(option.edge_ms)}, link {_ms(option.link_ms)}, cloud {_ms(option.cloud_ms)}"
-    if option.hops_ms:
-        parts += f", between services {_ms(option.hops_ms)}"
-    late = "" if query.deadline_ms is None else f", {percent(option.on_time, 0)} % of the images in time"
-    size = option.candidate.row.bits_per_image / 8000
-    return (
-        f"{_ap(option)}{late}, {number(size, 2 if size < 10 else 0)} kB and {_ms(option.latency_ms)} ms an image "
-        f"({parts}), {_rate(option.frames_per_second)} frames a second"
-    )
-
-
-def _where(query: Query) -> str:
-    link = query.route.link
-    if query.route.trace is not None:
-        where = f"Over this trace of {number(query.route.mbps, 2)} Mbit/s on average"
-    elif link.rate_mbps is None:
-        where = "Over a link without limit"
-    else:
-        where = f"Over {link.rate_mbps:,.4g} Mbit/s"
-    more = [f"{link.rtt_ms:g} ms round trip"] if link.rtt_ms else []
-    more += [f"{100 * link.loss:g} % loss"] if link.loss else []
-    return where + (f" ({', '.join(more)})" if more else "")
-
-
-def _goal(query: Query) -> str:
-    if query.floor is not None:
-        least = f"reaches AP {percent(query.floor)}"
-    elif query.keep is not None:
-        least = f"keeps {percent(query.keep, 0)} % of the clean AP"
-    else:
-        least = "finds anything"
-    return least if query.deadline_ms is None else f"{least} within {query.deadline_ms:g} ms"
-
-
-def _ms(value: float) -> str:
-    return number(value, 0 if value >= 10 else 1)
-
-
 def _rate(value: float) -> str:
     return "any number of" if value == float("inf") else f"{value:.3g}"
 
@@ -231,12 +142,14 @@ def to_dict(decision: Decision) -> dict[str, Any]:
     """Dicts, lists, numbers and text.
 
     Returns:
-        ``sentence``; ``call``: ``feature``, ``image``, ``too close to call`` or ``nothing``; ``best``, the id of the
-        winning row; ``options``, the best first, with AP and shares in 0..1 and times in ms; ``stretches``, winners by
-        link rate in Mbit/s, whose ends are None where there is none; ``overlapped``.
+        ``sentence``; ``scope``, what the answer is about; ``call``: ``feature``, ``image``, ``too close to call`` or
+        ``nothing``; ``best``, the id of the winning row; ``options``, the best first, with AP and shares in 0..1 and
+        times in ms; ``stretches``, winners by link rate in Mbit/s, whose ends are None where there is none;
+        ``overlapped``.
     """
     return {
         "sentence": decision.sentence,
+        "scope": decision.scope,
         "call": decision.call,
         "best": None if decision.best is None else decision.best.candidate.row.id,
         "kind": decision.kind,
@@ -315,7 +228,7 @@ def decision_table(decision: Decision, most: int | None = None) -> Table:
         cells += [
             f"{one.frames_per_second:.3g}",
             "●" if candidate.row.id in decision.front else "",
-            _verdict(decision, one),
+            decision.verdict(one),
         ]
         lines.append(cells)
     return Table("What to send, the best first", columns, lines, _notes(decision))
@@ -358,17 +271,6 @@ def decision_blocks(sweep: Sweep) -> list[Table | str]:
     return [*answers, Table(caption, columns, lines, _notes(decisions[0])), *([crossing] if crossing else [])]
 
 
-def _verdict(decision: Decision, one: Option) -> str:
-    row = one.candidate.row
-    if one is decision.best:
-        return "best" if one.surely else "best, floor too close to call"
-    if row.id in decision.rivals:
-        return "too close to call"
-    if one.meets:
-        return "" if one.surely else "floor too close to call"
-    return "below the floor, too close to call" if one.maybe else "below the floor"
-
-
 def _stretch(one: RateInterval) -> str:
     if one.low == 0:
         return "any" if one.high == float("inf") else f"below {mbps(one.high)} Mbit/s"
@@ -384,13 +286,7 @@ def _notes(decision: Decision) -> tuple[str, ...]:
         if decision.query.deadline_ms is None
         else "Two are too close to call where the interval of their difference of AP holds 0"
     )
-    notes = [
+    return decision.notes(
         f"AP ({decision.kind}) with its 95 % interval over images. {rule}. Front: no other is both as accurate and as "
         "fast. Frames a second: edge, link and cloud work at once, the slowest decides."
-    ]
-    if decision.overlapped:
-        notes.append(
-            "Stages of this sweep overlapped, so its times include waiting and are no basis for a decision: take a "
-            "sweep with --threads 1 or --engine http."
-        )
-    return tuple(notes)
+    )

@@ -15,7 +15,7 @@ What the camera does with a picture that cannot be served at once is its policy:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -57,6 +57,19 @@ class Frames:
         """From the first picture to where the one after the last would come."""
         return float(self.captured_s[-1] - self.captured_s[0]) * len(self.captured_s) / max(1, len(self.captured_s) - 1)
 
+    def repeated(self, rounds: int) -> Frames:
+        """The same again and again, one round after another."""
+        count = len(self.captured_s)
+        places, number = np.tile(np.arange(count), rounds), np.arange(rounds).repeat(count)
+        return Frames(
+            self.captured_s[places] + number * self.duration_s,
+            self.edge_ms[places],
+            self.bits[places],
+            self.cloud_ms[places],
+            self.hops_ms[places],
+            self.coded_after[places] + number * count,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
@@ -78,10 +91,18 @@ class Timeline:
     answer_s: Floats
     sent_bits: Ints
 
+    def __getitem__(self, part: slice) -> Timeline:
+        """The same of some frames."""
+        return Timeline(*(getattr(self, one.name)[part] for one in fields(self)))
+
     @property
     def sent(self) -> Bools:
         """Which frames were sent."""
         return ~np.isnan(self.answer_s)
+
+    def in_time(self, deadline_ms: float) -> Bools:
+        """Which frames have their own answer at most so long after the picture was taken."""
+        return 1e3 * (self.answer_s - self.captured_s) <= deadline_ms  # NaN of a dropped frame is not
 
     @property
     def latency_ms(self) -> Floats:

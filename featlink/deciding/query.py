@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from featlink.channel.link import Link, Trace
+from featlink.channel.link import Link, LinkQueue, Trace
 from featlink.channel.randomness import stream
+from featlink.deciding.pipeline import POLICIES, UNDER_WAY, Policy
 from featlink.errors import CommandError
 from featlink.shared.evaluation.coco_metrics import Floats
 
+MOST_FPS = 1000
 DEFAULT_KEEP = 0.95
 """Share of clean AP that is to be kept where neither a floor nor a deadline is named."""
 
@@ -34,6 +36,9 @@ class Query:
         keep: least share of the domain's clean AP; None for none.
         deadline_ms: an image whose answer comes later counts as not detected; None for none.
         kind: whose AP, as the sweep names it; None for its leading one.
+        fps: of a camera whose stream it is about, in frames a second; None of single pictures.
+        camera: what it does when it falls behind.
+        under_way: frames without an answer that a camera of the ``newest`` picture allows.
     """
 
     route: Route
@@ -43,6 +48,9 @@ class Query:
     keep: float | None = None
     deadline_ms: float | None = None
     kind: str | None = None
+    fps: float | None = None
+    camera: Policy = "every"
+    under_way: int = UNDER_WAY
 
 
 def make_query(
@@ -58,6 +66,9 @@ def make_query(
     keep: float | None = None,
     deadline: float | None = None,
     kind: str | None = None,
+    fps: float | None = None,
+    camera: str = "every",
+    under_way: int = UNDER_WAY,
 ) -> Query:
     """Check a question.
 
@@ -73,6 +84,9 @@ def make_query(
         keep: least share of clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
         deadline: ms.
         kind: whose AP, as the sweep names it: ``segm`` of masks, ``bbox`` of boxes.
+        fps: frames a second of a camera's stream, up to 1,000; None: single pictures.
+        camera: ``every`` or ``newest`` (:mod:`featlink.deciding.pipeline`).
+        under_way: frames without an answer that ``newest`` allows, from 1.
 
     Raises:
         CommandError: something is out of its range, or there is no link, or two.
@@ -81,12 +95,19 @@ def make_query(
         raise CommandError("give the link's rate in Mbit/s or the file of a trace, one of them")
     if floor is not None and keep is not None:
         raise CommandError("give a floor of AP or of what is kept of it, not both")
-    for name, value in (("edge speed", edge_speed), ("cloud speed", cloud_speed), ("deadline", deadline)):
+    for name, value in (("edge speed", edge_speed), ("cloud speed", cloud_speed), ("deadline", deadline), ("fps", fps)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise CommandError(f"{name} is to be above 0, not {value:g}")
     for name, value, most in (("floor", floor, 100), ("share to keep", keep, 1000)):
         if value is not None and not 0 <= value <= most:
             raise CommandError(f"{name} is in percent, from 0 to {most}, not {value:g}")
+    if fps is not None and fps > MOST_FPS:
+        raise CommandError(f"fps is {MOST_FPS} at most, not {fps:g}")
+    policy = next((one for one in POLICIES if one == camera), None)
+    if policy is None:
+        raise CommandError(f"a camera sends {' or '.join(POLICIES)}, not {camera!r}")
+    if under_way < 1:
+        raise CommandError(f"a frame has to be under way, not {under_way}")
     fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
     try:
         link = Link(**fields)
@@ -103,6 +124,9 @@ def make_query(
         None if keep is None else keep / 100,
         deadline,
         kind,
+        fps,
+        policy,
+        under_way,
     )
 
 
@@ -147,12 +171,18 @@ class Route:
         Args:
             bits: (N,) of each image.
         """
-        sizes = np.asarray(bits, np.float64)
-        packets = np.ceil(sizes / (8 * self.link.mtu))
-        loss = self.link.loss
-        sent = sizes + packets * 8 * self.link.mtu * loss / (1 - loss)
-        waiting = self.link.rtt_ms / 2 + self.link.rtt_ms * _rounds(packets, loss)
-        return waiting + self.serialise_ms(sent)
+        packets = np.ceil(np.asarray(bits, np.float64) / (8 * self.link.mtu))
+        waiting = self.link.rtt_ms / 2 + self.link.rtt_ms * _rounds(packets, self.link.loss)
+        return waiting + self.serialise_ms(self.expected_bits(bits))
+
+    def expected_bits(self, bits: npt.ArrayLike) -> Floats:
+        """Mean of what is sent for (N,) bits, lost packets again included."""
+        sizes, packet, loss = np.asarray(bits, np.float64), 8 * self.link.mtu, self.link.loss
+        return sizes + np.ceil(sizes / packet) * packet * loss / (1 - loss)
+
+    def queue(self) -> LinkQueue:
+        """An empty queue before this link; the trace begins with its clock."""
+        return LinkQueue(self.link, rates=self.trace)
 
     def serialise_ms(self, bits: npt.ArrayLike) -> Floats:
         """Mean time that the link itself is busy with bits, without round trips."""

@@ -15,7 +15,7 @@ from featlink.report.sweep import Sweep, condition_of, is_choice, label
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
-from featlink.shared.evaluation.coco_metrics import Floats, Ints
+from featlink.shared.evaluation.coco_metrics import Bools, Floats, Ints
 from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
 from featlink.shared.timing import in_order
 
@@ -147,19 +147,9 @@ def _option(
         simulated = query.route.delivered_ms(transfers)
         kept = edge_ms + simulated + cloud_ms + candidate.hops_ms <= query.deadline_ms
         on_time = float(kept.mean())
-        ap, draws = _on_time(sweep, candidate, query, kept, drawn)
+        ap, draws = ap_in_time(sweep, row, query, kept, drawn)
         ends = interval(draws)
-    clean = sweep.clean(row.domain)
-    clean_ap = None if clean is None else sweep.ap(clean, query.kind)
-    least = 0.0 if query.keep is None or clean_ap is None else query.keep * clean_ap
-    if query.floor is not None:
-        least = query.floor
-    low, high = ends or (ap, ap)
-    if query.keep is not None and clean is not None and not row.clean:  # AP and clean AP go up and down together
-        reference = sweep.draws(clean, query.kind)
-        if reference is not None and len(reference) == len(draws) and len(draws):
-            around = interval(draws - query.keep * reference)
-            low, high = (low, high) if around is None else (least + around[0], least + around[1])
+    found = standing(sweep, row, query, ap, ends, draws)
     return Option(
         candidate,
         float(edge_ms.mean()),
@@ -171,19 +161,69 @@ def _option(
         ap,
         ends,
         on_time,
-        ap / clean_ap if clean_ap else None,
+        found.kept,
         draws,
         latency_draws,
-        meets=ap >= least,
-        surely=low >= least,
-        maybe=ap < least <= high,
+        meets=found.meets,
+        surely=found.surely,
+        maybe=found.maybe,
     )
 
 
-def _on_time(sweep: Sweep, candidate: Candidate, query: Query, kept: np.ndarray, draws: Ints) -> tuple[float, Floats]:
-    """AP where images that come too late count as not detected: median over seeds."""
+@dataclass(frozen=True)
+class Standing:
+    """How an AP compares with the AP that is asked for.
+
+    Attributes:
+        kept: its share of the domain's clean AP; None where there is none.
+        meets: whether it is good enough.
+        surely: whether its interval says so too.
+        maybe: whether its interval leaves that open.
+    """
+
+    kept: float | None
+    meets: bool
+    surely: bool
+    maybe: bool
+
+
+def standing(sweep: Sweep, row: Row, query: Query, ap: float, ends: Interval | None, draws: Floats) -> Standing:
+    """Compare an AP with what a query asks for.
+
+    Args:
+        sweep: the row's.
+        row: whose.
+        query: says what is good enough.
+        ap: over the link.
+        ends: its interval.
+        draws: (B,) of it.
+    """
+    clean = sweep.clean(row.domain)
+    clean_ap = None if clean is None else sweep.ap(clean, query.kind)
+    least = 0.0 if query.keep is None or clean_ap is None else query.keep * clean_ap
+    if query.floor is not None:
+        least = query.floor
+    low, high = ends or (ap, ap)
+    if query.keep is not None and clean is not None and not row.clean:  # AP and clean AP go up and down together
+        reference = sweep.draws(clean, query.kind)
+        if reference is not None and len(reference) == len(draws) and len(draws):
+            around = interval(draws - query.keep * reference)
+            low, high = (low, high) if around is None else (least + around[0], least + around[1])
+    return Standing(ap / clean_ap if clean_ap else None, ap >= least, low >= least, ap < least <= high)
+
+
+def ap_in_time(sweep: Sweep, row: Row, query: Query, kept: Bools, draws: Ints) -> tuple[float, Floats]:
+    """AP where images that come too late count as not detected, and its draws: medians over seeds.
+
+    Args:
+        sweep: with samples.
+        row: whose.
+        query: says whose AP.
+        kept: (N,), images that come in time.
+        draws: (B, N) weights of images.
+    """
     kind = query.kind or sweep.kind
-    pools = [run.pools[kind] for run in sweep.samples.runs[candidate.row.id]] if sweep.samples else []
+    pools = [run.pools[kind] for run in sweep.samples.runs[row.id]] if sweep.samples else []
     ones = np.ones(len(kept), np.int64)
     values = [one.average_precision(ones, kept) or 0.0 for one in pools]
     return float(np.median(values)), np.median([one.draws(draws, kept) for one in pools], axis=0)

@@ -34,13 +34,28 @@ from featlink.report.curves import (
     equal_psnr_table,
     paper_figure,
 )
-from featlink.report.gallery import THRESHOLD, Strip, chosen_images, chosen_pairs, overlays, plane_strips
+from featlink.report.gallery import THRESHOLD, Strip, chosen_images, chosen_pairs, overlay, overlays, plane_strips
 from featlink.report.html import Block, Page, Section
+from featlink.report.sequences import (
+    FILM_FRAMES,
+    ShownClip,
+    film,
+    film_rows,
+    frame_figures,
+    rate_blocks,
+    rate_text,
+    row_name,
+    sequence_findings,
+    shown_clip,
+    stream_table,
+)
 from featlink.report.sweep import DOMAINS, Sweep, about, condition_of, is_choice, label, manifest_table
-from featlink.report.table import kilobytes, percent
+from featlink.report.table import percent
 from featlink.report.timing import break_even_table, coding_times_table, latency_figures, multiply_adds_table, overlaps
 from featlink.results import DATABASE, Row
 from featlink.shared.errors import FeatlinkError
+from featlink.shared.evaluation.coco import clips
+from featlink.shared.evaluation.confidence_intervals import LEAST_IMAGES
 from featlink.shared.frames.visualisation import planes
 from featlink.shared.store import Store, sqlite_url
 
@@ -57,6 +72,10 @@ _OVERLAP = (
 _DECISION = (
     "The fastest way to keep 95 % of the clean AP over some links, with both machines as measured. `featlink decide` "
     "answers for other links, traces, machines, floors and deadlines."
+)
+_SEQUENCES = (
+    "Codecs predict from frame to frame here. Pixels coded by x265 without delay (`live`) and by VVC in low delay "
+    "(`vvc_ld`) are the anchors; VVC in random access (`vvc_ra`) waits for later frames, which a live camera cannot."
 )
 _BEYOND = (
     "Mixes of distortions, losses, further strengths, and rank probes: rank_shuffle keeps the histogram of the "
@@ -90,6 +109,7 @@ class _Pictures:
     scene: Strip | None
     gallery: Sequence[Strip | str]
     planes: Sequence[Strip | str]
+    films: Sequence[Strip | str]
 
 
 def make_page(sweep: Sweep, options: ReportOptions) -> Page:
@@ -98,14 +118,27 @@ def make_page(sweep: Sweep, options: ReportOptions) -> Page:
         pictures = _pictures(sweep, options)
     except (FeatlinkError, OSError, SQLAlchemyError) as error:
         reason = f"Left out: {str(error).splitlines()[0]}"
-        pictures = _Pictures(None, [reason], [reason])
+        pictures = _Pictures(None, [reason], [reason], [reason])
     short = len(sweep.rows) <= _SHORT
-    curves, coding = curve_figures(sweep), coding_blocks(sweep, options.others)
-    plots = [block for block in coding if isinstance(block, Figure)] + curves
+    curves, coding, sequences = curve_figures(sweep), coding_blocks(sweep, options.others), rate_blocks(sweep)
+    plots = [block for block in (*sequences, *coding) if isinstance(block, Figure)] + curves
     opening: list[Block] = [*plots[:1], *([pictures.scene] if pictures.scene is not None else [])]
     curves = [figure for figure in curves if figure not in opening]
     coding = [block for block in coding if block not in opening]
     sections = [
+        Section(
+            "sequences",
+            "Sequences",
+            _SEQUENCES,
+            _present(
+                *(block for block in sequences if block not in opening),
+                stream_table(sweep),
+                *_frames(sweep),
+                *pictures.films,
+            )
+            if sweep.sequences
+            else [],
+        ),
         Section("conditions", "All conditions", "", [summary_table(sweep)] if short and sweep.rows else []),
         Section("paper", "The paper's tables", _paper_lead(sweep), _paper_blocks(sweep), short),
         Section(
@@ -178,20 +211,32 @@ def headline(sweep: Sweep) -> str:
     if not cheapest:
         nothing = "No AP of a clean run is above 0, so there is nothing to compare with." if sweep.rows else ""
         return next(iter(findings(sweep)), nothing)
-    images = max(row.images for row in cheapest.values())
-    few = f" That is on {images} image{'' if images == 1 else 's'}." if images < _FEW_IMAGES else ""
     goal = f"To keep {percent(DEFAULT_KEEP, 0)} % of the clean AP, "
-    parts = {
-        domain: f"the cheapest {'features' if domain == DOMAINS[0] else 'pixels'} tried need {kilobytes(row)} kB an "
-        f"image ({'as they are' if row.clean else label(row).partition(' @ ')[0]})"
-        for domain, row in cheapest.items()
-    }
-    if len(parts) == 1:
-        return f"{goal}{parts.popitem()[1]}.{few}"
-    less, more = sorted(cheapest, key=lambda domain: cheapest[domain].bits_per_image)
-    times = cheapest[more].bits_per_image / cheapest[less].bits_per_image
+    first, *others = sorted(cheapest.values(), key=lambda row: row.bits_per_image)
+    need = f"the cheapest {_kind(first)} tried need {rate_text(first)} ({_sent_as(first)})"
+    few = _few(first)
+    if not others:
+        return f"{goal}{need}.{few}"
+    [more] = others
+    times = more.bits_per_image / first.bits_per_image
     factor = "as many bits" if times < 1.05 else f"{times:,.{1 if times < 10 else 0}f} times as many bits"
-    return f"{goal}{parts[less]}, {parts[more].replace(' tried need', '').replace(' an image', '')}: {factor}.{few}"
+    rate = rate_text(more).replace(" an image", "")
+    return f"{goal}{need}, the cheapest {_kind(more)} {rate} ({_sent_as(more)}): {factor}.{few}"
+
+
+def _kind(row: Row) -> str:
+    return "features" if row.domain == DOMAINS[0] else "pixels"
+
+
+def _sent_as(row: Row) -> str:
+    return "as they are" if row.clean else label(row).partition(" @ ")[0]
+
+
+def _few(row: Row) -> str:
+    """A sentence where a row is of so few images or clips that it says little."""
+    count, what = (row.images, "image") if row.sequences is None else (row.sequences.clips, "clip")
+    enough = _FEW_IMAGES if row.sequences is None else LEAST_IMAGES
+    return f" That is on {count} {what}{'' if count == 1 else 's'}." if count < enough else ""
 
 
 def _cheapest(sweep: Sweep) -> dict[str, Row]:
@@ -220,7 +265,7 @@ def findings(sweep: Sweep) -> list[str]:
             f"Over {overall.rows} rows of the paper, retention correlates with the paper's by Spearman's "
             f"ρ = {overall.spearman:.2f}; it differs by {percent(overall.error)} percentage points on average."
         )
-    return sentences + bd_findings(sweep)
+    return sentences + (sequence_findings(sweep) or bd_findings(sweep))
 
 
 def _pictures(sweep: Sweep, options: ReportOptions) -> _Pictures:
@@ -231,7 +276,9 @@ def _pictures(sweep: Sweep, options: ReportOptions) -> _Pictures:
         names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
         gallery = _gallery(sweep, store, dataset, ids[: options.images], replay, names)
         scene = _scene(sweep, store, dataset, ids[:1] if options.images else [], replay, names)
-    return _Pictures(scene, gallery, [replay] if isinstance(replay, str) else _planes(sweep, replay, dataset, ids[:1]))
+        films = _films(sweep, store, dataset, replay, names) if options.images else []
+    shown = [replay] if isinstance(replay, str) else _planes(sweep, replay, dataset, ids[:1])
+    return _Pictures(scene, gallery, shown, films)
 
 
 def _dataset(sweep: Sweep, options: ReportOptions) -> Dataset:
@@ -303,6 +350,39 @@ def _gallery(
         if isinstance(replay, str)
         else f"{note}; the image domain's on what was received.",
     ]
+
+
+def _shown_clip(sweep: Sweep, store: Store) -> ShownClip | None:
+    truth = store.ground_truth(store.run(sweep.rows[0].seeds[0].run).dataset)
+    return shown_clip(sweep, clips(truth))
+
+
+def _frames(sweep: Sweep) -> list[Figure | str]:
+    """Bits and latency of a clip's frames, or why they are not there."""
+    try:
+        with contextlib.closing(_store(sweep)) as store:
+            shown = _shown_clip(sweep, store)
+    except (FeatlinkError, SQLAlchemyError) as error:
+        return [f"Left out: {str(error).splitlines()[0]}"]
+    return [] if shown is None else list(frame_figures(sweep, shown))
+
+
+def _films(
+    sweep: Sweep, store: Store, dataset: Dataset, replay: Replay | str, names: Mapping[str, str]
+) -> list[Strip | str]:
+    """A clip clean, and as received by the pixel anchor and by the cheapest features, with what is detected."""
+    shown = _shown_clip(sweep, store) if sweep.sequences else None
+    clean = sweep.clean(DOMAINS[0]) or sweep.clean(DOMAINS[1])
+    if shown is None or clean is None:
+        return []
+    frames = [(id, dataset.images[id]) for id in shown.ids(sweep)[: 2 * FILM_FRAMES]]
+    pictures = []
+    for row in [clean, *film_rows(sweep)]:
+        received = replay.clip(frames, row) if not isinstance(replay, str) and row.domain == DOMAINS[1] else {}
+        painted = [overlay(store, id, path, names, row, received.get(id))[0] for id, path in frames]
+        title, note = ("clean", "") if row is clean else (row_name(sweep, row), rate_text(row))
+        pictures.append(film(painted, shown.fps, title, "" if row is clean else row.domain, note))
+    return [Strip(f"{shown.name}, clean and as received; detections of features are on the clean frames", 1, pictures)]
 
 
 def _planes(sweep: Sweep, replay: Replay, dataset: Dataset, ids: list[int]) -> list[Strip | str]:

@@ -1,16 +1,32 @@
-"""Compare the coding of pixels, features and reduced features: every set of named ``fcm`` rows in one plot."""
+"""Compare the coding of pixels, features and reduced features: every set of named rows of a kind in one plot.
+
+The kinds are ``fcm``, of stills, and ``seq``, of sequences; they differ in anchors and in the unit of the rate.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
 from featlink.errors import CommandError
-from featlink.report.curves import NAMES, SYMBOLS, Curve, Figure, axis, bits_per_pixel, colour, compare, curve, points
+from featlink.report.curves import (
+    NAMES,
+    SYMBOLS,
+    Curve,
+    Figure,
+    Position,
+    axis,
+    bits_per_pixel,
+    colour,
+    compare,
+    curve,
+    points,
+)
 from featlink.report.sweep import Sweep, about, condition_of, label
 from featlink.report.table import Column, Table, kilobytes, number
 from featlink.report.timing import spent
@@ -18,10 +34,61 @@ from featlink.results import Row, leading_groups
 from featlink.shared.conditions import registry
 from featlink.shared.timing import Place
 
-PREFIX = "fcm."
-ANCHORS = ("pixels", "tiled")
 LEAST_POINTS = 4
 """As VCEG-M33 has it."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of named rows that are compared.
+
+    Attributes:
+        prefix: of their names; then comes the set's name, and last the point's.
+        anchors: names of the sets that others are compared with, where there are such.
+        rate: of a row, where the sweep has it.
+        title: of the plot's axis of rates.
+        unit: of the rate in tables, with its digits.
+        id: of the plot.
+    """
+
+    prefix: str
+    anchors: tuple[str, ...]
+    rate: Position
+    title: str
+    unit: tuple[str, int]
+    id: str
+
+    def set_of(self, row: Row) -> str | None:
+        """The name of the set that a row is of; None of others."""
+        return row.id.removeprefix(self.prefix).rpartition(".")[0] if row.id.startswith(self.prefix) else None
+
+
+FCM = Kind(
+    "fcm.",
+    ("pixels", "tiled"),
+    bits_per_pixel,
+    "bits per pixel of the original picture",
+    ("bpp", 3),
+    "feature-coding",
+)
+
+
+def kbps(row: Row) -> float | None:
+    """A row's 10³ bits per second; None where no frame rate is known."""
+    return None if row.sequences is None else row.sequences.kbps
+
+
+SEQ = Kind(
+    "seq.",
+    ("pixels.live", "pixels.vvc_ld", "pixels.vvc_ra"),
+    kbps,
+    "kbit/s at the clips' frame rate",
+    ("kbit/s", 1),
+    "sequence-coding",
+)
+SEQ_BY_FRAME = replace(SEQ, rate=lambda row: row.bits_per_image / 8000, title="kB a frame", unit=("kB a frame", 2))
+"""Where no frame rate is known."""
+KINDS = (FCM, SEQ)
 
 CODING_PLACES: tuple[Place, Place] = ("edge", "cloud")
 """Where is encoded, and where decoded."""
@@ -35,22 +102,26 @@ _STARTER = (
 )
 
 
-def coding_curves(sweep: Sweep, others: Sequence[Curve] = (), kind: str | None = None) -> list[Curve]:
-    """Our curves, in bits per pixel: the sets of named rows, or, beside curves of others, what trades bits for AP.
+def coding_curves(
+    sweep: Sweep, others: Sequence[Curve] = (), ap: str | None = None, kind: Kind = FCM, any_family: bool = False
+) -> list[Curve]:
+    """Our curves: the sets of named rows, or, beside curves of others or where so asked, what trades bits for AP.
 
     Args:
         sweep: ours.
         others: curves that ours are to stand beside.
-        kind: whose AP; default: the leading one.
+        ap: which AP; default: the leading one.
+        kind: of the sets.
+        any_family: take what trades bits for AP where there are no sets.
     """
     sets: dict[str, list[Row]] = {}
     for row in sweep.rows:
-        if row.id.startswith(PREFIX):
-            sets.setdefault(row.id.split(".")[1], []).append(row)
-    if not sets and others:
+        if name := kind.set_of(row):
+            sets.setdefault(name, []).append(row)
+    if not sets and (others or any_family):
         found = [family for family in sweep.families if family.changes_bits and len(family.rows) > 1]
         sets = {f"{NAMES[family.domain]}: {family.name}": list(family.rows) for family in found}
-    return [curve(sweep, name, rows, bits_per_pixel, kind) for name, rows in sets.items()]
+    return [curve(sweep, name, rows, kind.rate, ap) for name, rows in sets.items()]
 
 
 def coding_blocks(sweep: Sweep, others: Sequence[Curve] = ()) -> list[Table | Figure | str]:
@@ -66,10 +137,13 @@ def coding_blocks(sweep: Sweep, others: Sequence[Curve] = ()) -> list[Table | Fi
     return [*blocks, *([bd] if bd else []), points_table(sweep, ours)]
 
 
-def coding_figure(sweep: Sweep, ours: Sequence[Curve], others: Sequence[Curve]) -> Figure:
+def coding_figure(sweep: Sweep, ours: Sequence[Curve], others: Sequence[Curve], kind: Kind = FCM) -> Figure:
     """AP against bits, with intervals."""
     traces = []
-    dashes = {"image": cycle(["solid", "dot"]), "feature": cycle(["solid", "dash", "dot", "dashdot", "longdash"])}
+    dashes = {
+        "image": cycle(["solid", "dot", "dash"]),
+        "feature": cycle(["solid", "dash", "dot", "dashdot", "longdash"]),
+    }
     for one, symbol in zip([*ours, *others], cycle(SYMBOLS), strict=False):
         domain = one.rows[0].domain if one.rows else "muted"
         dash = next(dashes[domain]) if domain in dashes else "longdashdot"
@@ -84,50 +158,63 @@ def coding_figure(sweep: Sweep, ours: Sequence[Curve], others: Sequence[Curve]) 
             }
         )
     layout = {
-        "xaxis": axis("bits per pixel of the original picture", type="log", dtick=1),
+        "xaxis": axis(kind.title, type="log", dtick=1),
         "yaxis": axis(f"AP {sweep.kind} %", rangemode="tozero"),
     }
     theirs = " Grey: curves of others, of whatever images and model their source had." if others else ""
     caption = (
-        "Of two points at one height, the one further left needs fewer bits. Bars: 95 % interval over images." + theirs
+        f"Of two points at one height, the one further left needs fewer bits. Bars: 95 % interval over {sweep.over}."
+        + theirs
     )
-    return Figure("feature-coding", "Accuracy against bits of coded pixels and features", caption, traces, layout)
+    return Figure(kind.id, "Accuracy against bits of coded pixels and features", caption, traces, layout)
 
 
-def coding_bd_table(sweep: Sweep, others: Sequence[Curve]) -> Table | None:
-    """BD-rate of every curve against the anchors: pixels and tiled features, or each of ours against others'."""
+def coding_bd_table(sweep: Sweep, others: Sequence[Curve], kind: Kind = FCM, any_family: bool = False) -> Table | None:
+    """BD-rate of every curve against the kind's anchors, or each of ours against others'."""
     rows = []
-    for kind in sweep.kinds:
-        ours = coding_curves(sweep, others, kind)
-        named = [one for one in ours if one.name in ANCHORS]
+    for ap in sweep.kinds:
+        ours = coding_curves(sweep, others, ap, kind, any_family)
+        named = [one for one in ours if one.name in kind.anchors]
         for anchor in named or ours:
             for test in [*(ours if named else []), *others]:
                 if test is not anchor:
                     found = compare(anchor, test, LEAST_POINTS)
                     counts = f"{found.points[1]} / {found.points[0]}"
-                    rows.append([test.name, anchor.name, kind, str(found), counts, found.share])
+                    rows.append([test.name, anchor.name, ap, str(found), counts, found.share])
     if not rows:
         return None
     columns = [Column(title, number=False) for title in ("curve", "against", "AP", "BD-rate")]
     columns += [Column("points"), Column("overlap %")]
     notes = (
         f"Average difference of bits at equal AP, by PCHIP through the Pareto front of each curve, from {LEAST_POINTS} "
-        "points on each; in brackets the 95 % bootstrap interval over images, paired. Points: of the curve and of what "
-        "it is compared with. Overlap: share of the range of AP that both cover.",
+        f"points on each; in brackets the 95 % bootstrap interval over {sweep.over}, paired. Points: of the curve and "
+        "of what it is compared with. Overlap: share of the range of AP that both cover.",
     )
     return Table("BD-rate (Bjøntegaard) of coded pixels and features", columns, rows, notes)
 
 
-def points_table(sweep: Sweep, ours: Sequence[Curve]) -> Table:
-    """Every point of our curves."""
-    columns = [Column("curve", number=False), Column("condition", number=False), Column("bpp"), Column("kB/image")]
-    columns += [Column(kind, "AP %") for kind in sweep.kinds] + [Column("encode", "ms"), Column("decode", "ms")]
+def points_table(
+    sweep: Sweep, ours: Sequence[Curve], kind: Kind = FCM, more: Sequence[tuple[Column, Callable[[Row], str]]] = ()
+) -> Table:
+    """Every point of our curves.
+
+    Args:
+        sweep: theirs.
+        ours: the curves.
+        kind: of the sets.
+        more: further columns, behind the APs, with what makes their cells.
+    """
+    rate, digits = kind.unit
+    columns = [Column("curve", number=False), Column("condition", number=False), Column(rate), Column("kB/image")]
+    columns += [*(Column(ap, "AP %") for ap in sweep.kinds), *(column for column, _ in more)]
+    columns += [Column("encode", "ms"), Column("decode", "ms")]
     lines = []
     for one in ours:
         for row in sorted(one.rows, key=sweep.rows.index):
-            aps = [sweep.ap_text(row, kind) for kind in sweep.kinds]
+            aps = [sweep.ap_text(row, ap) for ap in sweep.kinds]
             times = (number(spent(row, place, coding=True), 0) for place in CODING_PLACES)
-            lines.append([one.name, label(row), number(row.bpp, 3), kilobytes(row), *aps, *times])
+            cells = [one.name, label(row), number(kind.rate(row), digits), kilobytes(row), *aps]
+            lines.append([*cells, *(cell(row) for _, cell in more), *times])
     note = "Encode: reduction and encoder; decode: decoder and restoring. As measured in this sweep."
     return Table("Points of the curves", columns, lines, (note,))
 
@@ -202,8 +289,9 @@ def rate_csv(sweep: Sweep) -> str:
     written = {row.id for family in sweep.families if family.changes_bits for row in family.rows}
     names = {row.id: family.name for family in sweep.families for row in family.rows}
     for row in sweep.rows:
-        if row.clean or row.id in written or row.id.startswith(PREFIX):
-            name = row.id.split(".")[1] if row.id.startswith(PREFIX) else "clean" if row.clean else names[row.id]
+        name = next(filter(None, (kind.set_of(row) for kind in KINDS)), None)
+        if row.clean or row.id in written or name:
+            name = name or ("clean" if row.clean else names[row.id])
             figures = _figures(sweep, row, (sweep.kind, boxes))
             writer.writerow([name, row.domain, row.condition, _strength(row), f"{row.bpp:.6g}", *figures])
     return text.getvalue()

@@ -134,22 +134,36 @@ def overlays(
         rows: the conditions.
         distorted: row id of the image domain to what crossed the link; others are drawn on the clean picture.
     """
-    original = decode(path.read_bytes(), MAX_PIXELS)
-    height, width = original.shape[:2]
     pictures = []
     for row in rows:
-        pixels = original
-        if distorted is not None and row.id in distorted:
-            pixels = cv2.resize(distorted[row.id], (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        try:
-            detections = store.result(row.seeds[0].run, image_id).detections
-        except NotFoundError:
-            pictures.append(picture(pixels, label(row), row.domain, "not evaluated"))
-            continue
-        count = len(_shown(detections))
-        note = f"{count} object{'' if count == 1 else 's'} found"
-        pictures.append(picture(paint(pixels, detections, names, THRESHOLD), label(row), row.domain, note))
+        found = overlay(store, image_id, path, names, row, None if distorted is None else distorted.get(row.id))
+        pictures.append(picture(found[0], label(row), row.domain, found[1]))
     return pictures
+
+
+def overlay(
+    store: Store, image_id: int, path: Path, names: Mapping[str, str], row: Row, received: Image | None = None
+) -> tuple[Image, str]:
+    """One image with its detections under a condition, and how many those are, in words.
+
+    Args:
+        store: the sweep's database.
+        image_id: the image.
+        path: its picture file.
+        names: category id, as text, to name.
+        row: the condition.
+        received: what crossed the link; None takes the clean picture.
+    """
+    pixels = decode(path.read_bytes(), MAX_PIXELS)
+    if received is not None:
+        height, width = pixels.shape[:2]
+        pixels = cv2.resize(received, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    try:
+        detections = store.result(row.seeds[0].run, image_id).detections
+    except NotFoundError:
+        return pixels, "not evaluated"
+    count = len(_shown(detections))
+    return paint(pixels, detections, names, THRESHOLD), f"{count} object{'' if count == 1 else 's'} found"
 
 
 def _shown(detections: Sequence[Any]) -> list[Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
-from featlink.channel.transmit import transmit
+from featlink.channel.transmit import Stream, transmit
 from featlink.dataset import MAX_PIXELS
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
@@ -41,9 +42,24 @@ class Replay:
 
     def received(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         """What the cloud gets of an image of the data set."""
+        return transmit(self._sent(picture, image_id, condition), condition, Telemetry(), fidelity=False).frame
+
+    def clip(self, frames: Sequence[tuple[int, Path]], row: Row) -> dict[int, Image]:
+        """What the cloud gets of a clip under a condition of the image domain, by image id.
+
+        Args:
+            frames: image ids and pictures, in the clip's order from its first frame on.
+            row: of the image domain.
+        """
+        condition = condition_of(row)
+        with Stream(condition, fidelity=False) as stream:
+            out = [stream.push(self._sent(path, id, condition), Telemetry()) for id, path in frames]
+            sent = [*chain(*out), *stream.close()]
+        return {id: pixels(one.frame) for (id, _), one in zip(frames, sent, strict=True)}
+
+    def _sent(self, picture: Path, image_id: int, condition: Condition) -> Frame:
         request = Request(picture.read_bytes(), condition.domain, image_id=image_id)
-        sent = prepare(self._model, request, max_pixels=MAX_PIXELS, cache=self._cache)
-        return transmit(sent.frame, condition, Telemetry(), fidelity=False).frame
+        return prepare(self._model, request, max_pixels=MAX_PIXELS, cache=self._cache).frame
 
     def pictures(self, picture: Path, image_id: int, rows: Iterable[Row]) -> dict[str, Image]:
         """What the cloud gets of an image under conditions of the image domain, by row id."""

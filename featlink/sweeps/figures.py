@@ -93,7 +93,7 @@ def write_figures(
         return []
     sampled = sample(sorted(images), by_image)
     samples.save(sampled, folder)
-    made = [_row(row, of_seeds, sampled) for row, of_seeds in found]
+    made = [_row(row, of_seeds, sampled, sequences) for row, of_seeds in found]
     results.save(made, folder)
     return made
 
@@ -175,21 +175,38 @@ def _seed_result(
     )
 
 
-def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples) -> results.Row:
+def _sequences(sequences: Sequence[Clip], images: set[int], bits: float) -> results.Sequences | None:
+    """What the clips of some images have, at so many bits an image; None where all are stills."""
+    found = [(clip.video, len(images.intersection(one.id for one in clip.images))) for clip in sequences]
+    found = [(video, count) for video, count in found if count]
+    if all(video is None for video, _ in found):
+        return None
+    rates = [None if video is None else video.fps for video, _ in found]
+    known = [fps for fps in rates if fps is not None]
+    if len(known) < len(rates):
+        return results.Sequences(len(found), len(images))
+    seconds = sum(count / fps for (_, count), fps in zip(found, known, strict=True))
+    fps = known[0] if len(set(known)) == 1 else len(images) / seconds
+    return results.Sequences(len(found), len(images), fps, bits * fps / 1e3)
+
+
+def _row(row: PlannedRun, seeds: list[SeedResult], sampled: Samples, sequences: Sequence[Clip]) -> results.Row:
     groups = dict.fromkeys(group for one in seeds for group in one.scores)
     of_seeds = {group: [one.scores[group] for one in seeds if group in one.scores] for group in groups}
+    bits = statistics.median(one.bits_per_image for one in seeds)
     return results.Row(
         id=row.id,
         condition=str(row.condition),
         domain=row.condition.domain,
         images=len(sampled.images),
         **results.fields({group: pool_each(scores, statistics.median) for group, scores in of_seeds.items()}),
-        bits_per_image=statistics.median(one.bits_per_image for one in seeds),
+        bits_per_image=bits,
         bpp=statistics.median(one.bpp for one in seeds),
         fidelity=pool_each([one.fidelity for one in seeds], statistics.median),
         timings=pool_each([one.timings for one in seeds], statistics.median),
         seeds=seeds,
         intervals={kind: interval(by_row[row.id]) for kind, by_row in sampled.ap.items() if row.id in by_row},
+        sequences=_sequences(sequences, set(sampled.images.tolist()), bits),
     )
 
 

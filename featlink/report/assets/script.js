@@ -49,7 +49,7 @@
         : { x: 1.02, y: 1, groupclick: "togglegroup" },
     };
     const full = { ...base, ...themed(layout) };
-    for (const name of ["xaxis", "yaxis"]) full[name] = axis(full[name], narrow);
+    for (const name of Object.keys(full).filter((key) => /^[xy]axis\d*$/.test(key))) full[name] = axis(full[name], narrow);
     if (narrow) element.style.height = `${parseInt(element.style.getPropertyValue("--height")) + 10 * data.filter((trace) => trace.showlegend !== false).length}px`;
     else element.style.height = "";
     const config = { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover" };

@@ -1,0 +1,203 @@
+"""``featlink stream``: a camera, a video or a clip through running services, at its own rate."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featlink.errors import CommandError
+from featlink.model_options import takes_network
+from featlink.report.table import Column, Table, number, show
+from featlink.shared.conditions.language import Domain
+from featlink.shared.models.config import ModelConfig
+from featlink.streaming import Policy
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from featlink.stream_records import StreamFigures
+
+
+@takes_network()
+def stream(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder of pictures, a video file, rtsp://…, /dev/video0, or a data set with --clip."),
+    ],
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            help="What happens on the link, e.g. 'image: hevc(qp=32, gop=low_delay)'; default: the channel's."
+        ),
+    ] = None,
+    domain: Annotated[Domain | None, typer.Option(help="What crosses the link.", show_default="feature")] = None,
+    link: Annotated[
+        str, typer.Option(help='Simulated link, whose time passes, e.g. \'{"rate_mbps": 0.5, "rtt_ms": 40}\'.')
+    ] = "{}",
+    clip: Annotated[
+        str | None, typer.Option(help="Of a data set: the video's name or id. Then the summary has AP.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.01, max=1000, help="Pictures a second.", show_default="the source's own")
+    ] = None,
+    camera: Annotated[
+        Policy, typer.Option(help="When pictures come faster than they can be sent: send the newest, or every one.")
+    ] = "newest",
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many pictures.", show_default="at the source's end")
+    ] = None,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Begin again where the source ends.")] = False,
+    under_way: Annotated[
+        int, typer.Option(min=1, max=32, help="Frames between camera and answer at most; services take 4 by default.")
+    ] = 4,
+    fidelity: Annotated[bool, typer.Option(help="Measure PSNR and the like, which takes time.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for what was measured; `featlink report` reads it.")] = None,
+    edge: Annotated[str | None, typer.Option(help="URL of a running edge.", show_default="start services here")] = None,
+    *,
+    config: ModelConfig,
+) -> None:
+    """Send a source's pictures at its own rate, and show what arrives when. Ctrl-C ends it with a summary."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from featlink.channel.link import parse_link
+    from featlink.client import Client
+    from featlink.stream_records import Counted, StreamAbout, StreamFolder, record
+    from featlink.streaming import Camera, Pipeline
+    from featlink.sweeps.folder import featlink_version, now
+
+    console = Console(stderr=True)
+    crossed = {**parse_link(link).model_dump(mode="json", exclude_unset=True), "wait": True}
+    with contextlib.ExitStack() as stack:
+        pictures = _pictures(source, clip, fps, frames, repeat)
+        url = edge or stack.enter_context(_services(config, under_way, console))
+        client = stack.enter_context(Client(url, url, patient=False))
+        network = client.model()
+        about = StreamAbout(
+            source=source if clip is None else f"{source} {clip}",
+            condition=condition or "",
+            link=crossed,
+            policy=camera,
+            model=network["model"],
+            weights=network["weights"],
+            categories=network["categories"],
+            begun=now(),
+            featlink=featlink_version(),
+        )
+        folder = None if out is None else stack.enter_context(StreamFolder(out, about))
+        given = {"condition": condition, "domain": domain, "fidelity": fidelity, "link": json.dumps(crossed)}
+        taking = stack.enter_context(Camera(pictures, camera))
+        pipeline = stack.enter_context(Pipeline(client, given, under_way))
+        counted = Counted(taking, pipeline)
+        pipeline.feed(taking)
+        ended = ""
+        try:
+            with Live(get_renderable=lambda: _live(counted.recent()), console=console, transient=True):
+                for answer in pipeline.answers():
+                    one = record(answer, counted.begun_s)
+                    counted.add(one)
+                    if folder is not None:
+                        folder.add(one)
+        except KeyboardInterrupt:
+            ended = "interrupted"
+        except CommandError as error:
+            ended = str(error)
+        total = counted.total()
+        ended = ended or str(taking.error or "the source ended")
+        if folder is not None:
+            folder.end(total, ended)
+    show(summary(total, about.source))
+    typer.echo(f"\nended: {ended}")
+    if out is not None:
+        typer.echo(f"written: {out}; `featlink report {out}` draws it")
+    if not total.answered:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _services(config: ModelConfig, under_way: int, console: Console) -> Iterator[str]:
+    """Services of one's own; the URL of their edge."""
+    from featlink.launcher import Stack, free_ports, service_settings
+
+    ports = free_ports()
+    with tempfile.TemporaryDirectory(prefix="featlink-") as folder, (Path(folder) / "services.log").open("w") as log:
+        settings = service_settings(config, Path(folder) / "runs.sqlite") | {"max_requests": str(under_way)}
+        with Stack(ports, settings, lambda name, line: print(name, line, file=log)) as started:
+            with console.status("starting the services"):
+                started.wait_ready()
+            yield ports.edge_url
+
+
+def _pictures(
+    source: str, clip: str | None, fps: float | None, frames: int | None, repeat: bool
+) -> Iterator[tuple[bytes, int | None]]:
+    import itertools
+    import time
+
+    from featlink.dataset import ground_truth, open_dataset
+    from featlink.shared.evaluation.coco import clips
+
+    files: list[tuple[Path, int | None]]
+    if clip is not None:
+        data = open_dataset(source)
+        known = clips(ground_truth(data)[0])
+        chosen = [one for one in known if one.video is not None and clip in (one.video.name, str(one.video.id))]
+        if not chosen:
+            raise CommandError(f"{source} has no clip {clip}")
+        files = [(data.images[image.id], image.id) for image in chosen[0].images]
+    elif not Path(source).is_dir():
+        raise CommandError(f"there is no folder {source}")
+    else:
+        files = [(path, None) for path in sorted(Path(source).iterdir()) if path.suffix in (".png", ".jpg", ".bmp")]
+
+    def paced() -> Iterator[tuple[bytes, int | None]]:
+        begun = time.monotonic()
+        for index, (path, image_id) in enumerate(itertools.islice(itertools.cycle(files) if repeat else files, frames)):
+            time.sleep(max(0.0, begun + index / (fps or 10) - time.monotonic()))
+            yield path.read_bytes(), image_id
+
+    return paced()
+
+
+def summary(figures: StreamFigures, source: str) -> Table:
+    """A stream's figures, one a line."""
+    return Table(source, [Column("all of the stream", number=False), Column("")], _rows(figures))
+
+
+def _live(figures: StreamFigures) -> RenderableType:
+    from rich.table import Table as Grid
+
+    now = [
+        ("age of the newest answer, ms", number(figures.age_ms, 0)),
+        ("waiting at the camera", number(figures.waiting, 0)),
+        ("under way", number(figures.under_way, 0)),
+    ]
+    grid = Grid(box=None, show_header=False, pad_edge=False)
+    grid.add_column(style="dim")
+    grid.add_column(justify="right")
+    for row in [*_rows(figures), *now]:
+        grid.add_row(*row)
+    return grid
+
+
+def _rows(figures: StreamFigures) -> list[tuple[str, str]]:
+    return [
+        ("frames a second in", number(figures.in_fps, 1)),
+        ("frames a second out", number(figures.out_fps, 1)),
+        ("kbit/s over the link", number(figures.kbps, 1)),
+        ("latency, median, ms", number(figures.median_ms, 0)),
+        ("latency, 95 %, ms", number(figures.p95_ms, 0)),
+        ("pictures taken", number(figures.taken, 0)),
+        ("dropped by the camera", number(figures.dropped, 0)),
+        ("answered", number(figures.answered, 0)),
+        ("refused", number(figures.refused, 0)),
+        ("sent again", number(figures.sent_again, 0)),
+        ("key frames", number(figures.keys, 0)),
+        ("begun anew", ", ".join(f"{count} × {why}" for why, count in figures.restarts.items()) or "0"),
+    ]
