@@ -13,6 +13,8 @@ import torch
 from deployment import Deployment, serve
 from hypothesis import settings
 from PIL import Image
+from requests_by_hand import SIZES
+from tiny_model import TINY
 from torchvision.models import get_model
 from waiting import wait_until_ready
 
@@ -42,6 +44,12 @@ def coco() -> Path:
 def starter() -> Path:
     """A folder with a trained checkpoint (*.safetensors) and its scenes in COCO's layout."""
     return _folder("FEATLINK_TEST_STARTER", "a folder with a trained checkpoint and scenes")
+
+
+@pytest.fixture(scope="session")
+def detectron2() -> Path:
+    """A folder with checkpoints in detectron2's layouts, pictures, and what detectron2 makes of them."""
+    return _folder("FEATLINK_TEST_DETECTRON2", "a folder with checkpoints and recordings of detectron2")
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +103,10 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib
             yield Deployment(edge, channel, cloud)
 
     return deployment
+
+
+@pytest.fixture(scope="session")
+def services(deploy: Callable[..., contextlib.AbstractContextManager[Deployment]]) -> Iterator[Deployment]:
+    """A deployment of the tiny model; whoever changes its condition or link changes it back."""
+    with deploy(model=TINY, score_threshold=0.05, **SIZES) as deployment:
+        yield deployment
