@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -99,7 +99,7 @@ class VideoCodec(Codec):
         """See the base class."""
         return self.period - 1 if self.in_groups else 0
 
-    def for_stills(self) -> VideoCodec:
+    def for_stills(self) -> Self:
         """See the base class: coded alone."""
         return self.model_copy(update={"gop": "intra"})
 
