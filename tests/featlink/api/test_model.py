@@ -23,7 +23,7 @@ def test_the_split_is_the_whole(model: fl.Model, image: npt.NDArray[np.uint8], c
 
 
 def test_a_model_says_what_it_is(model: fl.Model) -> None:
-    assert "maskrcnn_resnet50_fpn" in repr(model)
+    assert "tiny" in repr(model)
     assert "exact" in repr(model)
     assert model.categories[1] == "person"
 
@@ -42,7 +42,7 @@ def test_another_models_features_are_refused(
 ) -> None:
     name = "fasterrcnn_resnet50_fpn"
     other = fl.load(random_checkpoint(name), model=name, profile="exact", min_size=64, max_size=96, max_detections=2)
-    with pytest.raises(fl.FeatlinkError, match="maskrcnn_resnet50_fpn with weights"):
+    with pytest.raises(fl.FeatlinkError, match="tiny with weights"):
         other.detect(clean)
     found = other.detect(image)
     assert found.masks is None
