@@ -43,6 +43,9 @@ from featlink.shared.timing import timed
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 """8-bit pictures have a nominal range, so quantising them needs no side information of their own."""
 
+_MARGIN = np.float32(1 / 16)
+"""Of a range that is kept for further items, on either side, so that few of their values are clipped."""
+
 Ranges = npt.NDArray[np.float32]
 
 
@@ -58,6 +61,7 @@ class ChainOutput:
         overhead_bits: what crosses besides, e.g. packet headers.
         timings: ``reduce``, ``compress``, ``decompress``, ``restore``: ms, of those there are.
         key: whether the receiver needs no item before it.
+        held: how many items had been pushed after it when it came out.
     """
 
     item: Item
@@ -67,6 +71,7 @@ class ChainOutput:
     overhead_bits: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
     key: bool = True
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ class Chain:
                 raise StepError(f"{step.type} is neither a distortion nor a codec, and cannot be run")
         self._coder: PlaneCoder | None = None
         self._waiting: deque[ChainOutput] = deque()
-        self._skipped = 0
+        self._skipped = self._number = 0
+        self._ranges: dict[str, Ranges] = {}
 
     def __enter__(self) -> Chain:
         return self
@@ -180,6 +186,7 @@ class Chain:
             if self._condition.range == "fixed":  # a measured one holds all values
                 values = _clipped(values, ranges)
             values, ranges, narrowing = self._narrowed(values, ranges)
+            values, ranges = self._kept(values, ranges)
         bits = self._first_depth(narrowing)
         planes = {n: Planes(quantize(v, ranges[n], bits), bits, ranges[n], n) for n, v in values.items()}
         return planes, narrowing
@@ -219,6 +226,21 @@ class Chain:
             ranges = {name: pairs for name, pairs in narrowed.items() if pairs is not None}
             values = _clipped(values, ranges)
         return values, ranges, len(self._before)
+
+    def _kept(
+        self, values: Mapping[str, Array], ranges: dict[str, Ranges]
+    ) -> tuple[Mapping[str, Array], dict[str, Ranges]]:
+        """Values and ranges for a codec that predicts: those of its last intra picture, somewhat wider; others clipped.
+
+        With a range of each item's own, what stands still would have other samples in every picture.
+        """
+        number, self._number = self._number, self._number + 1
+        period = 1 if self._codec is None else self._codec.prediction_period
+        if period == 1 or IMAGE in ranges or self._condition.range == "fixed":
+            return values, ranges
+        if number % period == 0:
+            self._ranges = {name: _widened(pairs) for name, pairs in ranges.items()}
+        return _clipped(values, self._ranges), self._ranges
 
     # Distortions.
 
@@ -271,6 +293,7 @@ class Chain:
             coded=coded.pictures,
             timings={**output.timings, "compress": coded.encode_ms, "decompress": coded.decode_ms},
             key=coded.key,
+            held=coded.held,
         )
         return self._restored(self._distorted(output, self._after))
 
@@ -291,6 +314,11 @@ class Chain:
 def floats(planes: Planes) -> Array:
     """The values that samples stand for, float32 (C, H, W)."""
     return dequantize(planes.samples, planes.ranges, planes.bits)
+
+
+def _widened(ranges: Ranges) -> Ranges:
+    margin = (ranges[:, 1:] - ranges[:, :1]) * _MARGIN
+    return ranges + margin * np.array([-1, 1], np.float32)
 
 
 def _clipped(values: Mapping[str, Array], ranges: Mapping[str, Ranges]) -> dict[str, Array]:

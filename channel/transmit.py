@@ -44,6 +44,7 @@ class Transmission:
         extension: of a file with such a bitstream.
         number: its place in the stream, from 0.
         key: whether it can be decoded without the frames before it, by a receiver that has the stream's whole header.
+        held: how many frames had been pushed after it when it came out.
     """
 
     frame: Frame
@@ -55,6 +56,7 @@ class Transmission:
     extension: str
     number: int = 0
     key: bool = True
+    held: int = 0
 
 
 class StreamError(FeatlinkError):
@@ -119,7 +121,7 @@ class Stream:
 
     @property
     def delay(self) -> int:
-        """How many frames are held back before the first comes out."""
+        """How many frames are held back at most before they come out."""
         return max((step.delay for step in self._steps if isinstance(step, Codec)), default=0)
 
     def __enter__(self) -> Stream:
@@ -230,7 +232,9 @@ class Stream:
         figures = {} if measured is None else measured.figures(meta.domain)
         telemetry = Telemetry(telemetry.timings, 8 * count + output.overhead_bits, figures)
         container = "" if self._chain is None else self._chain.container
-        return Transmission(out, parts, crossing, telemetry, measured, bitstreams, container, number, output.key)
+        return Transmission(
+            out, parts, crossing, telemetry, measured, bitstreams, container, number, output.key, output.held
+        )
 
 
 def transmit(

@@ -26,6 +26,7 @@ from .shared.conditions.registry import Step as Step
 from .shared.conditions.registry import register as register
 from .shared.conditions.registry import steps as steps
 from .shared.errors import FeatlinkError as FeatlinkError
+from .shared.evaluation.protocol import ClipEvaluator as ClipEvaluator
 from .shared.evaluation.protocol import Evaluator as Evaluator
 from .shared.evaluation.protocol import Figure as Figure
 from .shared.evaluation.protocol import register_evaluator as register_evaluator

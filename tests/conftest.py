@@ -13,6 +13,8 @@ import torch
 from deployment import Deployment, serve
 from hypothesis import settings
 from PIL import Image
+from requests_by_hand import SIZES
+from tiny_model import TINY
 from torchvision.models import get_model
 from waiting import wait_until_ready
 
@@ -95,3 +97,10 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., contextlib
             yield Deployment(edge, channel, cloud)
 
     return deployment
+
+
+@pytest.fixture(scope="session")
+def services(deploy: Callable[..., contextlib.AbstractContextManager[Deployment]]) -> Iterator[Deployment]:
+    """A deployment of the tiny model; whoever changes its condition or link changes it back."""
+    with deploy(model=TINY, score_threshold=0.05, **SIZES) as deployment:
+        yield deployment

@@ -8,15 +8,18 @@ detects a few objects with masks in any picture. What takes a model's name takes
     deploy(model=TINY)           ModelConfig(model=TINY)          FEATLINK_MODEL=TINY
 
 ``min_size`` and ``max_size`` are 64 and 96 unless they are given. Profiles are all alike; it can be cut where the real
-network can.
+network can. ``weights`` may be a file of :func:`other_weights`, for tests in which two services or sweeps differ.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+import xxhash
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import get_model_weights
 from torchvision.models.detection import MaskRCNN
@@ -41,10 +44,11 @@ SPEC = SPECS[PYRAMID]
 
 
 def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
-    """Build it; of ``config``, sizes, thresholds and counts are heeded."""
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        network = _network(config).eval()
+    """Build it; of ``config``, weights, sizes, thresholds and counts are heeded."""
+    network, identity = _seeded(config, 7), "00000000000071e5"
+    if config.weights != "starter":
+        network.load_state_dict(load_file(config.weights))
+        identity = xxhash.xxh64_hexdigest(Path(config.weights).read_bytes())
     if not heads:
         network.rpn = network.roi_heads = None
     categories = get_model_weights("maskrcnn_resnet50_fpn")["COCO_V1"].meta["categories"]
@@ -53,7 +57,7 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
     return TorchvisionRCNN(
         network,
         replace(config, model="tiny", profile="exact", split=back and split).name,
-        "00000000000071e5",
+        identity,
         "exact",
         categories,
         torch.device("cpu"),
@@ -62,6 +66,18 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         front=Front(network.backbone, split),
         back=back,
     )
+
+
+def other_weights(path: Path) -> str:
+    """Save weights of another seed; the path."""
+    save_file(_seeded(ModelConfig(), 8).state_dict(), path)
+    return str(path)
+
+
+def _seeded(config: ModelConfig, seed: int) -> MaskRCNN:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _network(config).eval()
 
 
 def _network(config: ModelConfig) -> MaskRCNN:

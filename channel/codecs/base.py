@@ -2,8 +2,8 @@
 
 A codec codes a *sequence* of pictures; a still is a sequence of one::
 
-    codec.open_encoder(form, tools)  push(picture) → units …   close() → the rest
-    codec.open_decoder(form, tools)  push(units) → picture …   close() → the rest
+    codec.open_encoder(form, tools)  push(picture) → access units …   close() → the rest
+    codec.open_decoder(form, tools)  push(units) → picture …          close() → the rest
 
 Most codecs code each picture by itself and derive from :class:`StillCodec`, which asks for two functions.
 :class:`PlaneCoder` runs both ends for all planes of an item, side by side.
@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from featlink.shared import cancelling
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.frames.bitstream import Samples, dtype_for
@@ -97,27 +98,52 @@ class PictureFormat:
     bits: int = 8
 
 
+@dataclass(frozen=True)
+class AccessUnit:
+    """One coded picture.
+
+    Attributes:
+        units: its bytes.
+        number: of the picture in the sequence, from 0; None where pictures are coded in their order.
+        key: whether it can be decoded without the access units before it.
+    """
+
+    units: Units
+    number: int | None = None
+    key: bool = True
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes in one piece."""
+        return b"".join(self.units)
+
+    @property
+    def bits(self) -> int:
+        """Its size."""
+        return 8 * sum(map(len, self.units))
+
+
 @dataclass(frozen=True, eq=False)
 class CodedPicture:
     """A picture that went through a codec.
 
     Attributes:
-        units: all that the decoder was given.
-        decoded: what it made of them, in the shape and dtype of the picture.
+        coded: all of it that the decoder was given.
+        decoded: what it made of that, in the shape and dtype of the picture.
     """
 
-    units: Units
+    coded: AccessUnit
     decoded: Samples
 
     @property
     def data(self) -> bytes:
-        """The access unit."""
-        return b"".join(self.units)
+        """The access unit's bytes."""
+        return self.coded.data
 
     @property
     def bits(self) -> int:
         """Size of the access unit."""
-        return 8 * sum(map(len, self.units))
+        return self.coded.bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +152,21 @@ class CodedPlanes:
 
     Attributes:
         pictures: by name.
+        held: how many items had been given after these when they came out.
         encode_ms: wall time that encoding them took, side by side. Where a coder holds items back, those that come
             out together share what has passed since the last did.
         decode_ms: that of decoding them, after that.
-        key: whether they can be decoded without the items before.
     """
 
     pictures: dict[str, CodedPicture]
+    held: int
     encode_ms: float
     decode_ms: float
-    key: bool = True
+
+    @property
+    def key(self) -> bool:
+        """Whether they can be decoded without the items before."""
+        return all(picture.coded.key for picture in self.pictures.values())
 
 
 class Coder(ABC, Generic[In, Out]):
@@ -192,21 +223,21 @@ class Codec(Step, ABC):
 
     @property
     def delay(self) -> int:
-        """How many pictures its coders hold back before the first comes out."""
+        """How many pictures its coders hold back at most."""
         return 0
 
-    def is_key(self, number: int) -> bool:
-        """Whether the picture of this number in a sequence, from 0, can be decoded without those before it."""
-        del number
-        return True
+    @property
+    def prediction_period(self) -> int:
+        """Pictures from one that is coded alone to the next, during which samples had better keep their meaning."""
+        return 1
 
     def for_stills(self) -> Codec:
         """The same codec for a sequence of one picture."""
         return self
 
     @abstractmethod
-    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
-        """Begin a sequence at the sender: pictures in, their coded units out.
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
+        """Begin a sequence at the sender: pictures in, access units out, in the order in which they are decoded.
 
         Args:
             form: of every picture: (1, H, W), a level's tiles; (3, H, W), R, G and B; or a level's channels.
@@ -243,9 +274,9 @@ class StillCodec(Codec):
             CodecError: the decoder failed.
         """
 
-    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         """See the base class."""
-        return StillCoder(lambda picture: (self.encode(picture),))
+        return StillCoder(lambda picture: AccessUnit((self.encode(picture),)))
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """See the base class."""
@@ -278,11 +309,13 @@ class PlaneCoder:
         self._encoders = {name: codec.open_encoder(form, shares[name]) for name, form in forms.items()}
         self._decoders = {name: codec.open_decoder(form, shares[name]) for name, form in forms.items()}
         self._given: dict[str, deque[Samples]] = {name: deque() for name in forms}
-        self._coded: dict[str, deque[Units]] = {name: deque() for name in forms}
+        self._coded: dict[str, dict[int, AccessUnit]] = {name: {} for name in forms}
+        self._encoded = dict.fromkeys(forms, 0)
         self._decoded: dict[str, deque[Samples]] = {name: deque() for name in forms}
         self._pool = ThreadPoolExecutor(workers)
+        self._token = cancelling.Token()
         self._encode_ms = self._decode_ms = 0.0
-        self._given_out = 0
+        self._pushed = self._finished = 0
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -293,6 +326,7 @@ class PlaneCoder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._token.cancel()  # ends programs that run for a plane when another one has failed
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def push(self, pictures: Mapping[str, Samples]) -> list[CodedPlanes]:
@@ -308,9 +342,10 @@ class PlaneCoder:
         for name, form in self._forms.items():
             _check(pictures[name], form, self._codec)
             self._given[name].append(pictures[name])
+        self._pushed += 1
         return self._advance(
             lambda name: self._encoders[name].push(pictures[name]),
-            lambda name, pushed: [out for units in pushed for out in self._decoders[name].push(units)],
+            lambda name, pushed: [out for unit in pushed for out in self._decoders[name].push(unit.units)],
         )
 
     def close(self) -> list[CodedPlanes]:
@@ -322,7 +357,7 @@ class PlaneCoder:
         rest = self._advance(
             lambda name: self._encoders[name].close(),
             lambda name, pushed: [
-                *(out for units in pushed for out in self._decoders[name].push(units)),
+                *(out for unit in pushed for out in self._decoders[name].push(unit.units)),
                 *self._decoders[name].close(),
             ],
         )
@@ -331,14 +366,19 @@ class PlaneCoder:
         return rest
 
     def _advance(
-        self, encode: Callable[[str], Sequence[Units]], decode: Callable[[str, Sequence[Units]], Sequence[Samples]]
+        self,
+        encode: Callable[[str], Sequence[AccessUnit]],
+        decode: Callable[[str, Sequence[AccessUnit]], Sequence[Samples]],
     ) -> list[CodedPlanes]:
-        units, encode_ms = timed(lambda: self._each(encode))
-        if not all(b"".join(one) for pushed in units.values() for one in pushed):
+        coded, encode_ms = timed(lambda: self._each(encode))
+        if not all(unit.data for pushed in coded.values() for unit in pushed):
             raise CodecError(f"the {self._codec.type} encoder gave no bitstream")
-        samples, decode_ms = timed(lambda: self._each(lambda name: decode(name, units[name])))
+        samples, decode_ms = timed(lambda: self._each(lambda name: decode(name, coded[name])))
         for name in self._forms:
-            self._coded[name].extend(units[name])
+            for unit in coded[name]:
+                number = self._encoded[name] if unit.number is None else unit.number
+                self._coded[name][number] = unit
+                self._encoded[name] += 1
             self._decoded[name].extend(samples[name])
         self._encode_ms += encode_ms
         self._decode_ms += decode_ms
@@ -346,25 +386,33 @@ class PlaneCoder:
         if not ready:
             return []
         spent, self._encode_ms, self._decode_ms = (self._encode_ms / ready, self._decode_ms / ready), 0.0, 0.0
-        return [self._coded_planes(*spent) for _ in range(ready)]
-
-    def _coded_planes(self, encode_ms: float, decode_ms: float) -> CodedPlanes:
-        key = self._codec.is_key(self._given_out)
-        self._given_out += 1
-        return CodedPlanes({name: self._next(name) for name in self._forms}, encode_ms, decode_ms, key)
+        return [self._next(*spent) for _ in range(ready)]
 
     def _each(self, job: Callable[[str], T]) -> dict[str, T]:
-        jobs = {name: self._pool.submit(copy_context().run, job, name) for name in self._largest_first}
-        return {name: jobs[name].result() for name in self._forms}
+        def run(name: str) -> T:
+            with cancelling.under(self._token):
+                return job(name)
 
-    def _next(self, name: str) -> CodedPicture:
+        with cancelling.current().stopping(self._token.cancel):
+            jobs = {name: self._pool.submit(copy_context().run, run, name) for name in self._largest_first}
+            return {name: jobs[name].result() for name in self._forms}
+
+    def _next(self, encode_ms: float, decode_ms: float) -> CodedPlanes:
+        pictures = {name: self._picture(name) for name in self._forms}
+        self._finished += 1
+        return CodedPlanes(pictures, self._pushed - self._finished, encode_ms, decode_ms)
+
+    def _picture(self, name: str) -> CodedPicture:
         given, decoded = self._given[name].popleft(), self._decoded[name].popleft()
         if decoded.shape != given.shape or decoded.dtype != given.dtype:
             was = f"{decoded.dtype} {decoded.shape}, not {given.dtype} {given.shape}"
             raise CodecError(f"the {self._codec.type} decoder gave {was}")
         if self._codec.lossless and not np.array_equal(decoded, given):
             raise CodecError(f"the {self._codec.type} decoder gave other samples than were encoded")
-        return CodedPicture(self._coded[name].popleft(), decoded)
+        unit = self._coded[name].pop(self._finished, None)
+        if unit is None:
+            raise CodecError(f"the {self._codec.type} decoder gave a picture that was not encoded")
+        return CodedPicture(unit, decoded)
 
 
 def code(picture: Samples, codec: Codec, tools: Tools | None = None) -> CodedPicture:

@@ -7,7 +7,17 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from featlink.channel.codecs.base import Codec, CodecError, Coder, PictureFormat, Shape, StillCoder, Tools, Units
+from featlink.channel.codecs.base import (
+    AccessUnit,
+    Codec,
+    CodecError,
+    Coder,
+    PictureFormat,
+    Shape,
+    StillCoder,
+    Tools,
+    Units,
+)
 from featlink.channel.codecs.context_model import code_samples, code_sparse, dense_model, sparse_model
 from featlink.shared.conditions.registry import register
 from featlink.shared.frames.bitstream import Samples, dtype_for
@@ -36,9 +46,9 @@ class Entropy(Codec):
         """Any: samples are coded as they are."""
         return bits
 
-    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         """See the base class."""
-        return StillCoder(lambda samples: (self.encode(samples, form.bits),))
+        return StillCoder(lambda samples: AccessUnit((self.encode(samples, form.bits),)))
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """See the base class."""

@@ -1,62 +1,63 @@
-"""Video encoders as codecs of pictures: 10-bit 4:2:0 frames, and programs that code and decode them.
+"""Video encoders as codecs: pictures by themselves through a program, or coded from one another.
 
-A picture becomes a frame (:func:`from_plane`, :func:`from_rgb`), one process of FFmpeg codes it as an intra picture,
-and another decodes the bitstream. :func:`run` is for any codec that is a program: it neither hangs on one nor hides its
-failure.
+A picture becomes a frame (:mod:`featlink.channel.codecs.yuv`). With ``gop=intra`` one process of FFmpeg codes it as an
+intra picture, and another decodes the bitstream. Otherwise encoders and decoders see the frames of a sequence:
+
+- ``low_delay``: a picture is coded from those before it, and its access unit is there before the next picture is given.
+- ``random_access``: pictures are coded from those before and behind them, in closed groups of ``period``.
+
+Both ends run on one thread, in process, by FFmpeg's libraries as PyAV has them.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import resource
-import signal
-import subprocess
 from abc import abstractmethod
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import ClassVar, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from featlink.channel.codecs.base import Codec, CodecError, Coder, PictureFormat, Shape, StillCoder, Tools, Units
+from featlink.channel.codecs.base import (
+    AccessUnit,
+    Codec,
+    CodecError,
+    Coder,
+    PictureFormat,
+    Shape,
+    StillCoder,
+    Tools,
+    Units,
+)
+from featlink.channel.codecs.programs import ffmpeg_decode, ffmpeg_encode
+from featlink.channel.codecs.yuv import (
+    GREY,
+    Frame,
+    Size,
+    frame_bytes,
+    from_plane,
+    from_rgb,
+    padded_size,
+    shorter,
+    to_plane,
+    to_rgb,
+)
 from featlink.shared import cancelling
 from featlink.shared.frames.bitstream import Samples
 
-Buffer = bytes | memoryview
-Frame = npt.NDArray[np.uint16]
-"""Luma, then Cb, then Cr (FFmpeg's yuv420p10le): a flat array of H·W·3/2 little-endian samples in 0..1023.
+if TYPE_CHECKING:  # takes 0.2 s to import, and only sequences need it
+    import av
 
-Its sides are padded by edge replication to a multiple of 8, and to at least 32: encoders refuse less than 16, and
-FFmpeg's buffer for VVenC, one byte a luma sample, would not hold the headers.
-"""
-Size = tuple[int, int]
-
-GREY = 512
-"""The chroma value that means no colour."""
-
-_MOST_MEMORY = 8 << 30
-_MOST_FILE = 1 << 30
-_PIXELS = ("-f", "rawvideo", "-pix_fmt", "yuv420p10le")
-_KR, _KB = 0.2126, 0.0722  # BT.709's luma weights of red and blue
-_KG = 1 - _KR - _KB
-_TO_YCBCR = np.array(
-    [
-        [_KR, _KG, _KB],
-        [-_KR / (2 - 2 * _KB), -_KG / (2 - 2 * _KB), 0.5],
-        [0.5, -_KG / (2 - 2 * _KR), -_KB / (2 - 2 * _KR)],
-    ]
-) * (np.array([[876], [896], [896]]) / 255)  # 8-bit full range to 10-bit limited range: 64..940 and 64..960
-_ZERO = np.array([64.0, GREY, GREY])
+_PIXELS = "yuv420p10le"
+_RATE = 25
+"""Pictures a second that encoders are told; at constant QP nothing depends on it."""
 
 
 class VideoCodec(Codec):
-    """An encoder of FFmpeg.
+    """A video encoder of FFmpeg's.
 
     Features go into luma with constant chroma, images are converted to BT.709 4:2:0 of 10 bits.
     """
@@ -64,52 +65,101 @@ class VideoCodec(Codec):
     strength: ClassVar[str | None] = "qp"
     heights: ClassVar[tuple[int, ...]] = (1,)
     """How many times as high as the picture's frame a coded one may be; the bitstream says which it is."""
+    decoder: ClassVar[str]
+    """FFmpeg's name of the decoder of sequences."""
 
     type: str
     qp: int
     bit_depth: Literal[8, 10] = Field(
         default=8, description="Bits per sample of a plane of features. The bitstream always has 10; images have 8."
     )
+    gop: Literal["intra", "low_delay", "random_access"] = Field(
+        default="intra",
+        description="How pictures of a sequence are coded: each alone; from those before it; or also from those behind "
+        "it, in closed groups of `period`. A still is coded alone.",
+    )
+    period: int = Field(default=32, ge=1, le=256, description="Pictures from one intra picture to the next.")
 
     def depth(self, bits: int, image: bool) -> int:
         """See the base class."""
         return 8 if image else self.bit_depth
 
+    @property
+    def prediction_period(self) -> int:
+        """See the base class."""
+        return 1 if self.gop == "intra" else self.period
+
+    @property
+    def in_groups(self) -> bool:
+        """Whether `period` pictures are coded together, at once."""
+        return self.gop == "random_access"
+
+    @property
+    def delay(self) -> int:
+        """See the base class."""
+        return self.period - 1 if self.in_groups else 0
+
+    def for_stills(self) -> VideoCodec:
+        """See the base class: coded alone."""
+        return self.model_copy(update={"gop": "intra"})
+
     @abstractmethod
     def encoder_options(self, threads: int) -> list[str]:
-        """FFmpeg's encoder options, from ``-c:v`` on.
+        """FFmpeg's encoder options for a picture alone, from ``-c:v`` on.
 
         Args:
             threads: the encoder's threads, 0 for one per core.
         """
 
-    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+    @abstractmethod
+    def open_sequence(self, size: Size, tools: Tools) -> Coder[Frame, AccessUnit]:
+        """Begin a sequence of frames at the sender.
+
+        Args:
+            size: (height, width) of the pictures; the frames' is :func:`padded_size` of it.
+            tools: programs and time-out.
+        """
+
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         """See the base class."""
-        return StillCoder(lambda picture: (self._encode(picture, tools),))
+        if self.gop == "intra":
+            return StillCoder(lambda picture: AccessUnit((self._encode(picture, tools),)))
+        return _PictureEncoder(self, self.open_sequence(form.shape[1:], tools))
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """See the base class."""
-        return StillCoder(lambda units: self._decode(b"".join(units), form.shape, tools))
+        if self.gop == "intra":
+            return StillCoder(lambda units: self._decode(b"".join(units), form.shape, tools))
+        return _PictureDecoder(self, form.shape, SequenceDecoder(self.decoder, self.period if self.delay else 1))
+
+    def to_frame(self, picture: Samples) -> Frame:
+        """The frame of a plane of features (1, H, W) or of an image (3, H, W)."""
+        if len(picture) == 1:
+            return from_plane(picture[0], self.bit_depth)
+        return from_rgb(picture.astype(np.uint8, copy=False))
+
+    def to_picture(self, decoded: npt.NDArray[np.unsignedinteger[Any]], shape: Shape) -> Samples:
+        """Undo :meth:`to_frame`.
+
+        Args:
+            decoded: a frame, or its bytes.
+            shape: (C, H, W) of the picture.
+
+        Raises:
+            CodecError: the frame is of none of the sizes that it may have.
+        """
+        size = shape[1:]
+        times, rest = divmod(decoded.nbytes, frame_bytes(size))
+        if rest or times not in self.heights:
+            raise CodecError(f"the {self.type} decoder gave {decoded.nbytes} bytes, not {frame_bytes(size)}")
+        frame = shorter(decoded.view("<u2"), size, times)
+        return to_plane(frame, size, self.bit_depth)[None] if shape[0] == 1 else to_rgb(frame, size)
 
     def _encode(self, picture: Samples, tools: Tools) -> bytes:
-        _, height, width = picture.shape
-        if len(picture) == 1:
-            frame = from_plane(picture[0], self.bit_depth)
-        else:
-            frame = from_rgb(picture.astype(np.uint8, copy=False))
-        return self._encode_frame(frame, (height, width), tools)
+        return self._encode_frame(self.to_frame(picture), (picture.shape[1], picture.shape[2]), tools)
 
     def _decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
-        channels, *size = shape
-        height, width = size
-        decoded = self._decode_frame(bitstream, tools)
-        times, rest = divmod(len(decoded), frame_bytes((height, width)))
-        if rest or times not in self.heights:
-            raise CodecError(f"the {self.type} decoder gave {len(decoded)} bytes, not {frame_bytes((height, width))}")
-        frame = shorter(np.frombuffer(decoded, "<u2"), (height, width), times)
-        if channels == 1:
-            return to_plane(frame, (height, width), self.bit_depth)[None]
-        return to_rgb(frame, (height, width))
+        return self.to_picture(np.frombuffer(self._decode_frame(bitstream, tools), np.uint8), shape)
 
     def _encode_frame(self, frame: Frame, size: Size, tools: Tools) -> bytes:
         """Code the frame of a picture of this size."""
@@ -121,303 +171,216 @@ class VideoCodec(Codec):
         return ffmpeg_decode(bitstream, self.container, tools.ffmpeg, tools.threads, tools.timeout_s)
 
 
-# Frames.
+class _PictureEncoder(Coder[Samples, AccessUnit]):
+    """Pictures to frames, then what codes those."""
+
+    def __init__(self, codec: VideoCodec, inner: Coder[Frame, AccessUnit]) -> None:
+        self._codec, self._inner = codec, inner
+
+    def push(self, given: Samples) -> Sequence[AccessUnit]:
+        """See the base class."""
+        return self._inner.push(self._codec.to_frame(given))
+
+    def close(self) -> Sequence[AccessUnit]:
+        """See the base class."""
+        return self._inner.close()
 
 
-def padded_size(size: Size) -> Size:
-    """The (height, width) of the frame that carries a picture of this (height, width).
+class _PictureDecoder(Coder[Units, Samples]):
+    """What decodes frames, then frames to pictures."""
 
-    Example:
-        >>> padded_size((13, 800))
-        (32, 800)
+    def __init__(self, codec: VideoCodec, shape: Shape, inner: Coder[Units, Frame]) -> None:
+        self._codec, self._shape, self._inner = codec, shape, inner
+
+    def push(self, given: Units) -> Sequence[Samples]:
+        """See the base class."""
+        return [self._codec.to_picture(frame, self._shape) for frame in self._inner.push(given)]
+
+    def close(self) -> Sequence[Samples]:
+        """See the base class."""
+        return [self._codec.to_picture(frame, self._shape) for frame in self._inner.close()]
+
+
+# Encoders and decoders of sequences.
+
+
+@dataclass(frozen=True)
+class EncoderSetup:
+    """An encoder of FFmpeg's libraries.
+
+    Attributes:
+        name: FFmpeg's.
+        options: its private ones.
+        clean: what is done to each access unit, e.g. to take out text that no decoder reads.
     """
-    height, width = (max(32, -(-side // 8) * 8) for side in size)
-    return height, width
+
+    name: str
+    options: Mapping[str, str]
+    clean: Callable[[bytes], bytes] = bytes
 
 
-def frame_bytes(size: Size) -> int:
-    """Bytes of the frame that carries a picture of this (height, width).
-
-    Example:
-        >>> frame_bytes((16, 16))
-        3072
-    """
-    height, width = padded_size(size)
-    return height * width * 3
-
-
-def taller(frame: Frame, size: Size, times: int) -> Frame:
-    """A frame of so many times the height, its last lines repeated below.
+def open_in_process(codec: VideoCodec, setup: EncoderSetup, size: Size) -> Coder[Frame, AccessUnit]:
+    """A codec's encoder for sequences, by FFmpeg's libraries.
 
     Args:
-        frame: of a picture of this size.
-        size: (height, width) of the picture.
-        times: how often.
+        codec: says how pictures are coded.
+        setup: the encoder.
+        size: (height, width) of the pictures.
     """
-    return np.concatenate(
-        [np.pad(p, ((0, (times - 1) * len(p)), (0, 0)), "edge").ravel() for p in _planes(frame, size)]
-    )
+    if codec.in_groups:
+        return GroupEncoder(lambda frames: _group(setup, size, frames), codec.period)
+    return LowDelayEncoder(setup, size)
 
 
-def shorter(frame: Frame, size: Size, times: int) -> Frame:
-    """Undo :func:`taller`."""
-    height, width = padded_size(size)
-    return np.concatenate([p[: len(p) // times].ravel() for p in _planes(frame, (times * height, width))])
-
-
-def _planes(frame: Frame, size: Size) -> list[Frame]:
-    height, width = padded_size(size)
-    luma, chroma = np.split(frame, [height * width])
-    halves = np.split(chroma, 2)
-    return [luma.reshape(height, width), *(half.reshape(height // 2, width // 2) for half in halves)]
-
-
-def from_plane(plane: Samples, bit_depth: int) -> Frame:
-    """Put a plane into luma, with constant chroma.
+class LowDelayEncoder(Coder[Frame, AccessUnit]):
+    """One encoder in process that gives a frame's access unit before the next frame.
 
     Args:
-        plane: shape (H, W), uint8 or uint16, values in 0..2**bit_depth - 1.
-        bit_depth: 8 or 10; samples are shifted up to 10 bits.
+        setup: the encoder.
+        size: (height, width) of the pictures.
     """
-    frame, luma = _empty(plane.shape[0], plane.shape[1])
-    luma[...] = np.pad(plane, _padding(plane.shape[0], plane.shape[1]), mode="edge")
-    luma <<= 10 - bit_depth
-    return frame
+
+    def __init__(self, setup: EncoderSetup, size: Size) -> None:
+        self._setup, self._size, self._number = setup, size, 0
+        self._context = _encoder(setup, size)
+
+    def push(self, given: Frame) -> Sequence[AccessUnit]:
+        """See the base class."""
+        cancelling.current().check()
+        number, self._number = self._number, self._number + 1
+        coded = _packets(self._context, self._setup, _video_frame(given, self._size, number))
+        if [unit.number for unit in coded] != [number]:
+            raise CodecError(f"{self._setup.name} gave {len(coded)} access units for a frame, not its own")
+        return coded
+
+    def close(self) -> Sequence[AccessUnit]:
+        """See the base class."""
+        return _packets(self._context, self._setup, None)
 
 
-def to_plane(frame: Frame, size: Size, bit_depth: int) -> Samples:
-    """Undo :func:`from_plane`, rounding to nearest.
+class GroupEncoder(Coder[Frame, AccessUnit]):
+    """Codes each so many frames together, in a stream of their own.
 
     Args:
-        frame: as made for this size.
-        size: (H, W).
-        bit_depth: 8 or 10.
-
-    Returns:
-        Shape (H, W), uint8 for 8 bits, uint16 for 10.
+        encode: codes a group; access units in the order in which they are decoded, numbered from 0.
+        period: frames in a group; the last may have fewer.
     """
-    luma = _luma(frame, size)[: size[0], : size[1]]
-    if bit_depth == 10:
-        return luma.copy()
-    rounded: npt.NDArray[np.uint8] = np.minimum((luma + 2) >> 2, 255).astype(np.uint8)
-    return rounded
+
+    def __init__(self, encode: Callable[[Sequence[Frame]], Sequence[AccessUnit]], period: int) -> None:
+        self._encode, self._period = encode, period
+        self._frames: list[Frame] = []
+        self._first = 0
+
+    def push(self, given: Frame) -> Sequence[AccessUnit]:
+        """See the base class."""
+        self._frames.append(given)
+        return self.close() if len(self._frames) == self._period else ()
+
+    def close(self) -> Sequence[AccessUnit]:
+        """See the base class."""
+        if not self._frames:
+            return ()
+        frames, self._frames = self._frames, []
+        first, self._first = self._first, self._first + len(frames)
+        return [replace(unit, number=first + (unit.number or 0)) for unit in self._encode(frames)]
 
 
-def from_rgb(image: npt.NDArray[np.uint8]) -> Frame:
-    """Convert an image to BT.709 Y'CbCr (Rec. ITU-R BT.709-6), limited range, 4:2:0.
+def _group(setup: EncoderSetup, size: Size, frames: Sequence[Frame]) -> list[AccessUnit]:
+    context = _encoder(setup, size)
+    coded = []
+    for number, frame in enumerate(frames):
+        cancelling.current().check()
+        coded += _packets(context, setup, _video_frame(frame, size, number))
+    return coded + _packets(context, setup, None)
 
-    A chroma sample is the mean of the 2 by 2 pixels it stands for, so it sits in their middle (chroma
-    sample location type 1 of H.273). Limited range is what players take an unlabelled stream for.
+
+class SequenceDecoder(Coder[Units, Frame]):
+    """A decoder in process.
 
     Args:
-        image: shape (3, H, W), RGB.
+        name: FFmpeg's.
+        group: access units after which a new stream begins, if pictures are coded in another order than they come out;
+            1 where each access unit gives its picture at once.
     """
-    height, width = image.shape[1:]
-    pixels = np.pad(image.transpose(1, 2, 0), (*_padding(height, width), (0, 0)), mode="edge")
-    ycbcr = cv2.transform(pixels.astype(np.float32), np.column_stack([_TO_YCBCR, _ZERO]))
-    frame, luma = _empty(height, width)
-    luma[...] = np.rint(ycbcr[..., 0])
-    half = (luma.shape[1] // 2, luma.shape[0] // 2)
-    chroma = cv2.resize(ycbcr[..., 1:], half, interpolation=cv2.INTER_AREA)
-    frame[luma.size :] = np.rint(chroma).transpose(2, 0, 1).reshape(-1)
-    return frame
 
+    def __init__(self, name: str, group: int) -> None:
+        self._name, self._group, self._taken = name, group, 0
+        self._context = self._opened()
 
-def to_rgb(frame: Frame, size: Size) -> npt.NDArray[np.uint8]:
-    """Undo :func:`from_rgb`; chroma is interpolated bicubically.
+    def _opened(self) -> av.VideoCodecContext:
+        import av
 
-    4:2:0 loses colour detail: 35 to 45 dB of PSNR remain on photographs.
+        context = cast("av.VideoCodecContext", av.CodecContext.create(self._name, "r"))
+        context.thread_count = 1  # with more, FFmpeg's decoder of VVC now and then gives other samples
+        return context
 
-    Args:
-        frame: as made for this size.
-        size: (H, W).
+    def push(self, given: Units) -> Sequence[Frame]:
+        """See the base class."""
+        import av
 
-    Returns:
-        Shape (3, H, W), RGB.
-    """
-    height, width = padded_size(size)
-    chroma = frame[height * width :].reshape(2, height // 2, width // 2).transpose(1, 2, 0)
-    full = cv2.resize(chroma.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    ycbcr = np.dstack([_luma(frame, size).astype(np.float32), full])
-    to_rgb = np.linalg.inv(_TO_YCBCR)
-    pixels = cv2.transform(ycbcr, np.column_stack([to_rgb, -to_rgb @ _ZERO]))
-    image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)[: size[0], : size[1]]
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+        frames = self._decoded(av.Packet(b"".join(given)))
+        self._taken += 1
+        if self._group == 1:
+            if len(frames) != 1:
+                raise CodecError(f"the {self._name} decoder gave {len(frames)} pictures for an access unit, not 1")
+            return frames
+        if self._taken % self._group == 0:
+            frames += self.close()
+            self._context = self._opened()
+        return frames
 
+    def close(self) -> list[Frame]:
+        """See the base class."""
+        return self._decoded(None) if self._taken else []
 
-def _empty(height: int, width: int) -> tuple[Frame, Frame]:
-    """A grey frame and the (padded height, padded width) view of its luma."""
-    frame: Frame = np.full(frame_bytes((height, width)) // 2, GREY, "<u2")
-    return frame, _luma(frame, (height, width))
+    def _decoded(self, packet: av.Packet[Any] | None) -> list[Frame]:
+        import av
 
-
-def _luma(frame: Frame, size: Size) -> Frame:
-    height, width = padded_size(size)
-    return frame[: height * width].reshape(height, width)
-
-
-def _padding(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    padded = padded_size((height, width))
-    return (0, padded[0] - height), (0, padded[1] - width)
-
-
-# FFmpeg.
-
-
-def ffmpeg_encode(
-    frame: Buffer, size: Size, options: Sequence[str], container: str, ffmpeg: str | None, timeout_s: float
-) -> bytes:
-    """Code one 10-bit 4:2:0 frame as a single intra picture.
-
-    Args:
-        frame: its samples.
-        size: (height, width) of the frame.
-        options: the encoder's, from ``-c:v`` on.
-        container: FFmpeg's name of the elementary stream's format.
-        ffmpeg: the program; None for the bundled one.
-        timeout_s: seconds until the encoder is killed.
-
-    Returns:
-        An elementary stream that any decoder of the standard reads.
-
-    Raises:
-        CodecError: see :func:`run`; or the bitstream is empty.
-    """
-    # One picture a second makes it an intra-only sequence, which has the shortest headers.
-    source = [*_PIXELS, "-video_size", f"{size[1]}x{size[0]}", "-framerate", "1", "-i", "pipe:0"]
-    with TemporaryFile() as file:  # not standard output: libvvenc prints its warnings there
-        target = [*options, "-f", container, f"pipe:{file.fileno()}"]
-        run([*_quiet(ffmpeg), *source, *target], frame, timeout_s, pass_fds=[file.fileno()])
-        file.seek(0)
-        bitstream = file.read()
-    if not bitstream:
-        raise CodecError(f"the {container} encoder gave no bitstream")
-    return bitstream
-
-
-def ffmpeg_decode(bitstream: bytes, container: str, ffmpeg: str | None, threads: int, timeout_s: float) -> bytes:
-    """Decode the first picture of an elementary stream.
-
-    Args:
-        bitstream: the whole stream.
-        container: its format, ``vvc``, ``hevc`` or ``obu``.
-        ffmpeg: the program; None for the bundled one.
-        threads: the decoder's threads, 0 for one per core.
-        timeout_s: seconds until the decoder is killed.
-
-    Returns:
-        Its 10-bit 4:2:0 samples.
-
-    Raises:
-        CodecError: see :func:`run`; damage that the decoder notices is a failure
-            (an entropy-coded stream with a flipped bit is often just another valid stream).
-    """
-    source = ["-threads", str(threads), "-xerror", "-err_detect", "explode", "-f", container, "-i", "pipe:0"]
-    return run([*_quiet(ffmpeg), *source, "-frames:v", "1", *_PIXELS, "pipe:1"], bitstream, timeout_s)
-
-
-def bundled_ffmpeg() -> str:
-    """The FFmpeg of the ``imageio-ffmpeg`` package, which has all the encoders used here.
-
-    Raises:
-        CodecError: the package has none for this platform.
-    """
-    import imageio_ffmpeg  # takes 0.2 s, and only coding needs it
-
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise CodecError(f"no FFmpeg: {error}") from error
-
-
-def _quiet(ffmpeg: str | None) -> list[str]:
-    return [ffmpeg or bundled_ffmpeg(), "-nostdin", "-hide_banner", "-loglevel", "error"]
-
-
-# Programs.
-
-
-def run(command: Sequence[str], data: Buffer, timeout_s: float, pass_fds: Sequence[int] = ()) -> bytes:
-    """Give a program its standard input and take its standard output.
-
-    The program works in a private folder that is deleted after it, under limits on its memory, its processor time and
-    the files it writes. It gets a process group of its own, which is killed and reaped whenever this function
-    leaves early, so that neither it nor a child of it is left behind.
-
-    Args:
-        command: the program and its arguments.
-        data: what it reads on standard input; a memoryview must be of bytes.
-        timeout_s: seconds until it is killed.
-        pass_fds: further file descriptors that it may use.
-
-    Returns:
-        What it wrote on standard output.
-
-    Raises:
-        AbandonedError: nobody wants the output any more; the program was killed.
-        CodecError: it cannot be started, took longer, was killed or returned non-zero; the message
-            carries the first and the last line of its standard error.
-
-    Example:
-        >>> run(["cat"], b"bits", timeout_s=5)
-        b'bits'
-    """
-    with TemporaryDirectory(prefix="featlink-") as folder:
-        return _run(command, data, timeout_s, pass_fds, folder)
-
-
-def _run(command: Sequence[str], data: Buffer, timeout_s: float, pass_fds: Sequence[int], folder: str) -> bytes:
-    name = Path(command[0]).name
-    program = os.path.abspath(command[0]) if os.path.dirname(command[0]) else command[0]
-    pipe = subprocess.PIPE
-    try:
-        process = subprocess.Popen(
-            [program, *command[1:]],
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            pass_fds=pass_fds,
-            cwd=folder,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise CodecError(f"cannot start {name}: {error.strerror}") from error
-    _limit(process.pid, timeout_s)
-
-    def kill() -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    with process:
         try:
-            with cancelling.current().stopping(kill):
-                output, errors = process.communicate(cast(bytes, data), timeout=timeout_s)
-        except BaseException as error:
-            kill()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise CodecError(f"{name} took longer than {timeout_s:g} s and was stopped") from None
-            raise
-    if process.returncode:
-        how = f"was killed by signal {-process.returncode}" if process.returncode < 0 else "failed"
-        raise CodecError(f"{name} {how}: {_summary(errors)}")
-    return output
+            return [_samples(frame) for frame in self._context.decode(packet)]
+        except av.FFmpegError as error:
+            if packet is None and isinstance(error, av.EOFError):  # emptied before
+                return []
+            raise CodecError(f"the {self._name} decoder failed: {error.strerror}") from None
 
 
-def _limit(pid: int, timeout_s: float) -> None:
-    """Bound what a program may take; its time is bounded on the clock as well."""
-    seconds = math.ceil(timeout_s * (os.cpu_count() or 1)) + 1
-    limits = {
-        resource.RLIMIT_DATA: _MOST_MEMORY,
-        resource.RLIMIT_FSIZE: _MOST_FILE,
-        resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_CORE: 0,
-    }
-    for kind, most in limits.items():
-        with suppress(OSError, ValueError):  # it has ended already, or a lower limit is set for all programs
-            resource.prlimit(pid, kind, (most, most))
+def _encoder(setup: EncoderSetup, size: Size) -> av.VideoCodecContext:
+    import av
+
+    height, width = padded_size(size)
+    try:
+        context = cast("av.VideoCodecContext", av.CodecContext.create(setup.name, "w"))
+        context.width, context.height, context.pix_fmt = width, height, _PIXELS
+        context.time_base, context.framerate = Fraction(1, _RATE), Fraction(_RATE)
+        context.thread_count = 1
+        context.options = dict(setup.options)
+        context.open()
+    except (av.FFmpegError, ValueError) as error:
+        raise CodecError(f"cannot open {setup.name}: {error}") from None
+    return context
 
 
-def _summary(errors: bytes) -> str:
-    """The first line, where FFmpeg names the cause, and the last, where most programs do."""
-    lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
-    return " ... ".join(dict.fromkeys([lines[0], lines[-1]])) if lines else "it said nothing"
+def _packets(context: av.VideoCodecContext, setup: EncoderSetup, frame: av.VideoFrame | None) -> list[AccessUnit]:
+    import av
+
+    try:
+        packets = context.encode(frame)
+    except av.FFmpegError as error:
+        raise CodecError(f"{setup.name} failed: {error.strerror}") from None
+    return [AccessUnit((setup.clean(bytes(packet)),), packet.pts, bool(packet.is_keyframe)) for packet in packets]
+
+
+def _video_frame(frame: Frame, size: Size, number: int) -> av.VideoFrame:
+    import av
+
+    made = av.VideoFrame.from_ndarray(frame.reshape(-1, padded_size(size)[1]), _PIXELS)
+    made.pts = number
+    return made
+
+
+def _samples(frame: av.VideoFrame) -> Frame:
+    """Of a decoded frame, as a flat array; a grey one gets its chroma."""
+    if frame.format.name not in (_PIXELS, "gray10le"):
+        raise CodecError(f"a decoder gave {frame.format.name}, not {_PIXELS}")
+    samples: Frame = frame.to_ndarray().astype("<u2", copy=False).ravel()
+    return samples if frame.format.name == _PIXELS else np.pad(samples, (0, samples.size // 2), constant_values=GREY)

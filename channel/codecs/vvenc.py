@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from featlink.channel.codecs.base import CodecError, Tools
-from featlink.channel.codecs.video import Frame, Size, VideoCodec, padded_size, run, taller
+from featlink.channel.codecs.base import AccessUnit, CodecError, Coder, Tools
+from featlink.channel.codecs.programs import ffmpeg_encode_group, run
+from featlink.channel.codecs.video import GroupEncoder, VideoCodec
+from featlink.channel.codecs.yuv import Frame, Size, padded_size, taller
 from featlink.shared.conditions.registry import register
+
+T = TypeVar("T")
 
 _TOO_LITTLE_ROOM = "Error submitting video frame to the encoder"
 """What FFmpeg says when the bitstream outgrows its buffer."""
+_ONE_INTRA = "POC0IDR=1:IntraPeriod=256"
+"""Only the first picture of a stream is an intra picture."""
+_LOW_DELAY = f"{_ONE_INTRA}:GOPSize=8:PicReordering=0:DecodingRefreshType=none:MCTF=0:BIM=0:LookAhead=0"
+"""Without what looks ahead, so that a picture's bits depend on those before it alone."""
 
 
 @register
 class Vvenc(VideoCodec):
-    """VVC intra by VVenC, perceptual QP adaptation off.
+    """VVC by VVenC, perceptual QP adaptation off.
+
+    VVenC's low delay neither repeats intra pictures nor gives a picture's access unit at once. So pictures are coded in
+    closed groups of ``period`` with either ``gop``, each by one process of FFmpeg, and held back until then.
 
     Example:
         >>> Vvenc(qp=40).encoder_options(threads=1)[:6]
@@ -27,6 +39,7 @@ class Vvenc(VideoCodec):
     """
 
     container: ClassVar[str] = "vvc"
+    decoder: ClassVar[str] = "vvc"
     heights: ClassVar[tuple[int, ...]] = (1, 2, 4)
     """FFmpeg gives VVenC a buffer of one byte a luma sample. Noise at the lowest QPs needs more, and gets it with a
     taller frame: the lines added are the last ones again, which costs next to nothing."""
@@ -44,18 +57,48 @@ class Vvenc(VideoCodec):
         options = ["-qp", str(self.qp), "-preset", self.preset, "-qpa", "0", "-threads", str(threads)]
         return ["-c:v", "libvvenc", *options]
 
+    @property
+    def in_groups(self) -> bool:
+        """See the base class."""
+        return self.gop != "intra"
+
+    def open_sequence(self, size: Size, tools: Tools) -> Coder[Frame, AccessUnit]:
+        """See the base class."""
+        params = _LOW_DELAY if self.gop == "low_delay" else _ONE_INTRA
+        options = [*self.encoder_options(1), "-vvenc-params", params]
+
+        def encode(frames: Sequence[Frame]) -> list[AccessUnit]:
+            return self._with_room(
+                size,
+                lambda times, larger: ffmpeg_encode_group(
+                    [taller(frame, size, times) for frame in frames],
+                    larger,
+                    options,
+                    self.container,
+                    tools.ffmpeg,
+                    tools.timeout_s,
+                ),
+            )
+
+        return GroupEncoder(encode, self.period)
+
     def _encode_frame(self, frame: Frame, size: Size, tools: Tools) -> bytes:
         if tools.vvencapp is not None:
             return self._encode_by_app(frame, padded_size(size), tools.vvencapp, tools)
+        encode = super()._encode_frame
+        return self._with_room(size, lambda times, larger: encode(taller(frame, size, times), larger, tools))
+
+    def _with_room(self, size: Size, encode: Callable[[int, Size], T]) -> T:
+        """Code in frames of that size, so many times as high as the pictures', that FFmpeg's buffer is large enough."""
         height, width = padded_size(size)
         *heights, most = self.heights
         for times in heights:
             try:
-                return super()._encode_frame(taller(frame, size, times), (times * height, width), tools)
+                return encode(times, (times * height, width))
             except CodecError as error:
                 if _TOO_LITTLE_ROOM not in str(error):
                     raise
-        return super()._encode_frame(taller(frame, size, most), (most * height, width), tools)
+        return encode(most, (most * height, width))
 
     def _decode_frame(self, bitstream: bytes, tools: Tools) -> bytes:
         if tools.vvdecapp is not None:

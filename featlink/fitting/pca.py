@@ -17,7 +17,8 @@ from featlink.shared.errors import ModelError
 from featlink.shared.features import Array
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.protocol import SplitModel
-from featlink.shared.models.torchvision_rcnn import build
+from featlink.shared.models.registry import build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
 from featlink.shared.pictures import decode
 
 Matrix = npt.NDArray[np.float64]
@@ -48,10 +49,13 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
         channels: that a level keeps at most; time and memory grow with its square.
 
     Raises:
-        ModelError: the weights cannot be had, or the pictures say nothing of them.
+        ModelError: the weights cannot be had, the pictures say nothing of them, or it is no detector of torchvision's.
         ImageError: a file is not a picture.
     """
-    metric = gram(build(replace(config, profile="exact", device="cpu")).network)
+    whole = build(replace(config, profile="exact", device="cpu"))
+    if not isinstance(whole, TorchvisionRCNN):
+        raise ModelError(f"cannot fit to {whole.name}: what its heads read is known of torchvision's detectors alone")
+    metric = gram(whole.network)
     model = build(config, heads=False)
 
     def pyramids(paths: Iterable[Path]) -> Iterable[dict[str, Array]]:

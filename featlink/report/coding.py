@@ -48,7 +48,6 @@ class Kind:
         rate: of a row, where the sweep has it.
         title: of the plot's axis of rates.
         unit: of the rate in tables, with its digits.
-        over: what intervals are over.
         id: of the plot.
     """
 
@@ -57,7 +56,6 @@ class Kind:
     rate: Position
     title: str
     unit: tuple[str, int]
-    over: str
     id: str
 
     def set_of(self, row: Row) -> str | None:
@@ -71,7 +69,6 @@ FCM = Kind(
     bits_per_pixel,
     "bits per pixel of the original picture",
     ("bpp", 3),
-    "images",
     "feature-coding",
 )
 
@@ -87,7 +84,6 @@ SEQ = Kind(
     kbps,
     "kbit/s at the clips' frame rate",
     ("kbit/s", 1),
-    "clips",
     "sequence-coding",
 )
 SEQ_BY_FRAME = replace(SEQ, rate=lambda row: row.bits_per_image / 8000, title="kB a frame", unit=("kB a frame", 2))
@@ -167,7 +163,7 @@ def coding_figure(sweep: Sweep, ours: Sequence[Curve], others: Sequence[Curve], 
     }
     theirs = " Grey: curves of others, of whatever images and model their source had." if others else ""
     caption = (
-        f"Of two points at one height, the one further left needs fewer bits. Bars: 95 % interval over {kind.over}."
+        f"Of two points at one height, the one further left needs fewer bits. Bars: 95 % interval over {sweep.over}."
         + theirs
     )
     return Figure(kind.id, "Accuracy against bits of coded pixels and features", caption, traces, layout)
@@ -191,7 +187,7 @@ def coding_bd_table(sweep: Sweep, others: Sequence[Curve], kind: Kind = FCM, any
     columns += [Column("points"), Column("overlap %")]
     notes = (
         f"Average difference of bits at equal AP, by PCHIP through the Pareto front of each curve, from {LEAST_POINTS} "
-        f"points on each; in brackets the 95 % bootstrap interval over {kind.over}, paired. Points: of the curve and "
+        f"points on each; in brackets the 95 % bootstrap interval over {sweep.over}, paired. Points: of the curve and "
         "of what it is compared with. Overlap: share of the range of AP that both cover.",
     )
     return Table("BD-rate (Bjøntegaard) of coded pixels and features", columns, rows, notes)

@@ -131,7 +131,7 @@ def summary_table(sweep: Sweep) -> Table:
         rows.append([*cells, psnr, percent(None if paper is None else paper.retention)])
     note = (
         f"AP ({sweep.kind}) in %; kept: % of the clean AP of the domain, and what the paper has of it; kB an image; "
-        f"{'95 %: interval of AP over images; ' if sure else ''}"
+        f"{f'95 %: interval of AP over {sweep.over}; ' if sure else ''}"
         f"{'ms: time of all stages; ' if timed else ''}PSNR in dB: [F] of features, [I] of images."
     )
     return Table("Results", [*_names(), *map(Column, titles)], rows, (note,))

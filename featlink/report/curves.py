@@ -355,8 +355,8 @@ def bd_table(sweep: Sweep) -> Table | None:
     note = (
         "Average difference of bits at equal AP; −50 % means that features need half the image's bits. PCHIP through "
         f"the Pareto front of each curve, at least {LEAST_POINTS} points; VCEG-M33 uses four, so values of three are "
-        "indicative. In brackets, the 95 % bootstrap interval over images. Overlap: share of the range of AP that both "
-        "curves cover."
+        f"indicative. In brackets, the 95 % bootstrap interval over {sweep.over}. Overlap: share of the range of AP "
+        "that both curves cover."
     )
     caption = "BD-rate (Bjøntegaard): features against the image at equal AP"
     return Table(caption, [*columns, Column("points image / features"), Column("overlap %")], rows, (note,))

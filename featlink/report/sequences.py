@@ -29,7 +29,7 @@ from featlink.report.gallery import Picture, shrink
 from featlink.report.sweep import Sweep, condition_of
 from featlink.report.table import Column, Table, kilobytes, number, with_interval
 from featlink.report.timing import stages
-from featlink.results import Row, figures
+from featlink.results import Row, described_figures
 from featlink.shared.conditions import registry
 from featlink.shared.evaluation.coco import Clip
 from featlink.shared.evaluation.tracking import HINT
@@ -107,7 +107,8 @@ def shown_rows(sweep: Sweep, most: int = MOST_ROWS) -> list[Row]:
 def stream_table(sweep: Sweep) -> Table:
     """What evaluators of clips say of every row."""
     groups = {"flicker", "tracking", *(name for row in sweep.rows for name in row.figures if "streaming" in name)}
-    known = [one for one in figures() if one.group in groups and any(one.group in row.figures for row in sweep.rows)]
+    described = described_figures(sweep.folder).values()
+    known = [one for one in described if one.group in groups and any(one.group in row.figures for row in sweep.rows)]
     columns = [Column("condition", number=False), Column("domain", number=False), Column(f"AP {sweep.kind} %")]
     columns += [Column(f"{one.label} {one.unit}".strip()) for one in known]
     lines = []
@@ -121,8 +122,9 @@ def stream_table(sweep: Sweep) -> Table:
             cells.append(with_interval(text, sweep.interval(row, one.group) if leads else None, one.scale))
         lines.append(cells)
     notes = [
-        "Flicker of objects: share of pairs of frames in which an object is found once. Tracking: ByteTrack on the "
-        "detected boxes. In brackets the 95 % bootstrap interval over clips."
+        "Flicker of objects: in how many pairs of neighbouring frames an object is found in one alone. False flicker: "
+        "false detections that come or go. HOTA with its parts for detection (DetA) and association (AssA), IDF1 and "
+        "MOTA: of ByteTrack on the detected boxes. In brackets the 95 % bootstrap interval over clips."
     ]
     if not any(one.group == "tracking" for one in known):
         notes.append(f"{HINT}; objects need ids.")

@@ -85,6 +85,11 @@ class Sweep:
         """Whether it is of a data set with sequences."""
         return any(row.sequences is not None for row in self.rows)
 
+    @property
+    def over(self) -> str:
+        """What intervals are over."""
+        return "clips" if self.sequences else "images"
+
     @cached_property
     def by_id(self) -> dict[str, Row]:
         """Rows by id."""
@@ -125,7 +130,7 @@ class Sweep:
         return None if ap is None or not reference else ap / reference
 
     def interval(self, row: Row, kind: str | None = None) -> Interval | None:
-        """A row's 95 % interval of AP over images; None where there is none."""
+        """A row's 95 % interval of AP, over images or clips; None where there is none."""
         return row.intervals.get(kind or self.kind)
 
     def ap_text(self, row: Row, kind: str | None = None) -> str:

@@ -181,10 +181,12 @@ def _sequences(sequences: Sequence[Clip], images: set[int], bits: float) -> resu
     found = [(video, count) for video, count in found if count]
     if all(video is None for video, _ in found):
         return None
-    rates = [(count, None if video is None else video.fps) for video, count in found]
-    if not all(fps for _, fps in rates):
+    rates = [None if video is None else video.fps for video, _ in found]
+    known = [fps for fps in rates if fps is not None]
+    if len(known) < len(rates):
         return results.Sequences(len(found), len(images))
-    fps = len(images) / sum(count / fps for count, fps in rates if fps)
+    seconds = sum(count / fps for (_, count), fps in zip(found, known, strict=True))
+    fps = known[0] if len(set(known)) == 1 else len(images) / seconds
     return results.Sequences(len(found), len(images), fps, bits * fps / 1e3)
 
 

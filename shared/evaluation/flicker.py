@@ -68,7 +68,7 @@ class FlickerEvaluator(ClipEvaluator[Changes]):
 
     figures = (
         Figure("flicker.objects", "flicker of objects", "%", 100),
-        Figure("flicker.false", "false detections that come or go, a frame"),
+        Figure("flicker.false", "false flicker a frame"),
     )
     primary = "flicker.objects"
 

@@ -61,8 +61,8 @@ class TrackingEvaluator(ClipEvaluator[Scored | None]):
 
     figures = (
         Figure("tracking.HOTA", "HOTA", "%", 100),
-        Figure("tracking.DetA", "HOTA: detection", "%", 100),
-        Figure("tracking.AssA", "HOTA: association", "%", 100),
+        Figure("tracking.DetA", "DetA", "%", 100),
+        Figure("tracking.AssA", "AssA", "%", 100),
         Figure("tracking.IDF1", "IDF1", "%", 100),
         Figure("tracking.MOTA", "MOTA", "%", 100),
         Figure("tracking.switches", "identity switches"),

@@ -37,7 +37,7 @@ SMALL_BODY = 64 << 10
 UPLOAD_SECONDS, UPLOAD_BYTES = 30.0, 480 << 10
 """An upload must end, or bring this much more, in each such time: 16 KiB/s."""
 
-_DRAIN_SECONDS = 10.0
+_DRAIN_SECONDS, _DRAIN_PAUSE_SECONDS = 10.0, 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
@@ -253,10 +253,11 @@ class RequestBounds:
 
 
 class DrainUnread:
-    """ASGI middleware: before an answer that ends its connection, a body that nobody has read is read for a while.
+    """ASGI middleware: before an answer that ends its connection, what is left of the body is read for a while.
 
     Otherwise the connection would be reset under a client that still sends, and it, or the reverse proxy in between,
-    would not see why it was refused. On a connection that stays, uvicorn drops the body after the answer.
+    would not see why it was refused. On a connection that stays, uvicorn drops the body after the answer; and a client
+    that waits for ``100 Continue`` sends nothing.
 
     Args:
         app: what answers.
@@ -271,25 +272,26 @@ class DrainUnread:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        unread, closing = _has_body(headers), scope["http_version"] == "1.0" or _closes(headers)
+        unread = _has_body(headers) and headers.get("expect", "").lower() != "100-continue"
+        closing = scope["http_version"] == "1.0" or _closes(headers)
 
         async def reading() -> Message:
             nonlocal unread
-            unread = False
-            return await receive()
+            message = await receive()
+            unread = message["type"] == "http.request" and message.get("more_body", False)
+            return message
 
         async def sending(message: Message) -> None:
-            if unread and (closing or _closes(Headers(raw=message.get("headers", [])))):
+            starts = message["type"] == "http.response.start"
+            if starts and unread and (closing or _closes(Headers(raw=message.get("headers", [])))):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(_drain(reading), _DRAIN_SECONDS)
+                    async with asyncio.timeout(_DRAIN_SECONDS):
+                        while unread:
+                            async with asyncio.timeout(_DRAIN_PAUSE_SECONDS):
+                                await reading()
             await send(message)
 
         await self._app(scope, reading, sending)
-
-
-async def _drain(receive: Receive) -> None:
-    while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-        pass
 
 
 def _closes(headers: Headers) -> bool:

@@ -15,7 +15,8 @@ from featlink.channel.bitstream_archive import decode as decode_kept
 from featlink.channel.bitstream_archive import save
 from featlink.channel.codecs.base import CodecError, Tools
 from featlink.channel.codecs.entropy import Entropy
-from featlink.channel.codecs.video import bundled_ffmpeg, padded_size
+from featlink.channel.codecs.programs import bundled_ffmpeg
+from featlink.channel.codecs.yuv import padded_size
 from featlink.channel.settings import ChannelSettings
 from featlink.channel.transmit import Transmission, transmit
 from featlink.shared.conditions.language import parse

@@ -10,6 +10,7 @@ import pytest
 
 from featlink.channel.chain import Chain, ChainOutput
 from featlink.channel.codecs.base import (
+    AccessUnit,
     Codec,
     CodecError,
     Coder,
@@ -124,17 +125,18 @@ def test_a_step_that_is_neither_distortion_nor_codec_is_named() -> None:
         run(Neither())
 
 
-class Behind(Coder[Samples, Units]):
+class Behind(Coder[Samples, AccessUnit]):
     """An encoder that looks one picture ahead, as video encoders do."""
 
     def __init__(self) -> None:
-        self._held: list[Units] = []
+        self._held: list[AccessUnit] = []
 
-    def push(self, given: Samples) -> list[Units]:
-        ready, self._held = self._held, [(given[..., :1].tobytes(), given[..., 1:].tobytes())]
+    def push(self, given: Samples) -> list[AccessUnit]:
+        units = (given[..., :1].tobytes(), given[..., 1:].tobytes())
+        ready, self._held = self._held, [AccessUnit(units)]
         return ready
 
-    def close(self) -> list[Units]:
+    def close(self) -> list[AccessUnit]:
         return self._held
 
 
@@ -144,7 +146,7 @@ class Looking(Codec):
     container = "bin"
     type: Literal["looking"] = "looking"
 
-    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, Units]:
+    def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         return Behind()
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
@@ -193,8 +195,8 @@ def test_a_frame_of_a_sequence_is_what_it_is_alone() -> None:
             (alone,) = sent(chain, levels, number) + chain.close()
         for name in levels:
             np.testing.assert_array_equal(together[number].planes[name].samples, alone.planes[name].samples)
-            assert together[number].coded[name].units == alone.coded[name].units
-            assert len(alone.coded[name].units) == 2
+            assert together[number].coded[name].coded.units == alone.coded[name].coded.units
+            assert len(alone.coded[name].coded.units) == 2
 
 
 def test_what_is_not_lossless_must_not_say_so() -> None:

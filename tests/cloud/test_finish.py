@@ -12,7 +12,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from requests_by_hand import picture
+from requests_by_hand import SIZES, picture
+from tiny_model import build
 
 from featlink.channel.transmit import Transmission, reference, transmit
 from featlink.cloud.finish import finish, run_network
@@ -28,7 +29,7 @@ from featlink.shared.lru import PyramidCache
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.protocol import SplitModel
-from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
 from featlink.shared.result import Telemetry
 
 PLENTY = 1 << 30
@@ -51,10 +52,8 @@ class Counting:
 
 
 @pytest.fixture(scope="module")
-def whole(random_checkpoint: Callable[[str], Path]) -> TorchvisionRCNN:
-    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
-    few = {"score_threshold": 0.01, "proposals": 30, "max_detections": 5}
-    return build(ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few))  # type: ignore[arg-type]
+def whole() -> TorchvisionRCNN:
+    return build(ModelConfig())
 
 
 @pytest.fixture
@@ -209,10 +208,8 @@ CONDITIONS = ("image: quantize(bits=2)", "image: gaussian_noise(sigma=20) @ at=o
 
 
 @pytest.fixture(scope="module")
-def network(random_checkpoint: Callable[[str], Path]) -> TorchvisionRCNN:
-    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
-    few = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
-    return build(ModelConfig(weights=weights, profile="exact", min_size=128, max_size=224, **few))  # type: ignore[arg-type]
+def network() -> TorchvisionRCNN:
+    return build(ModelConfig(**SIZES))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from tiny_model import TINY
 from waiting import wait_until
 
 from featlink import launcher, results
@@ -22,15 +23,9 @@ from featlink.errors import CommandError
 from featlink.launcher import Stack, free_port, free_ports
 
 
-def featlink(*arguments: str, timeout: float = 600, **settings: int) -> subprocess.CompletedProcess[str]:
+def featlink(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "featlink", *arguments]
-    environment = os.environ | {f"FEATLINK_{name.upper()}": str(value) for name, value in settings.items()}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
-
-
-@pytest.fixture(scope="module")
-def weights(random_checkpoint: Callable[[str], Path]) -> Path:
-    return random_checkpoint("maskrcnn_resnet50_fpn")
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +46,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stack(weights: Path, tmp_path: Path) -> Iterator[Stack]:
-    settings = {
-        "weights": str(weights),
-        "profile": "exact",
-        "min_size": "128",
-        "max_size": "224",
-        "database_url": f"sqlite:///{tmp_path}/runs.sqlite",
-    }
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    settings = {"model": TINY, "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
     with Stack(free_ports(), settings, lambda name, line: None) as running:
         running.wait_ready()
         yield running
@@ -94,12 +83,12 @@ def test_garbage_does_not_grow_the_services(stack: Stack) -> None:
 
 
 @pytest.mark.extended
-def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) -> None:
+def test_no_service_outlives_a_killed_launcher(tmp_path: Path) -> None:
     ports = free_ports()
     numbers = {"--edge-port": ports.edge, "--channel-port": ports.channel, "--cloud-port": ports.cloud}
     numbers["--page-port"] = free_port()
     options = [str(word) for pair in numbers.items() for word in pair]
-    command = [sys.executable, "-m", "featlink", "up", "--weights", str(weights), "--profile", "exact", *options]
+    command = [sys.executable, "-m", "featlink", "up", "--model", TINY, *options]
     launcher = subprocess.Popen(
         [*command, "--database", str(tmp_path / "runs.sqlite")], stdout=subprocess.PIPE, text=True
     )
@@ -116,12 +105,10 @@ def test_no_service_outlives_a_killed_launcher(weights: Path, tmp_path: Path) ->
 
 
 @pytest.mark.extended
-def test_one_that_dies_is_started_again_but_not_for_ever(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_dies_is_started_again_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "_RESTARTS", 2)
     logged: list[str] = []
-    settings = {"weights": str(weights), "profile": "exact", "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
+    settings = {"model": TINY, "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
     ports = free_ports()
     with Stack(ports, settings, lambda name, line: logged.append(f"{name} {line}")) as stack:
         stack.wait_ready()
@@ -152,11 +139,9 @@ def wait_until_listening(url: str) -> None:
 
 
 @pytest.mark.extended
-def test_demo_starts_services_and_ends_with_a_report(weights: Path, dataset: Path, tmp_path: Path) -> None:
+def test_demo_starts_services_and_ends_with_a_report(dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    sizes = ("--min-size", "64", "--max-size", "96", "--profile", "exact", "--limit", "1", "--out", str(out))
-    few = {"proposals": 50, "max_detections": 8}  # random weights find something everywhere
-    done = featlink("demo", "--dataset", str(dataset), "--weights", str(weights), *sizes, **few)
+    done = featlink("demo", "--dataset", str(dataset), "--model", TINY, "--limit", "1", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert {row.domain for row in results.load(out)} == {"feature", "image"}
     assert "\ncloud " in (out / "services.log").read_text()
@@ -166,10 +151,9 @@ def test_demo_starts_services_and_ends_with_a_report(weights: Path, dataset: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_up_infer_and_interrupt(weights: Path, dataset: Path, tmp_path: Path, how: signal.Signals) -> None:
+def test_up_infer_and_interrupt(dataset: Path, tmp_path: Path, how: signal.Signals) -> None:
     ports = free_ports()
-    command = [sys.executable, "-m", "featlink", "up", "--weights", str(weights), "--profile", "exact"]
-    command += ["--min-size", "128", "--max-size", "224", "--database", str(tmp_path / "runs.sqlite")]
+    command = [sys.executable, "-m", "featlink", "up", "--model", TINY, "--database", str(tmp_path / "runs.sqlite")]
     for name in ("edge", "channel", "cloud"):
         command += [f"--{name}-port", str(getattr(ports, name))]
     page = free_port()

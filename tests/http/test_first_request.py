@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tiny_model
 from PIL import Image
 
 import featlink.channel.app
@@ -163,10 +164,8 @@ def test_the_cloud_detects_as_before(model: TorchvisionRCNN) -> None:
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
 
 
-def test_the_cloud_codes_masks_whatever_the_network_sees_in_noise(
-    model: TorchvisionRCNN, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    coded = []
+def test_the_cloud_codes_masks_whatever_the_network_sees_in_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, coded = tiny_model.build(ModelConfig()), []
     compressed = coco_results.compressed
     monkeypatch.setattr(coco_results, "compressed", lambda *mask: coded.append(mask) or compressed(*mask))
     monkeypatch.setattr(model.network.roi_heads, "score_thresh", 2.0)

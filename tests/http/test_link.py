@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import httpx
 import msgspec
@@ -13,6 +12,7 @@ import pytest
 from deployment import Deployment, serve
 from fastapi import FastAPI, Request, Response
 from requests_by_hand import SIZES, infer, picture
+from tiny_model import TINY
 from waiting import wait_until_ready
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -41,7 +41,7 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def link(services: Deployment, random_checkpoint: Callable[[str], Path]) -> Iterator[tuple[str, Recorder]]:
+def link(services: Deployment) -> Iterator[tuple[str, Recorder]]:
     """An edge whose link to the cloud is written down: its URL and the recorder."""
     from featlink.channel.app import create_app as channel_app
     from featlink.channel.settings import ChannelSettings
@@ -49,11 +49,10 @@ def link(services: Deployment, random_checkpoint: Callable[[str], Path]) -> Iter
     from featlink.edge.settings import EdgeSettings
 
     recorder = Recorder(services.cloud)
-    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     with (
         serve(recorder.app) as cloud,
         serve(channel_app(ChannelSettings(cloud_url=cloud))) as channel,
-        serve(edge_app(EdgeSettings(channel_url=channel, weights=weights, profile="exact", **SIZES))) as edge,
+        serve(edge_app(EdgeSettings(channel_url=channel, model=TINY, **SIZES))) as edge,
     ):
         wait_until_ready(edge)
         yield edge, recorder

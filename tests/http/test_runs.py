@@ -89,7 +89,7 @@ def test_a_run_refuses_what_is_not_its_own(services: Deployment) -> None:
     foreign = b"".join(wire.write(replace(read, meta=replace(read.meta, weights="0" * 16))))
     response = cloud.post("/v1/detect", content=foreign, params={"run": run}, headers=headers)
     assert response.status_code == 409
-    assert response.json()["detail"].startswith(f"run {run} is of maskrcnn_resnet50_fpn with weights ")
+    assert response.json()["detail"].startswith(f"run {run} is of tiny with weights ")
     assert cloud.get(f"/v1/runs/{run}").json()["done"] == 0
 
 

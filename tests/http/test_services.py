@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -15,6 +14,7 @@ from PIL import Image
 from requests_by_hand import SIZES, infer, picture
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
+from tiny_model import TINY, other_weights
 from waiting import wait_until, wait_until_ready
 
 from featlink.shared.frames import wire
@@ -102,12 +102,11 @@ def test_features_distort_detect_by_hand_equals_infer(services: Deployment) -> N
     assert answer["detections"] == infer(services.edge, picture(), condition=condition)["detections"]
 
 
-def test_p6_can_be_rebuilt_in_the_cloud(services: Deployment, random_checkpoint: Callable[[str], Path]) -> None:
+def test_p6_can_be_rebuilt_in_the_cloud(services: Deployment) -> None:
     from featlink.edge.app import create_app as edge_app
     from featlink.edge.settings import EdgeSettings
 
-    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
-    settings = EdgeSettings(channel_url=services.channel, weights=weights, profile="exact", send_p6=False, **SIZES)
+    settings = EdgeSettings(channel_url=services.channel, model=TINY, send_p6=False, **SIZES)
     with serve(edge_app(settings)) as edge:
         wait_until_ready(edge)
         without = infer(edge, picture())
@@ -152,14 +151,15 @@ def test_bitstreams_can_be_kept(services: Deployment, tmp_path: Path) -> None:
     assert kept == ["p2.vvc", "p3.vvc", "p4.vvc", "p5.vvc", "p6.vvc", "side.json"]
 
 
-def test_readyz_says_that_edge_and_cloud_hold_different_weights(services: Deployment) -> None:
+def test_readyz_says_that_edge_and_cloud_hold_different_weights(services: Deployment, tmp_path: Path) -> None:
     from featlink.edge.app import create_app as edge_app
     from featlink.edge.settings import EdgeSettings
 
     ready = httpx.get(f"{services.channel}/readyz").json()
     assert ready["status"] == "ready"
-    assert ready["network"].startswith("maskrcnn_resnet50_fpn ")
-    with serve(edge_app(EdgeSettings(channel_url=services.channel, weights="starter", **SIZES))) as edge:
+    assert ready["network"].startswith("tiny ")
+    weights = other_weights(tmp_path / "other.safetensors")
+    with serve(edge_app(EdgeSettings(channel_url=services.channel, model=TINY, weights=weights, **SIZES))) as edge:
         wait_until(lambda: '"loading"' not in httpx.get(f"{edge}/readyz").text, "the model to load")
         answer = httpx.get(f"{edge}/readyz")
     assert answer.status_code == 503

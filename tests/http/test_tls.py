@@ -11,11 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from deployment import serve
+from tiny_model import TINY
 from waiting import wait_until
 
+from featlink.channel.app import create_app
+from featlink.channel.settings import ChannelSettings
 from featlink.client import Client
 from featlink.errors import CommandError
-from featlink.launcher import Stack, free_port, free_ports
+from featlink.launcher import Ports, Stack, free_port, free_ports
 from featlink.shared.service.access import digest
 from featlink.shared.service.settings import ServiceSettings
 from featlink.shared.service.transport import NextService
@@ -84,7 +88,7 @@ def tls(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path
 def test_the_launcher_and_the_client_speak_https(tls: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FEATLINK_TLS_CA", str(tls))
     ports = free_ports()
-    settings = {"min_size": "64", "max_size": "96", "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
+    settings = {"model": TINY, "database_url": f"sqlite:///{tmp_path}/runs.sqlite"}
     with Stack(ports, settings, lambda *_: None) as stack:
         stack.wait_ready(180)
         assert ports.edge_url.startswith("https://")
@@ -92,21 +96,22 @@ def test_the_launcher_and_the_client_speak_https(tls: Path, monkeypatch: pytest.
             assert client.model()["weights"]
 
 
-def never_ready(folder: Path) -> str:
-    """Why services cannot be waited for; it is told long before the time is over."""
-    settings = {"min_size": "64", "max_size": "96", "database_url": f"sqlite:///{folder}/runs.sqlite"}
-    with Stack(free_ports(), settings, lambda *_: None) as stack, pytest.raises(CommandError) as told:
-        stack.wait_ready(180)
+def never_ready(url: str) -> str:
+    """Why a service cannot be waited for; it is told long before the time is over."""
+    ports = Ports(edge=int(url.rpartition(":")[2]), scheme=url.partition(":")[0])
+    with pytest.raises(CommandError) as told:
+        Stack(ports, {}, lambda *_: None).wait_ready(180)
     return str(told.value)
 
 
-def test_a_certificate_that_nobody_trusts_is_told_at_once(tls: Path, tmp_path: Path) -> None:
-    assert "FEATLINK_TLS_CA" in never_ready(tmp_path)
+def test_a_certificate_that_nobody_trusts_is_told_at_once(channel: str) -> None:
+    assert "FEATLINK_TLS_CA" in never_ready(channel)
 
 
-def test_a_token_that_is_missing_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEATLINK_TOKENS", digest("a-token-of-somebody-else"))
-    assert "FEATLINK_TOKEN " in never_ready(tmp_path)
+def test_a_token_that_is_missing_is_told_at_once() -> None:
+    settings = ChannelSettings(cloud_url="http://127.0.0.1:1", tokens=digest("a-token-of-somebody-else"))
+    with serve(create_app(settings)) as guarded:
+        assert "FEATLINK_TOKEN " in never_ready(guarded)
 
 
 def test_others_do_not_trust_it(channel: str) -> None:

@@ -15,12 +15,13 @@ import pytest
 from one_plane import code_plane
 from pydantic import Field, TypeAdapter, ValidationError
 
-from featlink.channel.codecs import video as yuv
+from featlink.channel.codecs import yuv
 from featlink.channel.codecs.av1 import Av1
 from featlink.channel.codecs.base import Codec, CodecError, CodedPicture, PictureFormat, PlaneCoder, Tools, code
 from featlink.channel.codecs.hevc import Hevc
 from featlink.channel.codecs.jpeg import Jpeg
-from featlink.channel.codecs.video import VideoCodec, bundled_ffmpeg, ffmpeg_decode
+from featlink.channel.codecs.programs import bundled_ffmpeg, ffmpeg_decode
+from featlink.channel.codecs.video import VideoCodec
 from featlink.channel.codecs.vvenc import Vvenc
 
 Natural = Callable[..., npt.NDArray[np.uint8]]

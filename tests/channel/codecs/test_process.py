@@ -12,9 +12,9 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from featlink.channel.codecs import video
+from featlink.channel.codecs import programs
 from featlink.channel.codecs.base import CodecError
-from featlink.channel.codecs.video import run
+from featlink.channel.codecs.programs import run
 from featlink.shared import cancelling
 from featlink.shared.cancelling import AbandonedError
 
@@ -99,7 +99,7 @@ def test_a_program_works_in_a_folder_of_its_own(program: Program) -> None:
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux only")
 def test_a_program_is_limited(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "_MOST_FILE", 1 << 20)
+    monkeypatch.setattr(programs, "_MOST_FILE", 1 << 20)
     with pytest.raises(CodecError):
         run([program("sleep 0.2; exec head -c 9000000 /dev/zero > big")], b"", timeout_s=20)
     limits = run([program("sleep 0.2; ulimit -f; ulimit -c; ulimit -t; ulimit -d")], b"", timeout_s=20).split()

@@ -10,7 +10,7 @@ from one_plane import code_plane
 
 from featlink.channel.codecs.base import CodecError, Tools
 from featlink.channel.codecs.hevc import Hevc
-from featlink.channel.codecs.video import bundled_ffmpeg
+from featlink.channel.codecs.programs import bundled_ffmpeg
 from featlink.channel.codecs.vvenc import Vvenc
 
 Natural = Callable[..., np.ndarray]

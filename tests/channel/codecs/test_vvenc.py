@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featlink.channel.codecs import video as yuv
+from featlink.channel.codecs import yuv
 from featlink.channel.codecs.base import CodecError, Tools, code
-from featlink.channel.codecs.video import bundled_ffmpeg
+from featlink.channel.codecs.programs import bundled_ffmpeg
 from featlink.channel.codecs.vvenc import Vvenc
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from featlink.channel.codecs import video as yuv
+from featlink.channel.codecs import yuv
 
 SHAPE = array_shapes(min_dims=2, max_dims=2, max_side=40)
 

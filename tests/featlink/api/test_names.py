@@ -13,6 +13,7 @@ import featlink as fl
 
 NAMES = [
     "Array",
+    "ClipEvaluator",
     "Codec",
     "CodecError",
     "Condition",

@@ -51,9 +51,9 @@ def test_it_goes_on_after_an_interruption_and_ends_with_a_report(
         yield from islice(run(engine, tasks), 5)
         raise KeyboardInterrupt
 
-    exact = ("--weights", config.weights, "--profile", "exact", "--min-size", 64, "--max-size", 96, "--threads", 1)
+    network = ("--model", config.model, "--threads", 1)
     with deploy(**vars(config)) as services:
-        command = ("--dataset", tiny, *exact, "--edge", services.edge, "--out", out, "--limit", 1)
+        command = ("--dataset", tiny, *network, "--edge", services.edge, "--out", out, "--limit", 1)
         with monkeypatch.context() as patch:
             patch.setattr(HttpEngine, "run", interrupted)
             stopped = demo(*command)

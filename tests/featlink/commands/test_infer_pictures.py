@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +13,6 @@ from typer.testing import CliRunner
 from featlink.cli import app
 from featlink.client import Client
 from featlink.shared.frames.visualisation import plane
-
-SIZES: dict[str, Any] = {"min_size": 96, "max_size": 128, "proposals": 20, "max_detections": 5, "score_threshold": 0.01}
-
-
-@pytest.fixture(scope="module")
-def services(deploy: Any, random_checkpoint: Callable[[str], Path]) -> Iterator[Deployment]:
-    with deploy(weights=str(random_checkpoint("maskrcnn_resnet50_fpn")), profile="exact", **SIZES) as deployment:
-        yield deployment
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Run a sweep in a child process and kill it, again and again; then let it finish. Started by test_kill.py.
 
-    python kill_loop.py DATASET WEIGHTS OUT KILLS
+    python kill_loop.py DATASET OUT KILLS
 
 The model is loaded once and the children are forked, so that a start costs nothing: this process must have used no
 threads until then. Every computation of an image under a condition is logged to OUT.log when it begins.
@@ -20,13 +20,14 @@ from pathlib import Path
 
 import cv2
 from rich.console import Console
+from tiny_model import TINY
 from waiting import wait_until
 
 from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Transmission
 from featlink.shared.conditions.language import Condition
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import build
+from featlink.shared.models.registry import build
 from featlink.sweeps.engine import ItemError
 from featlink.sweeps.local import LocalEngine
 from featlink.sweeps.plan import SweepOptions
@@ -48,19 +49,10 @@ class Logged(Stages):
         return super().send(prepared, index)
 
 
-def main(dataset: Path, weights: Path, out: Path, kills: int) -> None:
+def main(dataset: Path, out: Path, kills: int) -> None:
     """Kill a sweep ``kills`` times at random moments."""
     cv2.setNumThreads(1)
-    config = ModelConfig(
-        weights=str(weights),
-        profile="exact",
-        min_size=64,
-        max_size=96,
-        score_threshold=0.01,
-        proposals=50,
-        max_detections=8,
-        threads=1,
-    )
+    config = ModelConfig(model=TINY, threads=1)
     model, log = build(config), out.with_suffix(".log")
 
     @contextlib.contextmanager
@@ -98,4 +90,4 @@ def _lines(log: Path) -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

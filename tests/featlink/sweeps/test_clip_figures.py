@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from clips_by_hand import Box, detection, ground_truth
+from clips_by_hand import Box, detection, evaluated, ground_truth
 
 from featlink import samples
-from featlink.results import Row
+from featlink.results import Row, Sequences
 from featlink.shared.evaluation.coco import GroundTruth
 from featlink.shared.evaluation.confidence_intervals import LEAST_IMAGES
+from featlink.shared.evaluation.protocol import ClipEvaluator, grouped
 from featlink.shared.store import Result
 from featlink.sweeps.engine import ItemResult, ModelInfo
 from featlink.sweeps.figures import write_figures
@@ -47,6 +50,7 @@ def stills(truth: GroundTruth) -> GroundTruth:
 def test_clips_have_figures_of_their_own(tmp_path: Path) -> None:
     row = swept(tmp_path, TRUTH)[0]
     assert row.figures.keys() >= GROUPS
+    assert row.sequences == Sequences(CLIPS, CLIPS * FRAMES, 10, row.bits_per_image / 100)
     assert "streaming_bbox" not in row.figures  # nothing says when answers came
     assert row.figures["flicker"] == {"objects": 0, "false": 0}
     assert row.figures["tracking"]["MOTA"] == pytest.approx(0.5 * 3 / 4)  # a track begins in a clip's second frame
@@ -56,10 +60,14 @@ def test_clips_have_figures_of_their_own(tmp_path: Path) -> None:
     with (tmp_path / "results.csv").open() as file:
         line = next(csv.DictReader(file))
     assert float(line["tracking_HOTA_low"]) == low
+    assert float(line["kbps"]) == float(line["bits_per_image"]) / 100
 
 
 def test_stills_have_none(tmp_path: Path) -> None:
-    assert not GROUPS & swept(tmp_path, stills(TRUTH))[0].figures.keys()
+    row = swept(tmp_path, stills(TRUTH))[0]
+    assert not GROUPS & row.figures.keys()
+    assert row.sequences is None
+    assert b"sequences" not in (tmp_path / "results.json").read_bytes()
 
 
 def test_intervals_draw_clips(tmp_path: Path) -> None:
@@ -78,6 +86,19 @@ def test_intervals_draw_clips(tmp_path: Path) -> None:
     assert (run.pools["bbox"].draws(read.draws) == read.ap["bbox"]["clean.feature"]).all()
     expected = by_clip[:, :, 0] @ (800 * np.arange(1, CLIPS + 1)) / CLIPS
     np.testing.assert_allclose(read.mean_bits("clean.feature"), expected)
+
+
+def test_the_manuals_evaluator_works_as_it_is_printed() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "reference" / "plugins.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", manual, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("@fl.register_evaluator\n", ""), names)  # other tests do without it
+    judge = names["Steadiness"]()
+    assert isinstance(judge, ClipEvaluator)
+    one, other = evaluated(ground_truth([[{}] * 3, [{}] * 2]), [[BOX], [BOX, BOX], [], [BOX], [BOX]])
+    samples = [judge.update_clip(clip) for clip in (one, other)]
+    assert samples == [(3, 2), (0, 1)]
+    assert grouped(judge.compute(samples)) == {"steadiness": {"change": 1.0}}
 
 
 def test_too_few_clips_have_no_intervals(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from featlink.shared.conditions.language import Condition, Domain, parse
 from featlink.shared.conditions.registry import steps
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import SplitModel, build
+from featlink.shared.models.protocol import SplitModel
+from featlink.shared.models.registry import build
 from featlink.shared.result import InferenceResult
 from featlink.sweeps.engine import Engine, ItemError, ItemResult, WorkItem
 from featlink.sweeps.http import HttpEngine

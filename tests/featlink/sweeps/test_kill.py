@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from featlink import results
-from featlink.shared.models.config import ModelConfig
 
 KILLS = 12
 
 
-def run(tiny: Path, config: ModelConfig, out: Path, kills: int) -> list[results.Row]:
+def run(tiny: Path, out: Path, kills: int) -> list[results.Row]:
     script = Path(__file__).with_name("kill_loop.py")
-    command = [sys.executable, str(script), str(tiny), config.weights, str(out), str(kills)]
+    command = [sys.executable, str(script), str(tiny), str(out), str(kills)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), str(script.parents[2])])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr
@@ -37,10 +36,10 @@ def figures(rows: list[results.Row]) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.extended
-def test_killed_a_dozen_times(tiny: Path, config: ModelConfig, tmp_path: Path) -> None:
+def test_killed_a_dozen_times(tiny: Path, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    rows = run(tiny, config, killed, KILLS)
-    assert figures(rows) == figures(run(tiny, config, whole, 0))
+    rows = run(tiny, killed, KILLS)
+    assert figures(rows) == figures(run(tiny, whole, 0))
     assert {row.images for row in rows} == {3}
     for path in (whole / "detections").iterdir():
         assert (killed / "detections" / path.name).read_bytes() == path.read_bytes()

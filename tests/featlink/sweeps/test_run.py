@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fake_engine import open_fake
 from PIL import Image
 from rich.console import Console
+from tiny_model import other_weights
 from waiting import wait_until
 
 from featlink import results
 from featlink.errors import CommandError
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.fast.accelerate import refusal
 from featlink.shared.store import Store
 from featlink.sweeps.folder import locked
 from featlink.sweeps.plan import SweepOptions, read_seeds, read_shard, read_time
@@ -33,6 +32,14 @@ from featlink.sweeps.run import merge, run_sweep
 
 Make = Callable[..., SweepOptions]
 CONSOLE = Console(quiet=True)
+RENAMED = """
+import tiny_model
+
+def build(config, heads=True):
+    model = tiny_model.build(config, heads)
+    model.name = "another"
+    return model
+"""
 
 
 def comparable(rows: list[results.Row]) -> list[dict[str, Any]]:
@@ -108,23 +115,20 @@ def test_another_sweep_in_the_same_folder_is_refused_and_the_difference_named(
     other_picture = tmp_path / "tinier"
     shutil.copytree(tiny, other_picture)
     Image.new("RGB", (64, 48)).save(other_picture / "val" / "5.png")
-    other_weights = tmp_path / "other.pth"
-    state = torch.load(config.weights, weights_only=True)
-    state["rpn.head.cls_logits.bias"] += 1
-    torch.save(state, other_weights)
+    renamed = tmp_path / "renamed.py"
+    renamed.write_text(RENAMED)
     changes: list[tuple[str, dict[str, Any]]] = [
         ("dataset.digest", {"dataset": other_data}),
         ("the picture of image 5 is another", {"dataset": other_picture}),
-        ("model.identity", {"config": replace(config, weights=str(other_weights))}),
+        ("model.identity", {"config": replace(config, weights=other_weights(tmp_path / "other.safetensors"))}),
         ("model.max_size", {"config": replace(config, max_size=128)}),
         ("model.proposals", {"config": replace(config, proposals=51)}),
-        ("model.profile", {"config": replace(config, profile="fast")}),
+        ("model.profile", {"config": replace(config, profile="exact")}),
+        ("model.name", {"config": replace(config, model=f"{renamed}:build")}),
         ("quantize(bits=2)", {"conditions": ("image: gaussian_noise(sigma=20)",)}),
         ("seeds", {"seeds": (0, 2)}),
         ("fidelity", {"fidelity": False}),
     ]
-    if refusal() is None:
-        changes.append(("model.name", {"config": replace(config, profile="bf16")}))
     for named, change in changes:
         with pytest.raises(CommandError, match="holds another sweep") as error:
             run_sweep(replace(first, **change), CONSOLE)
@@ -180,20 +184,11 @@ def test_options_that_mean_nothing_are_refused(read: Callable[[str], object], te
 
 
 def command(tiny: Path, config: ModelConfig, out: Path) -> list[str]:
-    options = {"dataset": tiny, "weights": config.weights, "profile": "exact", "out": out, "threads": 1}
-    options |= {"conditions": "paper.table4", "min-size": 64, "max-size": 96}
+    options = {"dataset": tiny, "model": config.model, "out": out, "threads": 1, "conditions": "paper.table4"}
     return [sys.executable, "-m", "featlink", "bench", *(f"--{name}={value}" for name, value in options.items())]
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch, config: ModelConfig) -> None:
-    """The model settings that have no option on the command line."""
-    for name in ("proposals", "score_threshold", "max_detections"):
-        monkeypatch.setenv(f"FEATLINK_{name.upper()}", str(getattr(config, name)))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("few")
+@pytest.mark.extended
 def test_the_command_stops_on_ctrl_c_and_for_want_of_space_and_goes_on(
     tiny: Path, config: ModelConfig, tmp_path: Path
 ) -> None:

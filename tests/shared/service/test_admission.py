@@ -314,6 +314,33 @@ def test_a_refusal_reaches_a_client_that_still_sends(
             assert connection.makefile("rb").readline().startswith(f"HTTP/1.1 {status} ".encode())
 
 
+@pytest.mark.parametrize("connection_header", ["close", "keep-alive"])
+def test_a_refusal_in_the_middle_of_a_body_reaches_a_client_that_still_sends(
+    make_service: Callable[..., FastAPI], connection_header: str
+) -> None:
+    app, chunk = make_service(max_body_mb=1), b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+
+    @app.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    head = f"POST /raw HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: {connection_header}\r\n\r\n"
+    with serve(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), LONG) as connection:
+            connection.sendall(head.encode() + 32 * chunk + b"0\r\n\r\n")
+            assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_refused_client_that_waits_to_send_is_not_told_to(make_service: Callable[..., FastAPI]) -> None:
+    head = f"POST /raw HTTP/1.1\r\nhost: x\r\ncontent-length: {32 << 20}\r\nexpect: 100-continue\r\n\r\n"
+    with serve(make_service(max_body_mb=1)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), LONG) as connection:
+            connection.sendall(head.encode())
+            assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize("path", ["/raw", "/json"])
 def test_an_upload_that_pauses_ends_with_408(
     path: str, app: FastAPI, visit: Any, monkeypatch: pytest.MonkeyPatch
