@@ -197,17 +197,19 @@ class Live:
         self._tell("")
         link: dict[str, object] = {"wait": True} | ({"rate_mbps": self._rate.value} if self._rate.value else {})
         source, fps = str(self._source.value), float(self._fps.value)
-        feed = self._feeds[self._key] = Feed()
-        loop = asyncio.get_running_loop()
+        feed = Feed()
         try:
-            for domain, select in self._conditions.items():
-                condition = parse(str(select.value), domain)
-                pictures = feed.pictures() if source == CAMERA else await asyncio.to_thread(clip_pictures, source, fps)
-                self._play(domain, str(condition), pictures, link, loop)
+            conditions = {domain: parse(str(select.value), domain) for domain, select in self._conditions.items()}
+            pictures = {
+                domain: feed.pictures() if source == CAMERA else await asyncio.to_thread(clip_pictures, source, fps)
+                for domain in conditions
+            }
         except FeatlinkError as error:
             self._tell(str(error))
-            self.stop()
             return
+        self._feeds[self._key] = feed
+        for domain, condition in conditions.items():
+            self._play(domain, str(condition), pictures[domain], link, asyncio.get_running_loop())
         if source == CAMERA:
             self._video.set_visibility(True)
             ui.run_javascript(f"featlinkLive('live-{self._key}', '{self._key}', {1000 / fps:.0f})")
