@@ -47,6 +47,12 @@ def starter() -> Path:
 
 
 @pytest.fixture(scope="session")
+def detectron2() -> Path:
+    """A folder with checkpoints in detectron2's layouts, pictures, and what detectron2 makes of them."""
+    return _folder("FEATLINK_TEST_DETECTRON2", "a folder with checkpoints and recordings of detectron2")
+
+
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """20 pictures of many shapes, a grey and a very narrow one too: photos of COCO's if they are given, else scenes."""
     given = os.environ.get("FEATLINK_TEST_COCO")

@@ -98,6 +98,19 @@ def weights(model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}
     typer.echo(f"{target} is there: use --weights coco")
 
 
+@fetch.command("detectron2-r50-3x")
+def detectron2_r50_3x(
+    out: Annotated[Path, typer.Option(help="Folder for the two files.")] = Path("detectron2"),
+) -> None:
+    """Fetch the R50-FPN 3x checkpoints of detectron2's model zoo (Mask and Faster R-CNN, CC BY-SA 3.0): 344 MB."""
+    from featlink.fetch.sources import fetch_detectron2
+
+    with _display() as progress:
+        digests = fetch_detectron2(out, progress)
+    for name, digest in digests.items():
+        typer.echo(f"{out / name}: SHA-256 {digest}; use --model detectron2_r50_fpn --weights {out / name}")
+
+
 @contextmanager
 def _display() -> Iterator[Callable[[str], Progress]]:
     """Progress bars in the terminal, one per file."""

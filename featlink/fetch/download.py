@@ -41,11 +41,11 @@ class Source:
 
     Attributes:
         url: http or https.
-        checksum: of its content.
+        checksum: of its content; None where none is published.
     """
 
     url: str
-    checksum: Checksum
+    checksum: Checksum | None
 
 
 def download(source: Source, target: Path, progress: Progress, timeout_s: float = 30) -> None:
@@ -66,7 +66,8 @@ def download(source: Source, target: Path, progress: Progress, timeout_s: float 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _fetch_all(source.url, part, progress, timeout_s)
-        _verify(part, source.checksum)
+        if source.checksum is not None:
+            _verify(part, source.checksum)
         os.replace(part, target)
     except OSError as error:
         raise CommandError(f"cannot write {part}: {error.strerror}") from None

@@ -1,8 +1,9 @@
-"""What can be fetched: COCO val2017, with instance annotations, and torchvision's official weights."""
+"""What can be fetched: COCO val2017, with instance annotations, and official weights of torchvision and detectron2."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -21,6 +22,18 @@ ANNOTATIONS = Source(
     Checksum("md5", "f4bbac642086de4f52a3fdda2de5fa2c"),
 )
 """COCO itself publishes no checksums; these MD5 sums are the widely published ones."""
+
+_ZOO = "https://dl.fbaipublicfiles.com/detectron2"
+DETECTRON2 = {
+    "mask_rcnn_R_50_FPN_3x.pkl": Source(
+        f"{_ZOO}/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl", None
+    ),
+    "faster_rcnn_R_50_FPN_3x.pkl": Source(
+        f"{_ZOO}/COCO-Detection/faster_rcnn_R_50_FPN_3x/137849458/model_final_280758.pkl", None
+    ),
+}
+"""By the name that the file gets here. detectron2's model zoo publishes no checksums; its models are under the Creative
+Commons Attribution-ShareAlike 3.0 licence, its code under the Apache License 2.0."""
 
 _TRUTH = "annotations/instances_val2017.json"
 
@@ -65,6 +78,31 @@ def _fetch(source: Source, folder: Path, progress: Callable[[str], Progress], wa
     if not unpack(archive, folder, wanted, progress(f"unpack {name}")):
         raise CommandError(f"{archive} has no files of val2017")
     archive.unlink()
+
+
+def fetch_detectron2(
+    folder: Path, progress: Callable[[str], Progress], sources: Mapping[str, Source] = DETECTRON2
+) -> dict[str, str]:
+    """Fetch the R50-FPN 3x checkpoints of detectron2's model zoo; what is there stays.
+
+    Args:
+        folder: gets them.
+        progress: gives the display for a file of that name.
+        sources: by the name that the file gets.
+
+    Returns:
+        SHA-256 of each file, by name.
+
+    Raises:
+        CommandError: see :mod:`featlink.fetch.download`.
+    """
+    for name, source in sources.items():
+        download(source, folder / name, progress(name))
+    digests = {}
+    for name in sources:
+        with (folder / name).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def cached_path(model: str) -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -12,6 +12,24 @@ from featlink.shared.fpn import PYRAMID, SPLITS
 
 _STAGES = 4
 """Of a ResNet; what comes before them is its stem."""
+
+
+MaskBranch = Callable[[dict[str, Tensor], Tensor, Tensor, tuple[int, int]], Tensor]
+"""From features, boxes, labels and the resized size to masks (K, 1, M, M) in 0..1."""
+
+
+class Parts(NamedTuple):
+    """A network's parts as they run.
+
+    Attributes:
+        front: from the padded network input to what crosses the link.
+        back: from that to the pyramid's levels; None where it is them, and of an edge's half.
+        mask_branch: makes the masks in the place of the network's own; None where that stays or there is none.
+    """
+
+    front: Callable[[Tensor], Sequence[Tensor]]
+    back: Callable[..., dict[str, Tensor]] | None
+    mask_branch: MaskBranch | None
 
 
 class Front(nn.Module):

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlparse
 
 import msgspec
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -24,6 +25,7 @@ from torchvision.models import WeightsEnum, get_model_weights
 
 from featlink.shared.errors import ModelError
 from featlink.shared.models.config import MODELS
+from featlink.shared.models.pickled_arrays import read_arrays
 
 HARMLESS: tuple[Callable[..., Any], ...] = (argparse.Namespace, PosixPath)
 """What torchvision's training script saves beside tensors: its command line. Making these runs nothing."""
@@ -31,6 +33,8 @@ HARMLESS: tuple[Callable[..., Any], ...] = (argparse.Namespace, PosixPath)
 _NESTS = ("model", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Of DataParallel, of torch.compile, and of a module that holds the detector as its ``model``."""
+_DEEPEST = 8
+"""Of nests: a hostile one may hold itself."""
 _UNCLEAR = "damaged, or more than tensors in it"
 _SHOWN = 3
 
@@ -49,8 +53,9 @@ def state_dict(content: object) -> dict[str, Tensor] | None:
         >>> list(state_dict({"epoch": 3, "state_dict": {"module.rpn.weight": torch.zeros(1)}}))
         ['rpn.weight']
     """
-    while isinstance(content, Mapping) and (name := next((n for n in _NESTS if _is_nest(content.get(n))), None)):
-        content = content[name]
+    for _ in range(_DEEPEST):
+        if isinstance(content, Mapping) and (name := next((n for n in _NESTS if _is_nest(content.get(n))), None)):
+            content = content[name]
     if not isinstance(content, Mapping) or not content:
         return None
     if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
@@ -87,6 +92,8 @@ def misfit(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
         state: the weights.
         wanted: the network's own state dict.
     """
+    if any(name.startswith("backbone.bottom_up.") for name in state):
+        return "they are in the layout of detectron2: --model detectron2_r50_fpn"
     shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
     if shapes:
         have, want = (list(side[shapes[0]].shape) for side in (state, wanted))
@@ -134,6 +141,8 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         aspect_ratios: of the anchors of every level.
         box_nms_thresh, rpn_nms_thresh: intersection over union above which a box is suppressed.
         categories: name of each label, background first.
+        stride_in_1x1: of detectron2's ResNet, where a stage's first block halves the size: in its first convolution,
+            as the model zoo's R50-FPN, or in the 3×3 one.
     """
 
     min_size: _Pixels | None = None
@@ -145,6 +154,7 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     box_nms_thresh: _Share | None = None
     rpn_nms_thresh: _Share | None = None
     categories: tuple[str, ...] | None = None
+    stride_in_1x1: bool = True
 
 
 @dataclass(frozen=True)
@@ -194,12 +204,26 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
     path = weights_file(weights, model)
     if path is None:
         return _bundled()
+    return read_checkpoint(path, path_hash(get_model_weights(model)["COCO_V1"]), must_be_official=weights == "coco")
+
+
+def read_checkpoint(path: Path, official: str | None = None, must_be_official: bool = False) -> Checkpoint:
+    """Read a file of weights, with what lies beside it.
+
+    Args:
+        path: ``.safetensors``; ``.pkl``, arrays as detectron2's model zoo has them; anything else is torch's.
+        official: how the SHA-256 of the model's official file begins, if it has one.
+        must_be_official: refuse any other, and take nothing that lies beside it.
+
+    Raises:
+        ModelError: it cannot be read, or is not the official file, or does not hold a state dict.
+    """
     digest, state, metadata = _read(path)
-    is_official = digest.startswith(path_hash(get_model_weights(model)["COCO_V1"]))
-    if weights == "coco" and not is_official:
+    is_official = official is not None and digest.startswith(official)
+    if must_be_official and not is_official:
         raise ModelError(f"{path} is damaged, or not the official file: its SHA-256 is {digest[:16]}…; delete it")
     beside = sidecar_file(path)
-    if weights == "coco" or not beside.exists():
+    if must_be_official or not beside.exists():
         return Checkpoint(state, identity(digest), is_official, metadata)
     try:
         content = beside.read_bytes()
@@ -292,11 +316,15 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor], dict[str, str]]:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        elif path.suffix == ".pkl":
+            state = _tensors(read_arrays(path), path)
         else:
             with torch.serialization.safe_globals(list(HARMLESS)):
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"cannot read weights {path}: {error.strerror or error}") from None
+    except ModelError:
+        raise
     except Exception:  # a damaged pickle makes torch.load raise anything; some of its texts advise to run the code
         raise ModelError(f"cannot read weights {path}: {unreadable(path)}") from None
     state = state_dict(state)
@@ -304,6 +332,25 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor], dict[str, str]]:
         raise ModelError(f"{path} does not hold a state dict of tensors")
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     return digest, tensors, metadata
+
+
+def _tensors(content: object, path: Path) -> object:
+    """What a pickle of arrays holds, with tensors in the place of a model's arrays.
+
+    Raises:
+        ModelError: it is of Detectron 1, or holds more numbers than the file.
+    """
+    if not isinstance(content, dict):
+        return content
+    if "blobs" in content:
+        raise ModelError(f"{path} is a checkpoint of Detectron 1 (Caffe2 blobs), whose layers have other names")
+    state = content.get("model", content)
+    if not isinstance(state, dict) or not all(isinstance(value, np.ndarray) for value in state.values()):
+        return content
+    if sum(value.size for value in state.values()) > path.stat().st_size:
+        raise ModelError(f"cannot read weights {path}: the same array is there under many names")
+    native = {name: value.astype(value.dtype.newbyteorder("="), order="C") for name, value in state.items()}
+    return {"model": {name: torch.from_numpy(value) for name, value in native.items()}}
 
 
 def _sha256(path: Path) -> str:

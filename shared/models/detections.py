@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ column; the first may be 0. They add up to the image's pixels."""
 
 
 class PartialMasks(Sequence[npt.NDArray[np.float32]]):
-    """Masks of an image whose runs can be had without laying out the image.
+    """Masks of an image whose parts and runs can be had without laying out the image.
 
     Args:
         size: (height, width) of the image.
@@ -42,8 +43,28 @@ class PartialMasks(Sequence[npt.NDArray[np.float32]]):
         self.size = size
 
     @abstractmethod
+    def part(self, index: int) -> MaskPart:
+        """What the mask fills of the image."""
+
+    @abstractmethod
     def runs(self, index: int) -> Runs:
         """Runs of the mask, an object where it is above 0.5."""
+
+    @overload
+    def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[npt.NDArray[np.float32]]: ...
+
+    def __getitem__(self, index: int | slice) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
+        """The whole mask, float32 (H, W)."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        part = self.part(index)
+        height, width = part.values.shape
+        whole = np.zeros(self.size, np.float32)
+        whole[part.top : part.top + height, part.left : part.left + width] = part.values
+        return whole
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,7 @@ interpolated, with torch's own arithmetic, and the rest follows.
 
 from __future__ import annotations
 
-from typing import overload
-
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -62,22 +59,6 @@ class PastedMasks(PartialMasks):
         size = (max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1))
         pasted = interpolate(self._masks[index][None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         return MaskPart(pasted[top - y1 : bottom - y1, left - x1 : right - x1].cpu().numpy(), top, left, self.size)
-
-    @overload
-    def __getitem__(self, index: int) -> npt.NDArray[np.float32]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[npt.NDArray[np.float32]]: ...
-
-    def __getitem__(self, index: int | slice) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
-        """The whole mask, float32 (H, W)."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        part = self.part(index)
-        height, width = part.values.shape
-        whole = np.zeros(self.size, np.float32)
-        whole[part.top : part.top + height, part.left : part.left + width] = part.values
-        return whole
 
 
 _MARGIN = 1e-6

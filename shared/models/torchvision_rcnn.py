@@ -32,7 +32,7 @@ from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Siz
 from featlink.shared.fpn import PYRAMID, SPLITS, checked_split
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
-from featlink.shared.models.backbone import Back, Front
+from featlink.shared.models.backbone import Back, Front, MaskBranch, Parts
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
@@ -49,9 +49,6 @@ _ROUNDING = 1e-5
 """Relative error of the scale, which torchvision computes in single precision."""
 _SHRINK = 10
 """Of the largest input: a picture that is enlarged to it costs little to make."""
-
-MaskBranch = Callable[[dict[str, Tensor], Tensor, Tensor, tuple[int, int]], Tensor]
-"""From features, boxes, labels and the resized size to masks (K, 1, M, M) in 0..1."""
 
 
 class TorchvisionRCNN(SplitModel):
@@ -239,14 +236,7 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         ModelError: the weights cannot be had, or do not fit the architecture; or there is no such device, or
             the profile is not for it.
     """
-    check_surroundings()
-    device = resolve(config.device)
-    if config.profile == "bf16" and device.type != "cpu":
-        raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    split = checked_split(config.split)
-    config = replace(config, split=None if split == PYRAMID else split)
+    config, split, device = resolved(config)
     checkpoint = load_checkpoint(config.weights, config.model)
     network = _network(config, checkpoint).eval()
     if not heads:
@@ -255,28 +245,52 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
         roi_heads = network.roi_heads
         roi_heads.box_roi_pool = StatelessRoIPooler(roi_heads.box_roi_pool)
         roi_heads.mask_roi_pool = roi_heads.mask_roi_pool and StatelessRoIPooler(roi_heads.mask_roi_pool)
-    front: Callable[[Tensor], Sequence[Tensor]] = Front(network.backbone, split)
-    back: Callable[..., dict[str, Tensor]] | None = None if split == PYRAMID else Back(network.backbone, split)
-    mask_branch: MaskBranch | None = None
-    if device.type != "cpu":  # torchvision's own modules in both profiles: their layout is the fastest there, too
-        network.to(device)
-    elif config.profile != "exact":
-        from featlink.shared.models.fast.accelerate import Precision, accelerate  # OpenVINO only where it is used
-
-        precision: Precision = "f32" if config.profile == "fast" else "bf16"
-        try:
-            with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-                front, back, mask_branch = accelerate(network, torch.get_num_threads(), precision, split)
-                if not all(map(Tensor.numel, front(torch.zeros(1, 3, 200, 300)))):
-                    raise RuntimeError("OpenVINO makes nothing of a picture")
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ModelError(f"profile: this CPU cannot run {config.profile!r}; take 'exact' ({reason})") from None
+    front, back, mask_branch = prepared(network, config, split, device)
     categories = _categories(config.model, checkpoint)
     identity, profile = checkpoint.identity, config.profile
     return TorchvisionRCNN(
         network, config.name, identity, profile, categories, device, mask_branch, split, None, front, back
     )
+
+
+def resolved(config: ModelConfig) -> tuple[ModelConfig, str, torch.device]:
+    """A configuration whose split is None if it is the default; the split; the device. Sets torch's threads.
+
+    Raises:
+        ModelError: there is no such split or device, or the profile is not for it.
+    """
+    check_surroundings()
+    device, split = resolve(config.device), checked_split(config.split)
+    if config.profile == "bf16" and device.type != "cpu":
+        raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return replace(config, split=None if split == PYRAMID else split), split, device
+
+
+def prepared(network: GeneralizedRCNN, config: ModelConfig, split: str, device: torch.device) -> Parts:
+    """Cut a network, and bring it to its device, or its expensive parts into the profile's arithmetic.
+
+    Raises:
+        ModelError: the CPU cannot run the profile.
+    """
+    if config.profile == "exact" or device.type != "cpu":
+        # On a GPU torchvision's own modules in both profiles: their layout is the fastest there, too.
+        network.to(device)
+        back = None if split == PYRAMID else Back(network.backbone, split)
+        return Parts(Front(network.backbone, split), back, None)
+    from featlink.shared.models.fast.accelerate import Precision, accelerate  # OpenVINO only where it is used
+
+    precision: Precision = "f32" if config.profile == "fast" else "bf16"
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            parts = accelerate(network, torch.get_num_threads(), precision, split)
+            if not all(map(Tensor.numel, parts.front(torch.zeros(1, 3, 200, 300)))):
+                raise RuntimeError("OpenVINO makes nothing of a picture")
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(f"profile: this CPU cannot run {config.profile!r}; take 'exact' ({reason})") from None
+    return parts
 
 
 class StatelessRoIPooler(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
@@ -340,7 +354,7 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
         _set_anchors(network, side.anchor_sizes, side.aspect_ratios)
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):
         # torchvision freezes batch norm in its pretrained v1 models, and evaluates its own COCO files with eps 0.
-        _freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
+        freeze_batch_norm(network.backbone, 0.0 if checkpoint.official else 1e-5)
     wanted = network.state_dict()
     if reason := misfit(checkpoint.state, wanted):
         raise ModelError(f"the weights do not fit {config.model}: {reason}")
@@ -358,9 +372,10 @@ def _set_anchors(network: GeneralizedRCNN, sizes: tuple[tuple[int, ...], ...], r
         network.rpn.head = RPNHead(network.backbone.out_channels, count, len(head.conv))
 
 
-def _freeze_batch_norm(module: nn.Module, eps: float) -> None:
+def freeze_batch_norm(module: nn.Module, eps: float) -> None:
+    """Put layers of frozen statistics in the place of a module's batch norms."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
         else:
-            _freeze_batch_norm(child, eps)
+            freeze_batch_norm(child, eps)

@@ -20,7 +20,7 @@ from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Source, download, unpack
-from featlink.fetch.sources import cached_path, fetch_val2017, official
+from featlink.fetch.sources import DETECTRON2, cached_path, fetch_detectron2, fetch_val2017, official
 
 CONTENT = random.Random(1).randbytes(1_500_000)
 
@@ -190,6 +190,22 @@ def test_coco_is_fetched_unpacked_and_not_fetched_again(server: Files, tmp_path:
     ]
     server.asked.clear()
     fetch_val2017(tmp_path, quiet, **sources)
+    assert server.asked == []
+
+
+def test_checkpoints_of_detectron2_are_fetched_and_their_digests_told(server: Files, tmp_path: Path) -> None:
+    server.content |= {"model_final_f10217.pkl": b"mask", "model_final_280758.pkl": b"boxes"}
+    server.cuts = [2]
+    sources = {
+        name: Source(f"{server.url}/{Path(source.url).name}", source.checksum) for name, source in DETECTRON2.items()
+    }
+    digests = fetch_detectron2(tmp_path, quiet, sources)
+    assert digests == {
+        "mask_rcnn_R_50_FPN_3x.pkl": hashlib.sha256(b"mask").hexdigest(),
+        "faster_rcnn_R_50_FPN_3x.pkl": hashlib.sha256(b"boxes").hexdigest(),
+    }
+    server.asked.clear()
+    assert fetch_detectron2(tmp_path, quiet, sources) == digests
     assert server.asked == []
 
 

@@ -19,7 +19,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.ops import MultiScaleRoIAlign
 
 from featlink.shared.buffers import BufferPool
 from featlink.shared.errors import ModelError
 from featlink.shared.fpn import PYRAMID
-from featlink.shared.models.backbone import Back, Front
+from featlink.shared.models.backbone import Back, Front, Parts
 from featlink.shared.models.fast.prune import drop_dead_channels
 from featlink.shared.models.fast.regions import FastRoIAlign, LabelledMasks
 from featlink.shared.models.fast.winograd import winograd
@@ -60,21 +61,7 @@ def refusal() -> str | None:
     return "bf16 needs a CPU with AVX512-BF16 or AMX, which this one has not; take 'fast'"
 
 
-class Accelerated(NamedTuple):
-    """What takes the place of a network's parts.
-
-    Attributes:
-        front: from the padded network input to what crosses the link.
-        back: from that to the pyramid's levels; None where it is them, and of an edge's half.
-        mask_branch: makes the masks; None of a box-only model, and of an edge's half.
-    """
-
-    front: Callable[[Tensor], Sequence[Tensor]]
-    back: Callable[..., dict[str, Tensor]] | None
-    mask_branch: MaskBranch | None
-
-
-def accelerate(network: GeneralizedRCNN, threads: int, precision: Precision, split: str = PYRAMID) -> Accelerated:
+def accelerate(network: GeneralizedRCNN, threads: int, precision: Precision, split: str = PYRAMID) -> Parts:
     """Replace a network's expensive modules in place, but for the backbone's and the mask head's.
 
     Args:
@@ -103,14 +90,14 @@ def accelerate(network: GeneralizedRCNN, threads: int, precision: Precision, spl
             back = pyramid(Back(network.backbone, split), stock(*picture), threads)
     network.backbone = None
     if network.rpn is None:  # an edge: nothing behind the backbone
-        return Accelerated(front, back, None)
+        return Parts(front, back, None)
     heads, rpn = network.roi_heads, network.rpn
     rpn.head = _WinogradRpn(rpn.head, threads) if precision == "f32" else _CompiledRpn(rpn.head, channels, threads)
-    heads.box_roi_pool = FastRoIAlign.like(heads.box_roi_pool, threads)
+    heads.box_roi_pool = _fast_pool(heads.box_roi_pool, threads)
     heads.box_head = RegionHead(heads.box_head, channels, heads.box_roi_pool.output_size, threads, precision)
     if heads.mask_roi_pool is None:
-        return Accelerated(front, back, None)
-    pool = FastRoIAlign.like(heads.mask_roi_pool, threads)
+        return Parts(front, back, None)
+    pool = _fast_pool(heads.mask_roi_pool, threads)
     branch = (
         MaskBranch(pool, winograd(heads.mask_head, threads), LabelledMasks(heads.mask_predictor))
         if precision == "f32"
@@ -121,7 +108,12 @@ def accelerate(network: GeneralizedRCNN, threads: int, precision: Precision, spl
         )
     )
     heads.mask_roi_pool = heads.mask_head = heads.mask_predictor = None
-    return Accelerated(front, back, branch)
+    return Parts(front, back, branch)
+
+
+def _fast_pool(pool: Any, threads: int) -> Any:
+    """torchvision's pooler in its fast form; another one as it is."""
+    return FastRoIAlign.like(pool, threads) if isinstance(pool, MultiScaleRoIAlign) else pool
 
 
 class MaskBranch:
