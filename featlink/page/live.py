@@ -23,7 +23,8 @@ from fastapi import FastAPI, Request, Response
 from nicegui import ui
 
 from featlink import views
-from featlink.dataset import ground_truth, open_dataset
+from featlink.dataset import find_clip, ground_truth, open_dataset
+from featlink.drawn_clips import NAME as CLIPS
 from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, read_body
@@ -39,7 +40,6 @@ from featlink.stream_records import Counted, FrameRecord, record
 from featlink.streaming import Answer, Camera, Params, Pipeline
 
 CAMERA = "camera"
-CLIPS = "clips"
 _UNDER_WAY = 2
 _SHOWN = 60
 """Frames that the strips show."""
@@ -308,8 +308,7 @@ def clip_names() -> list[str]:
 def clip_pictures(name: str, fps: float) -> Pictures:
     """A bundled clip's picture files, over and over."""
     data = open_dataset(CLIPS)
-    [clip] = [one for one in clips(ground_truth(data)[0]) if one.video is not None and one.video.name == name]
-    files = [data.images[image.id].read_bytes() for image in clip.images]
+    files = [data.images[image.id].read_bytes() for image in find_clip(ground_truth(data)[0], name).images]
 
     def each() -> Pictures:
         begun = time.monotonic()
