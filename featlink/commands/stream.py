@@ -151,8 +151,9 @@ def _pictures(
         if not chosen:
             raise CommandError(f"{source} has no clip {clip}")
         files = [(data.images[image.id], image.id) for image in chosen[0].images]
+        fps = fps or (None if chosen[0].video is None else chosen[0].video.fps)
     elif not Path(source).is_dir():
-        raise CommandError(f"there is no folder {source}")
+        return itertools.islice(_filmed(source, fps, repeat), frames)
     else:
         files = [(path, None) for path in sorted(Path(source).iterdir()) if path.suffix in (".png", ".jpg", ".bmp")]
 
@@ -163,6 +164,25 @@ def _pictures(
             yield path.read_bytes(), image_id
 
     return paced()
+
+
+def _filmed(source: str, fps: float | None, repeat: bool) -> Iterator[tuple[bytes, None]]:
+    """A camera's or a video's pictures as files; BMP takes the least time to write."""
+    import time
+
+    import cv2
+
+    from featlink.sources import frames, is_live
+
+    begun, number = time.monotonic(), 0
+    while True:
+        for taken in frames(source, paced=fps is None):
+            if fps is not None and not is_live(source):
+                time.sleep(max(0.0, begun + number / fps - time.monotonic()))
+            number += 1
+            yield cv2.imencode(".bmp", taken.pixels[..., ::-1])[1].tobytes(), None
+        if not repeat:
+            return
 
 
 def summary(figures: StreamFigures, source: str) -> Table:

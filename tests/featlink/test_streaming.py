@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from deployment import Deployment
 from requests_by_hand import picture
@@ -27,12 +28,6 @@ from featlink.stream_records import FrameRecord, load_stream
 from featlink.streaming import Answer, Camera, Pipeline, Shot
 
 PICTURES = [picture(64, 48, seed=seed) for seed in range(4)]
-
-
-@pytest.fixture(scope="module")
-def services(deploy: Callable[..., AbstractContextManager[Deployment]]) -> Iterator[Deployment]:
-    with deploy(model=TINY) as deployment:
-        yield deployment
 
 
 @pytest.fixture
@@ -149,6 +144,21 @@ def test_the_command_writes_what_the_report_reads(services: Deployment, folder: 
     page = (out / "report.html").read_text()
     assert "Latency by frame" in page
     assert "Bits by frame" in page
+
+
+def test_a_film_is_a_source(services: Deployment, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        track = container.add_stream("libx264", 20)
+        track.width, track.height = 64, 48
+        for value in range(3):
+            black = np.full((48, 64, 3), 80 * value, np.uint8)
+            container.mux(track.encode(av.VideoFrame.from_ndarray(black, format="rgb24")))
+        container.mux(track.encode(None))
+    film = str(tmp_path / "film.mp4")
+    for options in ([], ["--fps", "30", "--repeat", "--frames", "5"]):
+        result = CliRunner().invoke(app, ["stream", film, "--camera", "every", "--edge", services.edge, *options])
+        assert result.exit_code == 0, result.output
+        assert f"answered {5 if options else 3}" in " ".join(result.output.split())
 
 
 def test_ctrl_c_ends_with_the_summary(services: Deployment, folder: Path, tmp_path: Path) -> None:
