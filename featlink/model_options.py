@@ -17,9 +17,9 @@ from featlink.shared.models.config import MODELS
 DatasetOption = Annotated[
     Path,
     typer.Option(
-        help="COCO or CocoVID folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled "
-        "scenes; 'clips': moving ones, drawn at first use; videos as MOTChallenge or SFU-HW folders; with --truth clean, "
-        "a video file or pictures in order (frames/%06d.png)."
+        help="COCO or CocoVID folder with annotations/instances_X.json beside X/, or such a file; 'starter': bundled "
+        "scenes; 'clips': moving ones, drawn at first use; a MOTChallenge or SFU-HW folder; with --truth clean, a video "
+        "file or pictures in order (frames/%06d.png)."
     ),
 ]
 PicturesOption = Annotated[
