@@ -127,7 +127,10 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
         DatasetError: the annotations are not valid.
     """
     if data.document is not None:
-        return coco.read(_images_alone(data.document) if truth == "clean" else data.document)
+        try:
+            return coco.read(_images_alone(data.document) if truth == "clean" else data.document)
+        except DatasetError as error:
+            raise DatasetError(f"{data.source}: {error}") from None
     if data.annotations is None:
         return GroundTruth([coco.Image(image_id, *_size(path)) for image_id, path in data.images.items()], [], []), ""
 
@@ -136,9 +139,12 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
         return _size(path) if path is not None and path.is_file() else None
 
     text = data.annotations.read_bytes()
-    if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
-        return coco.read(_images_alone(mending.decode(text)[0]), size_of)
-    return coco.read(text, size_of)
+    try:
+        if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
+            return coco.read(_images_alone(mending.decode(text)[0]), size_of)
+        return coco.read(text, size_of)
+    except DatasetError as error:
+        raise DatasetError(f"{data.annotations}: {error}") from None
 
 
 def _images_alone(document: Mapping[str, Any]) -> dict[str, Any]:

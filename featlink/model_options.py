@@ -18,8 +18,8 @@ DatasetOption = Annotated[
     Path,
     typer.Option(
         help="COCO or CocoVID folder with annotations/instances_X.json beside X/, or such a file; 'starter': bundled "
-        "scenes; 'clips': moving ones, drawn at first use; a MOTChallenge or SFU-HW folder; with --truth clean, a video "
-        "file or pictures in order (frames/%06d.png)."
+        "scenes; 'clips': moving ones, drawn at first use; a MOTChallenge or SFU-HW folder; with --truth clean, a "
+        "video file or pictures in order (frames/%06d.png)."
     ),
 ]
 PicturesOption = Annotated[
