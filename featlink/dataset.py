@@ -19,7 +19,7 @@ from featlink.drawn_clips import NAME, drawn_clips
 from featlink.errors import CommandError
 from featlink.shared.errors import DatasetError, ImageError
 from featlink.shared.evaluation import coco, mending
-from featlink.shared.evaluation.coco import GroundTruth
+from featlink.shared.evaluation.coco import Clip, GroundTruth
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
@@ -150,6 +150,24 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
 def _images_alone(document: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: document[name] for name in ("images", "videos") if name in document}
     return {**kept, "categories": [], "annotations": []}
+
+
+def find_clip(truth: GroundTruth, name: str) -> Clip:
+    """A video of a data set.
+
+    Args:
+        truth: the data set's.
+        name: of the video, or its id.
+
+    Raises:
+        CommandError: it has none of that name.
+    """
+    videos = [clip for clip in coco.clips(truth) if clip.video is not None]
+    for clip in videos:
+        if clip.video is not None and name in (clip.video.name, str(clip.id)):
+            return clip
+    names = [clip.video.name or str(clip.id) for clip in videos if clip.video is not None]
+    raise CommandError(f"there is no clip {name!r}; there are {', '.join(names[:20]) or 'none'}")
 
 
 def store_name(name: str) -> str:
