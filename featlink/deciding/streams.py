@@ -164,12 +164,13 @@ class StreamDecision(Choice[StreamOption]):
     def state(self, option: StreamOption) -> str:
         """Whether a stream of every frame is stable, and what happens if it is not."""
         stage, load = option.loads.most
+        near = ", too close to call" if stage != "link" and abs(load - 1) <= TIMING_ERROR else ""
         if option.stable:
-            return f"stable ({stage} {percent(load, 0)} % busy)"
+            return f"stable ({stage} {percent(load, 0)} % busy{near})"
         if option.excess_kbps > 0 and stage == "link":
             why = f"{number(option.excess_kbps, 0)} kbit/s over the link's capacity"
         else:
-            why = f"the {stage} can do {option.most_fps:.3g} frames a second"
+            why = f"the {stage} can do {option.most_fps:.3g} frames a second{near}"
         if self.query.camera == "newest":
             return f"{percent(option.dropped, 0)} % of the frames dropped ({why})"
         growth = number(option.loads.growth, 2 if option.loads.growth < 10 else 0)
