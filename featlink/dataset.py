@@ -18,7 +18,7 @@ from featlink.drawn_clips import NAME, drawn_clips
 from featlink.errors import CommandError
 from featlink.shared.errors import DatasetError, ImageError
 from featlink.shared.evaluation import coco, mending
-from featlink.shared.evaluation.coco import GroundTruth
+from featlink.shared.evaluation.coco import Clip, GroundTruth
 from featlink.starter.bundle import SCENES
 
 Truth = Literal["annotations", "clean"]
@@ -124,10 +124,31 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
         return _size(path) if path is not None and path.is_file() else None
 
     text = data.annotations.read_bytes()
-    if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
-        images = mending.decode(text)[0]["images"]
-        return coco.read({"images": images, "categories": [], "annotations": []}, size_of)
-    return coco.read(text, size_of)
+    try:
+        if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
+            images = mending.decode(text)[0]["images"]
+            return coco.read({"images": images, "categories": [], "annotations": []}, size_of)
+        return coco.read(text, size_of)
+    except DatasetError as error:
+        raise DatasetError(f"{data.annotations}: {error}") from None
+
+
+def find_clip(truth: GroundTruth, name: str) -> Clip:
+    """A video of a data set.
+
+    Args:
+        truth: the data set's.
+        name: of the video, or its id.
+
+    Raises:
+        CommandError: it has none of that name.
+    """
+    videos = [clip for clip in coco.clips(truth) if clip.video is not None]
+    for clip in videos:
+        if clip.video is not None and name in (clip.video.name, str(clip.id)):
+            return clip
+    names = [clip.video.name or str(clip.id) for clip in videos if clip.video is not None]
+    raise CommandError(f"there is no clip {name!r}; there are {', '.join(names[:20]) or 'none'}")
 
 
 def store_name(name: str) -> str:
