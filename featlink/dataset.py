@@ -124,10 +124,13 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
         return _size(path) if path is not None and path.is_file() else None
 
     text = data.annotations.read_bytes()
-    if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
-        images = mending.decode(text)[0]["images"]
-        return coco.read({"images": images, "categories": [], "annotations": []}, size_of)
-    return coco.read(text, size_of)
+    try:
+        if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
+            images = mending.decode(text)[0]["images"]
+            return coco.read({"images": images, "categories": [], "annotations": []}, size_of)
+        return coco.read(text, size_of)
+    except DatasetError as error:
+        raise DatasetError(f"{data.annotations}: {error}") from None
 
 
 def store_name(name: str) -> str:

@@ -151,6 +151,7 @@ def _pictures(
         if not chosen:
             raise CommandError(f"{source} has no clip {clip}")
         files = [(data.images[image.id], image.id) for image in chosen[0].images]
+        fps = fps or (None if chosen[0].video is None else chosen[0].video.fps)
     elif not Path(source).is_dir():
         return itertools.islice(_filmed(source, fps, repeat), frames)
     else:

@@ -141,6 +141,14 @@ def test_text_ids_are_the_same_for_pictures_and_annotations(tmp_path: Path) -> N
     assert data.images == {annotation.image_id: root / "val/a.jpg"}
 
 
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    file = lay_out(tmp_path / "mine", *LAYOUTS["cvat"])
+    file.write_text(file.read_text().replace('"annotations"', '"captions"'))
+    with pytest.raises(DatasetError, match=r"instances_default\.json: "):
+        ground_truth(open_dataset(file))
+    assert ground_truth(open_dataset(file), "clean")[0].images[0].width == 8
+
+
 def test_sizes_that_the_file_lacks_are_the_pictures(tmp_path: Path) -> None:
     lay_out(tmp_path, *LAYOUTS["cvat"])
     file = tmp_path / "annotations" / "instances_default.json"

@@ -7,8 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -29,12 +28,6 @@ from featlink.stream_records import FrameRecord, load_stream
 from featlink.streaming import Answer, Camera, Pipeline, Shot
 
 PICTURES = [picture(64, 48, seed=seed) for seed in range(4)]
-
-
-@pytest.fixture(scope="module")
-def services(deploy: Callable[..., AbstractContextManager[Deployment]]) -> Iterator[Deployment]:
-    with deploy(model=TINY) as deployment:
-        yield deployment
 
 
 @pytest.fixture
