@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +24,29 @@ if TYPE_CHECKING:
     from featlink.shared.models.detections import Detections
     from featlink.shared.models.protocol import SplitModel
 
+_process: int | None = None
+"""The process that loaded the first model."""
+
 
 class Model:
     """A detector whose two halves run apart: what :func:`load` returns.
 
     Args:
         split: the network.
-
-    Attributes:
-        split: the network, as the services run it.
     """
 
     def __init__(self, split: SplitModel) -> None:
-        self.split = split
+        self._split = split
+
+    @property
+    def split(self) -> SplitModel:
+        """The network, as the services run it.
+
+        Raises:
+            ModelError: this process was forked from the one that loaded models.
+        """
+        check_process()
+        return self._split
 
     @property
     def categories(self) -> Sequence[str]:
@@ -59,7 +70,7 @@ class Model:
         else:
             image = checked(signal)
             made, key = self.split.encode(image), key_of([image])
-        split = self.split
+        split = self._split
         return ModelPyramid(made.levels, made.sizes, split.name, split.weights, key, split.spec)
 
     def detect(self, signal: FeatureMaps | Delivery | Image) -> Detections:
@@ -79,13 +90,24 @@ class Model:
         meta = frame.meta
         if meta.model:
             return frame
-        split = self.split
+        split = self._split
         sizes = split.image_sizes(*meta.sizes.original) if meta.domain == "image" else meta.sizes
         meta = replace(meta, model=split.name, weights=split.weights, sizes=sizes, features=split.spec)
         return replace(frame, meta=meta)
 
     def __repr__(self) -> str:
-        return f"<featlink model {self.split.name}, weights {self.split.weights}, profile {self.split.profile}>"
+        return f"<featlink model {self._split.name}, weights {self._split.weights}, profile {self._split.profile}>"
+
+
+def check_process() -> None:
+    """Refuse what would hang for ever: after a fork, the child waits for threads of torch that only the parent has."""
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise ModelError(
+            "models were loaded before this process was forked, and would hang: start processes with multiprocessing's "
+            "spawn, e.g. multiprocessing.get_context('spawn')"
+        )
 
 
 def load(
@@ -122,9 +144,10 @@ def load(
             may name places of its own.
 
     Raises:
-        ModelError: the weights cannot be had or do not fit, an argument is out of its range, or there is no such
-            device.
+        ModelError: the weights cannot be had or do not fit, an argument is out of its range, there is no such device,
+            or this process was forked from one that had loaded models.
     """
+    check_process()
     config = model_config(
         weights=weights,
         model=model,

@@ -70,7 +70,7 @@ def sweep(
         FeatlinkError: the data set, a condition or the network cannot be used, or the engine fails.
         KeyboardInterrupt: it was stopped; the same call with the same ``out`` continues.
     """
-    from featlink.api.model import model_config
+    from featlink.api.model import check_process, model_config
     from featlink.dataset import Truth
     from featlink.sweeps.plan import EngineName, SweepOptions, read_seeds
 
@@ -81,6 +81,8 @@ def sweep(
     limit, workers = (None if number is None else operator.index(number) for number in (limit, workers))
     if limit is not None and limit < 1:
         raise FeatlinkError(f"limit is a number of images from 1 on, not {limit}")
+    if engine == "local":
+        check_process()
     given = [conditions] if isinstance(conditions, str | Condition | Step) else conditions
     with tempfile.TemporaryDirectory(prefix="featlink-") as temporary:
         options = SweepOptions(

@@ -9,12 +9,12 @@ from itertools import chain
 
 import numpy as np
 
-from featlink.channel.transmit import Stream
 from featlink.deciding.pipeline import Timeline
 from featlink.deciding.query import Query
 from featlink.deciding.ranking import ap_in_time
 from featlink.errors import CommandError
-from featlink.report.sweep import Sweep, condition_of
+from featlink.report.sequences import delay
+from featlink.report.sweep import Sweep
 from featlink.results import DATABASE, Row
 from featlink.samples import Samples
 from featlink.shared.evaluation.coco import Clip, Detection, GroundTruth, clips, items
@@ -62,9 +62,8 @@ class Footage:
 
     def coded_after(self, row: Row) -> Ints:
         """(N,), place of the picture that the row's coder waits for before it gives a frame."""
-        with Stream(condition_of(row), fidelity=False) as opened:
-            ends = self.starts[1:].repeat(np.diff(self.starts))
-            return np.minimum(np.arange(len(self.order)) + opened.delay, ends - 1)
+        ends = self.starts[1:].repeat(np.diff(self.starts))
+        return np.minimum(np.arange(len(self.order)) + delay(row), ends - 1)
 
     def in_time(self, row: Row, query: Query, timelines: Sequence[Timeline]) -> tuple[float, Floats]:
         """AP of the answers that are there in time, and its bootstrap draws: medians over seeds.

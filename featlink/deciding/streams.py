@@ -21,9 +21,10 @@ from featlink.channel.randomness import stream
 from featlink.deciding.choice import Choice, ap_text, ms, what
 from featlink.deciding.footage import Footage, open_footage
 from featlink.deciding.pipeline import Frames, Loads, Timeline, loads, simulate
-from featlink.deciding.query import Query
+from featlink.deciding.query import Query, make_query
 from featlink.deciding.ranking import TIMING_ERROR, Candidate, candidates, standing
 from featlink.errors import CommandError
+from featlink.report.curves import NAMES
 from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, with_interval
 from featlink.report.timing import overlaps
@@ -49,9 +50,9 @@ class StreamOption:
         ap_interval: of it, over clips.
         kept: AP over the domain's clean AP, which has no deadline.
         draws: AP in each bootstrap draw.
-        meets: whether it is stable and good enough.
-        surely: whether AP's interval says so too.
-        maybe: whether AP's interval leaves that open.
+        accurate: whether AP is good enough.
+        surely: whether its interval says so too.
+        possibly: whether its interval leaves that open.
     """
 
     candidate: Candidate
@@ -64,9 +65,9 @@ class StreamOption:
     ap_interval: Interval | None
     kept: float | None
     draws: Floats
-    meets: bool
+    accurate: bool
     surely: bool
-    maybe: bool
+    possibly: bool
 
     @cached_property
     def latency_ms(self) -> tuple[float, float]:
@@ -107,6 +108,16 @@ class StreamOption:
         return self.stable or self.query.camera == "newest"
 
     @property
+    def meets(self) -> bool:
+        """Whether it keeps up and is good enough."""
+        return self.follows and self.accurate
+
+    @property
+    def maybe(self) -> bool:
+        """Whether it keeps up and is perhaps good enough."""
+        return self.follows and self.possibly
+
+    @property
     def most_fps(self) -> float:
         """Frames a second that the busiest stage can serve."""
         return (self.query.fps or 0) / self.loads.most[1] if self.loads.most[1] else math.inf
@@ -137,14 +148,16 @@ class StreamDecision(Choice[StreamOption]):
         """See the base class."""
         late = "" if self.query.deadline_ms is None else f" of the answers in time ({percent(option.on_time, 0)} %)"
         median, most = option.latency_ms
-        return (
-            f"{number(option.kbps, 0)} kbit/s, {ap_text(option)}{late}, latency {ms(median)} ms (median) and "
-            f"{ms(most)} ms (95 %), {self.state(option)}"
-        )
+        latency = f"latency {ms(median)} ms (median) and {ms(most)} ms (95 %), " if option.follows else ""
+        return f"{number(option.kbps, 0)} kbit/s, {ap_text(option)}{late}, {latency}{self.state(option)}"
 
     def nearest(self, option: StreamOption) -> str:
         """See the base class."""
         return f"{what(option)} has {self.figures(option)}"
+
+    def verdict(self, one: StreamOption) -> str:
+        """See the base class."""
+        return super().verdict(one) if one.follows else "does not keep up"
 
     def state(self, option: StreamOption) -> str:
         """Whether a stream of every frame is stable, and what happens if it is not."""
@@ -157,7 +170,8 @@ class StreamDecision(Choice[StreamOption]):
             why = f"the {stage} can do {option.most_fps:.3g} frames a second"
         if self.query.camera == "newest":
             return f"{percent(option.dropped, 0)} % of the frames dropped ({why})"
-        return f"the backlog grows by {option.loads.growth:.2g} s each second ({why})"
+        growth = number(option.loads.growth, 2 if option.loads.growth < 10 else 0)
+        return f"the backlog grows by {growth} s each second ({why})"
 
 
 def decide_stream(
@@ -180,10 +194,7 @@ def decide_stream(
     with open_footage(sweep) as footage:
         options = [one for each in found if (one := _option(footage, each, query)) is not None]
         remarks = _remarks(footage, query)
-    if query.deadline_ms is not None:
-        options.sort(key=lambda one: (not one.meets, -one.ap, one.kbps))
-    else:
-        options.sort(key=lambda one: (not one.meets, one.latency_ms[1] if one.meets else -one.ap))
+    options.sort(key=_rank)
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and _too_close(options[0], one, query)}
     overlapped = any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None)
     return StreamDecision(query, query.kind or sweep.kind, options, _front(options), rivals, overlapped, remarks)
@@ -207,7 +218,6 @@ def _option(footage: Footage, candidate: Candidate, query: Query) -> StreamOptio
     ap, draws = footage.in_time(row, query, timelines)
     ends = interval(draws)
     found = standing(footage.sweep, row, query, ap, ends, draws)
-    follows = query.camera == "newest" or busy.growth == 0
     return StreamOption(
         candidate,
         float(bits.mean()) * query.fps / 1e3,
@@ -219,9 +229,9 @@ def _option(footage: Footage, candidate: Candidate, query: Query) -> StreamOptio
         ends,
         found.kept,
         draws,
-        meets=follows and found.meets,
+        accurate=found.meets,
         surely=found.surely,
-        maybe=follows and found.maybe,
+        possibly=found.maybe,
     )
 
 
@@ -239,6 +249,15 @@ def _sent(footage: Footage, frames: Frames, query: Query) -> list[Timeline]:
 
     whole = simulate(frames.repeated(rounds), route.queue(), query.camera, random, query.under_way)
     return [whole[number * count : (number + 1) * count] for number in range(rounds)]
+
+
+def _rank(one: StreamOption) -> tuple[object, ...]:
+    """Sorting key, the best first; of those that do not keep up, the nearest to it."""
+    if not one.follows:
+        return 2, not one.accurate, one.loads.growth
+    if one.query.deadline_ms is None and one.meets:
+        return 0, one.latency_ms[1]
+    return not one.meets, -one.ap, one.kbps
 
 
 def _too_close(best: StreamOption, other: StreamOption, query: Query) -> bool:
@@ -291,7 +310,8 @@ def stream_to_dict(decision: StreamDecision) -> dict[str, Any]:
     Returns:
         ``sentence``; ``scope``, what the answer is about; ``call``: ``feature``, ``image``, ``too close to call`` or
         ``nothing``; ``best``, the id of the winning row; ``kind``; ``fps``; ``camera``; ``options``, the best first,
-        with AP and shares in 0..1, times in ms, latency and age as median and 95 % (None where nothing was answered);
+        with AP and shares in 0..1, times in ms, latency and age as median and 95 % (None where nothing was answered,
+        and where the backlog grows, of the sweep's own frames);
         ``remarks``; ``overlapped``.
     """
     return {
@@ -361,12 +381,55 @@ def stream_table(decision: StreamDecision, most: int | None = None) -> Table:
         cells += [candidate.strength or MISSING, number(one.kbps, 0)]
         cells += [with_interval(percent(one.ap), one.ap_interval), percent(one.kept)]
         cells += [percent(one.on_time, 0)] if late else []
-        cells += [MISSING if math.isnan(value) else number(value, 0) for value in (*one.latency_ms, *one.age_ms)]
+        times = (*one.latency_ms, *one.age_ms)
+        cells += [number(ms, 0) if one.follows and math.isfinite(ms) else MISSING for ms in times]
         cells += [number(one.waiting[0], 1), *([percent(one.dropped, 0)] if drops else [])]
         cells += [decision.state(one), "●" if candidate.row.id in decision.front else "", decision.verdict(one)]
         lines.append(cells)
     fps = f"{decision.query.fps:g}"
     return Table(f"What to send of a stream of {fps} frames a second, the best first", columns, lines, _notes(decision))
+
+
+REPORT_RATES = (0.1, 0.3, 1.0, 3.0)
+"""Mbit/s of the links that a report of clips answers for."""
+REPORT_FPS = 10.0
+"""Of clips whose data set does not say."""
+_FAST = 1e6
+
+
+def stream_blocks(sweep: Sweep) -> list[Table | str]:
+    """A report's answer for a stream at some link rates, with machines that keep up; none where a sweep has no times.
+
+    Args:
+        sweep: of clips.
+    """
+    try:
+        with open_footage(sweep) as footage:
+            fps = footage.fps or REPORT_FPS
+        decisions = [
+            decide_stream(sweep, make_query(rate=rate, fps=fps, edge_speed=_FAST, cloud_speed=_FAST))
+            for rate in REPORT_RATES
+        ]
+    except CommandError:
+        return []
+    columns = [Column("Mbit/s"), Column("call", number=False), Column("send", number=False), Column("AP %")]
+    columns += [Column("kbit/s"), Column("link busy %"), *(Column(one, "link, ms") for one in ("median", "95 %"))]
+    lines = []
+    for rate, decision in zip(REPORT_RATES, decisions, strict=True):
+        best = decision.best
+        cells = [f"{rate:g}", NAMES.get(decision.call, decision.call)]
+        if best is None:
+            lines.append([*cells, *[MISSING] * (len(columns) - 2)])
+            continue
+        cells += [f"{best.candidate.row.domain}: {best.candidate.name}"]
+        cells += [with_interval(percent(best.ap), best.ap_interval), number(best.kbps, 0), percent(best.loads.link, 0)]
+        lines.append([*cells, *(ms(value) for value in best.latency_ms)])
+    note = (
+        "Edge and cloud are taken to keep up with the camera and to need no time: latencies are the link's, of frames "
+        "that wait for one another. `featlink decide --fps` takes the times that were measured, and deadlines."
+    )
+    caption = f"What gets a stream of {fps:g} frames a second soonest over the link and keeps 95 % of the clean AP"
+    return [Table(caption, columns, lines, (note,))]
 
 
 def _notes(decision: StreamDecision) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from featlink.dataset import Dataset, open_dataset
 from featlink.deciding.decision import decision_blocks
 from featlink.deciding.query import DEFAULT_KEEP
+from featlink.deciding.streams import stream_blocks
 from featlink.errors import CommandError
 from featlink.report.coding import coding_blocks
 from featlink.report.conditions import (
@@ -172,7 +173,9 @@ def make_page(sweep: Sweep, options: ReportOptions) -> Page:
             ),
             short,
         ),
-        Section("decision", "Which to send", _DECISION, decision_blocks(sweep), short),
+        Section("decision", "Which to send", _DECISION, decision_blocks(sweep), short)
+        if not sweep.sequences
+        else Section("decision", "Which to send", "", stream_blocks(sweep)),
         Section(
             "gallery",
             "What is detected",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from featlink.channel.codecs.base import Codec
 from featlink.channel.transmit import Stream
 from featlink.deciding.query import DEFAULT_KEEP
 from featlink.report.coding import (
@@ -26,7 +27,7 @@ from featlink.report.coding import (
 )
 from featlink.report.curves import Curve, Figure, axis, colour, compare
 from featlink.report.gallery import Picture, shrink
-from featlink.report.sweep import Sweep, condition_of
+from featlink.report.sweep import Sweep, condition_of, is_choice
 from featlink.report.table import Column, Table, kilobytes, number, with_interval
 from featlink.report.timing import stages
 from featlink.results import Row, described_figures
@@ -95,13 +96,16 @@ def delay(row: Row) -> int:
 
 
 def shown_rows(sweep: Sweep, most: int = MOST_ROWS) -> list[Row]:
-    """Of each curve the cheapest row that keeps 95 % of the clean AP, or else its most accurate one."""
+    """Of each curve the cheapest row that keeps 95 % of the clean AP, or else its most accurate one.
+
+    Without curves, whatever could be chosen to be sent.
+    """
     chosen = []
     for one in sequence_curves(sweep):
         good = [row for row in one.rows if (sweep.retention(row) or 0) >= DEFAULT_KEEP]
         if one.rows:
             chosen.append(good[0] if good else max(one.rows, key=lambda row: sweep.ap(row) or 0))
-    return chosen[:most]
+    return (chosen or [row for row in sweep.rows if is_choice(row) and not row.clean])[:most]
 
 
 def stream_table(sweep: Sweep) -> Table:
@@ -198,10 +202,9 @@ def frame_figures(sweep: Sweep, shown: ShownClip) -> list[Figure]:
 
 
 def key_frames(row: Row, count: int) -> npt.NDArray[np.bool_]:
-    """Which of a clip's frames decode without those before, by the codec's period of intra pictures; (F,)."""
-    coders = [step for step in registry.chain(condition_of(row)) if getattr(step, "gop", "intra") != "intra"]
-    period = min((int(getattr(step, "period", 0)) for step in coders), default=1)
-    keys: npt.NDArray[np.bool_] = np.arange(count) % (period or count) == 0
+    """Which of a clip's frames decode without those before, by the codecs' period of intra pictures; (F,)."""
+    periods = [step.prediction_period for step in registry.chain(condition_of(row)) if isinstance(step, Codec)]
+    keys: npt.NDArray[np.bool_] = np.arange(count) % math.lcm(*periods) == 0
     return keys
 
 

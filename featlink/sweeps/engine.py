@@ -91,6 +91,11 @@ class ItemError:
     runs: tuple[int, ...]
     why: str
 
+    @property
+    def of_clip(self) -> str:
+        """Why the rest of its clip cannot be computed either: coded without it, it would be another clip."""
+        return f"its clip failed at image {self.image_id}: {self.why}"
+
 
 @dataclass(frozen=True)
 class ModelInfo:

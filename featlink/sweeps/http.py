@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from PIL import Image
 
@@ -11,8 +11,9 @@ from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError
+from featlink.shared.result import InferenceResult
 from featlink.shared.store import Result
-from featlink.sweeps.engine import ItemError, ItemResult, ModelInfo, WorkItem
+from featlink.sweeps.engine import Frame, ItemError, ItemResult, ModelInfo, WorkItem
 
 _SIMILARITIES = ("ssim_f", "ssim_i", "spearman_f", "spearman_i")
 """Fidelity metrics that are 1 where nothing has changed."""
@@ -54,20 +55,30 @@ class HttpEngine:
     def run(self, items: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         for item in items:
-            if item.clip is not None:
-                raise CommandError(f"{item.name}: clips need --engine local or ray")
-            [frame] = item.frames
-            data = frame.read()
-            if isinstance(data, str):
-                yield from item.failed(data)
-                continue
-            for run in item.runs:
-                yield self._outcome(data, run, frame.image_id)
+            for run in item.runs:  # one after the other: the channel keeps few streams open at a time
+                if item.clip is None:
+                    yield self._outcome(item.frames[0], run, self._client.infer)
+                else:
+                    yield from self._clip(item.frames, run)
 
-    def _outcome(self, data: bytes, index: int, image_id: int) -> ItemResult | ItemError:
-        condition = self._conditions[index]
+    def _clip(self, frames: Iterable[Frame], run: int) -> Iterator[ItemResult | ItemError]:
+        failed: str | None = None
+        with self._client.stream() as stream:
+            for frame in frames:
+                if failed is not None:
+                    yield ItemError(frame.image_id, (run,), failed)
+                    continue
+                outcome = self._outcome(frame, run, stream.push)
+                if isinstance(outcome, ItemError):
+                    failed = outcome.of_clip
+                yield outcome
+
+    def _outcome(self, frame: Frame, index: int, infer: Callable[..., InferenceResult]) -> ItemResult | ItemError:
+        condition, image_id, data = self._conditions[index], frame.image_id, frame.read()
+        if isinstance(data, str):
+            return ItemError(image_id, (index,), data)
         try:
-            return ItemResult(index, self._result(data, condition, image_id))
+            return ItemResult(index, self._result(data, condition, image_id, infer))
         except RefusalError as error:
             if error.status in _OF_ONE_IMAGE and error.title != ConditionError.title:
                 return ItemError(image_id, (index,), str(error))
@@ -75,12 +86,16 @@ class HttpEngine:
         except CommandError as error:
             raise CommandError(f"image {image_id}: '{condition}': {error}") from None
 
-    def _result(self, data: bytes, condition: Condition, image_id: int) -> Result:
-        answer = self._client.infer(
+    def _result(
+        self, data: bytes, condition: Condition, image_id: int, infer: Callable[..., InferenceResult]
+    ) -> Result:
+        answer = infer(
             data, domain=condition.domain, condition=str(condition), image_id=image_id, fidelity=self._fidelity
         )
         if not condition.steps and any(answer.fidelity.get(name) not in (None, 1) for name in _SIMILARITIES):
             raise CommandError("the deployment's link erases packets, so there is no clean condition")
+        if answer.stream is not None and answer.stream.frame > 0 and answer.stream.restarted is not None:
+            raise CommandError(f"the channel began the stream anew ({answer.stream.restarted})")
         timings = {name: ms for name, ms in answer.timings.items() if name != "total"}
         return Result(image_id, answer.detections, answer.bits or 0, answer.fidelity, timings, answer.link_bits)
 

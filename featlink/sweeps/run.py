@@ -150,7 +150,7 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
         console.print(f"{data.annotations.name} was mended: {repairs}", style="yellow")
     plan = make_plan(options.conditions, options.seeds)
     clips = _chosen(truth, options)
-    images = {image.id: data.images[image.id] for clip in clips for image in clip.images}
+    images = {id: data.images[id] for clip in clips for id in clip.ids}
     with locked(options.out), contextlib.ExitStack() as stack:
         with console.status("starting"):
             checked = _check(images, truth, console)
@@ -168,12 +168,16 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
         failures.recall(manifest)
         items = []
         for clip in clips:
-            missing = tuple(sorted({run for image in clip.images for run in records.missing(image.id)}))
-            if missing and (faults := [image.id for image in clip.images if image.id in checked.faults]):
-                for fault in _faults(clip, faults, checked, missing):
-                    failures.add(fault)
+            missing = tuple(sorted({run for id in clip.ids for run in records.missing(id)}))
+            faults = [
+                ItemError(one.id, missing, checked.faults[one.id]) for one in clip.images if one.id in checked.faults
+            ]
+            if missing and faults:
+                known = {fault.image_id: fault for fault in faults}
+                for id in clip.ids:
+                    failures.add(known.get(id, ItemError(id, missing, faults[0].of_clip)))
             elif missing:
-                frames = tuple(Frame(image.id, images[image.id]) for image in clip.images)
+                frames = tuple(Frame(id, images[id]) for id in clip.ids)
                 items.append(WorkItem(frames, missing, clip.name))
         lacking = sum(len(item.frames) for item in items)
         if options.sample is not None:
@@ -285,13 +289,6 @@ def _chosen(truth: GroundTruth, options: SweepOptions) -> list[Clip]:
     if not clips:
         raise CommandError(f"shard {first}/{step} has none of the images")
     return clips
-
-
-def _faults(clip: Clip, faults: list[int], checked: Checked, missing: tuple[int, ...]) -> Iterator[ItemError]:
-    """Why a clip is left out: a picture that is coded with one that is lacking would be another picture."""
-    for image in clip.images:
-        why = checked.faults.get(image.id)
-        yield ItemError(image.id, missing, why or f"its clip lacks image {faults[0]}: {checked.faults[faults[0]]}")
 
 
 def _check(images: dict[int, Path], truth: GroundTruth, console: Console) -> Checked:

@@ -185,12 +185,10 @@ class Sender:
         return [(self._within.popleft(), one) for one in out]
 
     def _fail(self, failure: ItemError) -> list[Sent | ItemError]:
-        """End the stream; a picture that is coded with one that is lacking would be another picture."""
         self.end()
-        self.failed = f"its clip failed at image {failure.image_id}: {failure.why}"
-        lost = [ItemError(one.image_id, (self.run,), self.failed) for one in self._within]
-        self._within.clear()
-        return [*lost]
+        self.failed = failure.of_clip
+        lost, self._within = self._within, deque()
+        return [ItemError(one.image_id, (self.run,), self.failed) for one in lost]
 
 
 def _result(prepared: Prepared, index: int, output: NetworkOutput) -> ItemResult:

@@ -133,6 +133,11 @@ class Clip:
     video: Video | None = None
 
     @property
+    def ids(self) -> list[int]:
+        """Its images'."""
+        return [image.id for image in self.images]
+
+    @property
     def name(self) -> str | None:
         """The video's, or its id where it has none; None for a still."""
         return None if self.video is None else self.video.name or str(self.id)

@@ -35,6 +35,8 @@ from featlink.shared.result import Detection
 PACKAGES = ("trackers", "trackeval")
 _FPS = 30.0
 """Of a clip that does not say: ByteTrack's own default; it decides after how many frames a lost track is given up."""
+_BEGINS = 0.7
+"""Least score with which a track begins, also ByteTrack's own default; a category without such has no tracks."""
 HINT = "HOTA, IDF1 and MOTA need two more packages: pip install 'featlink[tracking]'"
 
 
@@ -130,8 +132,8 @@ def track(clip: ClipResult) -> list[Tracks]:
     kept = [_outside_crowds(frame) for frame in clip.frames]
     tracked = [Tracks([], [], []) for _ in kept]
     first = 0  # each category has its own ids
-    for category in sorted({one["category_id"] for one in chain(*kept)}):
-        tracker = ByteTrackTracker(frame_rate=clip.fps or _FPS)
+    for category in sorted({one["category_id"] for one in chain(*kept) if one["score"] >= _BEGINS}):
+        tracker = ByteTrackTracker(frame_rate=clip.fps or _FPS, track_activation_threshold=_BEGINS)
         for found, frame in zip(kept, tracked, strict=True):
             of_category = [one for one in found if one["category_id"] == category]
             corners = np.array([one["bbox"] for one in of_category], np.float64).reshape(-1, 4)

@@ -150,7 +150,7 @@ def test_demo_starts_services_and_ends_with_a_report(dataset: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.extended)])
 def test_up_infer_and_interrupt(dataset: Path, tmp_path: Path, how: signal.Signals) -> None:
     ports = free_ports()
     command = [sys.executable, "-m", "featlink", "up", "--model", TINY, "--database", str(tmp_path / "runs.sqlite")]

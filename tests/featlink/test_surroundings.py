@@ -222,7 +222,7 @@ def test_a_cluster_that_is_not_there_is_one_line_at_once(address: str, why: str)
     assert time.monotonic() - started < 30
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_long_temporary_folder_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     long = tmp_path / ("x" * 100)

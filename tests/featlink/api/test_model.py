@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tiny_model import TINY
 
 import featlink as fl
 from featlink.shared.evaluation.coco_results import to_coco
@@ -23,7 +26,7 @@ def test_the_split_is_the_whole(model: fl.Model, image: npt.NDArray[np.uint8], c
 
 
 def test_a_model_says_what_it_is(model: fl.Model) -> None:
-    assert "maskrcnn_resnet50_fpn" in repr(model)
+    assert "tiny" in repr(model)
     assert "exact" in repr(model)
     assert model.categories[1] == "person"
 
@@ -42,7 +45,7 @@ def test_another_models_features_are_refused(
 ) -> None:
     name = "fasterrcnn_resnet50_fpn"
     other = fl.load(random_checkpoint(name), model=name, profile="exact", min_size=64, max_size=96, max_detections=2)
-    with pytest.raises(fl.FeatlinkError, match="maskrcnn_resnet50_fpn with weights"):
+    with pytest.raises(fl.FeatlinkError, match="tiny with weights"):
         other.detect(clean)
     found = other.detect(image)
     assert found.masks is None
@@ -71,3 +74,37 @@ def test_what_cannot_be_loaded_is_one_line(wrong: dict[str, str], message: str) 
     with pytest.raises(fl.FeatlinkError, match=message) as caught:
         fl.load(**wrong)  # type: ignore[arg-type]
     assert len(str(caught.value).splitlines()) == 1
+
+
+FORKED = """
+import multiprocessing, sys
+import numpy as np
+import featlink as fl
+
+tiny, image = sys.argv[1], np.zeros((64, 64, 3), np.uint8)
+model = fl.load(model=tiny)
+model.detect(image)
+
+
+def told(call):
+    try:
+        call()
+    except fl.FeatlinkError as error:
+        return str(error)
+
+
+def refused(queue):
+    calls = lambda: model.detect(image), lambda: fl.load(model=tiny), lambda: fl.sweep("starter", "identity")
+    queue.put(list(map(told, calls)))
+
+
+fork = multiprocessing.get_context("fork")
+queue = fork.Queue()
+fork.Process(target=refused, args=(queue,)).start()
+assert all("spawn" in line for line in queue.get())
+assert len(model.detect(image)), "the parent goes on"
+"""
+
+
+def test_after_a_fork_a_model_says_so_instead_of_hanging() -> None:
+    subprocess.run([sys.executable, "-c", FORKED, TINY], check=True, timeout=300)

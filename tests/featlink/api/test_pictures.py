@@ -59,7 +59,7 @@ def test_categories_are_named() -> None:
 def test_a_model_names_its_categories(model: fl.Model, image: npt.NDArray[np.uint8]) -> None:
     found = model.detect(image)
     assert found.categories[17] == "cat"
-    assert len(found) == 8
+    assert len(found) == 10
     kept = found.above(float(found.scores[2]))
     assert len(kept) == 3
     assert kept.masks is not None

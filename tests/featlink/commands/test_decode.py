@@ -45,8 +45,8 @@ def decode(*arguments: str, threads: str = "1") -> subprocess.CompletedProcess[s
     "condition",
     [
         "bottleneck(step=3) | entropy @ bit_depth=10",
-        "pca(components=256, step=2) | entropy",
-        "pca(components=64) | vvenc(qp=30, bit_depth=10)",
+        pytest.param("pca(components=256, step=2) | entropy", marks=pytest.mark.slow),
+        pytest.param("pca(components=64) | vvenc(qp=30, bit_depth=10)", marks=pytest.mark.slow),
         "vvenc(qp=42, bit_depth=10)",
     ],
 )

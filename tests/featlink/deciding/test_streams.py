@@ -16,7 +16,14 @@ from typer.testing import CliRunner
 import featlink as fl
 from featlink.cli import app
 from featlink.deciding.query import make_query
-from featlink.deciding.streams import StreamDecision, StreamOption, decide_stream, stream_table, stream_to_dict
+from featlink.deciding.streams import (
+    StreamDecision,
+    StreamOption,
+    decide_stream,
+    stream_blocks,
+    stream_table,
+    stream_to_dict,
+)
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.results import DATABASE
@@ -246,3 +253,12 @@ def test_chance_repeats(parked: Sweep) -> None:
     first, second = (ask(parked, rate=2, jitter=20, loss=0.05) for _ in range(2))
     assert _medians(first.options) == _medians(second.options)
     assert len({round(value) for value in options(first)[PIXELS].timelines[0].latency_ms}) > 20
+
+
+def test_a_report_takes_machines_that_keep_up(parked: Sweep) -> None:
+    [table] = stream_blocks(parked)
+    assert not isinstance(table, str)
+    assert [row[0] for row in table.rows] == ["0.1", "0.3", "1", "3"]
+    assert table.rows[0][1] == "nothing"
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert table.rows[3][5] == "33"  # 1 Mbit/s of pixels

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_model
 from typer.testing import CliRunner
 
 import featlink as fl
@@ -14,13 +15,13 @@ from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.fitting.pca import fit, gram, rounds
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
 from featlink.starter.bundle import DATA, load_weights
 
 
 @pytest.fixture(scope="module")
 def network(config: ModelConfig) -> TorchvisionRCNN:
-    return build(config)
+    return tiny_model.build(config)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,11 @@ def test_components_of_the_fitted_pictures_give_them_back(basis: Basis, network:
     restored = basis.synthesise(basis.analyse(levels, len(basis.deviation)))
     for name in SIDES:
         error, clean = (
-            (x - x.mean((1, 2), keepdims=True)).reshape(256, -1) for x in (restored[name] - levels[name], levels[name])
+            (x - x.mean((1, 2), keepdims=True)).reshape(tiny_model.CHANNELS, -1)
+            for x in (restored[name] - levels[name], levels[name])
         )
         lost, whole = (np.einsum("ci,cd,di->", x, metric, x) for x in (error, clean))
-        assert lost < 0.2 * whole, "twelve of 256 channels, which a random network does not prefer by much"
+        assert lost < 1e-3 * whole, "all channels are kept"
 
 
 @pytest.mark.extended
@@ -71,13 +73,13 @@ def test_the_command_writes_what_the_step_reads(
     config: ModelConfig, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
-    options = ["--weights", config.weights, "--min-size", "64", "--max-size", "96", "--scenes", "2", "--threads", "1"]
+    options = ["--model", config.model, "--scenes", "2", "--threads", "1"]
     done = CliRunner().invoke(app, ["fit", "pca", "--dataset", str(tiny), *options])
     assert done.exit_code == 0, done.output
     [file] = tmp_path.iterdir()
     assert file.name in done.output.replace("\n", "")
     assert f"{file.stat().st_size:,} bytes" in done.output
-    model = fl.Model(build(config))
+    model = fl.Model(tiny_model.build(config))
     image = fl.read_image(next(iter(open_dataset(tiny).images.values())))
     assert fl.transmit(model.pyramid(image), "pca(components=3)", model=model).bits > 0
 

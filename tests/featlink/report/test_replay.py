@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_model import TINY
 
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
@@ -21,11 +21,10 @@ from featlink.shared.pictures import decode
 
 
 @pytest.fixture(scope="module")
-def with_model(sweep: Sweep, random_checkpoint: Callable[[str], Path]) -> Sweep:
+def with_model(sweep: Sweep) -> Sweep:
     model = {
-        "name": "maskrcnn_resnet50_fpn",
-        "weights": str(random_checkpoint("maskrcnn_resnet50_fpn")),
-        "profile": "exact",
+        "name": TINY,
+        "weights": "starter",
         "min_size": 128,
         "max_size": 224,
     }
@@ -51,7 +50,7 @@ def test_planes_are_tiles_in_8_bits(replay: Replay, picture: Path) -> None:
     clean = planes(replay.received(picture, 1, parse("feature: identity")))
     eight = planes(replay.received(picture, 1, parse("feature: quantize(bits=8)")))
     two = planes(replay.received(picture, 1, parse("feature: quantize(bits=2)")))
-    assert clean["p2"].shape == (16 * 32, 16 * 48)  # 128×171 is padded to 128×192, at stride 4
+    assert clean["p2"].shape == (2 * 32, 4 * 48)  # 128×171 is padded to 128×192, at stride 4
     for level, plane in clean.items():
         assert (plane.min(), plane.max()) == (0, 255)
         np.testing.assert_array_equal(plane, eight[level])
@@ -85,4 +84,4 @@ def test_other_weights_are_not_passed_off(with_model: Sweep) -> None:
 def test_official_weights_are_not_fetched(with_model: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(CommandError, match="not on this machine"):
-        open_replay(dataclasses.replace(about(with_model), weights="coco"))
+        open_replay(dataclasses.replace(about(with_model), model="maskrcnn_resnet50_fpn", weights="coco"))

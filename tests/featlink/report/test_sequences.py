@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from drawn_sweep import Made, make_drawn
 from PIL import Image
+from tiny_model import TINY
 
+import featlink as fl
+from featlink.channel.transmit import Stream
 from featlink.report import sequences
 from featlink.report.builder import ReportOptions, make_page
 from featlink.report.curves import Figure
+from featlink.report.gallery import Strip
 from featlink.report.sequences import (
     FILM_BYTES,
     FILM_FRAMES,
@@ -24,8 +28,14 @@ from featlink.report.sequences import (
     shown_rows,
     stream_table,
 )
-from featlink.report.sweep import Sweep
+from featlink.report.sweep import Sweep, open_sweep
 from featlink.report.table import Table
+from featlink.results import Row
+from featlink.shared.conditions.language import parse
+from featlink.shared.features import Sizes
+from featlink.shared.frames.wire import Frame, Meta, Tensor
+from featlink.shared.result import Telemetry
+from featlink.starter.folder import write_clips
 
 APS = (0.6, 0.5, 0.4, 0.25)
 SIZES = {"pixels.live": 1.0, "pixels.vvc_ld": 0.5, "features.tiled": 8.0, "features.pca": 2.0}
@@ -122,6 +132,50 @@ def test_a_film_is_bounded_and_runs_in_real_time(noise: int) -> None:
         assert opened.info["duration"] == round(2 / 15 * 1000)
 
 
-def test_predicted_frames_are_known_from_those_that_decode_alone(sweep: Sweep) -> None:
-    row = sweep.by_id["seq.pixels.live.qp20"]
-    assert sequences.key_frames(row, 4).all()  # each is coded by itself
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("image: hevc(qp=30)", [0, 1, 2, 3, 4]),
+        ("image: hevc(qp=30, gop=low_delay, period=3)", [0, 3]),
+        ("image: jpeg(quality=50)", [0, 1, 2, 3, 4]),
+        ("feature: quantize(bits=4)", [0, 1, 2, 3, 4]),
+    ],
+)
+def test_key_frames_are_those_of_the_stream(text: str, keys: list[int]) -> None:
+    row = Row("x", text, text.partition(":")[0], 1, {}, None, 8, 1, {}, {}, [])
+    assert np.flatnonzero(sequences.key_frames(row, 5)).tolist() == keys
+    if row.domain == "image":
+        sizes = Sizes((48, 64), (48, 64), (64, 64))
+        rng = np.random.default_rng(2)
+        pictures = [rng.integers(0, 256, (3, 48, 64), dtype=np.uint8) for _ in range(5)]
+        with Stream(parse(text), fidelity=False) as stream:
+            frames = [Frame(Meta("image", "m", "w", sizes), (Tensor("image", one),)) for one in pictures]
+            sent = [one for frame in frames for one in stream.push(frame, Telemetry())] + stream.close()
+        assert [place for place, one in enumerate(sent) if one.key] == keys
+
+
+@pytest.mark.slow
+def test_a_swept_clip_is_shown_frame_by_frame(tmp_path: Path) -> None:
+    list(write_clips(tmp_path / "clips", 2, 3, 1))
+    coded = "image: hevc(qp=40, gop=low_delay)"
+    fl.sweep(tmp_path / "clips", [coded], model=TINY, out=tmp_path / "out", fidelity=False)
+    swept = open_sweep(tmp_path / "out")
+    row = swept.by_id[coded]
+    assert row.sequences is not None
+    assert (row.sequences.clips, row.sequences.frames, row.sequences.fps) == (2, 6, 15)
+    section = next(one for one in make_page(swept, ReportOptions(images=1)).sections if one.id == "sequences")
+
+    bits, latency = (one for one in section.blocks if isinstance(one, Figure))
+    assert [trace["x"] for trace in bits.traces] == [[0], [1, 2]]  # the key frame, and those predicted from it
+    assert swept.samples is not None
+    [run] = swept.samples.runs[coded]
+    first = [kilobytes for trace in bits.traces for kilobytes in trace["y"]]
+    assert first == pytest.approx((run.bits[:3] / 8000).tolist(), abs=1e-3)
+    assert first[0] > max(first[1:])
+    assert len(latency.traces[0]["y"]) == 3
+
+    [strip] = [one for one in section.blocks if isinstance(one, Strip)]
+    assert [one.title for one in strip.pictures] == ["clean", "hevc(qp=40, gop=low_delay)"]
+    for one in strip.pictures:
+        with Image.open(io.BytesIO(base64.b64decode(one.source.partition(",")[2]))) as opened:
+            assert opened.n_frames == 3

@@ -141,6 +141,12 @@ def test_each_category_is_tracked_for_itself() -> None:
     assert len({tuple(one.ids) for one in found[1:]}) == 1
 
 
+def test_a_track_begins_with_a_sure_detection_and_goes_on_with_others() -> None:
+    scores = [0.69, 0.69, 0.7, 0.3, 0.3, *[0.69] * 5]
+    found = clip([[detection(number + 1, B, score)] for number, score in enumerate(scores)])
+    assert [len(frame.ids) for frame in track(found)] == [0, 0, 0] + [1] * 7
+
+
 def test_detections_of_crowds_are_not_tracked() -> None:
     truth = ground_truth([[{1: A, -1: B}] * FRAMES])
     [found] = evaluated(truth, [[A, (110, 110, 20, 20)]] * FRAMES)
