@@ -75,7 +75,9 @@ def test_every_condition_has_its_costs(sweeps: list[Sweep]) -> None:
 
 def test_the_commands_take_several_folders(sweeps: list[Sweep], tmp_path: Path) -> None:
     folders = [str(sweep.folder) for sweep in sweeps]
-    done = CliRunner().invoke(app, ["report", *folders, "--markdown", str(tmp_path / "tables.txt")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["report", *folders, "--markdown", str(tmp_path / "tables.txt")], catch_exceptions=False
+    )
     assert done.exit_code == 0
     page = (sweeps[-1].folder / "splits.html").read_text()
     assert "Where to cut, by link rate" in page
