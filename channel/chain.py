@@ -127,6 +127,8 @@ class Chain:
         self._waiting: deque[ChainOutput] = deque()
         self._skipped = self._number = 0
         self._ranges: dict[str, Ranges] = {}
+        self._sent: Mapping[str, Array] = {}
+        self._received: Mapping[str, Array] = {}
 
     def __enter__(self) -> Chain:
         return self
@@ -157,10 +159,14 @@ class Chain:
         if self._reduction is not None:
             reduction = self._reduction
             values, timings["reduce"] = timed(lambda: reduction.reduce(levels, self._weights))
-        planes, narrowing = self._samples(values)
+        number, self._number = self._number, self._number + 1
+        before = self._before_it(number)
+        planes, narrowing = self._samples(values, number, before)
+        if self._predicts:
+            self._sent = {name: floats(part) + before.get(name, 0) for name, part in planes.items()}
         # A reduction and what narrowed the ranges have no place among the steps that name random streams.
         self._skipped = narrowing + (self._reduction is not None)
-        output = self._distorted(ChainOutput(item, planes, timings=timings), self._before[narrowing:])
+        output = self._distorted(ChainOutput(item, planes, timings=timings, key=not before), self._before[narrowing:])
         return [self._restored(output)] if self._codec is None else self._code(output, self._codec)
 
     def close(self) -> list[ChainOutput]:
@@ -175,8 +181,21 @@ class Chain:
 
     # Floats to samples.
 
-    def _samples(self, values: Mapping[str, Array]) -> tuple[dict[str, Planes], int]:
-        """Samples of floats, and how many of the first steps acted on the floats."""
+    @property
+    def _predicts(self) -> bool:
+        return self._reduction is not None and self._reduction.prediction_period > 1
+
+    def _before_it(self, number: int) -> Mapping[str, Array]:
+        """What the item of this number is predicted by: the planes that the receiver has, unless something was lost."""
+        period = 1 if self._reduction is None else self._reduction.prediction_period
+        return {} if number % period == 0 else self._sent
+
+    def _samples(
+        self, values: Mapping[str, Array], number: int, before: Mapping[str, Array]
+    ) -> tuple[dict[str, Planes], int]:
+        """Samples of floats or of their difference to those before, and how many first steps acted on the floats."""
+        if before:
+            values = {name: plane - before[name] for name, plane in values.items()}
         chosen = None if self._reduction is None else self._reduction.chosen(values, self._first_depth(0))
         narrowing = 0
         if chosen is not None:
@@ -186,7 +205,7 @@ class Chain:
             if self._condition.range == "fixed":  # a measured one holds all values
                 values = _clipped(values, ranges)
             values, ranges, narrowing = self._narrowed(values, ranges)
-            values, ranges = self._kept(values, ranges)
+            values, ranges = self._kept(values, ranges, number)
         bits = self._first_depth(narrowing)
         planes = {n: Planes(quantize(v, ranges[n], bits), bits, ranges[n], n) for n, v in values.items()}
         return planes, narrowing
@@ -228,13 +247,12 @@ class Chain:
         return values, ranges, len(self._before)
 
     def _kept(
-        self, values: Mapping[str, Array], ranges: dict[str, Ranges]
+        self, values: Mapping[str, Array], ranges: dict[str, Ranges], number: int
     ) -> tuple[Mapping[str, Array], dict[str, Ranges]]:
         """Values and ranges for a codec that predicts: those of its last intra picture, somewhat wider; others clipped.
 
         With a range of each item's own, what stands still would have other samples in every picture.
         """
-        number, self._number = self._number, self._number + 1
         period = 1 if self._codec is None else self._codec.prediction_period
         if period == 1 or IMAGE in ranges or self._condition.range == "fixed":
             return values, ranges
@@ -292,10 +310,10 @@ class Chain:
             planes={name: replace(part, samples=decoded[name]) for name, part in output.planes.items()},
             coded=coded.pictures,
             timings={**output.timings, "compress": coded.encode_ms, "decompress": coded.decode_ms},
-            key=coded.key,
             held=coded.held,
         )
-        return self._restored(self._distorted(output, self._after))
+        restored = self._restored(self._distorted(output, self._after))
+        return replace(restored, key=restored.key and coded.key)
 
     # Samples to floats.
 
@@ -303,9 +321,14 @@ class Chain:
         if self._reduction is None:
             return output
         reduction = self._reduction
+        values = {name: floats(part) for name, part in output.planes.items()}
+        if not output.key:
+            values = {name: plane + self._received[name] for name, plane in values.items()}
+        if self._predicts:
+            self._received = values
 
         def restore() -> Mapping[str, Array]:
-            return reduction.restore({name: floats(part) for name, part in output.planes.items()}, self._weights)
+            return reduction.restore(values, self._weights)
 
         levels, restore_ms = timed(restore)
         return replace(output, levels=levels, timings={**output.timings, "restore": restore_ms})

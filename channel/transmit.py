@@ -109,7 +109,7 @@ class Stream:
         self._seeds = [condition.seed] * len(steps)
         if erasure is not None:
             steps, self._seeds = registry.checked((*steps, erasure)), [*self._seeds, erasure_seed]
-        self._steps = [step.for_stills() if still and isinstance(step, Codec) else step for step in steps]
+        self._steps = [step.for_stills() if still else step for step in steps]
         self._condition, self._fidelity, self._tools = condition, fidelity, tools
         self._chain: Chain | None = None
         self._waiting: deque[_Pushed] = deque()

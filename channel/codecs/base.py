@@ -231,10 +231,6 @@ class Codec(Step, ABC):
         """Pictures from one that is coded alone to the next, during which samples had better keep their meaning."""
         return 1
 
-    def for_stills(self) -> Codec:
-        """The same codec for a sequence of one picture."""
-        return self
-
     @abstractmethod
     def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         """Begin a sequence at the sender: pictures in, access units out, in the order in which they are decoded.

@@ -11,12 +11,14 @@ Both ends run on one thread, in process, by FFmpeg's libraries as PyAV has them.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -73,6 +75,13 @@ class VideoCodec(Codec):
     bit_depth: Literal[8, 10] = Field(
         default=8, description="Bits per sample of a plane of features. The bitstream always has 10; images have 8."
     )
+    scale: float = Field(
+        default=1,
+        ge=0.125,
+        le=1,
+        description="Sides of the coded picture, in parts of the given one's. The receiver scales back.",
+        examples=[1, 0.5, 0.75],
+    )
     gop: Literal["intra", "low_delay", "random_access"] = Field(
         default="intra",
         description="How pictures of a sequence are coded: each alone; from those before it; or also from those behind "
@@ -99,7 +108,7 @@ class VideoCodec(Codec):
         """See the base class."""
         return self.period - 1 if self.in_groups else 0
 
-    def for_stills(self) -> VideoCodec:
+    def for_stills(self) -> Self:
         """See the base class: coded alone."""
         return self.model_copy(update={"gop": "intra"})
 
@@ -124,7 +133,7 @@ class VideoCodec(Codec):
         """See the base class."""
         if self.gop == "intra":
             return StillCoder(lambda picture: AccessUnit((self._encode(picture, tools),)))
-        return _PictureEncoder(self, self.open_sequence(form.shape[1:], tools))
+        return _PictureEncoder(self, self.open_sequence(self._coded_size(form.shape), tools))
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """See the base class."""
@@ -133,13 +142,15 @@ class VideoCodec(Codec):
         return _PictureDecoder(self, form.shape, SequenceDecoder(self.decoder, self.period if self.delay else 1))
 
     def to_frame(self, picture: Samples) -> Frame:
-        """The frame of a plane of features (1, H, W) or of an image (3, H, W)."""
+        """The frame of a plane of features (1, H, W) or of an image (3, H, W), scaled down by areas."""
+        if self.scale != 1:
+            picture = _resized(picture, self._coded_size(picture.shape), cv2.INTER_AREA)
         if len(picture) == 1:
             return from_plane(picture[0], self.bit_depth)
         return from_rgb(picture.astype(np.uint8, copy=False))
 
     def to_picture(self, decoded: npt.NDArray[np.unsignedinteger[Any]], shape: Shape) -> Samples:
-        """Undo :meth:`to_frame`.
+        """Undo :meth:`to_frame`; scaling up is bicubic.
 
         Args:
             decoded: a frame, or its bytes.
@@ -148,15 +159,23 @@ class VideoCodec(Codec):
         Raises:
             CodecError: the frame is of none of the sizes that it may have.
         """
-        size = shape[1:]
+        size = self._coded_size(shape)
         times, rest = divmod(decoded.nbytes, frame_bytes(size))
         if rest or times not in self.heights:
             raise CodecError(f"the {self.type} decoder gave {decoded.nbytes} bytes, not {frame_bytes(size)}")
         frame = shorter(decoded.view("<u2"), size, times)
-        return to_plane(frame, size, self.bit_depth)[None] if shape[0] == 1 else to_rgb(frame, size)
+        picture = to_plane(frame, size, self.bit_depth)[None] if shape[0] == 1 else to_rgb(frame, size)
+        if self.scale == 1:
+            return picture
+        peak = 255 if shape[0] == 3 else (1 << self.bit_depth) - 1
+        return _resized(picture, shape[1:], cv2.INTER_CUBIC).clip(0, peak)
+
+    def _coded_size(self, shape: tuple[int, ...]) -> Size:
+        height, width = (math.ceil(side * self.scale) for side in shape[1:])
+        return height, width
 
     def _encode(self, picture: Samples, tools: Tools) -> bytes:
-        return self._encode_frame(self.to_frame(picture), (picture.shape[1], picture.shape[2]), tools)
+        return self._encode_frame(self.to_frame(picture), self._coded_size(picture.shape), tools)
 
     def _decode(self, bitstream: bytes, shape: Shape, tools: Tools) -> Samples:
         return self.to_picture(np.frombuffer(self._decode_frame(bitstream, tools), np.uint8), shape)
@@ -169,6 +188,11 @@ class VideoCodec(Codec):
 
     def _decode_frame(self, bitstream: bytes, tools: Tools) -> bytes:
         return ffmpeg_decode(bitstream, self.container, tools.ffmpeg, tools.threads, tools.timeout_s)
+
+
+def _resized(picture: Samples, size: Size, interpolation: int) -> Samples:
+    planes = [cv2.resize(plane, size[::-1], interpolation=interpolation) for plane in picture]
+    return np.stack(planes).astype(picture.dtype, copy=False)
 
 
 class _PictureEncoder(Coder[Samples, AccessUnit]):

@@ -22,8 +22,9 @@ _TOO_LITTLE_ROOM = "Error submitting video frame to the encoder"
 """What FFmpeg says when the bitstream outgrows its buffer."""
 _ONE_INTRA = "POC0IDR=1:IntraPeriod=256"
 """Only the first picture of a stream is an intra picture."""
-_LOW_DELAY = f"{_ONE_INTRA}:GOPSize=8:PicReordering=0:DecodingRefreshType=none:MCTF=0:BIM=0:LookAhead=0"
-"""Without what looks ahead, so that a picture's bits depend on those before it alone."""
+_LOW_DELAY = f"{_ONE_INTRA}:GOPSize=8:PicReordering=0:DecodingRefreshType=none:MCTFFutureReference=0"
+"""VVenC filters some pictures over time before it codes them. Here over those before alone, so that no picture's bits
+depend on one behind it."""
 
 
 @register

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from featlink.shared.conditions.language import Domain
 from featlink.shared.conditions.registry import Kind, Step
@@ -31,6 +32,11 @@ class Reduction(Step, ABC):
     kind: ClassVar[Kind] = "reduction"
     changes_bits: ClassVar[bool] = True
     domains: ClassVar[tuple[Domain, ...]] = ("feature",)
+
+    @property
+    def prediction_period(self) -> int:
+        """Items from one whose planes are sent to the next; of those between, the differences are. 1 where all are."""
+        return 1
 
     @abstractmethod
     def reduce(self, levels: Mapping[str, Array], weights: str) -> dict[str, Array]:
@@ -83,6 +89,30 @@ class Reduction(Step, ABC):
         """
         del planes, bits
         return None
+
+
+class PredictingReduction(Reduction, ABC):
+    """A reduction with a quantiser of its own, whose planes may be predicted by those of the item before.
+
+    The prediction is what the receiver has, so errors do not add up, and only what changed by about half a step or more
+    costs bits.
+    """
+
+    gop: Literal["intra", "low_delay"] = Field(
+        default="intra",
+        description="How items of a stream are sent: each alone, or as the difference to what was received of the one "
+        "before. A still is sent alone.",
+    )
+    period: int = Field(default=32, ge=1, le=256, description="Items from one that is sent alone to the next.")
+
+    @property
+    def prediction_period(self) -> int:
+        """See the base class."""
+        return 1 if self.gop == "intra" else self.period
+
+    def for_stills(self) -> Self:
+        """See the base class: sent alone."""
+        return self.model_copy(update={"gop": "intra"})
 
 
 def in_steps(planes: Mapping[str, Array], step: float, bits: int) -> Chosen:

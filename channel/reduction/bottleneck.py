@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from featlink.channel.reduction.base import Chosen, Reduction, in_steps
+from featlink.channel.reduction.base import Chosen, PredictingReduction, in_steps
 from featlink.channel.reduction.pca import COARSEST, Basis, arrays_of, basis_of, mapped
 from featlink.shared import fitted
 from featlink.shared.conditions.registry import register
@@ -44,7 +44,7 @@ _LAYERS = ("gains.", "refine.")
 
 
 @register
-class Bottleneck(Reduction):
+class Bottleneck(PredictingReduction):
     """Send the components that matter to the heads, as a network learned them, for an entropy coder behind it.
 
     One latent of all levels at p5's positions: the sender scales the components of the ``pca`` step by how much the

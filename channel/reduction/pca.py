@@ -11,13 +11,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from threadpoolctl import ThreadpoolController
 
-from featlink.channel.reduction.base import Chosen, Reduction, in_steps
+from featlink.channel.reduction.base import Chosen, PredictingReduction, in_steps
 from featlink.shared import fitted
 from featlink.shared.conditions.registry import register
 from featlink.shared.errors import ConditionError, FrameError, ModelError
@@ -36,7 +36,7 @@ COARSEST = FPN.required[-1]
 
 
 @register
-class Pca(Reduction):
+class Pca(PredictingReduction):
     """Send the first components of a PCA of all levels at p5's positions, in a metric of what the heads read.
 
     The basis is made by ``featlink fit pca``; that of the bundled detector is bundled. p6 is not sent.
@@ -53,6 +53,12 @@ class Pca(Reduction):
     step: float | None = Field(
         default=None, gt=0, le=1000, description="quantisation step, with a dead zone; default: the range decides"
     )
+
+    @model_validator(mode="after")
+    def _differences_have_steps(self) -> Self:
+        if self.gop != "intra" and self.step is None:
+            raise ValueError("gop=low_delay needs a step: differences have no range of their own")
+        return self
 
     def reduce(self, levels: Mapping[str, Array], weights: str) -> dict[str, Array]:
         """See the base class."""

@@ -16,8 +16,8 @@ from fastapi.staticfiles import StaticFiles
 from nicegui import ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featlink.page import deployment, explorer, playground
-from featlink.page.context import Context, PageSettings
+from featlink.page import deployment, explorer, live, playground
+from featlink.page.context import Context, PageSettings, read_body
 from featlink.page.pictures import decoded, scene_path, thumbnail
 from featlink.shared.errors import ImageError
 from featlink.shared.service.access import Forwarded
@@ -64,16 +64,13 @@ def create_app(settings: PageSettings | None = None) -> FastAPI:
     @app.post("/pictures")
     async def put_picture(request: Request) -> JSONResponse:
         """The body is a picture file; the answer is its key."""
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > settings.max_picture_mb << 20:
-                return JSONResponse({"detail": f"The picture is larger than {settings.max_picture_mb} MiB."}, 413)
+        if (data := await read_body(request, settings.max_picture_mb << 20)) is None:
+            return JSONResponse({"detail": f"The picture is larger than {settings.max_picture_mb} MiB."}, 413)
         try:
-            decoded(bytes(data))
+            decoded(data)
         except ImageError as error:
             return JSONResponse({"detail": f"{error.title}: {error}"}, error.status)
-        return JSONResponse({"key": context.uploads.put(bytes(data))})
+        return JSONResponse({"key": context.uploads.put(data)})
 
     @app.get("/pictures/{key}")
     async def get_picture(key: str) -> Response:
@@ -91,6 +88,7 @@ def create_app(settings: PageSettings | None = None) -> FastAPI:
         return Response(data, media_type=_media_type(data), headers=_KEEP)
 
     playground.add_page(context)
+    live.add_page(app, context)
     explorer.add_page(context)
     deployment.add_pages(app, context)
     ui.run_with(

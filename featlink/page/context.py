@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from pydantic import Field
+from starlette.requests import Request
 
 from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
@@ -119,6 +120,16 @@ class Context:
 def levels_of(model: dict[str, Any]) -> tuple[str, ...]:
     """Names of a model's feature tensors, as ``GET /v1/model`` has them."""
     return tuple(str(tensor["name"]) for tensor in model.get("features", []))
+
+
+async def read_body(request: Request, most: int) -> bytes | None:
+    """A request's body; None if it has more bytes than that."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > most:
+            return None
+    return bytes(data)
 
 
 class Latest(Generic[T]):

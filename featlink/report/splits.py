@@ -101,7 +101,8 @@ def decide_cut(sweeps: Sequence[Sweep], query: Query) -> CutDecision:
     options = ranked(options, query)
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, query)}
     overlapped = any(decision.overlapped for decision in decisions)
-    return CutDecision(query, decisions[0].kind, options, front(options), rivals, overlapped, [])
+    first = decisions[0]
+    return CutDecision(query, first.kind, options, front(options), rivals, overlapped, [], first.of_clips)
 
 
 def cut_table(decision: CutDecision, most: int | None = None) -> Table:

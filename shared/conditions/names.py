@@ -64,10 +64,36 @@ def _fcm() -> Iterator[tuple[str, str]]:
         yield f"fcm.learned.step{step:g}", f"feature: bottleneck(step={step:g}) | entropy @ bit_depth=10"
 
 
-NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm()])
+def _hull() -> Iterator[tuple[str, str]]:
+    """Pixels as strong as still coding makes them: more effort, and the better of three sizes at each rate."""
+    for scale in (1, 0.75, 0.5):
+        for qp in (22, 27, 32, 37, 42):
+            text = f"image: vvenc(qp={qp}, preset=slow, scale={scale:g}) @ at=original"
+            yield f"fcm.hull.scale{100 * scale:g}-qp{qp}", text
+
+
+def _seq() -> Iterator[tuple[str, str]]:
+    """Streams: pixels as a camera codes them, as the best codec does, and with its pictures out of order; features."""
+    for qp in (27, 32, 37, 42):
+        yield f"seq.pixels.live.qp{qp}", f"image: hevc(qp={qp}, gop=low_delay) @ at=original"
+    for name, gop in (("vvc_ld", "low_delay"), ("vvc_ra", "random_access")):
+        for qp in (22, 27, 32, 37):
+            yield f"seq.pixels.{name}.qp{qp}", f"image: vvenc(qp={qp}, gop={gop}) @ at=original"
+    for qp in (35, 38, 41, 45):
+        yield f"seq.features.tiled.qp{qp}", f"feature: vvenc(qp={qp}, bit_depth=10, gop=low_delay)"
+    for qp in (15, 18, 21, 24):
+        yield f"seq.features.pca.qp{qp}", f"feature: pca(components=128) | vvenc(qp={qp}, bit_depth=10, gop=low_delay)"
+    for step in (2.8, 4.8, 7, 9.5):
+        text = f"feature: bottleneck(step={step:g}, gop=low_delay) | entropy @ bit_depth=10"
+        yield f"seq.features.bottleneck.step{step:g}", text
+
+
+NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm(), *_hull(), *_seq()])
 """Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…``, Table 4 entropy-coded,
 ``entropy.table4.…``, and what features cost with and without reduction against pixels: ``fcm.pixels`` and ``fcm.tiled``
-(MPEG's feature anchor), coded by VVC, ``fcm.pca`` and ``fcm.learned``."""
+(MPEG's feature anchor), coded by VVC, ``fcm.pca`` and ``fcm.learned``; ``fcm.hull``, pixels at three sizes, as strong
+as still coding makes them. Of sequences: ``seq.pixels.live``, ``.vvc_ld`` and ``.vvc_ra``, and
+``seq.features.tiled``, ``.pca`` and ``.bottleneck``."""
 
 
 def select(names: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -56,6 +56,10 @@ class Step(BaseModel):
     domains: ClassVar[tuple[Domain, ...]] = ("feature", "image")
 
     type: str
+
+    def for_stills(self) -> Self:
+        """The same step for a sequence of one picture; a step that remembers pictures before may do less there."""
+        return self
 
     @property
     def spec(self) -> StepSpec:

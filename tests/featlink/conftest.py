@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fitted_basis import fitted_to
 from PIL import Image
 from tiny_model import TINY
 
-from featlink.dataset import open_dataset
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.plan import SweepOptions
 
@@ -55,15 +55,8 @@ def config() -> ModelConfig:
 
 @pytest.fixture(scope="session")
 def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What steps need to know of the random network, where the channel looks for it."""
-    from featlink.channel.reduction.pca import encode_basis
-    from featlink.fitting.pca import fit
-
-    folder = tmp_path_factory.mktemp("fitted")
-    basis = fit(config, list(open_dataset(tiny).images.values()), lambda: None, channels=12)
-    (folder / f"pca-{basis.weights}.safetensors").write_bytes(encode_basis(basis))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEATLINK_FITTED", str(folder))
+    """What steps need to know of the network, where the channel looks for it."""
+    with fitted_to(config, tiny, tmp_path_factory.mktemp("fitted")) as folder:
         yield folder
 
 

@@ -68,6 +68,7 @@ def given_state(path: Path) -> dict[str, torch.Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
+@pytest.mark.slow
 def test_bundled_weights_on_bundled_scenes_equal_stock_torchvision_bit_for_bit(
     deploy: Callable[..., contextlib.AbstractContextManager[Any]],
 ) -> None:

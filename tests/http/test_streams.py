@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import pytest
 from deployment import Deployment, serve
-from requests_by_hand import infer, picture
+from requests_by_hand import SIZES, infer, picture
 from tiny_model import TINY
 from waiting import wait_until
 
@@ -22,15 +21,13 @@ from featlink.errors import RefusalError
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.pictures import decode
 
-Deploy = Callable[..., AbstractContextManager[Deployment]]
-CONDITIONS = ("quantize(bits=4)", "gaussian_noise(sigma=5) | jpeg @ seed=2", "image: jpeg(quality=40)")
+CONDITIONS = (
+    "gaussian_noise(sigma=5) | quantize(bits=4) @ seed=2",
+    "hevc(qp=30, gop=low_delay, period=3)",
+    "image: h264(qp=30, gop=low_delay)",
+    "image: vvenc(qp=40)",
+)
 PICTURES = [picture(64, 48, seed=seed) for seed in range(5)]
-
-
-@pytest.fixture(scope="module")
-def services(deploy: Deploy) -> Iterator[Deployment]:
-    with deploy(model=TINY) as deployment:
-        yield deployment
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ def listed(services: Deployment) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("text", CONDITIONS)
 def test_services_and_api_agree_to_the_bit(client: Client, services: Deployment, text: str) -> None:
-    model = fl.load(model=TINY)
+    model = fl.load(model=TINY, score_threshold=0.05, **SIZES)
     is_image = text.startswith("image")
     with fl.open_stream(text, model=model) as here, client.stream(condition=text) as there:
         for number, data in enumerate(PICTURES):
@@ -58,6 +55,7 @@ def test_services_and_api_agree_to_the_bit(client: Client, services: Deployment,
             assert answer.stream is not None
             assert (answer.stream.id, answer.stream.frame) == (there.id, number)
             assert (answer.stream.key, answer.stream.restarted) == (sent.key, None)
+            assert sent.key == (number == 0 or "low_delay" not in text or ("period=3" in text and number == 3))
         assert [one["id"] for one in listed(services)] == [there.id]
     assert listed(services) == []
 
@@ -92,12 +90,24 @@ def test_frames_sent_all_at_once_are_coded_in_order(services: Deployment, client
     client.end_stream("many")
 
 
-def test_a_gap_begins_anew(services: Deployment, client: Client) -> None:
-    first = infer(services.edge, PICTURES[0], stream="gap", frame=0)
-    later = infer(services.edge, PICTURES[1], stream="gap", frame=7)
-    assert later["stream"] == {"id": "gap", "frame": 7, "key": True, "restarted": "gap"}
-    assert later["bits"] == first["bits"]
-    client.end_stream("gap")
+def test_a_gap_begins_with_a_key_frame_of_a_new_coder(services: Deployment, client: Client) -> None:
+    query = {"condition": "image: hevc(qp=30, gop=low_delay)", "stream": "anew"}
+    answers = [infer(services.edge, PICTURES[n % 5], frame=n, **query) for n in (0, 1, 2, 7, 8)]
+    assert [(one["stream"]["key"], one["stream"]["restarted"]) for one in answers] == [
+        *((True, None), (False, None), (False, None), (True, "gap"), (False, None)),
+    ]
+    with client.stream(condition=query["condition"]) as other:
+        assert other.push(PICTURES[7 % 5]).bits == answers[3]["bits"]
+        assert other.push(PICTURES[8 % 5]).detections == answers[4]["detections"]
+    client.end_stream("anew")
+
+
+def test_a_coder_that_holds_pictures_back_is_for_sweeps(services: Deployment) -> None:
+    query = {"condition": "image: hevc(qp=30, gop=random_access)", "stream": "late", "frame": 0}
+    refused = httpx.post(f"{services.edge}/v1/infer", content=PICTURES[0], params=query, timeout=60)
+    assert refused.status_code == 422
+    assert "pictures back" in refused.json()["detail"]
+    assert listed(services) == []
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,9 @@ def test_certificate_and_key_go_together(given: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("named", "content"),
     [
-        (("TLS_CERT", "TLS_KEY"), None),
+        pytest.param(("TLS_CERT", "TLS_KEY"), None, marks=pytest.mark.slow),
         (("TLS_CERT", "TLS_KEY"), "no certificate"),
-        (("TLS_CA",), None),
+        pytest.param(("TLS_CA",), None, marks=pytest.mark.slow),
         (("TLS_CA",), "no certificate"),
     ],
 )

@@ -90,6 +90,23 @@ function featlinkShoot(id) {
   featlinkCameraOff();
 }
 
+// A camera that plays sends one picture after the other, each when the one before has been taken.
+async function featlinkLive(id, key, pause) {
+  await featlinkCamera(id);
+  const video = document.getElementById(id);
+  const canvas = document.createElement("canvas");
+  const mine = featlinkStream;
+  while (mine && mine === featlinkStream) {
+    const begun = performance.now();
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
+    const answer = await fetch(`${featlinkRoot}/live/${key}`, { method: "POST", body: blob }).catch(() => null);
+    if (!answer?.ok) break;
+    await new Promise((done) => setTimeout(done, Math.max(0, pause - (performance.now() - begun))));
+  }
+}
+
 // Views of one place scroll together.
 document.addEventListener(
   "scroll",

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from featlink.channel.reduction.pca import SIDES, Basis, Pca, encode_basis, join, split
-from featlink.channel.transmit import Transmission, transmit
+from featlink.channel.transmit import Stream, Transmission, transmit
 from featlink.cloud.finish import pyramid
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
@@ -233,3 +233,75 @@ def encode_damaged(arrays: Levels) -> bytes:
     arrays["cell"] = -arrays["cell"]
     facts = {"format": "featlink-pca-1", "weights": WEIGHTS, "architecture": "m", "sha256": "0" * 64}
     return save(arrays, metadata=facts)
+
+
+# --- streams -------------------------------------------------------------------------------------------------------
+
+
+def drifting(count: int = 7) -> list[Levels]:
+    """Levels of which a little changes from one to the next."""
+    rng = np.random.default_rng(6)
+    levels = {name: level for name, level in features().items() if name in SIDES}
+    made = []
+    for _ in range(count):
+        made.append(FPN.complete(levels))
+        levels = {
+            name: level + 0.01 * rng.normal(size=level.shape).astype(np.float32) for name, level in levels.items()
+        }
+    return made
+
+
+def stream(condition: str) -> list[Transmission]:
+    meta = Meta("feature", "m", WEIGHTS, SIZES)
+    with Stream(parse(condition)) as opened:
+        frames = [Frame(meta, tuple(Tensor(*level) for level in levels.items())) for levels in drifting()]
+        return [sent for frame in frames for sent in opened.push(frame, Telemetry())] + opened.close()
+
+
+@pytest.mark.usefixtures("file")
+def test_a_predicted_stream_costs_less_and_its_errors_do_not_add_up() -> None:
+    alone, predicted = (
+        stream(f"pca(components={ALL}, step=1{gop}) | entropy @ bit_depth=10")
+        for gop in ("", ", gop=low_delay, period=5")
+    )
+    assert [sent.key for sent in predicted] == [True, False, False, False, False, True, False]
+    assert all(sent.key for sent in alone)
+    for number in (0, 5):
+        assert predicted[number].bitstreams == alone[number].bitstreams
+    for number in (1, 2, 3, 4, 6):
+        assert len(predicted[number].bitstreams["latent"]) < 0.7 * len(alone[number].bitstreams["latent"])
+        assert predicted[number].fidelity.psnr > alone[number].fidelity.psnr - 1  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("file")
+def test_the_receiver_adds_differences_up(basis: Basis) -> None:
+    *_, last = stream(f"pca(components={ALL}, step=0.01, gop=low_delay) | entropy @ bit_depth=16")
+    received = pyramid(wire.read(b"".join(last.parts))).levels
+    for name, level in projected(basis, drifting()[-1]).items():
+        np.testing.assert_allclose(received[name], level, atol=0.05)
+
+
+@pytest.mark.usefixtures("file")
+def test_what_is_lost_is_missing_until_the_next_that_is_sent_alone() -> None:
+    """The sender does not know what the receiver has not."""
+    whole, lossy = (
+        stream(f"pca(components=40, step=1, gop=low_delay, period=5){loss} @ bit_depth=10")
+        for loss in ("", " | packet_loss(rate=0.5, mtu=64, header=0)")
+    )
+    errors = [
+        np.abs(one.frame.tensor("p4").data - other.frame.tensor("p4").data).mean()
+        for one, other in zip(whole, lossy, strict=True)
+    ]
+    assert errors[4] > errors[0] > 0.0
+    assert errors[5] < errors[4]
+
+
+@pytest.mark.usefixtures("file")
+def test_a_still_is_sent_alone() -> None:
+    text = f"pca(components={ALL}, step=1{{}}) | entropy @ bit_depth=10"
+    assert send(text.format("")).bitstreams == send(text.format(", gop=low_delay")).bitstreams
+
+
+def test_differences_need_a_step() -> None:
+    with pytest.raises(ConditionError):
+        chain(parse("pca(components=8, gop=low_delay)"))

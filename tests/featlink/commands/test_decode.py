@@ -21,6 +21,7 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.result import Telemetry
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def decode(*arguments: str, threads: str = "1") -> subprocess.CompletedProcess[s
     "condition",
     [
         "bottleneck(step=3) | entropy @ bit_depth=10",
-        pytest.param("pca(components=256, step=2) | entropy", marks=pytest.mark.slow),
-        pytest.param("pca(components=64) | vvenc(qp=30, bit_depth=10)", marks=pytest.mark.slow),
+        "pca(components=256, step=2) | entropy",
+        "pca(components=64) | vvenc(qp=30, bit_depth=10)",
         "vvenc(qp=42, bit_depth=10)",
     ],
 )

@@ -82,6 +82,7 @@ def test_untrained_networks_change_nothing() -> None:
     np.testing.assert_array_equal(bottleneck.refined(layers, components, deviation, 2.0), components)
 
 
+@pytest.mark.slow
 def test_the_teacher_sees_the_levels_that_the_step_restores(
     teacher: Teacher, basis: Basis, examples: list[Example]
 ) -> None:
@@ -92,6 +93,7 @@ def test_the_teacher_sees_the_levels_that_the_step_restores(
     np.testing.assert_array_equal(seen["pool"], seen["3"][:, :, ::2, ::2])
 
 
+@pytest.mark.slow
 def test_answers_are_farther_the_more_is_lost(teacher: Teacher, examples: list[Example]) -> None:
     example = examples[0]
     boxes, labels = example.regions(np.random.default_rng(0))
@@ -183,6 +185,7 @@ def test_the_bundled_one_is_of_the_bundled_weights() -> None:
     assert path.stat().st_size <= 6_000_000
 
 
+@pytest.mark.slow
 def test_a_file_reads_as_it_was_written(basis: Basis, tmp_path: Path) -> None:
     made = bottleneck.Learned(basis, shaken(len(basis.deviation)).layers())
     path = tmp_path / "learned.safetensors"

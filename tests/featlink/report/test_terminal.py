@@ -150,6 +150,7 @@ def at_a_terminal(command: Iterable[str], columns: int) -> str:
     return b"".join(parts).decode()
 
 
+@pytest.mark.slow
 def test_the_command_itself_at_80_columns_and_in_a_pipe(sweep: Sweep, tmp_path: Path) -> None:
     folder = shutil.copytree(sweep.folder, tmp_path / "sweep")
     command = [sys.executable, "-m", "featlink", "report", str(folder), "--no-planes", "--images", "0"]

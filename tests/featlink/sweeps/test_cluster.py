@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fitted_basis import fitted_to
 from numbers_by_key import Numbers, numbers
 from PIL import Image
 from ray_nodes import Nodes, ray_nodes
@@ -45,6 +46,20 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     ensure_token_if_auth_enabled(None, create_token_if_missing=True)
     with ray_nodes("--num-gpus=1") as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def config(random_checkpoint: Callable[[str], Path]) -> ModelConfig:
+    """Nodes elsewhere get weights, but no code: so a model of Featlink's own."""
+    weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
+    few = {"score_threshold": 0.01, "proposals": 50, "max_detections": 8}
+    return ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with fitted_to(config, tiny, tmp_path_factory.mktemp("fitted")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
