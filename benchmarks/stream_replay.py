@@ -78,7 +78,7 @@ class Replay(msgspec.Struct):
 def measure(args: argparse.Namespace) -> list[Replay]:
     """Make the sweep and replay it."""
     config = ModelConfig(threads=args.threads, min_size=args.min_size, max_size=args.max_size)
-    options = SweepOptions(args.dataset, config, CONDITIONS, args.out, fidelity=False, engine="http")
+    options = SweepOptions(args.dataset, config, tuple(args.conditions), args.out, fidelity=False, engine="http")
     data = open_dataset(options.dataset)
     truth, plan = ground_truth(data)[0], make_plan(options.conditions, options.seeds)
     clip, *_ = clips(truth)
@@ -179,6 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", type=Path, required=True, help="its first clip is sent")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--conditions", nargs="+", default=CONDITIONS)
     parser.add_argument("--frames", type=int, help="only so many")
     parser.add_argument("--fps", type=float, default=1.0)
     parser.add_argument("--loads", type=float, nargs="+", default=(0.4, 0.8, 1.5))

@@ -162,7 +162,7 @@ class Link(BaseModel):
         moments = [point.seconds for point in self.trace]
         if moments[0] != 0 or len(moments) < 2 or any(later <= sooner for sooner, later in pairwise(moments)):
             raise ValueError("trace: needs two points or more, with seconds rising from 0")
-        if not any(point.mbps >= 1e-6 for point in self.trace[:-1]):
+        if self.rates is None or self.rates.megabits[-1] < 1e-6:
             raise ValueError("trace: delivers nothing")
         return self
 

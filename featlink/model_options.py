@@ -17,8 +17,9 @@ from featlink.shared.models.config import MODELS
 DatasetOption = Annotated[
     Path,
     typer.Option(
-        help="COCO folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled scenes; "
-        "'clips': moving ones, drawn at first use."
+        help="COCO or CocoVID folder with annotations/instances_X.json beside X/, or such a file; 'starter': bundled "
+        "scenes; 'clips': moving ones, drawn at first use; a MOTChallenge or SFU-HW folder; with --truth clean, a "
+        "video file or pictures in order (frames/%06d.png)."
     ),
 ]
 PicturesOption = Annotated[
@@ -33,7 +34,9 @@ PicturesInOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", "--images", min=1, help="Take only the first so many images.", show_default="all"),
+    typer.Option(
+        "--limit", "--images", min=1, help="Take only the first so many images, or clips.", show_default="all"
+    ),
 ]
 BitstreamsOption = Annotated[
     Path | None, typer.Option(help="Keep the codecs' bitstreams in this folder.", show_default="keep none")

@@ -75,6 +75,7 @@ class StreamAbout(msgspec.Struct, frozen=True):
         categories: name of each label, the background's first.
         begun: UTC, ISO 8601.
         featlink: version.
+        clip: of the data set that ``source`` is, the one that was sent; empty for another source.
         taken: pictures that the camera took.
         dropped: pictures that it did not send.
         ended: why it ended; empty while it runs.
@@ -89,6 +90,7 @@ class StreamAbout(msgspec.Struct, frozen=True):
     categories: list[str]
     begun: str
     featlink: str
+    clip: str = ""
     taken: int = 0
     dropped: int = 0
     ended: str = ""
@@ -138,7 +140,7 @@ class StreamFolder:
     """
 
     def __init__(self, folder: Path, about: StreamAbout) -> None:
-        self._folder, self._about = folder, about
+        self.path, self._about = folder, about
         self._encoder = msgspec.json.Encoder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -166,14 +168,14 @@ class StreamFolder:
             self._file.write(self._encoder.encode(one) + b"\n")
             self._file.flush()
         except OSError as error:
-            raise StorageError(f"{self._folder / FRAMES}: {error.strerror}") from None
+            raise StorageError(f"{self.path / FRAMES}: {error.strerror}") from None
 
     def end(self, figures: StreamFigures, why: str) -> None:
         """Write how it ended."""
         self._describe(msgspec.structs.replace(self._about, taken=figures.taken, dropped=figures.dropped, ended=why))
 
     def _describe(self, about: StreamAbout) -> None:
-        replace(self._folder / ABOUT, msgspec.json.format(msgspec.json.encode(about), indent=1) + b"\n")
+        replace(self.path / ABOUT, msgspec.json.format(msgspec.json.encode(about), indent=1) + b"\n")
 
 
 def load_stream(folder: Path) -> tuple[StreamAbout, list[FrameRecord]]:

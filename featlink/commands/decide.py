@@ -48,6 +48,8 @@ def decide(
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
 ) -> None:
     """Say which to send over a link, pixels or features, coded how, and what cannot be told apart."""
+    from rich.console import Console
+
     from featlink.deciding.decision import decide as of_pictures
     from featlink.deciding.decision import decision_table, rate_intervals_table, to_dict
     from featlink.deciding.query import make_query
@@ -78,7 +80,7 @@ def decide(
         found, said, scope = to_dict(pictures), pictures.sentence, pictures.scope
         tables = [decision_table(pictures, top), rate_intervals_table(pictures)]
     else:
-        frames = decide_stream(sweep, query, edge, cloud)
+        frames = decide_stream(sweep, query, edge, cloud, Console(stderr=True))
         found, said, scope = stream_to_dict(frames), frames.sentence, frames.scope
         tables = [stream_table(frames, top)]
     if as_json:

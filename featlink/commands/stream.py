@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featlink.dataset import find_clip, ground_truth, open_dataset
+from featlink.drawn_clips import NAME as CLIPS
 from featlink.errors import CommandError
 from featlink.model_options import takes_network
 from featlink.report.table import Column, Table, number, show
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from featlink.stream_records import StreamFigures
+
+_FPS = 10.0
+"""Of pictures that come without a rate."""
 
 
 @takes_network()
@@ -41,10 +48,11 @@ def stream(
         str, typer.Option(help='Simulated link, whose time passes, e.g. \'{"rate_mbps": 0.5, "rtt_ms": 40}\'.')
     ] = "{}",
     clip: Annotated[
-        str | None, typer.Option(help="Of a data set: the video's name or id. Then the summary has AP.")
+        str | None, typer.Option(help="Of a data set: the video's name or id. With --out, there is AP then.")
     ] = None,
     fps: Annotated[
-        float | None, typer.Option(min=0.01, max=1000, help="Pictures a second.", show_default="the source's own")
+        float | None,
+        typer.Option(min=0.01, max=1000, help="Pictures a second.", show_default="the source's own, or 10"),
     ] = None,
     camera: Annotated[
         Policy, typer.Option(help="When pictures come faster than they can be sent: send the newest, or every one.")
@@ -68,7 +76,8 @@ def stream(
 
     from featlink.channel.link import parse_link
     from featlink.client import Client
-    from featlink.stream_records import Counted, StreamAbout, StreamFolder, record
+    from featlink.report.live import accuracy_table
+    from featlink.stream_records import Counted, StreamAbout, StreamFolder, load_stream, record
     from featlink.streaming import Camera, Pipeline
     from featlink.sweeps.folder import featlink_version, now
 
@@ -80,7 +89,8 @@ def stream(
         client = stack.enter_context(Client(url, url, patient=False))
         network = client.model()
         about = StreamAbout(
-            source=source if clip is None else f"{source} {clip}",
+            source=source,
+            clip=clip or "",
             condition=condition or "",
             link=crossed,
             policy=camera,
@@ -112,7 +122,10 @@ def stream(
         ended = ended or str(taking.error or "the source ended")
         if folder is not None:
             folder.end(total, ended)
-    show(summary(total, about.source))
+    show(Table(source, [Column("all of the stream", number=False), Column("")], _rows(total)))
+    if folder is not None and (scores := accuracy_table(*load_stream(folder.path))) is not None:
+        typer.echo()
+        show(scores)
     typer.echo(f"\nended: {ended}")
     if out is not None:
         typer.echo(f"written: {out}; `featlink report {out}` draws it")
@@ -137,39 +150,30 @@ def _services(config: ModelConfig, under_way: int, console: Console) -> Iterator
 def _pictures(
     source: str, clip: str | None, fps: float | None, frames: int | None, repeat: bool
 ) -> Iterator[tuple[bytes, int | None]]:
-    import itertools
-    import time
-
-    from featlink.dataset import ground_truth, open_dataset
-    from featlink.shared.evaluation.coco import clips
-
-    files: list[tuple[Path, int | None]]
-    if clip is not None:
-        data = open_dataset(source)
-        known = clips(ground_truth(data)[0])
-        chosen = [one for one in known if one.video is not None and clip in (one.video.name, str(one.video.id))]
-        if not chosen:
-            raise CommandError(f"{source} has no clip {clip}")
-        files = [(data.images[image.id], image.id) for image in chosen[0].images]
-        fps = fps or (None if chosen[0].video is None else chosen[0].video.fps)
-    elif not Path(source).is_dir():
+    """The source's pictures, each with its image id if it has one, when they are taken."""
+    if clip is None and source != CLIPS and not Path(source).is_dir():
         return itertools.islice(_filmed(source, fps, repeat), frames)
-    else:
-        files = [(path, None) for path in sorted(Path(source).iterdir()) if path.suffix in (".png", ".jpg", ".bmp")]
+    data = open_dataset(source, "clean" if clip is None else "annotations")
+    files = list(data.images.items())
+    if clip is not None:
+        chosen = find_clip(ground_truth(data)[0], clip)
+        files = [(image.id, data.images[image.id]) for image in chosen.images]
+        fps = fps or (None if chosen.video is None else chosen.video.fps)
 
     def paced() -> Iterator[tuple[bytes, int | None]]:
         begun = time.monotonic()
-        for index, (path, image_id) in enumerate(itertools.islice(itertools.cycle(files) if repeat else files, frames)):
-            time.sleep(max(0.0, begun + index / (fps or 10) - time.monotonic()))
-            yield path.read_bytes(), image_id
+        for index, (image_id, path) in enumerate(itertools.islice(itertools.cycle(files) if repeat else files, frames)):
+            time.sleep(max(0.0, begun + index / (fps or _FPS) - time.monotonic()))
+            try:
+                yield path.read_bytes(), image_id
+            except OSError as error:
+                raise CommandError(f"{path}: {error.strerror}") from None
 
     return paced()
 
 
 def _filmed(source: str, fps: float | None, repeat: bool) -> Iterator[tuple[bytes, None]]:
     """A camera's or a video's pictures as files; BMP takes the least time to write."""
-    import time
-
     import cv2
 
     from featlink.sources import frames, is_live
@@ -183,11 +187,6 @@ def _filmed(source: str, fps: float | None, repeat: bool) -> Iterator[tuple[byte
             yield cv2.imencode(".bmp", taken.pixels[..., ::-1])[1].tobytes(), None
         if not repeat:
             return
-
-
-def summary(figures: StreamFigures, source: str) -> Table:
-    """A stream's figures, one a line."""
-    return Table(source, [Column("all of the stream", number=False), Column("")], _rows(figures))
 
 
 def _live(figures: StreamFigures) -> RenderableType:

@@ -56,14 +56,21 @@ class Decision(Choice[Option]):
 
     Attributes:
         rate_intervals: winners by link rate, at the same round trip and loss; none over a trace.
+        of_clips: whether the pictures are frames of clips.
     """
 
     rate_intervals: list[RateInterval]
+    of_clips: bool
 
     @property
     def scope(self) -> str:
         """What the answer is about, a sentence."""
-        return "This is about single pictures; for a camera's stream, give its frames a second (fps), best of clips."
+        if self.of_clips:
+            return (
+                "This takes frames of clips for single pictures, each with its bits in the clip; for the stream, give "
+                "the camera's frames a second (fps)."
+            )
+        return "This is about single pictures; for a camera's stream, sweep clips and give its frames a second (fps)."
 
     def figures(self, option: Option) -> str:
         """See the base class."""
@@ -107,6 +114,7 @@ def decide(
         rivals,
         any(overlaps(one) for one in (sweep, edge_from, cloud_from) if one is not None),
         _rate_intervals(sweep, found, drawn, query) if crossings and query.route.trace is None else [],
+        sweep.sequences,
     )
 
 

@@ -16,6 +16,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from featlink.channel.randomness import stream
 from featlink.deciding.choice import Choice, ap_text, ms, what
@@ -162,12 +164,13 @@ class StreamDecision(Choice[StreamOption]):
     def state(self, option: StreamOption) -> str:
         """Whether a stream of every frame is stable, and what happens if it is not."""
         stage, load = option.loads.most
+        near = ", too close to call" if stage != "link" and abs(load - 1) <= TIMING_ERROR else ""
         if option.stable:
-            return f"stable ({stage} {percent(load, 0)} % busy)"
+            return f"stable ({stage} {percent(load, 0)} % busy{near})"
         if option.excess_kbps > 0 and stage == "link":
             why = f"{number(option.excess_kbps, 0)} kbit/s over the link's capacity"
         else:
-            why = f"the {stage} can do {option.most_fps:.3g} frames a second"
+            why = f"the {stage} can do {option.most_fps:.3g} frames a second{near}"
         if self.query.camera == "newest":
             return f"{percent(option.dropped, 0)} % of the frames dropped ({why})"
         growth = number(option.loads.growth, 2 if option.loads.growth < 10 else 0)
@@ -175,7 +178,11 @@ class StreamDecision(Choice[StreamOption]):
 
 
 def decide_stream(
-    sweep: Sweep, query: Query, edge_from: Sweep | None = None, cloud_from: Sweep | None = None
+    sweep: Sweep,
+    query: Query,
+    edge_from: Sweep | None = None,
+    cloud_from: Sweep | None = None,
+    console: Console | None = None,
 ) -> StreamDecision:
     """Which of a sweep's conditions to send a camera's stream by.
 
@@ -184,6 +191,7 @@ def decide_stream(
         query: with ``fps``.
         edge_from: a sweep of the same conditions on the edge's own machine, whose times count there.
         cloud_from: the same of the cloud.
+        console: shows the progress, as AP of late answers takes a while; None shows none.
 
     Raises:
         CommandError: the sweep has no samples or no times, or not the kind of AP that is asked for.
@@ -192,7 +200,8 @@ def decide_stream(
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
     found = candidates(sweep, edge_from, cloud_from)
     with open_footage(sweep) as footage:
-        options = [one for each in found if (one := _option(footage, each, query)) is not None]
+        shown = track(found, "conditions", console=console, transient=True, disable=console is None)
+        options = [one for each in shown if (one := _option(footage, each, query)) is not None]
         remarks = _remarks(footage, query)
     options.sort(key=_rank)
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and _too_close(options[0], one, query)}

@@ -23,7 +23,8 @@ from fastapi import FastAPI, Request, Response
 from nicegui import ui
 
 from featlink import views
-from featlink.dataset import ground_truth, open_dataset
+from featlink.dataset import find_clip, ground_truth, open_dataset
+from featlink.drawn_clips import NAME as CLIPS
 from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, read_body
@@ -39,7 +40,6 @@ from featlink.stream_records import Counted, FrameRecord, record
 from featlink.streaming import Answer, Camera, Params, Pipeline
 
 CAMERA = "camera"
-CLIPS = "clips"
 _UNDER_WAY = 2
 _SHOWN = 60
 """Frames that the strips show."""
@@ -47,8 +47,10 @@ _SCORE = 0.5
 _EVERY_S = 0.5
 _SILENT_S = 30.0
 """A camera that sends nothing for so long has gone."""
-_STARTS: dict[Domain, str] = {"feature": "feature: quantize(bits=4)", "image": "image: jpeg(quality=60)"}
-_PREFERRED: dict[Domain, str] = {"feature": "seq.features.", "image": "seq.pixels."}
+_STARTS: dict[Domain, str] = {"feature": "seq.features.bottleneck.step7", "image": "seq.pixels.live.qp32"}
+_OTHERS: dict[Domain, str] = {"feature": "feature: quantize(bits=4)", "image": "image: jpeg(quality=60)"}
+"""Where a deployment has no named conditions of sequences, or nothing fitted to its weights."""
+_OFFERED: dict[Domain, str] = {"feature": "seq.features.", "image": "seq.pixels."}
 
 Pictures = Iterator[tuple[bytes, int | None]]
 
@@ -161,7 +163,7 @@ class Live:
     def _side(self, domain: Domain, name: str) -> None:
         with ui.element("section").classes(f"side {domain}").props(f'data-side="{domain}" aria-label="{name}"'):
             self._conditions[domain] = ui.select(
-                [_STARTS[domain]], value=_STARTS[domain], label=name, with_input=True, new_value_mode="add-unique"
+                [_OTHERS[domain]], value=_OTHERS[domain], label=name, with_input=True, new_value_mode="add-unique"
             ).props("outlined dense")
             self._overlays[domain] = Overlay(name, "a" if domain == "feature" else "b", self._root)
 
@@ -175,10 +177,10 @@ class Live:
                 named = {
                     text: name
                     for name, text in catalogue.named.items()
-                    if name.startswith(_PREFERRED[domain]) and "random_access" not in text
+                    if name.startswith(_OFFERED[domain]) and "random_access" not in text
                 }
-                options = {**named, _STARTS[domain]: _STARTS[domain]}
-                select.set_options(options, value=next(iter(options)))
+                first = catalogue.named.get(_STARTS[domain], _OTHERS[domain])
+                select.set_options({**named, _OTHERS[domain]: _OTHERS[domain]}, value=first)
         try:
             names = await asyncio.to_thread(clip_names)
         except FeatlinkError as error:
@@ -308,8 +310,7 @@ def clip_names() -> list[str]:
 def clip_pictures(name: str, fps: float) -> Pictures:
     """A bundled clip's picture files, over and over."""
     data = open_dataset(CLIPS)
-    [clip] = [one for one in clips(ground_truth(data)[0]) if one.video is not None and one.video.name == name]
-    files = [data.images[image.id].read_bytes() for image in clip.images]
+    files = [data.images[image.id].read_bytes() for image in find_clip(ground_truth(data)[0], name).images]
 
     def each() -> Pictures:
         begun = time.monotonic()

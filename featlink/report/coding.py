@@ -44,6 +44,7 @@ class Kind:
 
     Attributes:
         prefix: of their names; then comes the set's name, and last the point's.
+        parts: how many parts the set's name has, with dots between them.
         anchors: names of the sets that others are compared with, where there are such.
         rate: of a row, where the sweep has it.
         title: of the plot's axis of rates.
@@ -52,6 +53,7 @@ class Kind:
     """
 
     prefix: str
+    parts: int
     anchors: tuple[str, ...]
     rate: Position
     title: str
@@ -60,11 +62,14 @@ class Kind:
 
     def set_of(self, row: Row) -> str | None:
         """The name of the set that a row is of; None of others."""
-        return row.id.removeprefix(self.prefix).rpartition(".")[0] if row.id.startswith(self.prefix) else None
+        if not row.id.startswith(self.prefix):
+            return None
+        return ".".join(row.id.removeprefix(self.prefix).split(".")[: self.parts])
 
 
 FCM = Kind(
     "fcm.",
+    1,
     ("pixels", "tiled"),
     bits_per_pixel,
     "bits per pixel of the original picture",
@@ -80,6 +85,7 @@ def kbps(row: Row) -> float | None:
 
 SEQ = Kind(
     "seq.",
+    2,
     ("pixels.live", "pixels.vvc_ld", "pixels.vvc_ra"),
     kbps,
     "kbit/s at the clips' frame rate",

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from featlink.dataset import find_clip, ground_truth, open_dataset
 from featlink.report.curves import Figure, axis, colour
 from featlink.report.html import Page, Section
 from featlink.report.table import MISSING, Column, Table, number
+from featlink.shared.evaluation.categories import match
+from featlink.shared.evaluation.coco import items
+from featlink.shared.evaluation.protocol import ClipResult, FrameResult, evaluators
+from featlink.shared.evaluation.streaming import AnswerTimes, StreamingEvaluator
 from featlink.shared.timing import in_order
 from featlink.stream_records import FrameRecord, StreamAbout, load_stream
+
+_DEADLINES_S = (0.1, 0.3, 1.0, 3.0)
 
 
 def stream_page(folder: Path) -> tuple[Page, Table]:
@@ -26,7 +33,7 @@ def stream_page(folder: Path) -> tuple[Page, Table]:
     answered = [one for one in frames if one.bits is not None]
     table = figures_table(about, frames)
     facts = [
-        ("source", about.source),
+        ("source", f"{about.source} {about.clip}".strip()),
         ("condition", about.condition or "the channel's own"),
         ("link", ", ".join(f"{name} {value}" for name, value in about.link.items())),
         ("camera", f"sends {about.policy}"),
@@ -36,6 +43,9 @@ def stream_page(folder: Path) -> tuple[Page, Table]:
     ]
     sections = [
         Section("figures", "In figures", "", [table]),
+        Section(
+            "accuracy", "What it is worth", "", [] if (scores := accuracy_table(about, frames)) is None else [scores]
+        ),
         Section("frames", "Frame by frame", "", [bits_figure(answered), latency_figure(frames)] if answered else []),
         Section("stages", "Where the time goes", "", [stages_table(answered)] if answered else []),
     ]
@@ -73,6 +83,51 @@ def figures_table(about: StreamAbout, frames: list[FrameRecord]) -> Table:
         ),
     ]
     return Table(about.source, [Column("", number=False), Column("")], rows)
+
+
+def accuracy_table(about: StreamAbout, frames: list[FrameRecord]) -> Table | None:
+    """AP of a data set's clip, the first time that it was sent; None for another source.
+
+    Of the frames that were answered; and, as streaming AP, of all that were taken: where the camera dropped a picture,
+    or its answer is late, what counts is the last answer that was there.
+
+    Raises:
+        FeatlinkError: the data set has changed or gone.
+    """
+    if not about.clip:
+        return None
+    truth, _ = ground_truth(open_dataset(about.source))
+    clip, there = find_clip(truth, about.clip), items(truth)
+    labels = match(truth.categories, about.categories)
+    first = {one.picture: one for one in frames if one.picture < min(len(clip.images), about.taken)}
+    answered = {number: one for number, one in first.items() if one.bits is not None}
+    if not answered:
+        return None
+    numbers = np.arange(max(first) + 1)
+    taken = np.interp(numbers, sorted(first), [first[number].taken_s for number in sorted(first)])
+    answers = [answered[n].answered_s if n in answered else np.inf for n in numbers.tolist()]
+    found = {clip.images[n].id: labels.apply(one.detections) for n, one in answered.items()}
+    results = [
+        FrameResult(image.item, there[image.id], found.get(image.id, [])) for image in clip.images[: len(numbers)]
+    ]
+    whole = ClipResult(results, None if clip.video is None else clip.video.fps, AnswerTimes(taken, np.array(answers)))
+    judge = evaluators()[0]
+    scores = judge.compute([judge.update(there[id].image.item, there[id], one) for id, one in found.items()])
+    rows = [
+        [figure.label, number(None if (value := scores[figure.name]) is None else figure.scale * value, 1)]
+        for figure in judge.figures
+        if figure.name in scores and figure.name.endswith(".AP")
+    ]
+    for deadline in _DEADLINES_S:
+        streaming = StreamingEvaluator(deadline)
+        in_time = streaming.compute([streaming.update_clip(whole)])
+        rows += [
+            [f"{figure.label}, {1e3 * deadline:.0f} ms after a picture is taken", number(figure.scale * value, 1)]
+            for figure in streaming.figures[:1]
+            if (value := in_time.get(figure.name)) is not None
+        ]
+    caption = f"{len(answered)} of the first {len(numbers)} pictures of clip {about.clip} were answered; AP in %"
+    return Table(caption, [Column("", number=False), Column("AP")], rows)
 
 
 def bits_figure(answered: list[FrameRecord]) -> Figure:

@@ -82,6 +82,7 @@ LAYOUTS = {
     "ultralytics": ("annotations/instances_val2017.json", "images/val2017/a.jpg", "a.jpg"),
     "another machine's path": ("annotations/instances_val.json", "val/a.jpg", "/home/else/set/a.jpg"),
     "an address": ("annotations/instances_val.json", "val/a.jpg", "http://images.example.org/a.jpg"),
+    "a signed address": ("annotations/instances_val.json", "val/a.jpg", "https://images.example.org/a.jpg?sig=b/c&x=1"),
     "another case": ("annotations/instances_val.json", "val/a.jpg", "A.JPG"),
     "%20": ("annotations/instances_val.json", "val/my a.jpg", "my%20a.jpg"),
     "another Unicode form": (
@@ -139,6 +140,14 @@ def test_text_ids_are_the_same_for_pictures_and_annotations(tmp_path: Path) -> N
     data = open_dataset(root)
     [annotation] = ground_truth(data)[0].annotations
     assert data.images == {annotation.image_id: root / "val/a.jpg"}
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    file = lay_out(tmp_path / "mine", *LAYOUTS["cvat"])
+    file.write_text(file.read_text().replace('"annotations"', '"captions"'))
+    with pytest.raises(DatasetError, match=r"instances_default\.json: "):
+        ground_truth(open_dataset(file))
+    assert ground_truth(open_dataset(file), "clean")[0].images[0].width == 8
 
 
 def test_sizes_that_the_file_lacks_are_the_pictures(tmp_path: Path) -> None:

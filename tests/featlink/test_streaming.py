@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ import av
 import numpy as np
 import pytest
 from deployment import Deployment
+from msgspec.structs import replace
 from requests_by_hand import picture
 from tiny_model import TINY
 from typer.testing import CliRunner
@@ -23,6 +25,7 @@ from featlink.cli import app
 from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
 from featlink.launcher import Stack, free_ports, service_settings
+from featlink.report.live import accuracy_table
 from featlink.shared.models.config import ModelConfig
 from featlink.stream_records import FrameRecord, load_stream
 from featlink.streaming import Answer, Camera, Pipeline, Shot
@@ -159,6 +162,40 @@ def test_a_film_is_a_source(services: Deployment, tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["stream", film, "--camera", "every", "--edge", services.edge, *options])
         assert result.exit_code == 0, result.output
         assert f"answered {5 if options else 3}" in " ".join(result.output.split())
+
+
+def test_a_clip_is_judged_by_its_annotations(services: Deployment, tmp_path: Path) -> None:
+    folder, out = tmp_path / "data", tmp_path / "out"
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "val").mkdir()
+    box = {"category_id": 1, "bbox": [5, 5, 30, 25], "area": 750, "iscrowd": 0}
+    corners = {"segmentation": [[5, 5, 35, 5, 35, 30, 5, 30]]}
+    for number, data in enumerate(PICTURES):
+        (folder / "val" / f"{number}.png").write_bytes(data)
+    truth = {
+        "videos": [{"id": 3, "name": "street", "fps": 20}],
+        "images": [
+            {"id": n + 1, "width": 64, "height": 48, "file_name": f"{n}.png", "video_id": 3, "frame_id": n}
+            for n in range(4)
+        ],
+        "annotations": [{"id": n + 1, "image_id": n + 1, **box, **corners} for n in range(4)],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    (folder / "annotations" / "instances_val.json").write_text(json.dumps(truth))
+    code, said = run(folder, "--clip", "street", "--camera", "every", "--edge", services.edge, "--out", out)
+    assert code == 0, said
+    assert "4 of the first 4 pictures of clip street were answered" in said
+    about, frames = load_stream(out)
+    assert (about.clip, [one.image_id for one in frames]) == ("street", [1, 2, 3, 4])
+    late = [replace(one, answered_s=one.taken_s + 60) for one in frames]
+    never, always = (accuracy_table(about, given) for given in (late, frames))
+    assert never is not None
+    assert always is not None
+    assert never.rows[0] == always.rows[0]  # of what was answered, however late
+    assert {row[1] for row in never.rows if "after" in row[0]} == {"0.0"}
+    refused, told = run(folder, "--clip", "road", "--edge", services.edge)
+    assert refused == 1
+    assert "ended" not in told
 
 
 def test_ctrl_c_ends_with_the_summary(services: Deployment, folder: Path, tmp_path: Path) -> None:

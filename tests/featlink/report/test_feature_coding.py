@@ -11,6 +11,9 @@ from drawn_sweep import CLEAN, Made, make_drawn
 
 from featlink.errors import CommandError
 from featlink.report.coding import (
+    FCM,
+    SEQ,
+    Kind,
     coding_bd_table,
     coding_blocks,
     coding_curves,
@@ -21,6 +24,7 @@ from featlink.report.coding import (
 from featlink.report.curves import Curve, Figure
 from featlink.report.sweep import Sweep
 from featlink.report.table import Table
+from featlink.results import Row
 
 APS = (0.55, 0.5, 0.4, 0.25)
 SIZES = {"pixels": 1.0, "tiled": 8.0, "pca": 2.0, "learned": 0.5}
@@ -54,6 +58,20 @@ def test_every_set_is_a_curve_with_intervals(sweep: Sweep) -> None:
     assert figure.layout["xaxis"]["type"] == "log"
     assert all(len(trace["error_y"]["array"]) == 4 for trace in figure.traces)
     assert [trace["x"] == sorted(trace["x"]) for trace in figure.traces] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "found"),
+    [
+        ("fcm.pca.step0.4", FCM, "pca"),
+        ("fcm.pixels.qp22", FCM, "pixels"),
+        ("seq.features.bottleneck.step2.8", SEQ, "features.bottleneck"),
+        ("seq.pixels.live.qp27", SEQ, "pixels.live"),
+        ("seq.pixels.live.qp27", FCM, None),
+    ],
+)
+def test_a_name_tells_its_set(name: str, kind: Kind, found: str | None) -> None:
+    assert kind.set_of(Row(name, "feature: identity", "feature", 1, {}, None, 8, 1, {}, {}, [])) == found
 
 
 def test_bd_rates_are_against_pixels_and_tiled(sweep: Sweep) -> None:
