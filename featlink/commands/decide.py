@@ -24,15 +24,20 @@ def decide(
     rtt: Annotated[float, typer.Option(help="Round trip, ms.")] = 0,
     jitter: Annotated[float, typer.Option(help="Standard deviation of the one-way delay, ms.")] = 0,
     loss: Annotated[float, typer.Option(help="Share of packets that are lost and sent again.")] = 0,
-    edge_speed: Annotated[float, typer.Option(help="The edge is so many times as fast as what was measured.")] = 1,
-    cloud_speed: Annotated[float, typer.Option(help="The same of the cloud.")] = 1,
+    edge_speed: Annotated[float, typer.Option(help="How many times as fast the edge is as the sweep's machine.")] = 1,
+    cloud_speed: Annotated[float, typer.Option(help="How many times as fast the cloud is as the sweep's machine.")] = 1,
     edge_from: Annotated[
-        Path | None, typer.Option(help="A sweep of the same conditions on the edge's machine: its times count.")
+        Path | None,
+        typer.Option(help="Take the edge's times from this sweep of the same conditions, made on its machine."),
     ] = None,
-    cloud_from: Annotated[Path | None, typer.Option(help="The same of the cloud's machine.")] = None,
-    floor: Annotated[float | None, typer.Option(help="Least AP, %.")] = None,
+    cloud_from: Annotated[
+        Path | None,
+        typer.Option(help="Take the cloud's times from this sweep of the same conditions, made on its machine."),
+    ] = None,
+    floor: Annotated[float | None, typer.Option(help="Lowest acceptable AP, %.")] = None,
     keep: Annotated[
-        float | None, typer.Option(help="Least share of the clean AP, %.", show_default="95 without floor or deadline")
+        float | None,
+        typer.Option(help="Lowest acceptable share of the clean AP, %.", show_default="95 without floor or deadline"),
     ] = None,
     deadline: Annotated[
         float | None,
@@ -43,13 +48,13 @@ def decide(
         typer.Option(help="Decide for a camera's stream of so many frames a second.", show_default="single pictures"),
     ] = None,
     camera: Annotated[
-        str, typer.Option(help="What one that falls behind sends: every picture, or the newest.")
+        str, typer.Option(help="What a camera that falls behind sends: every picture, or only the newest.")
     ] = "every",
     under_way: Annotated[
         int, typer.Option(help="Frames between camera and answer at most, if it sends the newest.")
     ] = 3,
     kind: Annotated[str | None, typer.Option(help="segm or bbox.", show_default="segm if there are masks")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many.", show_default="all")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the best so many.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
 ) -> None:
     """Say which to send over a link, pixels or features, coded how, cut where, and what cannot be told apart."""

@@ -33,7 +33,7 @@ def report(
     images: Annotated[int, typer.Option(min=0, help="How many images the gallery shows.")] = 3,
     planes: Annotated[bool, typer.Option(help="Show what crossed the link. This loads the model.")] = True,
 ) -> None:
-    """Write a sweep's or a stream's report as one HTML file that loads nothing, and show the main table."""
+    """Write a sweep's or a stream's report as one self-contained HTML file, and show the main table."""
     from rich.console import Console
 
     from featlink.report.builder import ReportOptions, make_page
