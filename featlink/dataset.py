@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-from urllib.parse import unquote
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import xxhash
 
+from featlink import video_folders
 from featlink.drawn_clips import NAME, drawn_clips
 from featlink.errors import CommandError
 from featlink.shared.errors import DatasetError, ImageError
@@ -27,7 +28,7 @@ Truth = Literal["annotations", "clean"]
 MAX_PIXELS = 1 << 28
 """Pixels of the largest picture."""
 
-_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp")
+_SUFFIXES = video_folders.PICTURES
 _OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".jp2", ".jxl", ".dng", ".cr2", ".nef", ".arw")
 """Pictures that Featlink does not decode."""
 _ROBOFLOW = "_annotations.coco.json"
@@ -49,6 +50,7 @@ class Dataset:
         images: image id to picture file, in the file's order.
         source: what :func:`open_dataset` opens it by: the folder, or the file where the folder has several.
         notice: what of the folder is left out, in a line; empty if nothing is.
+        document: what a CocoVID file of it would hold, where its files are of another format.
     """
 
     name: str
@@ -57,12 +59,14 @@ class Dataset:
     images: dict[int, Path]
     source: Path
     notice: str = ""
+    document: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def categories(self) -> dict[str, str]:
         """Category id, as text, to name; none for pictures alone."""
-        if self.annotations is None:
-            return {}
-        entries = mending.decode(self.annotations.read_bytes())[0].get("categories", [])
+        found = self.document
+        if found is None and self.annotations is not None:
+            found = mending.decode(self.annotations.read_bytes())[0]
+        entries = (found or {}).get("categories", [])
         return {str(one["id"]): str(one.get("name", one["id"])) for one in entries}
 
 
@@ -71,7 +75,8 @@ def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path 
 
     Args:
         path: a COCO instances file, or a folder that has one: ``annotations/instances_X.json``, a single ``.json``, or
-            ``X/_annotations.coco.json``; ``starter`` for the bundled scenes, ``clips`` for :mod:`featlink.drawn_clips`.
+            ``X/_annotations.coco.json``; ``starter`` for the bundled scenes, ``clips`` for :mod:`featlink.drawn_clips`;
+            or videos, in any format that :func:`featlink.video_folders.read` takes.
         truth: with ``clean``, a folder of pictures alone will do; they get the ids 1, 2, … by file name.
         pictures: the folder of the pictures; by default it is looked for (:data:`RULE`).
 
@@ -81,6 +86,11 @@ def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path 
     path = {Path("starter"): lambda: SCENES, Path(NAME): drawn_clips}.get(Path(path), lambda: Path(path))()
     if pictures is not None and not pictures.is_dir():
         raise CommandError(f"{pictures} is no folder of pictures")
+    if (videos := video_folders.read(path, _size)) is not None:
+        if truth != "clean" and not videos.annotated:
+            raise CommandError(f"{path} has no annotations; with --truth clean, what the clean run detects is right")
+        folder = videos.folder.resolve()
+        return Dataset(videos.name, folder, None, videos.images, path.resolve(), videos.notice, videos.document)
     if truth == "clean" and path.is_dir() and not (path / "annotations").is_dir() and not _has_only_annotations(path):
         return _pictures_alone(path)
     if path.suffix == ".json":
@@ -116,6 +126,11 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
         CommandError: a picture cannot be read.
         DatasetError: the annotations are not valid.
     """
+    if data.document is not None:
+        try:
+            return coco.read(_images_alone(data.document) if truth == "clean" else data.document)
+        except DatasetError as error:
+            raise DatasetError(f"{data.source}: {error}") from None
     if data.annotations is None:
         return GroundTruth([coco.Image(image_id, *_size(path)) for image_id, path in data.images.items()], [], []), ""
 
@@ -126,11 +141,15 @@ def ground_truth(data: Dataset, truth: Truth = "annotations") -> tuple[GroundTru
     text = data.annotations.read_bytes()
     try:
         if truth == "clean":  # nothing else of the file matters, so it need not be right, nor there
-            images = mending.decode(text)[0]["images"]
-            return coco.read({"images": images, "categories": [], "annotations": []}, size_of)
+            return coco.read(_images_alone(mending.decode(text)[0]), size_of)
         return coco.read(text, size_of)
     except DatasetError as error:
         raise DatasetError(f"{data.annotations}: {error}") from None
+
+
+def _images_alone(document: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: document[name] for name in ("images", "videos") if name in document}
+    return {**kept, "categories": [], "annotations": []}
 
 
 def find_clip(truth: GroundTruth, name: str) -> Clip:
@@ -258,6 +277,7 @@ def _same(name: str) -> str:
 
 
 def _tail(name: str) -> str:
+    name = urlsplit(name).path if "://" in name else name  # an address may have a signature behind its path
     return name.replace("\\", "/").rpartition("/")[2]
 
 

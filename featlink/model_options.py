@@ -17,8 +17,9 @@ from featlink.shared.models.config import MODELS
 DatasetOption = Annotated[
     Path,
     typer.Option(
-        help="COCO folder with annotations/instances_X.json beside X/, or such a file; 'starter': the bundled scenes; "
-        "'clips': moving ones, drawn at first use."
+        help="COCO or CocoVID folder with annotations/instances_X.json beside X/, or such a file; 'starter': bundled "
+        "scenes; 'clips': moving ones, drawn at first use; a MOTChallenge or SFU-HW folder; with --truth clean, a "
+        "video file or pictures in order (frames/%06d.png)."
     ),
 ]
 PicturesOption = Annotated[
@@ -33,7 +34,9 @@ PicturesInOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", "--images", min=1, help="Take only the first so many images.", show_default="all"),
+    typer.Option(
+        "--limit", "--images", min=1, help="Take only the first so many images, or clips.", show_default="all"
+    ),
 ]
 BitstreamsOption = Annotated[
     Path | None, typer.Option(help="Keep the codecs' bitstreams in this folder.", show_default="keep none")
@@ -63,8 +66,13 @@ ProfileOption = Annotated[
         show_default="fast",
     ),
 ]
-SizeOption = Annotated[
-    int | None, typer.Option(help="Size of the network input in pixels.", show_default="the weights' own")
+MinSizeOption = Annotated[
+    int | None,
+    typer.Option(help="Shorter side of the network input in pixels.", show_default="the weights' own"),
+]
+MaxSizeOption = Annotated[
+    int | None,
+    typer.Option(help="Longer side of the network input at most, in pixels.", show_default="the weights' own"),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -91,8 +99,8 @@ _NETWORK: dict[str, Any] = {
     "model": ModelOption,
     "weights": WeightsOption,
     "profile": ProfileOption,
-    "min_size": SizeOption,
-    "max_size": SizeOption,
+    "min_size": MinSizeOption,
+    "max_size": MaxSizeOption,
     "threads": ThreadsOption,
     "device": DeviceOption,
     "split": SplitOption,

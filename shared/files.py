@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from featlink.shared.errors import StorageError
@@ -65,6 +65,32 @@ def swap(path: Path, content: bytes | memoryview, durable: bool = True) -> None:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
         raise
+
+
+def written_once(target: Path, write: Callable[[Path], None]) -> Path:
+    """Have a folder written, unless it is there: whole or not at all. Whoever comes meanwhile waits.
+
+    Args:
+        target: the folder.
+        write: writes into an empty folder, which becomes the target.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if target.is_dir():
+        return target
+    with lock(target.parent, wait=True):
+        if target.is_dir():  # another process has written it meanwhile
+            return target
+        try:
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as place:
+                new = Path(place) / target.name
+                new.mkdir()
+                write(new)
+                new.rename(target)
+        except OSError as error:
+            raise StorageError(f"cannot write {target}: {error.strerror or error}") from None
+    return target
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featlink.api.pictures import checked
-from featlink.dataset import open_dataset
+from featlink.dataset import ground_truth, open_dataset
 from featlink.shared.errors import DatasetError, FeatlinkError, FrameError
 from featlink.shared.features import FeatureMaps, Image
 
@@ -71,11 +71,15 @@ def _ground_truth(given: str | Path | Mapping[str, object]) -> GroundTruth:
         name, (truth, repairs) = "the ground truth", coco.read(given)
     else:
         path = Path(given)
-        file = path if path.suffix == ".json" else open_dataset(path).annotations
-        if file is None:
-            raise FeatlinkError(f"{path} has no annotations")
+        data = None if path.suffix == ".json" else open_dataset(path)
+        file = path if data is None else data.annotations
         try:
-            name, (truth, repairs) = file.name, coco.read(file.read_bytes())
+            if data is not None and data.document is not None:
+                name, (truth, repairs) = data.name, ground_truth(data)
+            elif file is None:
+                raise FeatlinkError(f"{path} has no annotations")
+            else:
+                name, (truth, repairs) = file.name, coco.read(file.read_bytes())
         except OSError as error:
             raise FeatlinkError(f"cannot read {file}: {error.strerror}") from None
     if repairs:

@@ -63,7 +63,9 @@ def bench(
     *,
     config: ModelConfig,
     limit: LimitOption = None,
-    shard: Annotated[str, typer.Option(help="i/n takes every n-th image, from the i-th (0 to n - 1) on.")] = "0/1",
+    shard: Annotated[
+        str, typer.Option(help="i/n takes every n-th image or clip, from the i-th (0 to n - 1) on.")
+    ] = "0/1",
     seeds: SeedsOption = "0,1,2",
     fidelity: FidelityOption = True,
     truth: TruthOption = "annotations",

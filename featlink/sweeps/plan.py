@@ -39,9 +39,9 @@ class SweepOptions:
         seeds: of conditions with random distortions.
         fidelity: measure it.
         engine: what computes.
-        limit: only so many images, the first ones; None for all.
+        limit: only so many images, or clips of a data set of videos, the first ones; None for all.
         shard: (i, n): only every n-th of those, from the i-th on, counted from 0.
-        sample: only so many of the images that lack results, spread evenly over them; None for all.
+        sample: only so many of the images (or clips) that lack results, spread evenly over them; None for all.
         time_budget: seconds after which to stop; None for no end.
         truth: what counts as right: the annotations, or what the clean run detects.
         pictures: the data set's folder of pictures; None where it is found.

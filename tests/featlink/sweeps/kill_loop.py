@@ -24,7 +24,6 @@ from tiny_model import TINY
 from waiting import wait_until
 
 from featlink.channel.codecs.base import Tools
-from featlink.channel.transmit import Transmission
 from featlink.shared.conditions.language import Condition
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.registry import build
@@ -32,7 +31,7 @@ from featlink.sweeps.engine import ItemError
 from featlink.sweeps.local import LocalEngine
 from featlink.sweeps.plan import SweepOptions
 from featlink.sweeps.run import run_sweep
-from featlink.sweeps.stages import Prepared, Stages
+from featlink.sweeps.stages import Prepared, Sender, Sent, Stages
 
 CONDITIONS = ("paper.table4", "image: gaussian_noise(sigma=20)", "image: vvenc(qp=40)", "packet_loss(rate=0.1)")
 
@@ -43,10 +42,17 @@ class Logged(Stages):
     log: Path
     texts: list[str]
 
-    def send(self, prepared: Prepared, index: int) -> Transmission | ItemError:
-        with self.log.open("a") as file:
-            file.write(f"{time.time()}\t{prepared.image_id}\t{self.texts[index]}\n")
-        return super().send(prepared, index)
+    def open(self, index: int, still: bool) -> Sender:
+        sender = super().open(index, still)
+        push = sender.push
+
+        def logged(number: int, frame: Prepared | ItemError, last: bool) -> list[Sent | ItemError]:
+            with self.log.open("a") as file:
+                file.write(f"{time.time()}\t{frame.image_id}\t{self.texts[index]}\n")
+            return push(number, frame, last)
+
+        sender.push = logged  # type: ignore[method-assign]
+        return sender
 
 
 def main(dataset: Path, out: Path, kills: int) -> None:

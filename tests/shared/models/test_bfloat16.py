@@ -27,6 +27,7 @@ from featlink.shared.models.fast.accelerate import refusal
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
 from featlink.starter.bundle import SCENES
 
+pytestmark = pytest.mark.slow
 SIZES = {"min_size": 224, "max_size": 384}
 PICTURES = sorted((SCENES / "val").iterdir())[:3]
 
@@ -75,7 +76,7 @@ def test_the_pyramid_is_rounded_and_no_more(models: dict[str, TorchvisionRCNN]) 
 
 
 @needs_bfloat16
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [MODELS[0], *(pytest.param(name, marks=pytest.mark.extended) for name in MODELS[1:])])
 def test_the_split_equals_the_whole(name: str, random_checkpoint: Callable[[str], Path]) -> None:
     few: dict[str, Any] = {"score_threshold": 0.01, "proposals": 60, "max_detections": 8}
     config = ModelConfig(name, str(random_checkpoint(name)), "bf16", 128, 192, device="cpu", **few)

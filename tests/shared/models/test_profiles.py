@@ -94,7 +94,12 @@ CASES: dict[str, Callable[[pytest.FixtureRequest], Trained]] = {
 
 
 @pytest.fixture(
-    scope="module", params=["bundled", "dense", *(pytest.param(c, marks=pytest.mark.slow) for c in list(CASES)[2:])]
+    scope="module",
+    params=[
+        "bundled",
+        pytest.param("dense", marks=pytest.mark.slow),
+        *(pytest.param(case, marks=pytest.mark.extended) for case in list(CASES)[2:]),
+    ],
 )
 def trained(request: pytest.FixtureRequest) -> Trained:
     return CASES[request.param](request)

@@ -87,7 +87,7 @@ def size(network: nn.Module) -> int:
     return sum(value.numel() for value in network.state_dict().values())
 
 
-@pytest.mark.parametrize("name", [MODELS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS[1:])])
+@pytest.mark.parametrize("name", [MODELS[0], *(pytest.param(name, marks=pytest.mark.extended) for name in MODELS[1:])])
 def test_a_thinned_network_shrinks_and_computes_the_same(name: str) -> None:
     network = thinned(stock(name))
     pruned = copy.deepcopy(network)
@@ -132,6 +132,7 @@ def test_a_silent_network_keeps_a_channel_everywhere() -> None:
     assert all(not output.any() for output in outputs(network))
 
 
+@pytest.mark.slow
 def test_the_fast_profile_drops_the_bundled_weights_padding() -> None:
     heads = build(ModelConfig(weights="starter", threads=1)).network.roi_heads
     assert heads.box_predictor.cls_score.weight.shape == (91, 128)
