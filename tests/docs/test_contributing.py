@@ -20,6 +20,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--import-mode=importlib",
 """
 
 
+@pytest.mark.slow
 def test_the_templates_pass_as_they_are_printed(tmp_path: Path) -> None:
     files = {match["path"]: match["code"] for match in FILE.finditer((ROOT / "CONTRIBUTING.md").read_text())}
     assert list(files) == [
