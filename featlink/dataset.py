@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import xxhash
@@ -277,6 +277,7 @@ def _same(name: str) -> str:
 
 
 def _tail(name: str) -> str:
+    name = urlsplit(name).path if "://" in name else name  # an address may have a signature behind its path
     return name.replace("\\", "/").rpartition("/")[2]
 
 

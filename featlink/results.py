@@ -107,6 +107,11 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
         return {"bbox": self.bbox} | ({} if self.segm is None else {"segm": self.segm}) | self.figures
 
     @property
+    def kbps(self) -> float | None:
+        """10³ bits per second, of a data set with sequences; None of stills, or where no frame rate is known."""
+        return None if self.sequences is None else self.sequences.kbps
+
+    @property
     def clean(self) -> bool:
         """Whether it is the undistorted run of its domain, which retention is relative to."""
         return self.id == f"clean.{self.domain}"

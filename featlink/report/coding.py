@@ -78,16 +78,11 @@ FCM = Kind(
 )
 
 
-def kbps(row: Row) -> float | None:
-    """A row's 10³ bits per second; None where no frame rate is known."""
-    return None if row.sequences is None else row.sequences.kbps
-
-
 SEQ = Kind(
     "seq.",
     2,
     ("pixels.live", "pixels.vvc_ld", "pixels.vvc_ra"),
-    kbps,
+    lambda row: row.kbps,
     "kbit/s at the clips' frame rate",
     ("kbit/s", 1),
     "sequence-coding",

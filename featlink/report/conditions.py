@@ -116,12 +116,15 @@ def summary_table(sweep: Sweep) -> Table:
     """Every row in a few columns, for a terminal; milliseconds only where no stages overlapped."""
     timed = not overlaps(sweep)
     sure = any(sweep.interval(row) for row in sweep.rows)
-    titles = ["AP", "kept", "kB", *(["95 %"] if sure else []), *(column.title for column in _measure_columns(sweep))]
-    titles += [*(["ms"] if timed else []), "PSNR", "paper"]
+    rated = any(row.kbps is not None for row in sweep.rows)
+    titles = ["AP", "kept", "kB", *(["kbit/s"] if rated else []), *(["95 %"] if sure else [])]
+    titles += [*(column.title for column in _measure_columns(sweep)), *(["ms"] if timed else []), "PSNR", "paper"]
     rows = []
     for row in sweep.rows:
         paper = paper_rows().get(row.id)
         cells = [sweep.names[row.id], row.domain, percent(sweep.ap(row)), percent(sweep.retention(row)), kilobytes(row)]
+        if rated:
+            cells.append(number(row.kbps, 1))
         if sure:
             cells.append(between(sweep.interval(row)))
         cells += _measure_cells(sweep, row)

@@ -28,7 +28,7 @@ from featlink.report.coding import (
 from featlink.report.curves import Curve, Figure, axis, colour, compare
 from featlink.report.gallery import Picture, shrink
 from featlink.report.sweep import Sweep, condition_of, is_choice
-from featlink.report.table import Column, Table, kilobytes, number, with_interval
+from featlink.report.table import Column, Table, kilobytes, number, signed, with_interval
 from featlink.report.timing import stages
 from featlink.results import Row, described_figures
 from featlink.shared.conditions import registry
@@ -47,7 +47,7 @@ _FPS = 10
 
 def sequence_kind(sweep: Sweep) -> Kind:
     """The named rows of sequences, by kbit/s, or by kB a frame where the data set has no frame rate."""
-    return SEQ if all(SEQ.rate(row) is not None for row in sweep.rows) else SEQ_BY_FRAME
+    return SEQ if all(row.kbps is not None for row in sweep.rows) else SEQ_BY_FRAME
 
 
 def sequence_curves(sweep: Sweep, ap: str | None = None) -> list[Curve]:
@@ -74,17 +74,18 @@ def row_name(sweep: Sweep, row: Row) -> str:
 def sequence_findings(sweep: Sweep) -> list[str]:
     """What features need against each pixel anchor, in a sentence each: of the curve that comes nearest."""
     curves = sequence_curves(sweep) if sweep.sequences else []
+    features = [one for one in curves if one.rows and one.rows[0].domain == "feature"]
     findings = []
-    for anchor in curves:
-        tests = [one for one in curves if anchor.name in SEQ.anchors and one.rows and one.rows[0].domain == "feature"]
-        found = [
-            (result, one.name) for one in tests if (result := compare(anchor, one, LEAST_POINTS)).percent is not None
-        ]
-        if found:
-            result, name = min(found, key=lambda one: one[0].percent or 0)
+    for anchor in (one for one in curves if one.name in SEQ.anchors):
+        found = [(compare(anchor, one, LEAST_POINTS), one.name) for one in features]
+        known = [(result.percent, result, name) for result, name in found if result.percent is not None]
+        if known:
+            value, result, name = min(known, key=lambda one: one[0])
+            ends = result.interval
+            sure = "" if ends is None else f", 95 % interval over clips {signed(ends[0], 0)} to {signed(ends[1], 0)} %"
             findings.append(
-                f"On these sequences, {name}, the nearest of the features' curves, needs {result} bits against "
-                f"{anchor.name} at equal AP (BD-rate, 95 % interval over clips)."
+                f"As streams: at equal AP, {name}, the nearest of the features, needs {abs(value):,.0f} % "
+                f"{'more' if value > 0 else 'fewer'} bits than {anchor.name} (BD-rate{sure})."
             )
     return findings
 
@@ -117,7 +118,7 @@ def stream_table(sweep: Sweep) -> Table:
     columns += [Column(f"{one.label} {one.unit}".strip()) for one in known]
     lines = []
     for row in sweep.rows:
-        cells = [sweep.names[row.id], row.domain, sweep.ap_text(row)]
+        cells = [row_name(sweep, row), row.domain, sweep.ap_text(row)]
         for one in known:
             name = one.name.partition(".")[2]
             value = row.figures.get(one.group, {}).get(name)

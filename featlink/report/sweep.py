@@ -22,7 +22,7 @@ from featlink.shared.conditions.language import Condition, parse
 from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
 from featlink.shared.evaluation.protocol import Figure as Measure
-from featlink.shared.models.config import MODELS, name_parts
+from featlink.shared.models.config import DETECTORS, MODELS, name_parts
 
 DOMAINS = ("feature", "image")
 
@@ -226,6 +226,7 @@ class About:
         folder: where it was.
         pictures: where its pictures were, if the sweep was told.
         images: how many were evaluated, of how many.
+        clips: how many they are of, and their frame rate; empty of stills.
         date: when the sweep was finished; empty while it is not.
         command: that made it, as it would be typed.
         truth: what counted as right.
@@ -243,6 +244,7 @@ class About:
     folder: Path | None
     pictures: Path | None
     images: str
+    clips: str
     date: str
     command: str
     truth: Truth
@@ -255,7 +257,7 @@ class About:
     @property
     def _foreign(self) -> bool:
         """Whether the model is not one of Featlink's own, to which alone the names of weights belong."""
-        return bool(self.model) and self.model not in MODELS
+        return bool(self.model) and self.model not in (*MODELS, *DETECTORS)
 
     @property
     def _whose(self) -> str:
@@ -281,6 +283,7 @@ class About:
         model = f"{self.model}{cut}, {self.profile}{on}" if self.profile else f"{self.model}{cut}"
         date = self.date[:16].replace("T", " ") + " UTC" if self.date else "not finished"
         facts = [("Model", model), ("Weights", weights), ("Data set", self.dataset), ("Images", self.images)]
+        facts.append(("Clips", self.clips))
         return [(what, value) for what, value in [*facts, ("Date", date), ("Command", self.command)] if value]
 
 
@@ -289,6 +292,8 @@ def about(sweep: Sweep) -> About:
     flat = {key: value for key, value in results.flattened(sweep.manifest).items() if value is not None}
     done, total = max((row.images for row in sweep.rows), default=0), flat.get("dataset.images")
     model, split, arithmetic = name_parts(str(flat.get("model.name", "")))  # services tell theirs
+    found = next((row.sequences for row in sweep.rows if row.sequences is not None), None)
+    rate = f" at {found.fps:g} frames a second" if found is not None and found.fps else ""
     return About(
         model=model,
         split=split,
@@ -302,6 +307,7 @@ def about(sweep: Sweep) -> About:
         folder=Path(flat["dataset.folder"]) if "dataset.folder" in flat else None,
         pictures=Path(flat["dataset.pictures"]) if "dataset.pictures" in flat else None,
         images=f"{done:,}" if total in (None, done) else f"{done:,} of {total:,}",
+        clips="" if found is None else f"{found.clips:,}{rate}",
         date=str(flat.get("finished", "")),
         truth=sweep.truth,
         command=shlex.join(["featlink", *sweep.manifest["command"][1:]]) if "command" in sweep.manifest else "",

@@ -82,6 +82,7 @@ LAYOUTS = {
     "ultralytics": ("annotations/instances_val2017.json", "images/val2017/a.jpg", "a.jpg"),
     "another machine's path": ("annotations/instances_val.json", "val/a.jpg", "/home/else/set/a.jpg"),
     "an address": ("annotations/instances_val.json", "val/a.jpg", "http://images.example.org/a.jpg"),
+    "a signed address": ("annotations/instances_val.json", "val/a.jpg", "https://images.example.org/a.jpg?sig=b/c&x=1"),
     "another case": ("annotations/instances_val.json", "val/a.jpg", "A.JPG"),
     "%20": ("annotations/instances_val.json", "val/my a.jpg", "my%20a.jpg"),
     "another Unicode form": (

@@ -16,6 +16,7 @@ import featlink as fl
 from featlink.channel.transmit import Stream
 from featlink.report import sequences
 from featlink.report.builder import ReportOptions, make_page
+from featlink.report.conditions import summary_table
 from featlink.report.curves import Figure
 from featlink.report.gallery import Strip
 from featlink.report.sequences import (
@@ -28,7 +29,7 @@ from featlink.report.sequences import (
     shown_rows,
     stream_table,
 )
-from featlink.report.sweep import Sweep, open_sweep
+from featlink.report.sweep import Sweep, about, open_sweep
 from featlink.report.table import Table
 from featlink.results import Row
 from featlink.shared.conditions.language import parse
@@ -79,10 +80,10 @@ def test_curves_are_in_kbit_a_second_with_intervals_over_clips(sweep: Sweep) -> 
 
 
 def test_findings_name_both_anchors_and_the_sign(sweep: Sweep) -> None:
-    found = sequence_findings(sweep)
-    assert [("+100.0 %" in one, "pixels.live" in one) for one in found] == [(True, True), (False, False)]
-    assert "+300.0 %" in found[1]
-    assert all("features.pca" in one for one in found)
+    live, low_delay = sequence_findings(sweep)
+    assert "features.pca, the nearest of the features, needs 100 % more bits than pixels.live" in live
+    assert "features.pca, the nearest of the features, needs 300 % more bits than pixels.vvc_ld" in low_delay
+    assert "95 % interval over clips +100 to +100 %" in live
 
 
 def test_of_each_curve_the_cheapest_good_row_is_shown(sweep: Sweep) -> None:
@@ -99,6 +100,14 @@ def test_the_page_leads_with_the_rates(sweep: Sweep) -> None:
     tables = [one.caption for one in section.blocks if isinstance(one, Table)]
     assert "What a stream is judged by" in tables
     assert any("Left out" in one for one in section.blocks if isinstance(one, str))  # there is no database
+
+
+def test_the_summary_and_the_facts_have_clips_and_rates(sweep: Sweep) -> None:
+    table = summary_table(sweep)
+    at = [column.title for column in table.columns].index("kbit/s")
+    assert table.rows[2][at] == "8,000.0"
+    assert "interval of AP over clips" in table.notes[0]
+    assert ("Clips", "12 at 10 frames a second") in about(sweep).facts
 
 
 def test_stills_have_no_such_section(tmp_path: Path) -> None:
