@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FILE = re.compile(r"`(?P<path>(?:tests/)?channel/\S+\.py)`:\n\n```python\n(?P<code>.*?)```", re.DOTALL)
 PROGRAM = """
