@@ -25,14 +25,18 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
+from featlink.channel.link import Link, LinkQueue
 from featlink.client import Client
 from featlink.dataset import ground_truth, open_dataset
+from featlink.deciding.pipeline import Frames, simulate
 from featlink.deciding.query import make_query
 from featlink.deciding.streams import StreamOption, decide_stream
 from featlink.launcher import Ports, Stack, free_ports, service_settings
 from featlink.report.sweep import open_sweep
 from featlink.shared.evaluation.coco import clips
 from featlink.shared.models.config import ModelConfig
+from featlink.shared.result import InferenceResult
+from featlink.shared.timing import in_order
 from featlink.sweeps import folder as folders
 from featlink.sweeps.engine import Frame, ItemResult, WorkItem
 from featlink.sweeps.folder import Records, locked
@@ -53,17 +57,30 @@ STABLE = 0.05
 
 
 class Replay(msgspec.Struct):
-    """What was seen: the link, the row, and for each frame when it was due and when it was answered, in seconds."""
+    """What was seen: the link and the row, and of each frame when it was due and answered, its bits, and its times.
+
+    Attributes:
+        times_ms: of edge, cloud and hops, of each frame.
+    """
 
     mbps: float
     row: str
     due_s: list[float]
     answered_s: list[float]
+    bits: list[int]
+    times_ms: list[tuple[float, float, float]]
 
     @property
     def latencies_ms(self) -> np.ndarray:
         """From when a frame was due to its answer."""
         return 1e3 * (np.array(self.answered_s) - np.array(self.due_s))
+
+    def simulated_ms(self) -> np.ndarray:
+        """What the simulation makes of these very bits and times: its error without that of measuring times."""
+        edge_ms, cloud_ms, hops_ms = np.array(self.times_ms).T
+        places = np.arange(len(self.bits))
+        frames = Frames(np.array(self.due_s), edge_ms, np.array(self.bits), cloud_ms, hops_ms, places)
+        return simulate(frames, LinkQueue(Link(rate_mbps=self.mbps, rtt_ms=RTT_MS))).latency_ms
 
     @property
     def growth(self) -> float:
@@ -122,8 +139,8 @@ def replayed(client: Client, run: PlannedRun, pictures: dict[int, bytes], fps: f
     link = json.dumps({"rate_mbps": mbps, "rtt_ms": RTT_MS, "wait": True})
     stream, condition = uuid.uuid4().hex, str(run.condition)
 
-    def answered(number: int, image: int) -> float:
-        client.infer(
+    def answered(number: int, image: int) -> tuple[float, InferenceResult]:
+        result = client.infer(
             pictures[image],
             domain=run.condition.domain,
             condition=condition,
@@ -133,7 +150,7 @@ def replayed(client: Client, run: PlannedRun, pictures: dict[int, bytes], fps: f
             stream=stream,
             frame=number,
         )
-        return time.monotonic()
+        return time.monotonic(), result
 
     with ThreadPoolExecutor(MOST_UNDER_WAY) as threads:
         begun = time.monotonic() + 0.1
@@ -144,12 +161,28 @@ def replayed(client: Client, run: PlannedRun, pictures: dict[int, bytes], fps: f
             waiting.append(threads.submit(answered, number, image))
         answers = [one.result() for one in waiting]
     client.end_stream(stream)
-    return Replay(mbps, run.id, [one - begun for one in due], [one - begun for one in answers])
+    return Replay(
+        mbps,
+        run.id,
+        [moment - begun for moment in due],
+        [moment - begun for moment, _ in answers],
+        [result.bits or 0 for _, result in answers],
+        [_times_ms(result.timings) for _, result in answers],
+    )
+
+
+def _times_ms(timings: dict[str, float]) -> tuple[float, float, float]:
+    """Of edge, cloud and hops."""
+    stages = in_order(timings)
+    edge_ms, cloud_ms = (sum(timings[one.name] for one in stages if one.place == place) for place in ("edge", "cloud"))
+    return edge_ms, cloud_ms, timings.get("hops", 0.0)
 
 
 def compare(args: argparse.Namespace, replays: Sequence[Replay]) -> None:
     """Print what was predicted beside what was seen."""
-    sweep, errors, agreed = open_sweep(args.out), [], 0
+    sweep, agreed = open_sweep(args.out), 0
+    errors: list[float] = []
+    own_errors: list[float] = []
     print(f"{args.fps:g} frames a second, {RTT_MS:g} ms round trip\n")
     print(
         "| sent | Mbit/s | load | median: predicted, replayed, ms | 95 % | backlog, s each s |\n"
@@ -160,6 +193,7 @@ def compare(args: argparse.Namespace, replays: Sequence[Replay]) -> None:
         option: StreamOption = next(one for one in decision.options if one.candidate.row.id == replay.row)
         seen = np.percentile(replay.latencies_ms, [50, 95])
         errors += (np.array(option.latency_ms) / seen - 1).tolist()
+        own_errors += (np.percentile(replay.simulated_ms(), [50, 95]) / seen - 1).tolist()
         same = option.stable == (replay.growth < STABLE)
         agreed += same
         median, most = (
@@ -169,8 +203,10 @@ def compare(args: argparse.Namespace, replays: Sequence[Replay]) -> None:
         backlog = f"{option.loads.growth:.2f}, {replay.growth:.2f}{'' if same else ' ANOTHER VERDICT'}"
         name, load = f"{option.candidate.row.domain}: {option.candidate.name}", option.loads.link
         print(f"| {name} | {replay.mbps:.3g} | {load:.2f} | {median} | {most} | {backlog} |")
-    off = 100 * np.abs(errors)
-    print(f"\n{len(errors)} percentiles, off by {off.mean():.1f} % on average, at most {off.max():.1f} %")
+    print()
+    for what, those in (("", errors), (" simulated with the replay's own times", own_errors)):
+        off = 100 * np.abs(those)
+        print(f"{len(those)} percentiles{what}, off by {off.mean():.1f} % on average, at most {off.max():.1f} %")
     print(f"{agreed} of {len(replays)} verdicts on the backlog are the same")
 
 

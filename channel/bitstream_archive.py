@@ -145,7 +145,7 @@ def decode(folder: Path, tools: Tools | None = None) -> Decoded:
     """
     side = _side(folder / SIDE)
     condition = language.parse(side.condition)
-    steps = registry.chain(condition)
+    steps = [step.for_stills() for step in registry.chain(condition)]
     last = steps[-1] if steps else None
     if not isinstance(last, Codec):
         raise ConditionError(f"{side.condition} does not end with a codec, so there is more than its bitstreams")

@@ -66,8 +66,13 @@ ProfileOption = Annotated[
         show_default="fast",
     ),
 ]
-SizeOption = Annotated[
-    int | None, typer.Option(help="Size of the network input in pixels.", show_default="the weights' own")
+MinSizeOption = Annotated[
+    int | None,
+    typer.Option(help="Shorter side of the network input in pixels.", show_default="the weights' own"),
+]
+MaxSizeOption = Annotated[
+    int | None,
+    typer.Option(help="Longer side of the network input at most, in pixels.", show_default="the weights' own"),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -94,8 +99,8 @@ _NETWORK: dict[str, Any] = {
     "model": ModelOption,
     "weights": WeightsOption,
     "profile": ProfileOption,
-    "min_size": SizeOption,
-    "max_size": SizeOption,
+    "min_size": MinSizeOption,
+    "max_size": MaxSizeOption,
     "threads": ThreadsOption,
     "device": DeviceOption,
     "split": SplitOption,

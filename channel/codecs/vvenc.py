@@ -20,8 +20,9 @@ T = TypeVar("T")
 
 _TOO_LITTLE_ROOM = "Error submitting video frame to the encoder"
 """What FFmpeg says when the bitstream outgrows its buffer."""
-_ONE_INTRA = "POC0IDR=1:IntraPeriod=256"
-"""Only the first picture of a stream is an intra picture."""
+_ONE_INTRA = "POC0IDR=1:IntraPeriod=256:Threads=0"
+"""Only the first picture of a stream is an intra picture. With a thread of its own, VVenC is not always ready when
+FFmpeg asks for what is left, and FFmpeg then leaves pictures out."""
 _LOW_DELAY = f"{_ONE_INTRA}:GOPSize=8:PicReordering=0:DecodingRefreshType=none:MCTFFutureReference=0"
 """VVenC filters some pictures over time before it codes them. Here over those before alone, so that no picture's bits
 depend on one behind it."""

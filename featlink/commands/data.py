@@ -71,7 +71,7 @@ def scenes(
     console.print(f"{total} {what} in {out}", soft_wrap=True)
 
 
-fetch = typer.Typer(help="Fetch COCO or official weights. A cut download resumes.", no_args_is_help=True)
+fetch = typer.Typer(help="Fetch COCO or official weights. An interrupted download resumes.", no_args_is_help=True)
 
 
 @fetch.command("coco-val2017")

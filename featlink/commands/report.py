@@ -12,10 +12,13 @@ from featlink.shared.files import replace
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="A sweep's or a stream's output folder; two with --compare.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Output folder of a sweep or stream; two with --compare, or several of split points."),
+    ],
     compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps: RUN_A RUN_B.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="HTML file.", show_default="report.html or compare.html there")
+        Path | None, typer.Option(help="HTML file.", show_default="report.html, compare.html or splits.html there")
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file, too, in Markdown.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="The data set, if its folder has moved.")] = None,
@@ -30,7 +33,7 @@ def report(
     images: Annotated[int, typer.Option(min=0, help="How many images the gallery shows.")] = 3,
     planes: Annotated[bool, typer.Option(help="Show what crossed the link. This loads the model.")] = True,
 ) -> None:
-    """Write a sweep's or a stream's report as one HTML file that loads nothing, and show the main table."""
+    """Write a sweep's or a stream's report as one self-contained HTML file, and show the main table."""
     from rich.console import Console
 
     from featlink.report.builder import ReportOptions, make_page
@@ -38,26 +41,31 @@ def report(
     from featlink.report.conditions import compare_page, compare_summary, summary_table
     from featlink.report.html import render, to_markdown
     from featlink.report.live import stream_page
+    from featlink.report.splits import conditions_table, in_order, splits_page
     from featlink.report.sweep import open_sweep
     from featlink.report.table import say, show
     from featlink.stream_records import ABOUT
 
     others = external_curves(curve or [])
-    if len(folders) != (2 if compare else 1):
-        raise CommandError("give one folder, or two with --compare")
-    if compare and (others or rates):
-        raise CommandError("--curve and --rates are for one sweep, not for --compare")
-    is_stream = not compare and (folders[0] / ABOUT).is_file()
+    if compare and len(folders) != 2:
+        raise CommandError("--compare takes two folders")
+    if len(folders) > 1 and (others or rates):
+        raise CommandError("--curve and --rates are for one sweep")
+    is_stream = len(folders) == 1 and (folders[0] / ABOUT).is_file()
     sweeps = [] if is_stream else [open_sweep(folder) for folder in folders]
     if is_stream:
         page, table = stream_page(folders[0])
     elif compare:
         table, page = compare_summary(*sweeps), compare_page(*sweeps)
+    elif len(sweeps) > 1:
+        sweeps = in_order(sweeps)
+        table, page = conditions_table(sweeps), splits_page(sweeps)
     else:
         table = summary_table(sweeps[0])
         with Console(stderr=True).status("making pictures"):
             page = make_page(sweeps[0], ReportOptions(dataset, images, planes, others, pictures))
-    target = out or folders[-1] / ("compare.html" if compare else "report.html")
+    name = "compare.html" if compare else "splits.html" if len(folders) > 1 else "report.html"
+    target = out or folders[-1] / name
     replace(target, render(page).encode())
     if markdown is not None:
         replace(markdown, to_markdown(page).encode())

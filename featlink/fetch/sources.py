@@ -14,7 +14,7 @@ from featlink.dataset import missing, open_dataset
 from featlink.errors import CommandError
 from featlink.fetch.download import Checksum, Progress, Source, download, unpack
 from featlink.shared.models.checkpoints import path_hash
-from featlink.shared.models.config import MODELS
+from featlink.shared.models.config import DETECTORS, MODELS
 
 IMAGES = Source("http://images.cocodataset.org/zips/val2017.zip", Checksum("md5", "442b8da7639aecaf257c1dceb8ba8c80"))
 ANNOTATIONS = Source(
@@ -120,7 +120,7 @@ def official(model: str) -> Source:
     Raises:
         CommandError: there is no such model.
     """
-    if model not in MODELS:
-        raise CommandError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    if model not in (*MODELS, *DETECTORS):
+        raise CommandError(f"unknown model {model!r}; known are {', '.join((*MODELS, *DETECTORS))}")
     weights = get_model_weights(model)["COCO_V1"]
     return Source(weights.url, Checksum("sha256", path_hash(weights)))

@@ -22,7 +22,7 @@ from featlink.shared.conditions.language import Condition, parse
 from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval
 from featlink.shared.evaluation.protocol import Figure as Measure
-from featlink.shared.models.config import MODELS, name_parts
+from featlink.shared.models.config import DETECTORS, MODELS, name_parts
 
 DOMAINS = ("feature", "image")
 
@@ -257,7 +257,7 @@ class About:
     @property
     def _foreign(self) -> bool:
         """Whether the model is not one of Featlink's own, to which alone the names of weights belong."""
-        return bool(self.model) and self.model not in MODELS
+        return bool(self.model) and self.model not in (*MODELS, *DETECTORS)
 
     @property
     def _whose(self) -> str:

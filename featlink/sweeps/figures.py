@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from featlink import results, samples
 from featlink.errors import CommandError
 from featlink.results import SeedResult
 from featlink.samples import RunSamples, Samples, sample
+from featlink.shared.conditions.language import Condition
+from featlink.shared.conditions.registry import chain
 from featlink.shared.evaluation.coco import Clip, Detection, GroundTruth, ItemTruth, clips, items
 from featlink.shared.evaluation.coco_metrics import Pool
 from featlink.shared.evaluation.coco_results import clean_truth
@@ -36,6 +40,8 @@ from featlink.shared.store.summary import pool_each
 from featlink.sweeps.folder import Records
 from featlink.sweeps.plan import PlannedRun, by_condition
 
+_log = logging.getLogger(__name__)
+_LEAST_IMAGES = 3
 _Numbers = Mapping[str, float | None]
 
 
@@ -91,11 +97,39 @@ def write_figures(
         found.append((seeds[0], of_seeds))
     if not found:
         return []
+    for one, other in equal_bits(
+        {id: seeds[0].condition for id, seeds in conditions.items()},
+        {id: made[0].bits for id, made in by_image.items()},
+    ):
+        _log.warning("%s and %s have the same bits for every image: what tells them apart changes nothing", one, other)
     sampled = sample(sorted(images), by_image)
     samples.save(sampled, folder)
     made = [_row(row, of_seeds, sampled, sequences) for row, of_seeds in found]
     results.save(made, folder)
     return made
+
+
+def equal_bits(conditions: Mapping[str, Condition], bits: Mapping[str, npt.NDArray[np.int64]]) -> list[tuple[str, str]]:
+    """Conditions whose codec made as much of every image as that of another: a parameter has no effect on it.
+
+    Args:
+        conditions: by name.
+        bits: of each image, by name. What all images have alike is left out, as headers name the condition.
+
+    Returns:
+        The first name with those bits, and a later one.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    pairs = []
+    for name, condition in conditions.items():
+        steps = chain(condition)
+        counted = bits.get(name, np.empty(0, np.int64))
+        if len(counted) < _LEAST_IMAGES or not any(step.kind == "codec" for step in steps):
+            continue
+        key = (condition.domain, *(step.type for step in steps), (counted - counted[0]).tobytes())
+        if (known := first.setdefault(key, name)) != name:
+            pairs.append((known, name))
+    return pairs
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from PIL import Image
 
+from featlink.channel import transmit
 from featlink.client import Client
 from featlink.errors import CommandError, RefusalError
 from featlink.shared.conditions.language import Condition
@@ -62,6 +63,8 @@ class HttpEngine:
                     yield from self._clip(item.frames, run)
 
     def _clip(self, frames: Iterable[Frame], run: int) -> Iterator[ItemResult | ItemError]:
+        if transmit.Stream(self._conditions[run]).delay:
+            raise CommandError(f"'{self._conditions[run]}' holds pictures back; that needs --engine local or ray")
         failed: str | None = None
         with self._client.stream() as stream:
             for frame in frames:

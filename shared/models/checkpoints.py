@@ -24,7 +24,7 @@ from torch import Tensor
 from torchvision.models import WeightsEnum, get_model_weights
 
 from featlink.shared.errors import ModelError
-from featlink.shared.models.config import MODELS
+from featlink.shared.models.config import DETECTORS, MODELS
 from featlink.shared.models.pickled_arrays import read_arrays
 
 HARMLESS: tuple[Callable[..., Any], ...] = (argparse.Namespace, PosixPath)
@@ -196,7 +196,7 @@ def load_checkpoint(weights: str, model: str) -> Checkpoint:
         weights: ``starter`` for the bundled detector of synthetic scenes; ``coco`` for torchvision's
             COCO_V1 (downloaded once, with progress, checksum verified, into torch.hub's cache); or the
             path of a ``.pth`` or ``.safetensors`` file.
-        model: one of :data:`featlink.shared.models.config.MODELS`.
+        model: one of :data:`featlink.shared.models.config.MODELS` or ``DETECTORS``.
 
     Raises:
         ModelError: unknown model, no such file, download failed, not the official file, or not a state dict.
@@ -263,9 +263,11 @@ def weights_file(weights: str, model: str) -> Path | None:
     Raises:
         ModelError: unknown model, no such file, or download failed.
     """
-    if model not in MODELS:
-        raise ModelError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    if model not in (*MODELS, *DETECTORS):
+        raise ModelError(f"unknown model {model!r}; known are {', '.join((*MODELS, *DETECTORS))}")
     if weights == "starter":
+        if model in DETECTORS:
+            raise ModelError(f"no weights of {model} are bundled; take 'coco' or a file")
         return None
     official: WeightsEnum = get_model_weights(model)["COCO_V1"]
     path = _official_path(official) if weights == "coco" else Path(os.path.expanduser(weights))

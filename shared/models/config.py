@@ -10,6 +10,12 @@ Profile = Literal["fast", "exact", "bf16"]
 MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
 """torchvision builders whose networks can be split."""
 
+DETECTORS = (
+    *("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"),
+    *("ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "keypointrcnn_resnet50_fpn"),
+)
+"""Other builders of torchvision, which are split behind their backbones alone and give boxes alone."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:

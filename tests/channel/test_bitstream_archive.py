@@ -205,3 +205,12 @@ def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
     shutil.copy(folder / "p3.jpg", folder / "p2.jpg")
     with pytest.raises(CodecError, match="the jpeg decoder gave"):
         decode_kept(folder)
+
+
+def test_a_still_of_a_codec_of_sequences_is_read_again(tmp_path: Path) -> None:
+    sent = sent_by("hevc(qp=30, gop=random_access, period=8)")
+    folder = save(sent, tmp_path)
+    assert folder is not None
+    levels = decode_kept(folder).levels
+    for tensor in sent.frame.tensors:
+        np.testing.assert_array_equal(levels[tensor.name], dequantize(tensor.data, tensor.ranges, 8))

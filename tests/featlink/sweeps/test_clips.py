@@ -27,6 +27,7 @@ from featlink.client import Client
 from featlink.cloud.finish import finish
 from featlink.dataset import ground_truth, open_dataset
 from featlink.edge.prepare import Request, prepare
+from featlink.errors import CommandError
 from featlink.shared.conditions.language import Condition, parse
 from featlink.shared.evaluation import coco
 from featlink.shared.models.config import ModelConfig
@@ -121,6 +122,9 @@ def test_the_same_over_http(stages: Stages, work: list[WorkItem], deploy: Callab
     with deploy(**vars(CONFIG)) as services, Client(services.edge, services.edge) as client:
         over_http = numbers(HttpEngine(client, CONDITIONS, True).run(some))
         assert httpx.get(f"{services.channel}/v1/streams").json() == []
+        held_back = [*CONDITIONS[:2], parse("image: vvenc(qp=32, gop=random_access)")]
+        with pytest.raises(CommandError, match="--engine local or ray"):
+            list(HttpEngine(client, held_back, True).run(some))
     assert over_http == numbers(LocalEngine(stages, 1).run(some))
 
 
@@ -147,6 +151,32 @@ def test_a_codec_that_fails_ends_its_own_row_of_the_clip(model: SplitModel, work
     assert {one.run for one in found if isinstance(one, ItemResult)} == {1}
     errors = [one for one in found if isinstance(one, ItemError)]
     assert [(one.image_id, one.runs) for one in errors] == [(frame.image_id, (0,)) for frame in work[0].frames]
+
+
+@pytest.mark.parametrize(("threads", "on_gpu"), [(1, False), (2, True)])
+def test_pictures_that_come_late_are_detected_when_they_come(
+    model: SplitModel, work: list[WorkItem], threads: int, on_gpu: bool
+) -> None:
+    conditions = [parse("image: vvenc(qp=32, gop=random_access) @ at=original"), parse("image: identity")]
+    engine = LocalEngine(Stages(model, conditions, True, Tools(threads=1)), threads, on_gpu)
+    item = dataclasses.replace(work[1], runs=(0, 1))
+    found = list(engine.run([item]))
+    assert {(one.run, one.result.image_id) for one in found if isinstance(one, ItemResult)} == {
+        (run, frame.image_id) for run in (0, 1) for frame in item.frames
+    }
+    if threads == 1:
+        late = [index for index, one in enumerate(found) if isinstance(one, ItemResult) and one.run == 0]
+        assert late[0] > 0, "the coder holds the first one back"
+    with Stream(conditions[0], fidelity=False) as stream:
+        sent = []
+        for frame in item.frames:
+            data = frame.read()
+            assert isinstance(data, bytes)
+            prepared = prepare(model, Request(data, "image", image_id=frame.image_id), max_pixels=10**7)
+            sent += stream.push(prepared.frame, prepared.telemetry)
+        sent += stream.close()
+    bits = {one.result.image_id: one.result.bits for one in found if isinstance(one, ItemResult) and one.run == 0}
+    assert bits == {one.frame.meta.image_id: one.telemetry.bits for one in sent}
 
 
 class Watched(FakeEngine):
@@ -258,3 +288,19 @@ def test_memory_does_not_grow_over_a_thousand_frames(stages: Stages, tmp_path: P
     clip = endless(tmp_path, 1000)
     resident = held(LocalEngine(stages, 1), clip, lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page)
     assert max(resident[500:]) < max(resident[100:500]) + (8 << 20), "of pictures and features, 400 would be 60 MB"
+
+
+@pytest.mark.extended
+def test_the_same_on_ray_whose_worker_dies(work: list[WorkItem], stages: Stages) -> None:
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from featlink.sweeps.cluster import Cluster, RayEngine
+
+    with RayEngine(CONFIG, CONDITIONS, True, Cluster(workers=1)) as engine:
+        found: dict[tuple[int, int], Any] = {}
+        for count, one in enumerate(engine.run(work[:2])):
+            assert isinstance(one, ItemResult), one
+            assert (one.result.image_id, one.run) not in found
+            found[one.result.image_id, one.run] = (one.result.detections, one.result.bits, one.result.fidelity)
+            if count == len(EVERY) + 1:  # in the midst of the first clip
+                ray.kill(engine.workers[0])
+    assert found == numbers(LocalEngine(stages, 1).run(work[:2]))

@@ -14,6 +14,7 @@ from featlink import results, samples
 from featlink.errors import CommandError
 from featlink.report.conditions import summary_table
 from featlink.report.sweep import open_sweep
+from featlink.shared.conditions.language import parse
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import Detection, ItemTruth
 from featlink.shared.evaluation.coco_metrics import CocoEvaluator, evaluate
@@ -21,7 +22,7 @@ from featlink.shared.evaluation.protocol import Evaluator, Figure
 from featlink.shared.result import ItemId
 from featlink.shared.store import Result
 from featlink.sweeps.engine import ItemResult, ModelInfo
-from featlink.sweeps.figures import write_figures
+from featlink.sweeps.figures import equal_bits, write_figures
 from featlink.sweeps.folder import Records
 from featlink.sweeps.plan import make_plan
 
@@ -161,3 +162,19 @@ def test_a_data_set_may_have_any_name(tiny: Path, tmp_path: Path, name: str) -> 
     truth = coco.parse((tiny / "annotations" / "instances_val.json").read_bytes())
     with Records(tmp_path, name, truth, ModelInfo("m", "w"), make_plan([], [0])) as records:
         assert records.missing(2) == (0, 1)
+
+
+def test_settings_that_change_nothing_are_named() -> None:
+    bits = np.array([8000, 9104, 7016, 8888])
+    texts = {
+        "slow": "hevc(qp=40, preset=slow)",
+        "slower": "hevc(qp=40, preset=slower)",  # its header is 8 bytes longer
+        "finer": "hevc(qp=39)",
+        "pixels": "image: hevc(qp=40)",
+        "dense": "quantize(bits=4)",
+        "dense too": "quantize(bits=4) @ seed=3",
+    }
+    counted = {name: bits + 64 * (name == "slower") + 8 * (name == "finer") * np.arange(4) for name in texts}
+    conditions = {name: parse(text) for name, text in texts.items()}
+    assert equal_bits(conditions, counted) == [("slow", "slower")]
+    assert equal_bits(conditions, {name: one[:2] for name, one in counted.items()}) == []
