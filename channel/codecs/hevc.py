@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from featlink.channel.codecs.base import AccessUnit, Coder, Tools
-from featlink.channel.codecs.video import EncoderSetup, VideoCodec, open_in_process
+from featlink.channel.codecs.video import EncoderSetup, Preset, VideoCodec, open_in_process
 from featlink.channel.codecs.yuv import Frame, Size
 from featlink.shared.conditions.registry import register
 
@@ -26,9 +26,7 @@ class Hevc(VideoCodec):
 
     type: Literal["hevc"] = "hevc"
     qp: int = Field(default=32, ge=0, le=51, description="x265's --qp. x265 codes an intra picture at a QP lower by 3.")
-    preset: Literal[
-        "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
-    ] = Field(default="medium", description="x265's --preset, from least to most effort.")
+    preset: Preset = Field(default="medium", description="x265's --preset, from least to most effort.")
 
     def encoder_options(self, threads: int) -> list[str]:
         """See the base class."""

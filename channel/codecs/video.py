@@ -53,6 +53,11 @@ from featlink.shared.frames.bitstream import Samples
 if TYPE_CHECKING:  # takes 0.2 s to import, and only sequences need it
     import av
 
+Preset = Literal[
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"
+]
+"""x264's and x265's, from least to most effort."""
+
 _PIXELS = "yuv420p10le"
 _RATE = 25
 """Pictures a second that encoders are told; at constant QP nothing depends on it."""
