@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from featlink.commands.catalogue import conditions, decode, steps
+from featlink.commands.check_model import check_model
 from featlink.commands.data import fetch, fit, scenes
 from featlink.commands.decide import decide
 from featlink.commands.report import report
@@ -46,6 +47,7 @@ for command in (
     decode,
     conditions,
     steps,
+    check_model,
     scenes,
 ):
     app.command()(command)

@@ -182,7 +182,10 @@ def estimate(
     dataset: DatasetOption = Path("starter"),
     conditions: ConditionsOption = None,
     pictures: Annotated[
-        int, typer.Option(min=2, help="How many to compute, spread over the data set; the first warms up.")
+        int,
+        typer.Option(
+            min=2, help="How many to compute, of videos how many clips, spread over the data set; the first warms up."
+        ),
     ] = 6,
     workers: Annotated[
         list[int] | None, typer.Option(min=1, help="Workers to reckon with; repeatable.", show_default="2, 4, 8")

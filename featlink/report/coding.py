@@ -50,6 +50,8 @@ class Kind:
         title: of the plot's axis of rates.
         unit: of the rate in tables, with its digits.
         id: of the plot.
+        least_of_draws: points that each front of a BD-rate needs in a bootstrap draw. In draws of a few clips, chance
+            puts some of the measured points off the front.
     """
 
     prefix: str
@@ -59,6 +61,7 @@ class Kind:
     title: str
     unit: tuple[str, int]
     id: str
+    least_of_draws: int = LEAST_POINTS
 
     def set_of(self, row: Row) -> str | None:
         """The name of the set that a row is of; None of others."""
@@ -86,6 +89,7 @@ SEQ = Kind(
     "kbit/s at the clips' frame rate",
     ("kbit/s", 1),
     "sequence-coding",
+    least_of_draws=2,
 )
 SEQ_BY_FRAME = replace(SEQ, rate=lambda row: row.bits_per_image / 8000, title="kB a frame", unit=("kB a frame", 2))
 """Where no frame rate is known."""
@@ -179,7 +183,7 @@ def coding_bd_table(sweep: Sweep, others: Sequence[Curve], kind: Kind = FCM, any
         for anchor in named or ours:
             for test in [*(ours if named else []), *others]:
                 if test is not anchor:
-                    found = compare(anchor, test, LEAST_POINTS)
+                    found = compare(anchor, test, LEAST_POINTS, kind.least_of_draws)
                     counts = f"{found.points[1]} / {found.points[0]}"
                     rows.append([test.name, anchor.name, ap, str(found), counts, found.share])
     if not rows:

@@ -225,8 +225,15 @@ def bits_vary(bits: Sequence[float]) -> bool:
     return bool(bits) and max(bits) > _SAME_BITS * min(bits)
 
 
-def compare(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> BdRate:
-    """:func:`bd_rate` of two curves, with its interval: each draw has its own AP and bits, of the same images."""
+def compare(anchor: Curve, test: Curve, least: int = LEAST_POINTS, least_of_draws: int | None = None) -> BdRate:
+    """:func:`bd_rate` of two curves, with its interval: each draw has its own AP and bits, of the same images.
+
+    Args:
+        anchor: the reference.
+        test: what is compared with it.
+        least: how many points each front needs.
+        least_of_draws: in a draw, where chance may put points off the front; default: as many.
+    """
     found = bd_rate(anchor.points, test.points, least)
     count = max((len(one.draws[0]) for one in (anchor, test) if one.draws is not None), default=0)
     if found.percent is None or not count:
@@ -235,7 +242,7 @@ def compare(anchor: Curve, test: Curve, least: int = LEAST_POINTS) -> BdRate:
         np.tile(np.array(one.points).T[:, None], (1, count, 1)) if one.draws is None else np.array(one.draws)
         for one in (anchor, test)
     )
-    return replace(found, interval=interval(bd_of_draws(of_anchor, of_test, least)))
+    return replace(found, interval=interval(bd_of_draws(of_anchor, of_test, least_of_draws or least)))
 
 
 def bd_of_draws(anchor: Floats, test: Floats, least: int) -> Floats:

@@ -77,7 +77,7 @@ def sequence_findings(sweep: Sweep) -> list[str]:
     features = [one for one in curves if one.rows and one.rows[0].domain == "feature"]
     findings = []
     for anchor in (one for one in curves if one.name in SEQ.anchors):
-        found = [(compare(anchor, one, LEAST_POINTS), one.name) for one in features]
+        found = [(compare(anchor, one, LEAST_POINTS, SEQ.least_of_draws), one.name) for one in features]
         known = [(result.percent, result, name) for result, name in found if result.percent is not None]
         if known:
             value, result, name = min(known, key=lambda one: one[0])

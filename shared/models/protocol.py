@@ -9,7 +9,8 @@ and is registered as an entry point of the group ``featlink.models``::
     my_model = "my_package.my_model:build"
 
 Without a package, ``--model my_model.py:build`` (in Python ``fl.load(model="my_model.py:build")``, for services
-``FEATLINK_MODEL``) names the function in a file. ``examples/own_model.py`` is a whole model.
+``FEATLINK_MODEL``) names the function in a file. ``examples/own_model.py`` is a whole model, and ``featlink
+check-model`` says whether one is right.
 
 Edge and cloud each build the model; frames carry its name and the identity of its weights, so that a cloud refuses
 features of another model. Both halves are called from several threads.
@@ -98,6 +99,17 @@ class SplitModel(Protocol):
         return self.encode_input(
             np.ascontiguousarray(image.transpose(2, 0, 1), np.float32), self.image_sizes(*image.shape[:2])
         )
+
+    def detect_image(self, image: Image) -> Detections:
+        """The whole network on an image; by default its two halves, one after the other.
+
+        A model that has a forward of its own overrides it with that, and ``featlink check-model`` proves that the
+        halves, built apart, give the same bits.
+
+        Args:
+            image: uint8 RGB (H, W, 3).
+        """
+        return self.decode(self.encode(image))
 
     def comparison(self) -> Compare:
         """What measures the fidelity of its features: on a GPU, for a model that runs there."""

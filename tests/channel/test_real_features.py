@@ -16,6 +16,8 @@ from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import build
 from featlink.shared.result import Telemetry
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def frame(starter: Path) -> Frame:

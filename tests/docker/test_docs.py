@@ -83,6 +83,7 @@ def test_no_service_is_published_to_others_or_restarted_for_ever() -> None:
         assert service.get("restart", "no") in (("no", "on-failure") if ours else ("unless-stopped",)), name
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_not_tried_for_ever() -> None:
     """Docker starts again what ends with another code than 0."""
     assert "FEATLINK_REFUSED_EXIT=0" in (ROOT / "Dockerfile").read_text()
@@ -94,6 +95,7 @@ def test_a_wrong_setting_is_not_tried_for_ever() -> None:
         assert f"FEATLINK_{setting}" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_a_reboot_stops_comes_back() -> None:
     """Docker starts again, with itself, what SIGTERM ended, unless the code is 0."""
     url = f"http://127.0.0.1:{(port := free_port())}/livez"

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FILE = re.compile(r"`(?P<path>(?:tests/)?channel/\S+\.py)`:\n\n```python\n(?P<code>.*?)```", re.DOTALL)
 PROGRAM = """
@@ -20,6 +22,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--import-mode=importlib",
 """
 
 
+@pytest.mark.slow
 def test_the_templates_pass_as_they_are_printed(tmp_path: Path) -> None:
     files = {match["path"]: match["code"] for match in FILE.finditer((ROOT / "CONTRIBUTING.md").read_text())}
     assert list(files) == [

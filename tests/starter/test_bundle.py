@@ -40,6 +40,7 @@ def test_it_fits_stock_torchvision_and_loads_in_three_seconds() -> None:
     assert weights.sha256 == hashlib.sha256(bundle.WEIGHTS.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_name_starter_gives_it_with_its_input_size(model: TorchvisionRCNN) -> None:
     checkpoint = checkpoints.load_checkpoint("starter", MODEL)
     assert checkpoint.identity == model.weights == bundle.load_weights().sha256[:16]
@@ -111,6 +112,7 @@ def test_the_same_weights_give_the_same_file() -> None:
     assert bundle.encode(state, {}) == bundle.encode(state, {})
 
 
+@pytest.mark.slow
 def test_it_detects(model: TorchvisionRCNN) -> None:
     """A few scenes with art it has not seen; docs/starter.md has the figures for all of them."""
     data = open_dataset(Path("starter"))

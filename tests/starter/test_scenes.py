@@ -105,6 +105,7 @@ def test_no_art_is_on_two_sides() -> None:
     assert not any(work.startswith(f"{family}/") for work in works["train"] | works["val"])
 
 
+@pytest.mark.slow
 def test_no_picture_is_on_two_sides() -> None:
     """The art itself, not only its name: no two sprites of different parts are nearly the same picture."""
     small = {}

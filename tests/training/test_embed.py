@@ -41,6 +41,7 @@ def detections(network: MaskRCNN) -> list[dict[str, Tensor]]:
     return found
 
 
+@pytest.mark.slow
 def test_detections_are_the_narrow_networks(pair: tuple[MaskRCNN, MaskRCNN]) -> None:
     for small, full in zip(*map(detections, pair), strict=True):
         assert len(small["boxes"]) > 10

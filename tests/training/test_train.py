@@ -103,6 +103,7 @@ def test_a_resumed_run_goes_on(tmp_path: Path) -> None:
         torch.testing.assert_close(checkpoint(killed)["averaged"], checkpoint(straight)["averaged"])
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_bundled_weights(tmp_path: Path) -> None:
     weights = load_weights()
     trainer = Trainer(tmp_path, 10**6, torch.device("cpu"), 1e-3, Share())

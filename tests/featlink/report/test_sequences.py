@@ -17,7 +17,7 @@ from featlink.channel.transmit import Stream
 from featlink.report import sequences
 from featlink.report.builder import ReportOptions, make_page
 from featlink.report.conditions import summary_table
-from featlink.report.curves import Figure
+from featlink.report.curves import Figure, compare
 from featlink.report.gallery import Strip
 from featlink.report.sequences import (
     FILM_BYTES,
@@ -84,6 +84,23 @@ def test_findings_name_both_anchors_and_the_sign(sweep: Sweep) -> None:
     assert "features.pca, the nearest of the features, needs 100 % more bits than pixels.live" in live
     assert "features.pca, the nearest of the features, needs 300 % more bits than pixels.vvc_ld" in low_delay
     assert "95 % interval over clips +100 to +100 %" in live
+
+
+def test_points_that_chance_puts_off_the_front_leave_an_interval(tmp_path: Path) -> None:
+    """Two points are nearly equal, so one of them is off the front in many draws."""
+    rows = {
+        f"seq.{name}.qp{20 + 5 * i}": Made(TEXTS[name].format(qp=20 + 5 * i), ap, SIZES[name] / 2**i)
+        for name in ("pixels.live", "features.pca")
+        for i, ap in enumerate((0.58, 0.55, 0.48, 0.3))
+    }
+    found = make_drawn(tmp_path / "sweep", rows, images=48, frames=4)
+    live, features = sequence_curves(found)
+    assert compare(live, features, 4).interval is None
+    ends = compare(live, features, 4, 2).interval
+    assert ends is not None
+    assert ends[0] <= 100.1
+    assert ends[1] >= 99.9
+    assert "95 % interval" in sequence_findings(found)[0]
 
 
 def test_of_each_curve_the_cheapest_good_row_is_shown(sweep: Sweep) -> None:

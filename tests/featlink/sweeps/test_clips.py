@@ -288,3 +288,19 @@ def test_memory_does_not_grow_over_a_thousand_frames(stages: Stages, tmp_path: P
     clip = endless(tmp_path, 1000)
     resident = held(LocalEngine(stages, 1), clip, lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page)
     assert max(resident[500:]) < max(resident[100:500]) + (8 << 20), "of pictures and features, 400 would be 60 MB"
+
+
+@pytest.mark.extended
+def test_the_same_on_ray_whose_worker_dies(work: list[WorkItem], stages: Stages) -> None:
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from featlink.sweeps.cluster import Cluster, RayEngine
+
+    with RayEngine(CONFIG, CONDITIONS, True, Cluster(workers=1)) as engine:
+        found: dict[tuple[int, int], Any] = {}
+        for count, one in enumerate(engine.run(work[:2])):
+            assert isinstance(one, ItemResult), one
+            assert (one.result.image_id, one.run) not in found
+            found[one.result.image_id, one.run] = (one.result.detections, one.result.bits, one.result.fidelity)
+            if count == len(EVERY) + 1:  # in the midst of the first clip
+                ray.kill(engine.workers[0])
+    assert found == numbers(LocalEngine(stages, 1).run(work[:2]))

@@ -134,7 +134,9 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("how", COMMANDS)
+@pytest.mark.parametrize(
+    "how", ["edge", "API", *(pytest.param(how, marks=pytest.mark.extended) for how in ("cloud", "command line"))]
+)
 def test_a_cpu_without_it_is_told_in_one_line(how: str, tmp_path: Path) -> None:
     """OpenVINO takes no instructions beyond AVX-512's first, and says so when it is asked."""
     command, said = COMMANDS[how]

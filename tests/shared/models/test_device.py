@@ -36,6 +36,7 @@ def model(request: pytest.FixtureRequest) -> TorchvisionRCNN:
     return build(ModelConfig(weights="starter", profile="exact", device=request.param, **SIZES))  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
 def stock(model: TorchvisionRCNN) -> list[dict[str, Any]]:
     network = get_model("maskrcnn_resnet50_fpn", weights=None, weights_backbone=None, **SIZES).eval()
     network.load_state_dict({name: torch.from_numpy(value) for name, value in load_weights().state.items()})
@@ -57,19 +58,21 @@ def assert_equal(found: Detections, expected: dict[str, Any]) -> None:
     np.testing.assert_array_equal(np.stack(list(found.masks)), expected["masks"][:, 0])
 
 
-def test_exact_is_stock_torchvision_there(model: TorchvisionRCNN) -> None:
-    for picture, expected in zip(PICTURES, stock(model), strict=True):
+@pytest.mark.slow
+def test_exact_is_stock_torchvision_there(model: TorchvisionRCNN, stock: list[dict[str, Any]]) -> None:
+    for picture, expected in zip(PICTURES, stock, strict=True):
         sent = copy.deepcopy(model.encode(picture))
         assert_equal(model.decode(FeatureMaps(sent.levels, sent.sizes)), expected)
         assert_equal(model.detect_image(picture), expected)
 
 
-def test_many_at_a_time_find_what_one_does(model: TorchvisionRCNN) -> None:
-    work = [picture for _ in range(4) for picture in PICTURES]
+@pytest.mark.slow
+def test_many_at_a_time_find_what_one_does(model: TorchvisionRCNN, stock: list[dict[str, Any]]) -> None:
+    work = PICTURES * 2
     with ThreadPoolExecutor(AT_ONCE + 2) as pool:
         pyramids = list(pool.map(model.encode, work))
         found = list(pool.map(model.decode, pyramids))
-    for one, expected in zip(found, stock(model) * 4, strict=True):
+    for one, expected in zip(found, stock * 2, strict=True):
         assert_equal(one, expected)
 
 
