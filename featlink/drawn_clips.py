@@ -32,9 +32,5 @@ def _write(folder: Path) -> None:
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("drawing clips", total=COUNT)
-        for done in write_clips(folder, COUNT, FRAMES, SEED, workers=_workers()):
+        for done in write_clips(folder, COUNT, FRAMES, SEED, workers=min(4, os.cpu_count() or 1)):
             progress.update(task, completed=done)
-
-
-def _workers() -> int:
-    return min(4, len(os.sched_getaffinity(0)))

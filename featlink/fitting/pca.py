@@ -55,6 +55,8 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
     whole = build(replace(config, profile="exact", device="cpu"))
     if not isinstance(whole, TorchvisionRCNN):
         raise ModelError(f"cannot fit to {whole.name}: what its heads read is known of torchvision's detectors alone")
+    if lacking := [name for name in SIDES if name not in whole.spec.names]:
+        raise ModelError(f"cannot fit to {whole.name}: {lacking[0]} does not cross its link, and all levels are joined")
     metric = gram(whole.network)
     model = build(config, heads=False)
 

@@ -82,7 +82,13 @@ def _seq() -> Iterator[tuple[str, str]]:
     for qp in (35, 38, 41, 45):
         yield f"seq.features.tiled.qp{qp}", f"feature: vvenc(qp={qp}, bit_depth=10, gop=low_delay)"
     for qp in (15, 18, 21, 24):
-        yield f"seq.features.pca.qp{qp}", f"feature: pca(components=128) | vvenc(qp={qp}, bit_depth=10, gop=low_delay)"
+        yield (
+            f"seq.features.pca_vvc.qp{qp}",
+            f"feature: pca(components=128) | vvenc(qp={qp}, bit_depth=10, gop=low_delay)",
+        )
+    for step in (3, 4.5, 6, 10):
+        text = f"feature: pca(components=1024, step={step:g}, gop=low_delay) | entropy @ bit_depth=10"
+        yield f"seq.features.pca.step{step:g}", text
     for step in (2.8, 4.8, 7, 9.5):
         text = f"feature: bottleneck(step={step:g}, gop=low_delay) | entropy @ bit_depth=10"
         yield f"seq.features.bottleneck.step{step:g}", text
@@ -93,7 +99,7 @@ NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm(), *_hull
 ``entropy.table4.…``, and what features cost with and without reduction against pixels: ``fcm.pixels`` and ``fcm.tiled``
 (MPEG's feature anchor), coded by VVC, ``fcm.pca`` and ``fcm.learned``; ``fcm.hull``, pixels at three sizes, as strong
 as still coding makes them. Of sequences: ``seq.pixels.live``, ``.vvc_ld`` and ``.vvc_ra``, and
-``seq.features.tiled``, ``.pca`` and ``.bottleneck``."""
+``seq.features.tiled``, ``.pca``, ``.pca_vvc`` and ``.bottleneck``."""
 
 
 def select(names: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from featlink.channel.reduction.pca import SIDES, Basis, read_basis
 from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.fitting.pca import fit, gram, rounds
+from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
 from featlink.starter.bundle import DATA, load_weights
@@ -97,3 +99,8 @@ def test_the_bundled_basis_is_of_the_bundled_weights() -> None:
     assert basis.weights == load_weights().sha256[:16]
     assert len(basis.deviation) == 1024
     assert path.stat().st_size <= 6_000_000
+
+
+def test_an_earlier_split_has_nothing_to_fit(config: ModelConfig) -> None:
+    with pytest.raises(ModelError, match="p2 does not cross its link"):
+        fit(replace(config, split="c2"), [], lambda: None)

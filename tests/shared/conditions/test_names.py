@@ -17,7 +17,7 @@ def test_each_table_has_its_rows() -> None:
     assert len(select("paper")) == 33
     assert len(select("paper+equal")) == 39
     assert len(select("entropy")) == 6
-    assert len(NAMED) == 67 + 15 + 24
+    assert len(NAMED) == 67 + 15 + 28
 
 
 def test_every_name_reads_as_its_text_and_can_be_run() -> None:
@@ -26,7 +26,7 @@ def test_every_name_reads_as_its_text_and_can_be_run() -> None:
     assert len(set(map(str, conditions.values()))) == len(NAMED)
     for name, condition in conditions.items():
         assert [step.kind for step in chain(condition)][1:] == ["codec"] * name.startswith(
-            ("entropy.", "fcm.pca.", "fcm.learned.", "seq.features.pca.", "seq.features.bottleneck.")
+            ("entropy.", "fcm.pca.", "fcm.learned.", "seq.features.pca", "seq.features.bottleneck.")
         )
         assert f".{condition.domain}." in name or name.startswith(("fcm.", "seq."))
 
@@ -42,10 +42,18 @@ def test_features_and_pixels_are_coded_at_several_rates() -> None:
     assert len(select("fcm")) == 37
 
 
-def test_sequences_have_three_anchors_and_three_ways_of_coding_features() -> None:
-    sets = ("pixels.live", "pixels.vvc_ld", "pixels.vvc_ra", "features.tiled", "features.pca", "features.bottleneck")
-    assert [len(select(f"seq.{name}")) for name in sets] == [4] * 6
-    assert len(select("seq")) == 24
+def test_sequences_have_three_anchors_and_four_ways_of_coding_features() -> None:
+    sets = (
+        "pixels.live",
+        "pixels.vvc_ld",
+        "pixels.vvc_ra",
+        "features.tiled",
+        "features.pca",
+        "features.pca_vvc",
+        "features.bottleneck",
+    )
+    assert [len(select(f"seq.{name}")) for name in sets] == [4] * 7
+    assert len(select("seq")) == 28
     for name, text in select("seq").items():
         assert Stream(parse(text)).delay == (31 if "vvenc" in text else 0), name
 
