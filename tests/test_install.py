@@ -47,6 +47,7 @@ def make_common(folder: Path, package: bool) -> None:
 
 
 @pytest.mark.parametrize("package", [True, False], ids=["packages", "modules"])
+@pytest.mark.extended
 def test_a_project_with_our_folders_names_beside_its_script(package: bool, tmp_path: Path) -> None:
     make_common(tmp_path, package)
     (tmp_path / "mine.py").write_text(SCRIPT.format(mine=", ".join(COMMON), names=COMMON))
@@ -54,6 +55,7 @@ def test_a_project_with_our_folders_names_beside_its_script(package: bool, tmp_p
     assert "quantize" in run("-m", "featlink", "steps", folder=tmp_path, path=ROOT)
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_one_name_and_works_beside_a_package_that_has_its_own(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling builds the wheel")
     subprocess.run(

@@ -51,6 +51,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_packages_steps_are_registered(found: dict[str, Any]) -> None:
     assert {"salt_and_pepper", "pillow_webp", "jpeg", "gaussian_noise"} <= set(found["steps"])
     assert found["failures"] == {}

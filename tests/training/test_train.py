@@ -125,6 +125,7 @@ def test_training_goes_on_from_the_bundled_weights(tmp_path: Path) -> None:
         torch.testing.assert_close(value, before[name], atol=rounding, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_an_average_lies_half_way() -> None:
     torch.manual_seed(5)
     first, second = network().eval(), network().eval()
@@ -138,6 +139,7 @@ def test_an_average_lies_half_way() -> None:
         torch.testing.assert_close(first.get_parameter(name), (value + other) / 2, atol=rounding, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_bundled_weights_need_more_steps_than_they_have(tmp_path: Path) -> None:
     refused = subprocess.run([*command(tmp_path), "--bundled"], check=False, capture_output=True, text=True)
     assert refused.returncode != 0

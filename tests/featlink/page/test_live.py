@@ -53,11 +53,15 @@ def test_who_leaves_leaves_no_stream(tab: Any, site: Any) -> None:
     wait_until(lambda: streams(site) == 0, "the streams to end")
 
 
-def test_a_condition_that_cannot_be_sent_is_said(tab: Any) -> None:
+def test_a_condition_that_cannot_be_sent_is_said_and_the_other_side_plays(tab: Any, site: Any) -> None:
     tab.goto("/live")
     tab.wait_for_selector("button:has-text('Play'):not([disabled])", timeout=300_000)
     tab.get_by_role("combobox", name="Pixels").fill("image: nonsense")
     tab.keyboard.press("Enter")
     tab.get_by_role("button", name="Play").click()
     tab.wait_for_selector(".banner:has-text('nonsense')")
-    assert tab.locator("button:has-text('Stop')").count() == 0
+    tab.wait_for_selector(".overlay.a img[data-of]")
+    assert tab.locator(".overlay.b img[data-of]").count() == 0
+    tab.get_by_role("button", name="Stop").click()
+    tab.get_by_role("button", name="Play").wait_for()
+    wait_until(lambda: streams(site) == 0, "the stream to end")

@@ -128,6 +128,7 @@ def assert_near(found: Detections, expected: Detections) -> None:
             assert (np.abs(those.scores[same][near] - score) <= 1e-4).any()
 
 
+@pytest.mark.slow
 def test_profiles_keep_their_bounds(trained: Trained) -> None:
     """0.01 px, 1e-4 of score, 0.0005 of AP for fast; not a bit for exact."""
     results: dict[str, list[Any]] = {"stock": [], "fast": []}
