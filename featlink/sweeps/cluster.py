@@ -184,8 +184,9 @@ class RayEngine:
                 left = replace(share.item, runs=tuple(sorted({run for run, _ in share.missing})))
                 losses[left.name] += 1
                 if losses[left.name] == _LOSSES:
-                    for run, image_id in share.missing:
-                        yield ItemError(image_id, (run,), f"ended {_LOSSES} workers: {lost}")
+                    for frame in share.item.frames:
+                        if runs := tuple(run for run in left.runs if (run, frame.image_id) in share.missing):
+                            yield ItemError(frame.image_id, runs, f"ended {_LOSSES} workers: {lost}")
                     continue
                 _log.warning("a worker was lost; %s goes to another: %s", left.name, lost)
                 again.append(left)

@@ -251,8 +251,9 @@ def test_ray_hands_on_why_a_worker_cannot_start(config: ModelConfig, tmp_path: P
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     from featlink.sweeps.cluster import Cluster, RayEngine
 
+    without_weights = replace(config, model="maskrcnn_resnet50_fpn", weights=str(tmp_path / "none.pth"))
     with pytest.raises(ModelError, match="no weights at"):
-        RayEngine(replace(config, weights=str(tmp_path / "none.pth")), CONDITIONS, True, Cluster(workers=1))
+        RayEngine(without_weights, CONDITIONS, True, Cluster(workers=1))
 
 
 def test_an_error_of_the_network_leaves_no_thread_waiting(model: SplitModel, tiny: Path) -> None:
