@@ -211,6 +211,8 @@ def bd_rate(anchor: Points, test: Points, least: int = LEAST_POINTS) -> BdRate:
     value = bjontegaard.bd_rate(
         rate_a, accuracy_a, rate_t, accuracy_t, method="pchip", require_matching_points=False, min_overlap=0
     )
+    if not np.isfinite(value):
+        return BdRate(None, "two accuracies of a front are too close to interpolate between", counts)
     span = max(accuracy_a[-1], accuracy_t[-1]) - min(accuracy_a[0], accuracy_t[0])
     return BdRate(float(value), "", counts, float((high - low) / span))
 

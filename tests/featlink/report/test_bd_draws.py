@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featlink.report.curves import Curve, bd_of_draws, bd_rate, compare
@@ -15,6 +15,7 @@ points = st.lists(point, min_size=1, max_size=6)
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=60)
+@example([(1.0, 0.0), (2.0, 0.5), (3.0, 1.0)], [(1.0, 0.0), (2.0, 3.6e-252), (3.0, 1.0)])
 @given(points, points)
 def test_each_draw_is_that_of_the_package(anchor: list[tuple[float, float]], test: list[tuple[float, float]]) -> None:
     expected = bd_rate(anchor, test)
