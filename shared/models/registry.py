@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from featlink.shared.models.protocol import SplitModel
 
 GROUP = "featlink.models"
+
+_building = threading.RLock()
+"""One model is built at a time: tracing is not thread-safe, nor Python 3.11's parser, which reads NumPy's headers."""
 
 
 @functools.cache
@@ -53,7 +57,8 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
     Raises:
         ModelError: there is no such model, device or split, or its weights cannot be had or do not fit.
     """
-    model: SplitModel = _builder(config.model)(config, heads)
+    with _building:
+        model: SplitModel = _builder(config.model)(config, heads)
     if config.split is not None and model.split != config.split:
         raise ModelError(f"split: {config.model} cannot be cut at {config.split!r}")
     return model
