@@ -29,6 +29,8 @@ from featlink.shared.timing import timed
 if TYPE_CHECKING:  # what reads frames without a network needs no torch
     from featlink.shared.models.protocol import SplitModel
 
+_NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), None)
+"""What is found in an image of which nothing came."""
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 
 
@@ -126,6 +128,8 @@ def run_network(
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
     entry = CacheEntry(*timed(lambda: received_pyramid(model, frame))) if known is None else known
+    if frame.meta.lost:
+        return NetworkOutput(frame, _NOTHING, entry.pyramid, telemetry.with_timings(heads=0.0))
     found, heads_ms = timed(lambda: model.decode(entry.pyramid))
     detections = _checked(model, found)
     return NetworkOutput(frame, detections, entry.pyramid, telemetry.with_timings(heads=entry.backbone_ms + heads_ms))
