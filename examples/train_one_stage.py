@@ -1,8 +1,9 @@
-"""Train the detector of `one_stage.py` on drawn scenes for two minutes, and sweep it on others.
+"""Train the detector of `one_stage.py` on drawn scenes, for two minutes of two cores, and sweep it on others.
 
     python train_one_stage.py [SECONDS]
 
-writes the weights, 64 scenes whose objects are all called "thing", and a sweep to out/one_stage.
+writes weights, the bundled scenes with all objects called "thing", and a sweep to out/one_stage. The time is that of
+all cores together.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torchvision.ops import generalized_box_iou_loss, masks_to_boxes, sigmoid_fo
 import featlink as fl
 from featlink.starter.scenes import SceneConfig, scene
 
-SIDE = 320
+SIDE = 256
 OUT = Path("out/one_stage")
 
 
@@ -65,12 +66,13 @@ def loss(said: Tensor, wanted: list[Tensor]) -> Tensor:
 
 
 def train(seconds: float) -> Network:
-    """Draw a new scene every few steps, and learn from those drawn so far."""
+    """Draw a new scene every step, and learn from the last few hundred, for so many seconds of all cores together."""
     torch.manual_seed(0)
-    rng, network, begun, seed = np.random.default_rng(0), Network(), time.monotonic(), 10**6
+    rng, network, begun, seed = np.random.default_rng(0), Network(), time.process_time(), 10**6
+    network.head[1].bias.data[0] = -3  # most cells find nothing
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
     pictures, boxes = [], []
-    while (spent := (time.monotonic() - begun) / seconds) < 1:
+    while (spent := (time.process_time() - begun) / seconds) < 1:
         drawn = scene(seed := seed + 1, SceneConfig("train", ((480, 360), (360, 480)), crowds=0.0))
         masks = np.stack([drawn.mask(number) for number in range(len(drawn.objects))])
         found = masks_to_boxes(torch.from_numpy(masks)).numpy()
@@ -101,15 +103,9 @@ def objects(folder: Path) -> Path:
 
 if __name__ == "__main__":
     dataset = objects(OUT / "objects")
-    save_file(train(float(sys.argv[1]) if len(sys.argv) > 1 else 120).state_dict(), OUT / "one_stage.safetensors")
+    save_file(train(float(sys.argv[1]) if len(sys.argv) > 1 else 240).state_dict(), OUT / "one_stage.safetensors")
     model = f"{Path(__file__).with_name('one_stage.py')}:OneStage"
-    conditions = [
-        "quantize(bits=8)",
-        "quantize(bits=4)",
-        "quantize(bits=6) | entropy",
-        "hevc(qp=30)",
-        "image: jpeg(quality=30)",
-    ]
+    conditions = ["quantize(bits=8)", "quantize(bits=5) | entropy", "hevc(qp=30)", "image: jpeg(quality=30)"]
     options = {"model": model, "weights": str(OUT / "one_stage.safetensors"), "out": OUT / "sweep"}
     for row in fl.sweep(dataset, conditions, **options):
         print(f"{row['condition']}: {row['bits_per_image'] / 8000:,.1f} kB an image, box AP {100 * row['bbox_AP']:.1f}")
