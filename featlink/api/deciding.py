@@ -25,6 +25,8 @@ def decide(
     fps: float | None = None,
     camera: str = "every",
     under_way: int = 3,
+    erase: bool = False,
+    burst: float = 1,
 ) -> dict[str, Any]:
     """Say which of a sweep's conditions to send over a link, and how sure that is.
 
@@ -47,6 +49,9 @@ def decide(
         fps: decide for a camera's stream of so many frames a second; None: for single pictures.
         camera: what one that falls behind sends: ``every`` picture, or the ``newest``.
         under_way: frames between camera and answer at most, if it sends the ``newest``.
+        erase: packets are lost for good: choose among what was measured with ``packet_loss`` of this ``loss`` and
+            ``burst`` behind a codec, such as the named conditions ``loss``.
+        burst: mean number of packets lost in a row, where they are lost for good.
 
     Returns:
         What :func:`featlink.deciding.decision.to_dict` makes of it: ``sentence``, ``call``, ``best``, ``options``,
@@ -77,6 +82,8 @@ def decide(
         fps=fps,
         camera=camera,
         under_way=under_way,
+        erase=erase,
+        burst=burst,
     )
     sweep = open_sweep(Path(out))
     edge, cloud = (None if folder is None else open_sweep(Path(folder)) for folder in (edge_from, cloud_from))

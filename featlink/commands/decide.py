@@ -24,6 +24,10 @@ def decide(
     rtt: Annotated[float, typer.Option(help="Round trip, ms.")] = 0,
     jitter: Annotated[float, typer.Option(help="Standard deviation of the one-way delay, ms.")] = 0,
     loss: Annotated[float, typer.Option(help="Share of packets that are lost and sent again.")] = 0,
+    erase: Annotated[
+        bool, typer.Option(help="Lost packets stay lost: choose among conditions measured with such a packet_loss.")
+    ] = False,
+    burst: Annotated[float, typer.Option(help="Packets lost in a row on average, with --erase.")] = 1,
     edge_speed: Annotated[float, typer.Option(help="How many times as fast the edge is as the sweep's machine.")] = 1,
     cloud_speed: Annotated[float, typer.Option(help="How many times as fast the cloud is as the sweep's machine.")] = 1,
     edge_from: Annotated[
@@ -83,6 +87,8 @@ def decide(
         fps=fps,
         camera=camera,
         under_way=under_way,
+        erase=erase,
+        burst=burst,
     )
     sweeps = [open_sweep(folder) for folder in folders]
     sweep = sweeps[0]

@@ -39,6 +39,8 @@ class Query:
         fps: of a camera whose stream it is about, in frames a second; None of single pictures.
         camera: what it does when it falls behind.
         under_way: frames without an answer that a camera of the ``newest`` picture allows.
+        erased: share of packets that are lost for good; None where lost ones are sent again.
+        burst: mean number of packets lost in a row, of those.
     """
 
     route: Route
@@ -51,6 +53,8 @@ class Query:
     fps: float | None = None
     camera: Policy = "every"
     under_way: int = UNDER_WAY
+    erased: float | None = None
+    burst: float = 1.0
 
 
 def make_query(
@@ -69,6 +73,8 @@ def make_query(
     fps: float | None = None,
     camera: str = "every",
     under_way: int = UNDER_WAY,
+    erase: bool = False,
+    burst: float = 1,
 ) -> Query:
     """Check a question.
 
@@ -78,6 +84,8 @@ def make_query(
         rtt: round trip in ms.
         jitter: standard deviation of the one-way delay in ms.
         loss: share of packets that are lost and sent again, 0 to 0.99.
+        erase: they are lost for good, and the candidates are what was measured with such a loss of coded units.
+        burst: mean number of packets lost in a row, where they are lost for good.
         edge_speed: above 0; 2 is twice as fast as measured.
         cloud_speed: the same.
         floor: least AP in percent.
@@ -108,7 +116,9 @@ def make_query(
         raise CommandError(f"a camera sends {' or '.join(POLICIES)}, not {camera!r}")
     if under_way < 1:
         raise CommandError(f"a frame has to be under way, not {under_way}")
-    fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
+    if burst != 1 and not erase:
+        raise CommandError("bursts are of packets that are lost for good: say erase, too")
+    fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": 0 if erase else loss}
     try:
         link = Link(**fields)
     except ValidationError as error:
@@ -127,6 +137,8 @@ def make_query(
         fps,
         policy,
         under_way,
+        loss if erase else None,
+        burst,
     )
 
 
@@ -174,6 +186,14 @@ class Route:
         packets = np.ceil(np.asarray(bits, np.float64) / (8 * self.link.mtu))
         waiting = self.link.rtt_ms / 2 + self.link.rtt_ms * _rounds(packets, self.link.loss)
         return waiting + self.serialise_ms(self.expected_bits(bits))
+
+    def again_ms(self, bits: npt.ArrayLike, loss: float, retries: int) -> Floats:
+        """Mean time until what is lost of (N,) bits is there or given up, where it is sent again so often at most.
+
+        As if there were no parity, which saves some of it.
+        """
+        packets = np.ceil(np.asarray(bits, np.float64) / (8 * self.link.mtu))
+        return self.link.rtt_ms * np.minimum(_rounds(packets, loss), retries)
 
     def expected_bits(self, bits: npt.ArrayLike) -> Floats:
         """Mean of what is sent for (N,) bits, lost packets again included."""

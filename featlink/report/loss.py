@@ -10,7 +10,7 @@ import numpy as np
 
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.report.curves import NAMES, SYMBOLS, Figure, axis, colour, error_bars
-from featlink.report.sweep import DOMAINS, Sweep, condition_of
+from featlink.report.sweep import DOMAINS, Sweep, condition_of, unit_loss
 from featlink.report.table import MISSING, Column, Table, kilobytes, number, signed, with_interval
 from featlink.results import Row
 from featlink.shared.conditions import registry
@@ -42,7 +42,7 @@ class LossCurve:
 
 def loss_curves(sweep: Sweep) -> list[LossCurve]:
     """The curves of a sweep's rows whose codec's packets are lost; a row without loss is on those of all bursts."""
-    found = [(row, *_parts(row)) for row in sweep.rows if _lossy(row) is not None]
+    found = [(row, *_parts(row)) for row in sweep.rows if unit_loss(row) is not None]
     bursts = sorted({step.burst for _, step, _ in found if step.rate}) or [1.0]
     curves: dict[tuple[str, float, str, str], LossCurve] = {}
     for row, step, name in found:
@@ -86,13 +86,6 @@ def loss_findings(sweep: Sweep) -> list[str]:
             )
             sentences.append(f"{what}, each with its best protection: {told}.")
     return sentences
-
-
-def _lossy(row: Row) -> PacketLoss | None:
-    """The step that loses packets of a codec's units."""
-    steps = registry.chain(condition_of(row))
-    coded = any(step.kind == "codec" for step in steps)
-    return next((step for step in steps if isinstance(step, PacketLoss)), None) if coded else None
 
 
 def _parts(row: Row) -> tuple[PacketLoss, str]:
