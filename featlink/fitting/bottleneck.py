@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -373,7 +373,7 @@ class Teacher(nn.Module):
 
     def __init__(self, config: ModelConfig, basis: Basis) -> None:
         super().__init__()
-        network: Any = build(replace(config, profile="exact", device="cpu")).network
+        network: Any = build(config.but(profile="exact", device="cpu")).network
         drop_dead_channels(network)
         self.rpn, self.heads = network.rpn.head, network.roi_heads
         self.requires_grad_(False)

@@ -52,7 +52,7 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
         ModelError: the weights cannot be had, the pictures say nothing of them, or it is no detector of torchvision's.
         ImageError: a file is not a picture.
     """
-    whole = build(replace(config, profile="exact", device="cpu"))
+    whole = build(config.but(profile="exact", device="cpu"))
     if not isinstance(whole, TorchvisionRCNN):
         raise ModelError(f"cannot fit to {whole.name}: what its heads read is known of torchvision's detectors alone")
     if lacking := [name for name in SIDES if name not in whole.spec.names]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,4 +102,4 @@ def test_the_bundled_basis_is_of_the_bundled_weights() -> None:
 
 def test_an_earlier_split_has_nothing_to_fit(config: ModelConfig) -> None:
     with pytest.raises(ModelError, match="p2 does not cross its link"):
-        fit(replace(config, split="c2"), [], lambda: None)
+        fit(config.but(split="c2"), [], lambda: None)
