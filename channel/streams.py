@@ -246,7 +246,8 @@ class StreamTable:
             state.end()
             raise
         bits, rng = transmission.telemetry.bits or 0, randomness.stream(link.seed, "link", meta.image_id, meta.key)
-        passage = state.queue.send(bits, time.monotonic(), rng)
+        rounds = 0 if transmission.packets is None else transmission.packets.rounds
+        passage = state.queue.send(bits, time.monotonic(), rng, rounds)
         said = StreamFrame(id=stream, frame=number, key=transmission.key, restarted=restart)
         sent = SentFrame(said, meta.key, transmission, passage)
         self._open[stream] = state

@@ -15,7 +15,7 @@ DETECTORS = (
     *("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn"),
     *("ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "keypointrcnn_resnet50_fpn"),
 )
-"""Other builders of torchvision, which are split behind their backbones alone and give boxes alone."""
+"""Other builders of torchvision, which are split behind their backbones alone and give boxes, or keypoints, too."""
 
 
 class ModelConfig(BaseModel, frozen=True, extra="forbid"):

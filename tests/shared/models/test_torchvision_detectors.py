@@ -1,4 +1,4 @@
-"""torchvision's one-stage detectors and Keypoint R-CNN's boxes: split, they are torchvision's bit for bit."""
+"""torchvision's one-stage detectors and Keypoint R-CNN: split, they are torchvision's bit for bit."""
 
 from __future__ import annotations
 
@@ -58,6 +58,9 @@ def test_split_detections_are_torchvisions_bit_for_bit(name: str, tmp_path: Path
         for key, array in (("boxes", found.boxes), ("scores", found.scores), ("labels", found.labels)):
             np.testing.assert_array_equal(array, expected[key].numpy()[order], err_msg=key)
         assert found.masks is None
+        assert (found.keypoints is not None) == ("keypoints" in expected)
+        if found.keypoints is not None:
+            np.testing.assert_array_equal(found.keypoints, expected["keypoints"].numpy()[order])
     with pytest.raises(ModelError, match="without its heads"):
         edge.decode(features[0])
     if sizes:
