@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featlink.dataset import Dataset, open_dataset
 from featlink.deciding.decision import decision_blocks
-from featlink.deciding.query import DEFAULT_KEEP
+from featlink.deciding.question import DEFAULT_KEEP
 from featlink.deciding.streams import stream_blocks
 from featlink.errors import CommandError
 from featlink.report.coding import coding_blocks
