@@ -30,6 +30,7 @@ from featlink.report.curves import NAMES
 from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, with_interval
 from featlink.report.timing import overlaps
+from featlink.shared.errors import StorageError
 from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
 
@@ -419,7 +420,7 @@ def stream_blocks(sweep: Sweep) -> list[Table | str]:
             decide_stream(sweep, make_query(rate=rate, fps=fps, edge_speed=_FAST, cloud_speed=_FAST))
             for rate in REPORT_RATES
         ]
-    except CommandError:
+    except (CommandError, StorageError):
         return []
     columns = [Column("Mbit/s"), Column("call", number=False), Column("send", number=False), Column("AP %")]
     columns += [Column("kbit/s"), Column("link busy %"), *(Column(one, "link, ms") for one in ("median", "95 %"))]
