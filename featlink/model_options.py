@@ -6,13 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from featlink.network import checked_config
-from featlink.shared.fpn import PYRAMID, SPLITS
-from featlink.shared.models.config import MODELS
+from featlink.shared.models.config import ModelConfig
 
 DatasetOption = Annotated[
     Path,
@@ -42,69 +41,16 @@ BitstreamsOption = Annotated[
     Path | None, typer.Option(help="Keep the codecs' bitstreams in this folder.", show_default="keep none")
 ]
 
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        help=f"One of {', '.join(MODELS)}, one of another package, or your own as FILE.py:FUNCTION.",
-        envvar="FEATLINK_MODEL",
-        show_default=MODELS[0],
-    ),
-]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="'starter' (bundled), 'coco' (official, downloaded once), or a file.",
-        envvar="FEATLINK_WEIGHTS",
-        show_default="starter",
-    ),
-]
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(
-        help="'fast', 'exact': bit-identical to torchvision, or 'bf16': faster, rounded to bfloat16.",
-        envvar="FEATLINK_PROFILE",
-        show_default="fast",
-    ),
-]
-MinSizeOption = Annotated[
-    int | None,
-    typer.Option(help="Shorter side of the network input in pixels.", show_default="the weights' own"),
-]
-MaxSizeOption = Annotated[
-    int | None,
-    typer.Option(help="Longer side of the network input at most, in pixels.", show_default="the weights' own"),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(help="CPU threads of one inference; 0 takes all.", envvar="FEATLINK_THREADS", show_default="0"),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the network runs: 'auto' (a CUDA GPU where there is one), 'cpu', 'cuda', 'cuda:1'.",
-        envvar="FEATLINK_DEVICE",
-        show_default="auto",
-    ),
-]
-SplitOption = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Where the network is cut: {', '.join(SPLITS)}, or a place that another model names.",
-        envvar="FEATLINK_SPLIT",
-        show_default=PYRAMID,
-    ),
-]
+_NETWORK = ("model", "weights", "profile", "min_size", "max_size", "threads", "device", "split")
 
-_NETWORK: dict[str, Any] = {
-    "model": ModelOption,
-    "weights": WeightsOption,
-    "profile": ProfileOption,
-    "min_size": MinSizeOption,
-    "max_size": MaxSizeOption,
-    "threads": ThreadsOption,
-    "device": DeviceOption,
-    "split": SplitOption,
-}
+
+def _network_option(name: str) -> inspect.Parameter:
+    """A keyword of a command for a field of :class:`~featlink.shared.models.config.ModelConfig`."""
+    field = ModelConfig.model_fields[name]
+    shown = "the model's own" if field.default is None else str(field.default)
+    option = typer.Option(help=field.description, envvar=f"FEATLINK_{name.upper()}", show_default=shown)
+    kind = int | None if int in (field.annotation, *get_args(field.annotation)) else str | None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
 
 
 def takes_network(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -117,10 +63,7 @@ def takes_network(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
-        options = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_NETWORK[name])
-            for name in names or _NETWORK
-        ]
+        options = [_network_option(name) for name in names or _NETWORK]
         parameters = [
             one for name, given in signature.parameters.items() for one in (options if name == "config" else [given])
         ]

@@ -273,6 +273,7 @@ def test_numbers_must_be_finite(store: Store, run: Run, value: float) -> None:
     assert store.run(run.id).done == 0
 
 
+@pytest.mark.slow
 def test_threads_store_each_image_once(store: Store, run: Run) -> None:
     def add(seed: int) -> int:
         order = random.Random(seed).sample(range(60), 60)
@@ -298,6 +299,7 @@ def test_a_writer_waits_for_another(store: Store, run: Run, tmp_path: Path) -> N
     assert store.run(run.id).name == "changed"
 
 
+@pytest.mark.slow
 def test_processes_store_each_image_once(store: Store, run: Run, url: str) -> None:
     processes = [writer(url, run.id, seed, "shuffled") for seed in (1, 2)]
     for process in processes:
@@ -315,6 +317,7 @@ def test_processes_store_each_image_once(store: Store, run: Run, url: str) -> No
     assert all(winners[image_id] == winner for image_id, _, winner in answers)
 
 
+@pytest.mark.slow
 def test_processes_may_open_a_new_database_at_once(url: str) -> None:
     code = """
 import sys
@@ -339,6 +342,7 @@ print(len(Store(sys.argv[1]).datasets()))
     assert [process.communicate(timeout=60)[0] for process in processes] == ["0\n"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))
 def test_kill_9_loses_nothing_acknowledged(store: Store, run: Run, url: str, attempt: int) -> None:
     process = writer(url, run.id, attempt, "ascending")
