@@ -29,6 +29,7 @@ from featlink.errors import CommandError
 from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, with_interval
 from featlink.report.timing import overlaps
+from featlink.shared.errors import StorageError
 from featlink.shared.evaluation.coco_metrics import Floats
 from featlink.shared.evaluation.confidence_intervals import Interval, interval, undecided
 
@@ -418,7 +419,7 @@ def stream_blocks(sweep: Sweep) -> list[Table | str]:
             decide_stream(sweep, make_query(rate=rate, fps=fps, edge_speed=_FAST, cloud_speed=_FAST))
             for rate in REPORT_RATES
         ]
-    except CommandError:
+    except (CommandError, StorageError):
         return []
     note = (
         "Edge and cloud are taken to keep up with the camera and to need no time: latencies are the link's, of frames "
