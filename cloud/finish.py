@@ -15,6 +15,7 @@ import xxhash
 
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.evaluation.coco import KEYPOINTS
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.packing import dequantize
@@ -154,6 +155,8 @@ def _checked(model: SplitModel, found: object) -> Detections:
         raise wrong(f"boxes, scores, labels of shapes {found.boxes.shape}, {scores.shape}, {labels.shape}")
     if found.masks is not None and len(found.masks) != count:
         raise wrong(f"{len(found.masks)} masks of {count} objects")
+    if found.keypoints is not None and found.keypoints.shape != (count, KEYPOINTS, 3):
+        raise wrong(f"keypoints of shape {found.keypoints.shape}, not {(count, KEYPOINTS, 3)}")
     if not np.isfinite(scores).all() or (scores[1:] > scores[:-1]).any():
         raise wrong("scores that do not fall; the surest object comes first")
     known = len(model.categories)

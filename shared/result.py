@@ -89,13 +89,17 @@ class DetectionMask(TypedDict):
 
 
 class Detection(TypedDict):
-    """One entry of COCO's results format; bbox is x, y, width, height in pixels of the original image."""
+    """One entry of COCO's results format; bbox is x, y, width, height in pixels of the original image.
+
+    Keypoints are x, y, visibility of each.
+    """
 
     image_id: int | None  # None: a picture outside any data set
     category_id: int
     bbox: list[float]
     score: float
     segmentation: NotRequired[DetectionMask]
+    keypoints: NotRequired[list[float]]
 
 
 Restart = Literal["unknown", "gap", "changed", "failed"]

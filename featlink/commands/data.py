@@ -12,7 +12,7 @@ import typer
 
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.model_options import DatasetOption, PicturesOption, takes_network
+from featlink.options import DatasetOption, PicturesOption, takes_network
 from featlink.shared.files import replace
 from featlink.shared.fitted import find, home, key
 from featlink.shared.models.config import MODELS, ModelConfig

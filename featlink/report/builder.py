@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featlink.dataset import Dataset, open_dataset
 from featlink.deciding.decision import decision_blocks
-from featlink.deciding.query import DEFAULT_KEEP
+from featlink.deciding.question import DEFAULT_KEEP
 from featlink.deciding.streams import stream_blocks
 from featlink.errors import CommandError
 from featlink.report.coding import coding_blocks
@@ -59,7 +59,7 @@ from featlink.shared.errors import FeatlinkError
 from featlink.shared.evaluation.coco import clips
 from featlink.shared.evaluation.confidence_intervals import LEAST_IMAGES
 from featlink.shared.frames.visualisation import planes
-from featlink.shared.store import Store, sqlite_url
+from featlink.shared.store import Store, open_finished
 
 if TYPE_CHECKING:  # it loads torch, which a report without planes need not wait for
     from featlink.report.replay import Replay
@@ -280,7 +280,7 @@ def findings(sweep: Sweep) -> list[str]:
 
 def _pictures(sweep: Sweep, options: ReportOptions) -> _Pictures:
     dataset = _dataset(sweep, options)
-    with contextlib.closing(_store(sweep)) as store:
+    with contextlib.closing(open_finished(sweep.folder / DATABASE)) as store:
         ids = chosen_images(sweep, store, dataset.images, max(1, options.images))
         replay = _replay(sweep, options)
         names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
@@ -299,13 +299,6 @@ def _dataset(sweep: Sweep, options: ReportOptions) -> Dataset:
         raise CommandError(f"there is no data set at {folder}; give it with --dataset")
     pictures = options.pictures or (None if options.dataset else about(sweep).pictures)
     return open_dataset(folder, sweep.truth, pictures)
-
-
-def _store(sweep: Sweep) -> Store:
-    path = sweep.folder / DATABASE
-    if not path.is_file():  # SQLite would make it
-        raise CommandError(f"there is no {path}, which has the detections")
-    return Store(sqlite_url(path))
 
 
 def _replay(sweep: Sweep, options: ReportOptions) -> Replay | str:
@@ -370,7 +363,7 @@ def _shown_clip(sweep: Sweep, store: Store) -> ShownClip | None:
 def _frames(sweep: Sweep) -> list[Figure | str]:
     """Bits and latency of a clip's frames, or why they are not there."""
     try:
-        with contextlib.closing(_store(sweep)) as store:
+        with contextlib.closing(open_finished(sweep.folder / DATABASE)) as store:
             shown = _shown_clip(sweep, store)
     except (FeatlinkError, SQLAlchemyError) as error:
         return [f"Left out: {str(error).splitlines()[0]}"]

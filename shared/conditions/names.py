@@ -96,7 +96,7 @@ def _seq() -> Iterator[tuple[str, str]]:
 
 _LOSSES = (0, 1, 3, 5, 10, 20, 30)
 """Percent of packets."""
-_RATES = {
+_RATES: dict[str, dict[float, tuple[float, int]]] = {
     "low": {0: (4.8, 31), 0.5: (8.2, 36)},
     "high": {0: (3, 28), 0.5: (5, 31), 1: (7, 34)},
 }

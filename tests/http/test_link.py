@@ -94,6 +94,7 @@ def test_bits_are_those_of_the_frame_on_the_link(link: tuple[str, Recorder], dom
     assert measured["bits"] == answer["bits"]  # the clean picture that is measured with is not counted
 
 
+@pytest.mark.slow
 def test_codec_bits_are_those_of_its_bitstreams(link: tuple[str, Recorder]) -> None:
     edge, recorder = link
     coarse = infer(edge, picture(), condition="vvenc(qp=45)")
