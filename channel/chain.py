@@ -34,6 +34,7 @@ from featlink.shared.conditions.language import Condition, with_ranges
 from featlink.shared.conditions.registry import Step
 from featlink.shared.errors import FrameError, StepError
 from featlink.shared.features import Array, FeatureSpec
+from featlink.shared.fitted import key
 from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
@@ -90,7 +91,7 @@ class Chain:
         steps: of the condition, then what a link adds.
         condition: gives layout, packing, ranges and bit depth.
         seeds: of the steps; default: the condition's.
-        weights: identity of the network's weights, for reductions.
+        weights: identity of the network's weights; with the spec, what a reduction was fitted to.
         tools: the codecs' programs.
         spec: of the levels; a derived one without a fixed range of its own has its source's.
 
@@ -108,7 +109,7 @@ class Chain:
         tools: Tools | None = None,
         spec: FeatureSpec = FPN,
     ) -> None:
-        self._condition, self._weights, self._tools = with_ranges(condition, spec), weights, tools
+        self._condition, self._fitted_to, self._tools = with_ranges(condition, spec), key(weights, spec), tools
         self._reduction: Reduction | None = None
         self._codec: Codec | None = None
         self._before: list[_Placed] = []
@@ -158,7 +159,7 @@ class Chain:
         values, timings = levels, {}
         if self._reduction is not None and not levels.keys() & set(REDUCED):  # else an exported edge has done it
             reduction = self._reduction
-            values, timings["reduce"] = timed(lambda: reduction.reduce(levels, self._weights))
+            values, timings["reduce"] = timed(lambda: reduction.reduce(levels, self._fitted_to))
         number, self._number = self._number, self._number + 1
         before = self._before_it(number)
         planes, narrowing = self._samples(values, number, before)
@@ -328,7 +329,7 @@ class Chain:
             self._received = values
 
         def restore() -> Mapping[str, Array]:
-            return reduction.restore(values, self._weights)
+            return reduction.restore(values, self._fitted_to)
 
         levels, restore_ms = timed(restore)
         return replace(output, levels=levels, timings={**output.timings, "restore": restore_ms})

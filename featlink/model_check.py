@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featlink.channel.reduction.base import Reduction
+from featlink.channel.reduction.pca import Grid
 from featlink.channel.transmit import transmit
 from featlink.cloud.finish import finish, pyramid, run_network
 from featlink.edge.prepare import feature_tensors, image_tensors
@@ -16,7 +17,7 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import Image, Sizes
-from featlink.shared.fpn import FPN
+from featlink.shared.fitted import key
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame, Meta
 from featlink.shared.models.config import ModelConfig
@@ -250,14 +251,14 @@ def _reductions(cloud: SplitModel, frame: Frame) -> Iterator[tuple[str, str]]:
     """Every reduction with its default parameters, and why it does not work."""
     maps = pyramid(frame)
     levels = {name: maps.levels[name] for name in cloud.spec.required}
-    lacking = [name for name in FPN.required if name not in levels]
+    known_as = key(cloud.weights, cloud.spec)
     for name in (name for name, kind in registry.steps().items() if kind.kind == "reduction"):
         [step] = registry.chain(parse(name))
-        if lacking or not isinstance(step, Reduction):
-            yield name, f"has no meaning here, as it joins {', '.join(FPN.required)}"
+        if not isinstance(step, Reduction):
             continue
         try:
-            step.restore(step.reduce(levels, cloud.weights), cloud.weights)
+            Grid.of(cloud.spec)
+            step.restore(step.reduce(levels, known_as), known_as)
         except FeatlinkError as error:
             yield name, str(error)
         else:

@@ -458,7 +458,7 @@ def pack(weights: Path | None, put: Callable[[Any], Any]) -> Parcel:
         sent, beside = _sent(weights, put), sidecar_file(weights)
         sidecar = _sent(beside, put) if beside.exists() else None
         known_as = identity(sent.sha256, None if sidecar is None else beside.read_bytes())
-    fitted = sorted(home().glob(f"*-{known_as}.safetensors"))
+    fitted = sorted(home().glob(f"*-{known_as}*.safetensors"))
     return Parcel(sent, tuple(_sent(path, put) for path in fitted), sidecar)
 
 

@@ -20,6 +20,7 @@ from featlink.shared.errors import ImageError, ModelError
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes, TensorSpec
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
+from featlink.shared.models.backbone import Taps, first_taps
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
@@ -94,7 +95,7 @@ class TorchvisionDetector(SplitModel):
         self._transform, self._backbone = network.transform, network.backbone
         self.spec, self._keys = self._described()
         network.transform, network.backbone = _Transform(network.transform), _Backbone()
-        self._rest = network if heads else None
+        self.network = network if heads else None
 
     @torch.inference_mode()
     def _described(self) -> tuple[FeatureSpec, list[str]]:
@@ -147,21 +148,33 @@ class TorchvisionDetector(SplitModel):
     @torch.inference_mode()
     def decode(self, features: FeatureMaps) -> Detections:
         """See :class:`SplitModel`."""
-        if self._rest is None:
+        if self.network is None:
             raise ModelError(f"this {self.name} was built without its heads")
         with self.gateway.entered():
-            levels = OrderedDict(
-                (key, self.gateway.bring(features.levels[name])[None])
-                for key, name in zip(self._keys, self.spec.names, strict=True)
-            )
-            [found] = self._rest([_Picture((_Received(levels, features.sizes.padded), features.sizes))])
+            levels = self.back(*(self.gateway.bring(features.levels[name])[None] for name in self.spec.names))
+            [found] = self.network([_Picture((_Received(levels, features.sizes.padded), features.sizes))])
             boxes, scores, labels = (found[name].cpu().numpy() for name in ("boxes", "scores", "labels"))
         order = np.argsort(-scores, kind="stable")  # SSD and RetinaNet keep them by class or level
         return Detections(boxes[order], scores[order], labels[order], None, self.categories)
 
+    def back(self, *levels: Tensor) -> OrderedDict[str, Tensor]:
+        """The spec's tensors by the backbone's names."""
+        return OrderedDict(zip(self._keys, levels, strict=True))
+
     def comparison(self) -> Compare:
         """See :class:`SplitModel`."""
         return compare_pyramids if self.device == "cpu" else DeviceFidelity(self.gateway)
+
+    def readers(self) -> dict[str, list[Taps]]:
+        """See :class:`SplitModel`."""
+        if self._transform.fixed_size or self.network is None:  # SSD: six tensors of other channels each
+            return {}
+        if "rcnn" in self.name:
+            heads = self.network.roi_heads
+            layers = [first_taps(self.network.rpn.head), first_taps(heads.box_head, *heads.box_roi_pool.output_size)]
+        else:
+            layers = [first_taps(part) for part in self.network.head.children()]
+        return dict.fromkeys(self.spec.required, layers)
 
     def warmup_size(self) -> tuple[int, int]:
         """See :class:`SplitModel`."""
