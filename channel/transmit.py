@@ -18,6 +18,7 @@ from featlink.channel.codecs.base import Codec, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.randomness import Item
 from featlink.channel.reduction.base import REDUCED_BY, Reduction
+from featlink.shared import fitted
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError, FeatlinkError, FrameError
@@ -296,7 +297,10 @@ def _bytes(frame: Frame, frame_bytes: int, bitstreams: Mapping[str, bytes]) -> i
 
 
 def _references(frame: Frame, condition: Condition, reduced: bool) -> dict[str, Array]:
-    """The clean floats a chain starts from, or what the edge has reduced them to; an image's are its pixels at the size the condition is ``at``."""
+    """The clean floats a chain starts from, or what the edge has reduced them to.
+
+    An image's are its pixels at the size the condition is ``at``.
+    """
     if frame.meta.domain == "feature":
         spec = frame.meta.features
         for tensor in frame.tensors:
@@ -325,7 +329,9 @@ def _is_reduced(meta: Meta, condition: Condition) -> bool:
     if stated is None:
         return False
     step = next(iter(registry.chain(condition)), None)
-    wanted = step.sender_half(meta.weights) if isinstance(step, Reduction) else "no reduction"
+    wanted = (
+        step.sender_half(fitted.key(meta.weights, meta.features)) if isinstance(step, Reduction) else "no reduction"
+    )
     if stated != wanted:
         raise ConditionError(f"the edge sends what '{stated}' makes, the condition begins with '{wanted}'")
     return True

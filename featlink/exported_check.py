@@ -17,6 +17,7 @@ from featlink.dataset import MAX_PIXELS
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.exporting import FACTS, GRAPH, ExportedEdge, fed
+from featlink.shared import fitted
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import FrameError
@@ -183,7 +184,7 @@ def _reference(ours: Frame, name: str, condition: Condition) -> Array:
     step = chain(condition)[0]
     if not isinstance(step, Reduction):
         raise CommandError(f"the frames carry {name}, which the condition {condition} does not make")
-    return step.reduce(levels, ours.meta.weights)[name]
+    return step.reduce(levels, fitted.key(ours.meta.weights, ours.meta.features))[name]
 
 
 def _deviation(tensor: Tensor, reference: Array) -> tuple[float, float]:

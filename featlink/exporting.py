@@ -36,7 +36,7 @@ from featlink.channel.reduction.bottleneck import (
     bands,
     read_learned,
 )
-from featlink.channel.reduction.pca import COARSEST, SIDES, Basis, Pca, read_basis
+from featlink.channel.reduction.pca import Basis, Pca, read_basis
 from featlink.errors import CommandError
 from featlink.shared import fitted
 from featlink.shared.conditions import language, registry
@@ -45,7 +45,7 @@ from featlink.shared.files import replace
 from featlink.shared.fpn import FPN
 from featlink.shared.frames import wire
 from featlink.shared.models.backbone import Front
-from featlink.shared.models.config import EXPORTED, ModelConfig
+from featlink.shared.models.config import EXPORTED, MODELS, ModelConfig
 from featlink.shared.models.fast.prune import drop_dead_channels
 from featlink.shared.models.registry import build
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
@@ -142,13 +142,13 @@ def export_edge(
     model = build(dataclasses.replace(config, profile="exact", device="cpu"), heads=False)
     if not isinstance(model, TorchvisionRCNN):
         raise CommandError(f"{model.name} cannot be exported: only R-CNNs of torchvision can, so far")
-    if step is not None and model.spec != FPN:
-        raise CommandError(f"{step.type} reduces a pyramid, and this network is split at {model.split}")
     transform, sizes = model.network.transform, None if size is None else model.image_sizes(*size)
-    drop_dead_channels(model.network, model.split)
+    if config.model in MODELS:
+        drop_dead_channels(model.network, model.split)
+    fitted_to = fitted.key(model.weights, model.spec)
     names = [wire.LATENT] if step is not None else list(model.spec.required)
     advance("graph")
-    reduce = None if step is None else sender(step, model.weights)
+    reduce = None if step is None else sender(step, fitted_to)
     network = _network(EdgeGraph(model, reduce, precision == "fp16").eval(), names, model.spec.divisor)
     data: bytes = _with_input(network, transform, sizes).SerializeToString()
     if precision == "int8":
@@ -165,7 +165,7 @@ def export_edge(
         features=None
         if model.spec == FPN
         else (model.spec.divisor, [(t.name, t.channels, t.stride, t.source) for t in model.spec.tensors]),
-        reduced=None if step is None else step.sender_half(model.weights),
+        reduced=None if step is None else step.sender_half(fitted_to),
         condition="" if step is None else f"feature: {reduction} | entropy @ bit_depth=10",
         labels=list(model.categories),
         precision=precision,
@@ -210,7 +210,11 @@ class EdgeGraph(nn.Module):
 
 
 def sender(step: Reduction, weights: str) -> nn.Module:
-    """A reduction's sender half as a module, from the levels that are sent to planes.
+    """A reduction's sender half as a module, from the levels that are sent, the finest first, to planes.
+
+    Args:
+        step: to export.
+        weights: what it was fitted to, :func:`featlink.shared.fitted.key`.
 
     Raises:
         CommandError: it has none.
@@ -225,12 +229,12 @@ def sender(step: Reduction, weights: str) -> nn.Module:
 
 
 class _Components(nn.Module):
-    """``Basis.analyse``: (C, H, W) of each level to (K, h, w)."""
+    """``Basis.analyse``: (C, H, W) of each level, in the grid's order, to (K, h, w)."""
 
     def __init__(self, basis: Basis, components: int) -> None:
         super().__init__()
-        self._names = list(SIDES)
-        for name in SIDES:
+        self._grid, self._names = basis.grid, list(basis.grid.strides)
+        for name in basis.grid.strides:
             worth = np.float32(basis.worth[name])
             self._keep(f"forward_{name}", basis.forward[name] * worth)
             self._keep(f"mean_{name}", basis.mean[name][:, None, None] * worth)
@@ -242,14 +246,13 @@ class _Components(nn.Module):
 
     def forward(self, *levels: Tensor) -> Tensor:
         """See the class."""
-        parts = []
+        grid, parts = self._grid, list[Tensor]()
         for name, level in zip(self._names, levels, strict=True):
-            centred = _mapped(self.get_buffer(f"forward_{name}"), level) - self.get_buffer(f"mean_{name}")
-            if name == COARSEST:  # each of its samples belongs to four cells
-                centred = centred.repeat_interleave(2, 1).repeat_interleave(2, 2) / 2
-            else:
-                centred = _gathered(centred, SIDES[name])
-            parts.append(centred)
+            x = _mapped(self.get_buffer(f"forward_{name}"), level) - self.get_buffer(f"mean_{name}")
+            if (repeats := grid.repeats(name)) > 1:
+                x = x.repeat_interleave(repeats, 1).repeat_interleave(repeats, 2) / repeats
+                x = x[:, : parts[0].shape[1], : parts[0].shape[2]] if repeats > 2 else x
+            parts.append(x if repeats > 1 else _gathered(x, grid.side(name)))
         return _mapped(self.get_buffer("group"), _gathered(_mapped(self.get_buffer("cell"), torch.cat(parts)), 2))
 
 

@@ -71,9 +71,9 @@ class Edge:
         arrays = self._session.run(facts["tensors"], {"image": np.asarray(picture), **given})
         inferred, infos, body = time.monotonic(), [], []
         for name, array in zip(facts["tensors"], arrays, strict=True):
-            data = array.astype("<f4").tobytes()
-            infos.append([name, "float32", array.shape, zlib.crc32(data), None, None])
-            body += [data, bytes(-len(data) % 64)]
+            raw = array.astype("<f4").tobytes()
+            infos.append([name, "float32", array.shape, zlib.crc32(raw), None, None])
+            body += [raw, bytes(-len(raw) % 64)]
         key = hashlib.sha256(data).hexdigest()[:32]
         header = {"domain": "feature", "model": facts["model"], "weights": facts["weights"], "key": key}
         header |= {"original": original, "tensors": infos, **sizes}

@@ -334,9 +334,7 @@ def _length(header: _Header, end: int, limits: Limits) -> int:
     return _align(end)
 
 
-def _tensors(
-    header: _Header, view: memoryview, end: int, checksum: Callable[[Buffer], int]
-) -> tuple[Tensor, ...]:
+def _tensors(header: _Header, view: memoryview, end: int, checksum: Callable[[Buffer], int]) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     for info in header.tensors:
         start = _align(end)
