@@ -37,7 +37,8 @@ def decide(
         loss: share of packets, 0 to 0.99, that are lost and sent again.
         edge_speed: the edge is so many times as fast as what was measured.
         cloud_speed: the same of the cloud.
-        edge_from: a sweep of the same conditions on the edge's own machine, whose times count there.
+        edge_from: a sweep of the same conditions on the edge's own machine, whose times count there, or what
+            ``featlink-edge --report`` wrote on it.
         cloud_from: the same of the cloud.
         floor: least AP in percent.
         keep: least share of the domain's clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
@@ -59,6 +60,7 @@ def decide(
     from featlink.deciding.decision import decide as answer
     from featlink.deciding.decision import to_dict
     from featlink.deciding.query import make_query
+    from featlink.deciding.ranking import with_edge
     from featlink.deciding.streams import decide_stream, stream_to_dict
     from featlink.report.sweep import open_sweep
 
@@ -79,7 +81,8 @@ def decide(
         under_way=under_way,
     )
     sweep = open_sweep(Path(out))
-    edge, cloud = (None if folder is None else open_sweep(Path(folder)) for folder in (edge_from, cloud_from))
+    query, edge = with_edge(query, sweep, None if edge_from is None else Path(edge_from))
+    cloud = None if cloud_from is None else open_sweep(Path(cloud_from))
     if query.fps is not None:
         return stream_to_dict(decide_stream(sweep, query, edge, cloud))
     return to_dict(answer(sweep, query, edge, cloud))
