@@ -25,6 +25,7 @@ from featlink.channel.codecs.base import (
 )
 from featlink.channel.reduction.base import Reduction
 from featlink.channel.transmit import Transmission
+from featlink.shared import fitted
 from featlink.shared.conditions import language, registry
 from featlink.shared.errors import ConditionError, StorageError
 from featlink.shared.features import Array
@@ -108,7 +109,7 @@ def save(sent: Transmission, folder: Path) -> Path | None:
     target = folder / _file_name(image or "image") / _file_name(condition)
     side = Side(
         condition=condition,
-        weights=meta.weights,
+        weights=fitted.key(meta.weights, meta.features),
         extension=sent.extension,
         tensors=[
             SideTensor(

@@ -14,6 +14,7 @@ from typing import Any
 
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
+from featlink.shared.fitted import key
 from featlink.shared.fpn import FPN, PYRAMID, SPLITS, checked_split
 from featlink.shared.models.config import MODELS, ModelConfig
 from featlink.sweeps.plan import PlannedRun
@@ -140,7 +141,10 @@ def multiply_adds(
     for run in runs:
         for step in registry.chain(run.condition):
             if isinstance(step, Reduction):
-                costs = [step.multiply_adds(_levels(split, size), weights) for size in sorted(set(padded))]
+                costs = [
+                    step.multiply_adds(_levels(split, size), key(weights, SPLITS[split]))
+                    for size in sorted(set(padded))
+                ]
                 counts = [padded.count(size) for size in sorted(set(padded))]
                 reductions[run.id] = _mean(costs, counts)
     return {"backbone": cost.front * area, "heads": heads, "reductions": reductions}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from featlink.channel.reduction.base import Reduction
+from featlink.channel.reduction.pca import Grid
 from featlink.channel.transmit import transmit
 from featlink.cloud.finish import finish, pyramid, run_network
 from featlink.edge.prepare import feature_tensors, image_tensors
@@ -16,7 +17,7 @@ from featlink.shared.conditions.language import parse
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import Image, Sizes
-from featlink.shared.fpn import FPN
+from featlink.shared.fitted import key
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame, Meta
 from featlink.shared.models.config import ModelConfig
@@ -224,8 +225,11 @@ def _difference(one: Detections, other: Detections) -> str:
     for name in ("boxes", "scores", "labels"):
         if not np.array_equal(getattr(one, name), getattr(other, name)):
             return name
-    masks = [[result.get("segmentation") for result in to_coco(found, 1)] for found in (one, other)]
-    return "" if masks[0] == masks[1] else "masks"
+    results = [to_coco(found, 1) for found in (one, other)]
+    for name, field in (("masks", "segmentation"), ("keypoints", "keypoints")):
+        if [result.get(field) for result in results[0]] != [result.get(field) for result in results[1]]:
+            return name
+    return ""
 
 
 def _tried(edge: SplitModel, cloud: SplitModel, picture: Image, text: str) -> str:
@@ -250,14 +254,14 @@ def _reductions(cloud: SplitModel, frame: Frame) -> Iterator[tuple[str, str]]:
     """Every reduction with its default parameters, and why it does not work."""
     maps = pyramid(frame)
     levels = {name: maps.levels[name] for name in cloud.spec.required}
-    lacking = [name for name in FPN.required if name not in levels]
+    known_as = key(cloud.weights, cloud.spec)
     for name in (name for name, kind in registry.steps().items() if kind.kind == "reduction"):
         [step] = registry.chain(parse(name))
-        if lacking or not isinstance(step, Reduction):
-            yield name, f"has no meaning here, as it joins {', '.join(FPN.required)}"
+        if not isinstance(step, Reduction):
             continue
         try:
-            step.restore(step.reduce(levels, cloud.weights), cloud.weights)
+            Grid.of(cloud.spec)
+            step.restore(step.reduce(levels, known_as), known_as)
         except FeatlinkError as error:
             yield name, str(error)
         else:
@@ -268,7 +272,7 @@ def _multiply_adds(config: ModelConfig, picture: Image) -> tuple[float, float] |
     """Of edge and cloud, counted by torch in the profile ``exact``; None where it counts nothing."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = build(replace(config, profile="exact", device="cpu"))
+    model = build(config.but(profile="exact", device="cpu"))
     with FlopCounterMode(display=False) as edge:
         features = model.encode(picture)
     with FlopCounterMode(display=False) as cloud:

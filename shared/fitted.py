@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from featlink.shared.errors import ConditionError, ModelError
+from featlink.shared.features import FeatureSpec
+from featlink.shared.fpn import FPN
 
 T = TypeVar("T")
 
@@ -32,22 +34,34 @@ def home() -> Path:
         return Path(os.devnull) / "featlink"  # there is nothing, and nothing can be written
 
 
+def key(weights: str, spec: FeatureSpec) -> str:
+    """What files fitted to a split of a network are known by: the weights' identity, and what crosses the link.
+
+    Example:
+        >>> from featlink.shared.fpn import SPLITS
+        >>> key("0123456789abcdef", SPLITS["c2-c5"]), key("0123456789abcdef", FPN)
+        ('0123456789abcdef-c2-c5', '0123456789abcdef')
+    """
+    names = spec.required
+    return weights if spec == FPN else "-".join((weights, *dict.fromkeys((names[0], names[-1]))))
+
+
 def find(kind: str, weights: str) -> Path:
     """The file of one kind that was fitted to some weights; the bundled one if it is theirs.
 
     Args:
         kind: e.g. ``pca``.
-        weights: identity of the network's weights, as a frame states it.
+        weights: :func:`key` of the network.
 
     Raises:
         ConditionError: there is none.
     """
     from featlink.starter.bundle import DATA, fitted_to
 
-    if not re.fullmatch(r"[0-9a-f]{16}", weights):
+    if not re.fullmatch(r"[0-9a-f]{16}(-[a-z0-9_]+){0,2}", weights):
         raise ConditionError(
             f"{kind} needs to know which weights made the features, as 16 lower-case hex digits, "
-            f"and was told {weights[:32]!r}"
+            f"and was told {weights[:50]!r}"
         )
     own = home() / f"{kind}-{weights}.safetensors"
     bundled = DATA / f"{kind}.safetensors"

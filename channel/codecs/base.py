@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -37,7 +38,11 @@ Shape = tuple[int, int, int]
 """(C, H, W): C is 1 for a plane of features, 3 for an RGB image, or a level's number of channels."""
 
 Units = tuple[bytes, ...]
-"""One coded picture as the parts of it that decode alone, in order; joined, they are its access unit."""
+"""One coded picture as the parts of it that decode alone, in order; joined, they are its access unit. One that was lost
+on the way is empty."""
+
+Rows = npt.NDArray[np.bool_]
+"""(H,): which rows of a picture are meant."""
 
 STACKED = "pyramid"
 """Name of the picture that holds all levels."""
@@ -106,11 +111,14 @@ class AccessUnit:
         units: its bytes.
         number: of the picture in the sequence, from 0; None where pictures are coded in their order.
         key: whether it can be decoded without the access units before it.
+        parameters: how many of the first units are no part of the picture but what decoders are set up by (parameter
+            sets, tables). They are counted, and assumed to arrive: systems send them ahead, until they do.
     """
 
     units: Units
     number: int | None = None
     key: bool = True
+    parameters: int = 0
 
     @property
     def data(self) -> bytes:
@@ -128,12 +136,14 @@ class CodedPicture:
     """A picture that went through a codec.
 
     Attributes:
-        coded: all of it that the decoder was given.
+        coded: as it was sent; the decoder was given all of it but units that were lost.
         decoded: what it made of that, in the shape and dtype of the picture.
+        missing: rows that nothing which arrived tells; None where all came.
     """
 
     coded: AccessUnit
     decoded: Samples
+    missing: Rows | None = None
 
     @property
     def data(self) -> bytes:
@@ -203,6 +213,8 @@ class Codec(Step, ABC):
         container: extension of a file with one of its bitstreams.
         tiles: whether it takes a level as one grey picture of tiles; else its channels as they are.
         lossless: whether the decoder must give exactly what was encoded.
+        conceals: whether the decoder goes on with what arrives of pictures that are coded from one another. Others wait
+            for the next that is coded alone, as receivers of video conferences do.
     """
 
     kind: ClassVar[Kind] = "codec"
@@ -210,6 +222,7 @@ class Codec(Step, ABC):
     container: ClassVar[str]
     tiles: ClassVar[bool] = True
     lossless: ClassVar[bool] = False
+    conceals: ClassVar[bool] = False
 
     def depth(self, bits: int, image: bool) -> int:
         """Bits per sample of the pictures it takes: 8, unless a subclass says otherwise.
@@ -243,6 +256,28 @@ class Codec(Step, ABC):
     @abstractmethod
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """Begin the same sequence at the receiver: units in, pictures of that shape and depth out."""
+
+    def missing_rows(self, received: AccessUnit, form: PictureFormat) -> Rows:
+        """Rows of a picture that what arrived of it does not tell; whatever the decoder gives there has no meaning.
+
+        All, if anything is missing, unless a subclass cuts pictures into units that decode alone.
+
+        Args:
+            received: the access unit; units that were lost are empty.
+            form: of the picture.
+        """
+        return np.full(form.shape[1], not all(received.units))
+
+
+def stripe_edges(height: int, stripes: int) -> list[int]:
+    """Where stripes of rows begin and the last one ends; as many as there are rows at most.
+
+    Example:
+        >>> stripe_edges(25, 4)
+        [0, 6, 12, 19, 25]
+    """
+    count = min(stripes, height)
+    return [round(height * i / count) for i in range(count + 1)]
 
 
 class StillCodec(Codec):
@@ -290,9 +325,17 @@ class PlaneCoder:
         codec: of every plane.
         forms: of the pictures, by name.
         tools: programs, time-out and cores. Bitstreams are the same on any number of cores.
+        carry: takes one item's access units over the link; units that it loses are empty. Default: all arrive. A coder
+            that holds pictures back can have none.
     """
 
-    def __init__(self, codec: Codec, forms: Mapping[str, PictureFormat], tools: Tools | None = None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        forms: Mapping[str, PictureFormat],
+        tools: Tools | None = None,
+        carry: Callable[[Mapping[str, AccessUnit]], Mapping[str, AccessUnit]] | None = None,
+    ) -> None:
         tools = tools or Tools()
         workers = tools.threads or os.cpu_count() or 1
         sizes = {name: math.prod(form.shape) for name, form in forms.items()}
@@ -300,14 +343,17 @@ class PlaneCoder:
             name: replace(tools, threads=max(1, workers * size // max(1, sum(sizes.values()))))
             for name, size in sizes.items()
         }
-        self._codec, self._forms = codec, forms
+        self._codec, self._forms, self._carry = codec, forms, carry
+        # Of decoders on a lossy link: which cannot go on without a key frame, and which have missed something.
+        self._awaits_key = dict.fromkeys(forms, codec.prediction_period > 1)
+        self._harmed = dict.fromkeys(forms, False)
         self._largest_first = sorted(forms, key=lambda name: -sizes[name])
         self._encoders = {name: codec.open_encoder(form, shares[name]) for name, form in forms.items()}
         self._decoders = {name: codec.open_decoder(form, shares[name]) for name, form in forms.items()}
         self._given: dict[str, deque[Samples]] = {name: deque() for name in forms}
         self._coded: dict[str, dict[int, AccessUnit]] = {name: {} for name in forms}
         self._encoded = dict.fromkeys(forms, 0)
-        self._decoded: dict[str, deque[Samples]] = {name: deque() for name in forms}
+        self._decoded: dict[str, deque[tuple[Samples, Rows | None]]] = {name: deque() for name in forms}
         self._pool = ThreadPoolExecutor(workers)
         self._token = cancelling.Token()
         self._encode_ms = self._decode_ms = 0.0
@@ -341,7 +387,7 @@ class PlaneCoder:
         self._pushed += 1
         return self._advance(
             lambda name: self._encoders[name].push(pictures[name]),
-            lambda name, pushed: [out for unit in pushed for out in self._decoders[name].push(unit.units)],
+            lambda name, pushed: [out for unit in pushed for out in self._decode(name, unit)],
         )
 
     def close(self) -> list[CodedPlanes]:
@@ -353,8 +399,8 @@ class PlaneCoder:
         rest = self._advance(
             lambda name: self._encoders[name].close(),
             lambda name, pushed: [
-                *(out for unit in pushed for out in self._decoders[name].push(unit.units)),
-                *self._decoders[name].close(),
+                *(out for unit in pushed for out in self._decode(name, unit)),
+                *((out, None) for out in self._decoders[name].close()),
             ],
         )
         if any(self._given.values()):
@@ -364,12 +410,13 @@ class PlaneCoder:
     def _advance(
         self,
         encode: Callable[[str], Sequence[AccessUnit]],
-        decode: Callable[[str, Sequence[AccessUnit]], Sequence[Samples]],
+        decode: Callable[[str, Sequence[AccessUnit]], Sequence[tuple[Samples, Rows | None]]],
     ) -> list[CodedPlanes]:
         coded, encode_ms = timed(lambda: self._each(encode))
         if not all(unit.data for pushed in coded.values() for unit in pushed):
             raise CodecError(f"the {self._codec.type} encoder gave no bitstream")
-        samples, decode_ms = timed(lambda: self._each(lambda name: decode(name, coded[name])))
+        arrived = self._carried(coded)
+        samples, decode_ms = timed(lambda: self._each(lambda name: decode(name, arrived[name])))
         for name in self._forms:
             for unit in coded[name]:
                 number = self._encoded[name] if unit.number is None else unit.number
@@ -383,6 +430,33 @@ class PlaneCoder:
             return []
         spent, self._encode_ms, self._decode_ms = (self._encode_ms / ready, self._decode_ms / ready), 0.0, 0.0
         return [self._next(*spent) for _ in range(ready)]
+
+    def _carried(self, coded: Mapping[str, Sequence[AccessUnit]]) -> Mapping[str, Sequence[AccessUnit]]:
+        if self._carry is None:
+            return coded
+        items = [dict(zip(coded, units, strict=True)) for units in zip(*coded.values(), strict=True)]
+        arrived = [self._carry(item) for item in items]
+        return {name: [item[name] for item in arrived] for name in coded}
+
+    def _decode(self, name: str, unit: AccessUnit) -> Sequence[tuple[Samples, Rows | None]]:
+        """What a decoder makes of one access unit, and which rows of it are missing."""
+        codec, form, decoder = self._codec, self._forms[name], self._decoders[name]
+        if self._carry is None:
+            return [(out, None) for out in decoder.push(unit.units)]
+        missing = codec.missing_rows(unit, form)
+        if unit.key and not missing.all():
+            self._awaits_key[name] = False
+        nothing = (np.zeros(form.shape, dtype_for(form.bits)), np.ones(form.shape[1], np.bool_))
+        if self._awaits_key[name] or (missing.all() and not codec.conceals):
+            self._awaits_key[name] = codec.prediction_period > 1
+            return [nothing]
+        self._harmed[name] = self._harmed[name] or not all(unit.units)
+        try:
+            return [(out, missing if missing.any() else None) for out in decoder.push(unit.units)]
+        except CodecError:
+            if not self._harmed[name]:
+                raise
+            return [nothing]  # of what is left, nothing can be made
 
     def _each(self, job: Callable[[str], T]) -> dict[str, T]:
         def run(name: str) -> T:
@@ -399,16 +473,16 @@ class PlaneCoder:
         return CodedPlanes(pictures, self._pushed - self._finished, encode_ms, decode_ms)
 
     def _picture(self, name: str) -> CodedPicture:
-        given, decoded = self._given[name].popleft(), self._decoded[name].popleft()
+        given, (decoded, missing) = self._given[name].popleft(), self._decoded[name].popleft()
         if decoded.shape != given.shape or decoded.dtype != given.dtype:
             was = f"{decoded.dtype} {decoded.shape}, not {given.dtype} {given.shape}"
             raise CodecError(f"the {self._codec.type} decoder gave {was}")
-        if self._codec.lossless and not np.array_equal(decoded, given):
+        if self._codec.lossless and missing is None and not np.array_equal(decoded, given):
             raise CodecError(f"the {self._codec.type} decoder gave other samples than were encoded")
         unit = self._coded[name].pop(self._finished, None)
         if unit is None:
             raise CodecError(f"the {self._codec.type} decoder gave a picture that was not encoded")
-        return CodedPicture(unit, decoded)
+        return CodedPicture(unit, decoded, missing)
 
 
 def code(picture: Samples, codec: Codec, tools: Tools | None = None) -> CodedPicture:

@@ -1,11 +1,13 @@
-"""Lossless entropy coding of samples."""
+"""Lossless entropy coding of samples, whole or in stripes that decode alone."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from featlink.channel.codecs.base import (
     AccessUnit,
@@ -13,10 +15,12 @@ from featlink.channel.codecs.base import (
     CodecError,
     Coder,
     PictureFormat,
+    Rows,
     Shape,
     StillCoder,
     Tools,
     Units,
+    stripe_edges,
 )
 from featlink.channel.codecs.context_model import code_samples, code_sparse, dense_model, sparse_model
 from featlink.shared.conditions.registry import register
@@ -25,6 +29,8 @@ from featlink.shared.frames.bitstream import Samples, dtype_for
 Channels = npt.NDArray[np.int64]
 _ROWS = 40
 """Rows of a channel that are compared, about."""
+_SIZE = 4
+"""Bytes that a stripe's size takes."""
 
 
 @register
@@ -33,6 +39,9 @@ class Entropy(Codec):
 
     Samples that mostly have the value in the middle of their range, as the components of a ``pca(step=…)`` do, are
     coded as signed values around it.
+
+    Stripes of rows are coded each with a state of its own, so that they decode alone; those of different levels cover
+    the same part of the picture. Each begins with its size.
     """
 
     changes_bits: ClassVar[bool] = False
@@ -41,6 +50,9 @@ class Entropy(Codec):
     lossless: ClassVar[bool] = True
 
     type: Literal["entropy"] = "entropy"
+    stripes: int = Field(
+        default=1, ge=1, le=64, description="stripes of rows that decode alone; a level has one a row at most"
+    )
 
     def depth(self, bits: int, image: bool) -> int:
         """Any: samples are coded as they are."""
@@ -48,11 +60,35 @@ class Entropy(Codec):
 
     def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         """See the base class."""
-        return StillCoder(lambda samples: AccessUnit((self.encode(samples, form.bits),)))
+        return StillCoder(lambda samples: AccessUnit(self._units(samples, form.bits)))
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
-        """See the base class."""
-        return StillCoder(lambda units: self.decode(b"".join(units), form.shape, form.bits))
+        """See the base class; samples of a stripe that was lost are 0."""
+        return StillCoder(lambda units: self._samples(units, form))
+
+    def missing_rows(self, received: AccessUnit, form: PictureFormat) -> Rows:
+        """See the base class: those of the stripes that are missing."""
+        edges = stripe_edges(form.shape[1], self.stripes)
+        return np.repeat([not unit for unit in received.units], np.diff(edges))
+
+    def _units(self, samples: Samples, bits: int) -> Units:
+        edges = stripe_edges(samples.shape[1], self.stripes)
+        if len(edges) == 2:
+            return (self.encode(samples, bits),)
+        parts = [self.encode(samples[:, top:end], bits) for top, end in pairwise(edges)]
+        return tuple(len(part).to_bytes(_SIZE, "little") + part for part in parts)
+
+    def _samples(self, units: Units, form: PictureFormat) -> Samples:
+        edges = stripe_edges(form.shape[1], self.stripes)
+        if len(edges) == 2:
+            return self.decode(b"".join(units), form.shape, form.bits)
+        samples = np.zeros(form.shape, dtype_for(form.bits))
+        whole = _cut(units[0], len(edges) - 1) if len(units) == 1 else units
+        for unit, (top, end) in zip(whole, pairwise(edges), strict=True):
+            if unit:
+                shape = (form.shape[0], end - top, form.shape[2])
+                samples[:, top:end] = self.decode(unit[_SIZE:], shape, form.bits)
+        return samples
 
     def encode(self, samples: Samples, bits: int) -> bytes:
         """Code one level's channels, or an image.
@@ -78,6 +114,18 @@ class Entropy(Codec):
         if kind not in (b"\0", b"\1"):
             raise CodecError("not a bitstream of the entropy coder")
         return _decode_sparse(body, shape, bits) if kind == b"\1" else _decode_dense(body, shape, bits)
+
+
+def _cut(joined: bytes, count: int) -> Units:
+    """The stripes of an access unit in one piece."""
+    units, at = [], 0
+    for _ in range(count):
+        end = at + _SIZE + int.from_bytes(joined[at : at + _SIZE], "little")
+        units.append(joined[at:end])
+        at = end
+    if at != len(joined) or not all(units):
+        raise CodecError(f"{len(joined)} bytes are not {count} stripes")
+    return tuple(units)
 
 
 def _encode_sparse(samples: Samples, bits: int) -> bytes:

@@ -11,6 +11,7 @@ Both ends run on one thread, in process, by FFmpeg's libraries as PyAV has them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,7 @@ Preset = Literal[
 """x264's and x265's, from least to most effort."""
 
 _PIXELS = "yuv420p10le"
+"""Of frames; an encoder may be given others."""
 _RATE = 25
 """Pictures a second that encoders are told; at constant QP nothing depends on it."""
 
@@ -117,6 +119,10 @@ class VideoCodec(Codec):
         """See the base class: coded alone."""
         return self.model_copy(update={"gop": "intra"})
 
+    def units(self, access_unit: bytes) -> tuple[Units, int]:
+        """The parts of an access unit that decode alone, and how many of the first are parameters: one, and none."""
+        return (access_unit,), 0
+
     @abstractmethod
     def encoder_options(self, threads: int) -> list[str]:
         """FFmpeg's encoder options for a picture alone, from ``-c:v`` on.
@@ -137,13 +143,13 @@ class VideoCodec(Codec):
     def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         """See the base class."""
         if self.gop == "intra":
-            return StillCoder(lambda picture: AccessUnit((self._encode(picture, tools),)))
-        return _PictureEncoder(self, self.open_sequence(self._coded_size(form.shape), tools))
+            return StillCoder(lambda picture: self._in_units(AccessUnit((self._encode(picture, tools),))))
+        return _PictureEncoder(self, self._in_units, self.open_sequence(self._coded_size(form.shape), tools))
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """See the base class."""
         if self.gop == "intra":
-            return StillCoder(lambda units: self._decode(b"".join(units), form.shape, tools))
+            return StillCoder(lambda units: self._decode_units(units, form.shape, tools))
         return _PictureDecoder(self, form.shape, SequenceDecoder(self.decoder, self.period if self.delay else 1))
 
     def to_frame(self, picture: Samples) -> Frame:
@@ -179,6 +185,16 @@ class VideoCodec(Codec):
         height, width = (math.ceil(side * self.scale) for side in shape[1:])
         return height, width
 
+    def _in_units(self, access_unit: AccessUnit) -> AccessUnit:
+        units, parameters = self.units(access_unit.data)
+        return replace(access_unit, units=units, parameters=parameters)
+
+    def _decode_units(self, units: Units, shape: Shape, tools: Tools) -> Samples:
+        if all(units):
+            return self._decode(b"".join(units), shape, tools)
+        (frame,) = SequenceDecoder(self.decoder, 1).push(units)
+        return self.to_picture(frame, shape)
+
     def _encode(self, picture: Samples, tools: Tools) -> bytes:
         return self._encode_frame(self.to_frame(picture), self._coded_size(picture.shape), tools)
 
@@ -201,18 +217,20 @@ def _resized(picture: Samples, size: Size, interpolation: int) -> Samples:
 
 
 class _PictureEncoder(Coder[Samples, AccessUnit]):
-    """Pictures to frames, then what codes those."""
+    """Pictures to frames, then what codes those, then their access units in units that decode alone."""
 
-    def __init__(self, codec: VideoCodec, inner: Coder[Frame, AccessUnit]) -> None:
-        self._codec, self._inner = codec, inner
+    def __init__(
+        self, codec: VideoCodec, in_units: Callable[[AccessUnit], AccessUnit], inner: Coder[Frame, AccessUnit]
+    ) -> None:
+        self._codec, self._in_units, self._inner = codec, in_units, inner
 
     def push(self, given: Samples) -> Sequence[AccessUnit]:
         """See the base class."""
-        return self._inner.push(self._codec.to_frame(given))
+        return [*map(self._in_units, self._inner.push(self._codec.to_frame(given)))]
 
     def close(self) -> Sequence[AccessUnit]:
         """See the base class."""
-        return self._inner.close()
+        return [*map(self._in_units, self._inner.close())]
 
 
 class _PictureDecoder(Coder[Units, Samples]):
@@ -240,11 +258,13 @@ class EncoderSetup:
     Attributes:
         name: FFmpeg's.
         options: its private ones.
+        pixels: FFmpeg's name of the format that it takes.
         clean: what is done to each access unit, e.g. to take out text that no decoder reads.
     """
 
     name: str
     options: Mapping[str, str]
+    pixels: str = _PIXELS
     clean: Callable[[bytes], bytes] = bytes
 
 
@@ -277,7 +297,7 @@ class LowDelayEncoder(Coder[Frame, AccessUnit]):
         """See the base class."""
         cancelling.current().check()
         number, self._number = self._number, self._number + 1
-        coded = _packets(self._context, self._setup, _video_frame(given, self._size, number))
+        coded = _packets(self._context, self._setup, _video_frame(given, self._size, number, self._setup.pixels))
         if [unit.number for unit in coded] != [number]:
             raise CodecError(f"{self._setup.name} gave {len(coded)} access units for a frame, not its own")
         return coded
@@ -319,12 +339,12 @@ def _group(setup: EncoderSetup, size: Size, frames: Sequence[Frame]) -> list[Acc
     coded = []
     for number, frame in enumerate(frames):
         cancelling.current().check()
-        coded += _packets(context, setup, _video_frame(frame, size, number))
+        coded += _packets(context, setup, _video_frame(frame, size, number, setup.pixels))
     return coded + _packets(context, setup, None)
 
 
 class SequenceDecoder(Coder[Units, Frame]):
-    """A decoder in process.
+    """A decoder in process. From the first access unit of which units are missing on, it makes do with what it gets.
 
     Args:
         name: FFmpeg's.
@@ -334,6 +354,8 @@ class SequenceDecoder(Coder[Units, Frame]):
 
     def __init__(self, name: str, group: int) -> None:
         self._name, self._group, self._taken = name, group, 0
+        self._harmed = False
+        self._last: Frame | None = None
         self._context = self._opened()
 
     def _opened(self) -> av.VideoCodecContext:
@@ -347,8 +369,12 @@ class SequenceDecoder(Coder[Units, Frame]):
         """See the base class."""
         import av
 
+        self._harmed = self._harmed or not all(given)
+        if self._harmed:
+            return [self._concealed(b"".join(given))]
         frames = self._decoded(av.Packet(b"".join(given)))
         self._taken += 1
+        self._last = frames[-1] if frames else None
         if self._group == 1:
             if len(frames) != 1:
                 raise CodecError(f"the {self._name} decoder gave {len(frames)} pictures for an access unit, not 1")
@@ -361,6 +387,23 @@ class SequenceDecoder(Coder[Units, Frame]):
     def close(self) -> list[Frame]:
         """See the base class."""
         return self._decoded(None) if self._taken else []
+
+    def _concealed(self, data: bytes) -> Frame:
+        """The picture of a damaged access unit, or of one that is coded from damaged ones; else the picture before."""
+        import av
+
+        frames: list[Frame] = []
+        with contextlib.suppress(CodecError):
+            if data:  # nothing at all would end the stream
+                frames = self._decoded(av.Packet(data))
+            if not frames and not self._taken:
+                frames = self._decoded(None)
+                self._context.flush_buffers()
+        self._taken += 1
+        self._last = frames[-1] if frames else self._last
+        if self._last is None:
+            raise CodecError(f"the {self._name} decoder gave no picture for a damaged access unit")
+        return self._last
 
     def _decoded(self, packet: av.Packet[Any] | None) -> list[Frame]:
         import av
@@ -379,7 +422,7 @@ def _encoder(setup: EncoderSetup, size: Size) -> av.VideoCodecContext:
     height, width = padded_size(size)
     try:
         context = cast("av.VideoCodecContext", av.CodecContext.create(setup.name, "w"))
-        context.width, context.height, context.pix_fmt = width, height, _PIXELS
+        context.width, context.height, context.pix_fmt = width, height, setup.pixels
         context.time_base, context.framerate = Fraction(1, _RATE), Fraction(_RATE)
         context.thread_count = 1
         context.options = dict(setup.options)
@@ -399,16 +442,18 @@ def _packets(context: av.VideoCodecContext, setup: EncoderSetup, frame: av.Video
     return [AccessUnit((setup.clean(bytes(packet)),), packet.pts, bool(packet.is_keyframe)) for packet in packets]
 
 
-def _video_frame(frame: Frame, size: Size, number: int) -> av.VideoFrame:
+def _video_frame(frame: Frame, size: Size, number: int, pixels: str) -> av.VideoFrame:
     import av
 
     made = av.VideoFrame.from_ndarray(frame.reshape(-1, padded_size(size)[1]), _PIXELS)
+    made = made if pixels == _PIXELS else made.reformat(format=pixels)
     made.pts = number
     return made
 
 
 def _samples(frame: av.VideoFrame) -> Frame:
-    """Of a decoded frame, as a flat array; a grey one gets its chroma."""
+    """Of a decoded frame, as a flat array; one of 8 bits gets two more, a grey one its chroma."""
+    frame = frame.reformat(format=_PIXELS) if frame.format.name == "yuv420p" else frame
     if frame.format.name not in (_PIXELS, "gray10le"):
         raise CodecError(f"a decoder gave {frame.format.name}, not {_PIXELS}")
     samples: Frame = frame.to_ndarray().astype("<u2", copy=False).ravel()

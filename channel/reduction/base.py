@@ -44,7 +44,7 @@ class Reduction(Step, ABC):
 
         Args:
             levels: all that the edge sent, float32 (C, H, W) each; not written to.
-            weights: identity of the network's weights.
+            weights: what they are of, :func:`featlink.shared.fitted.key`.
 
         Returns:
             What crosses the link instead: name (of :data:`featlink.shared.frames.wire.REDUCED`) to float32 (K, h, w).
@@ -71,7 +71,7 @@ class Reduction(Step, ABC):
 
         Args:
             shapes: (C, H, W) of the levels.
-            weights: identity of the network's weights.
+            weights: as given to :meth:`reduce`.
         """
         del shapes, weights
         return None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from featlink.channel.reduction.base import Chosen, PredictingReduction, in_steps
-from featlink.channel.reduction.pca import COARSEST, Basis, arrays_of, basis_of, mapped
+from featlink.channel.reduction.pca import Basis, arrays_of, basis_of, mapped
 from featlink.shared import fitted
 from featlink.shared.conditions.registry import register
 from featlink.shared.errors import ModelError
@@ -49,8 +49,8 @@ class Bottleneck(PredictingReduction):
 
     One latent of all levels at p5's positions: the sender scales the components of the ``pca`` step by how much the
     heads will miss them, and rounds them to multiples of ``step``; the receiver's network refines what came. Both were
-    trained by ``featlink fit bottleneck`` on the heads' answers, at all rates together. Those of the bundled detector
-    are bundled. p6 is not sent.
+    trained by ``featlink fit bottleneck`` on the heads' answers, at all rates together, once for each split. Those of
+    the bundled detector are bundled. What derives from another level, as p6 does, is not sent.
     """
 
     strength: ClassVar[str | None] = "step"
@@ -75,9 +75,9 @@ class Bottleneck(PredictingReduction):
         """Those of the matrix products and of the networks, which work at p5's positions."""
         learned = _learned(weights)
         products = learned.basis.multiply_adds(shapes, len(learned.basis.deviation))
-        positions = shapes[COARSEST][1] * shapes[COARSEST][2]
+        height, width = learned.basis.grid.positions(shapes)
         sender, receiver = (
-            positions * sum(x.size for name, x in learned.layers.items() if name.startswith(part) and x.ndim == 4)
+            height * width * sum(x.size for name, x in learned.layers.items() if name.startswith(part) and x.ndim == 4)
             for part in _LAYERS
         )
         return float(products + sender), float(products + receiver)

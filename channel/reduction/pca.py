@@ -1,15 +1,16 @@
-"""The PCA of all levels together: training-free, fitted once to a network.
+"""The PCA of all tensors of a split together: training-free, fitted once to a network.
 
-Levels stand over common positions (cells), so that one transform sees all of them at once. Its maps are a file that
-both ends of the link have, as they have the network.
+Tensors, here called levels, stand over common positions (cells), so that one transform sees all of them at once. Its
+maps are a file that both ends of the link have, as they have the network.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -21,7 +22,7 @@ from featlink.channel.reduction.base import Chosen, PredictingReduction, in_step
 from featlink.shared import fitted
 from featlink.shared.conditions.registry import register
 from featlink.shared.errors import ConditionError, FrameError, ModelError
-from featlink.shared.features import Array
+from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.fpn import FPN
 from featlink.shared.frames.wire import LATENT
 
@@ -29,17 +30,15 @@ FORMAT = "featlink-pca-1"
 """Of the file; another is refused."""
 
 CELL = 16
-"""Pixels along a side of a cell."""
-SIDES = {name: CELL // FPN[name].stride for name in FPN.required}
-"""Samples along a side of a cell, by level: 4 of p2, 2, 1; 0 of p5, of which four cells share one sample."""
-COARSEST = FPN.required[-1]
+"""Pixels along a side of a cell at most; 2×2 cells are one position of the components."""
 
 
 @register
 class Pca(PredictingReduction):
     """Send the first components of a PCA of all levels at p5's positions, in a metric of what the heads read.
 
-    The basis is made by ``featlink fit pca``; that of the bundled detector is bundled. p6 is not sent.
+    The basis is made by ``featlink fit pca``, one for each split; that of the bundled detector is bundled. What derives
+    from another level, as p6 does, is not sent.
 
     Without ``step``, components are mapped to samples as levels are. With it, they are rounded to multiples of it and
     clipped at what the samples' bits hold, for an entropy coder behind it: errors of all components weigh the same, so
@@ -88,6 +87,104 @@ def _basis(weights: str) -> Basis:
     return basis
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The cells that the levels stand over.
+
+    Attributes:
+        cell: pixels along a side.
+        strides: of each level, the finest first; each divides ``cell``, or is a multiple of it.
+    """
+
+    cell: int
+    strides: Mapping[str, int]
+
+    @classmethod
+    def of(cls, spec: FeatureSpec) -> Grid:
+        """That of a split's levels, without those that are derived.
+
+        Raises:
+            ModelError: they have none.
+
+        Example:
+            >>> Grid.of(FPN).cell, Grid.of(FPN).side("p2"), Grid.of(FPN).repeats("p5")
+            (16, 4, 2)
+        """
+        strides = {
+            name: spec[name].stride for name in sorted(spec.required, key=lambda name: (spec[name].stride, name))
+        }
+        cell = math.gcd(spec.divisor, 2 * CELL) // 2
+        if not cell or any(cell % stride and stride % cell for stride in strides.values()):
+            wanted = ", ".join(f"{name} {stride}" for name, stride in strides.items())
+            raise ModelError(
+                f"has no meaning here, as it joins tensors over common cells: inputs are multiples of {spec.divisor} "
+                f"pixels, and strides are {wanted}"
+            )
+        return cls(cell, strides)
+
+    def side(self, name: str) -> int:
+        """Samples along a side of a cell: of an FPN 4 of p2, 2, 1; 1 where cells share a sample."""
+        return max(1, self.cell // self.strides[name])
+
+    def repeats(self, name: str) -> int:
+        """Cells along a side of a sample: of an FPN 2 of p5; 1 where it has one or several samples of its own."""
+        return max(1, self.strides[name] // self.cell)
+
+    def positions(self, shapes: Mapping[str, tuple[int, int, int]]) -> tuple[int, int]:
+        """Height and width of components, of levels of these shapes (C, H, W)."""
+        finest, stride = next(iter(self.strides.items()))
+        height, width = (-(-side * stride // (2 * self.cell)) for side in shapes[finest][1:])
+        return height, width
+
+    def join(self, levels: Mapping[str, Array]) -> Array:
+        """All levels over cells.
+
+        Args:
+            levels: (C, H, W) each, of an input whose sides are multiples of two cells.
+
+        Returns:
+            (D, H, W), D = Σ C · side². The sum of squares is that of the levels: a sample that r×r cells share is
+            divided by r, but at the right and lower border, where some of these cells may lie outside.
+
+        Raises:
+            FrameError: the sizes do not fit each other.
+        """
+        if missing := [name for name in self.strides if name not in levels]:
+            raise FrameError(f"the features have no {missing[0]}, which the reduction needs")
+        height, width = (2 * side for side in self.positions({name: levels[name].shape for name in self.strides}))
+        parts: list[Array] = []
+        for name, stride in self.strides.items():
+            level, shape = levels[name], tuple(-(-side * self.cell // stride) for side in (height, width))
+            if level.shape[1:] != shape:
+                raise FrameError(f"{name} is {level.shape[1:]}, which is not the {shape} that the others' sizes give")
+            if (repeats := self.repeats(name)) > 1:
+                parts.append((level.repeat(repeats, 1).repeat(repeats, 2) / np.float32(repeats))[:, :height, :width])
+            else:
+                parts.append(gather(level, self.side(name)))
+        return np.concatenate(parts)
+
+    def split(self, x: Array, channels: Mapping[str, int]) -> dict[str, Array]:
+        """Undo :meth:`join`; what differs between cells that share a sample is averaged.
+
+        Args:
+            x: (D, H, W), H and W even.
+            channels: of each level.
+        """
+        levels: dict[str, Array] = {}
+        at = 0
+        for name in self.strides:
+            side, repeats = self.side(name), self.repeats(name)
+            part, at = x[at : at + channels[name] * side**2], at + channels[name] * side**2
+            if repeats > 1:
+                edges = tuple((0, -length % repeats) for length in x.shape[1:])
+                whole = np.pad(part, ((0, 0), *edges), mode="edge") if any(map(any, edges)) else part
+                c, h, w = whole.shape
+                levels[name] = whole.reshape(c, h // repeats, repeats, w // repeats, repeats).sum((2, 4)) / repeats
+            else:
+                levels[name] = scatter(part, side)
+        return levels
+
+
 @dataclass(frozen=True, eq=False)
 class Basis:
     """Channels of each level to those that the heads read, then cells of all levels to components, then 2×2 cells.
@@ -100,11 +197,12 @@ class Basis:
         inverse: level to (C, C').
         mean: level to (C',), of the mapped channels.
         worth: level to how much an error of it weighs against one of p2.
-        cell: (D, K1), orthonormal columns: from a cell of 16×16 pixels, see ``join``.
-        group: (4·K1, K2), orthonormal columns: from 2×2 such cells, at p5's positions.
+        cell: (D, K1), orthonormal columns: from a cell, see :meth:`Grid.join`.
+        group: (4·K1, K2), orthonormal columns: from 2×2 cells, of an FPN at p5's positions.
         deviation: (K2,) of the components over the pictures that it was fitted to.
-        weights: identity of the network's weights.
+        weights: identity of the network's weights and its split, :func:`featlink.shared.fitted.key`.
         architecture: of the network.
+        grid: of the cells.
     """
 
     forward: Mapping[str, Array]
@@ -116,22 +214,21 @@ class Basis:
     deviation: Array
     weights: str
     architecture: str
+    grid: Grid = field(default_factory=lambda: Grid.of(FPN))
 
     def analyse(self, levels: Mapping[str, Array], components: int) -> Array:
-        """Levels (C, H, W) to components (K, h, w) at the coarsest one's positions.
+        """Levels (C, H, W) to components (K, h, w).
 
         Raises:
             FrameError: a level is missing, or they are not of sizes that belong together.
         """
-        if missing := [name for name in SIDES if name not in levels]:
-            raise FrameError(f"the features have no {missing[0]}, which the reduction needs")
-        cells = join({name: self.centred(name, levels[name]) for name in SIDES})
+        cells = self.grid.join({name: self.centred(name, x) for name, x in levels.items() if name in self.mean})
         return mapped(self.group[:, :components].T, gather(mapped(self.cell.T, cells), 2))
 
     def synthesise(self, components: Array) -> dict[str, Array]:
         """Components (K, h, w) to levels (C, H, W)."""
         cells = mapped(self.cell, scatter(mapped(self.group[:, : len(components)], components), 2))
-        levels = split(cells, {name: len(self.mean[name]) for name in SIDES})
+        levels = self.grid.split(cells, {name: len(mean) for name, mean in self.mean.items()})
         return {
             name: mapped(self.inverse[name], level / self.worth[name] + self.mean[name][:, None, None])
             for name, level in levels.items()
@@ -144,13 +241,16 @@ class Basis:
             shapes: (C, H, W) of the levels.
             components: K.
         """
-        height, width = shapes[COARSEST][1:]
-        channels = sum(self.forward[name].size * shapes[name][1] * shapes[name][2] for name in SIDES)
+        height, width = self.grid.positions(shapes)
+        channels = sum(matrix.size * shapes[name][1] * shapes[name][2] for name, matrix in self.forward.items())
         return int(channels + self.cell.size * 4 * height * width + len(self.group) * components * height * width)
 
     def centred(self, name: str, level: Array) -> Array:
         """One level's mapped channels around zero, by the level's worth."""
         return (mapped(self.forward[name], level) - self.mean[name][:, None, None]) * np.float32(self.worth[name])
+
+
+_BY_LEVEL = ("forward", "inverse", "mean")
 
 
 def encode_basis(basis: Basis) -> bytes:
@@ -171,22 +271,33 @@ def read_basis(path: Path) -> Basis:
 
 def arrays_of(basis: Basis) -> dict[str, np.ndarray]:
     """All of it that is numbers, by name."""
-    parts = {f"{part}.{name}": getattr(basis, part)[name] for part in ("forward", "inverse", "mean") for name in SIDES}
-    worth = np.array([basis.worth[name] for name in SIDES], np.float32)
-    return parts | {"cell": basis.cell, "group": basis.group, "deviation": basis.deviation, "worth": worth}
+    grid = basis.grid
+    parts = {f"{part}.{name}": getattr(basis, part)[name] for part in _BY_LEVEL for name in grid.strides}
+    worth = np.array([basis.worth[name] for name in grid.strides], np.float32)
+    parts |= {"cell": basis.cell, "group": basis.group, "deviation": basis.deviation, "worth": worth}
+    if grid != Grid.of(FPN):
+        parts |= {f"stride.{name}": np.array([stride]) for name, stride in grid.strides.items()}
+        parts["cell.side"] = np.array([grid.cell])
+    return parts
 
 
 def basis_of(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> Basis:
     """Undo :func:`arrays_of`."""
-    parts = {part: {name: arrays[f"{part}.{name}"] for name in SIDES} for part in ("forward", "inverse", "mean")}
+    grid = Grid.of(FPN)
+    if "cell.side" in arrays:
+        strides = {name[7:]: array.item() for name, array in arrays.items() if name.startswith("stride.")}
+        order = sorted(strides, key=lambda name: (strides[name], name))
+        grid = Grid(arrays["cell.side"].item(), {name: strides[name] for name in order})
+    parts = {part: {name: arrays[f"{part}.{name}"] for name in grid.strides} for part in _BY_LEVEL}
     return Basis(
         **parts,
-        worth=dict(zip(SIDES, arrays["worth"].tolist(), strict=True)),
+        worth=dict(zip(grid.strides, arrays["worth"].tolist(), strict=True)),
         cell=arrays["cell"].astype(np.float32),
         group=arrays["group"].astype(np.float32),
         deviation=arrays["deviation"],
         weights=facts["weights"],
         architecture=facts["architecture"],
+        grid=grid,
     )
 
 
@@ -208,7 +319,7 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-# Levels over common positions.
+# Blocks of samples as channels, and back.
 
 
 def gather(x: Array, side: int) -> Array:
@@ -228,45 +339,3 @@ def scatter(x: Array, side: int) -> Array:
     c, h, w = x.shape
     blocks = x.reshape(c // side**2, side, side, h, w).transpose(0, 3, 1, 4, 2)
     return blocks.reshape(c // side**2, h * side, w * side)
-
-
-def join(levels: Mapping[str, Array]) -> Array:
-    """All levels over cells of 16×16 pixels.
-
-    Args:
-        levels: p2..p5, (C, H, W) each. Of the padded input's sizes, which are multiples of 32, all blocks are whole.
-
-    Returns:
-        (D, H, W) at p4's positions, D = 16·C2 + 4·C3 + C4 + C5. The sum of squares is that of the levels: each sample
-        of p5 is repeated four times and halved.
-
-    Raises:
-        FrameError: the sizes are not 8, 4, 2 and 1 times p5's.
-    """
-    height, width = levels[COARSEST].shape[1:]
-    for name in SIDES:
-        size, factor = levels[name].shape[1:], FPN[COARSEST].stride // FPN[name].stride
-        if size != (factor * height, factor * width):
-            raise FrameError(f"{name} is {size}, which is not {factor} times {COARSEST}'s {(height, width)}")
-    parts = [gather(levels[name], side) for name, side in SIDES.items() if side]
-    return np.concatenate([*parts, levels[COARSEST].repeat(2, 1).repeat(2, 2) / 2])
-
-
-def split(x: Array, channels: Mapping[str, int]) -> dict[str, Array]:
-    """Undo :func:`join`; what differs between the four copies of a sample of p5 is averaged.
-
-    Args:
-        x: (D, H, W), H and W even.
-        channels: of each level.
-    """
-    levels: dict[str, Array] = {}
-    at = 0
-    for name, side in SIDES.items():
-        width = channels[name] * max(1, side**2)
-        part, at = x[at : at + width], at + width
-        if side:
-            levels[name] = scatter(part, side)
-        else:
-            c, h, w = part.shape
-            levels[name] = part.reshape(c, h // 2, 2, w // 2, 2).sum((2, 4)) / 2
-    return levels

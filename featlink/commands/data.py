@@ -13,9 +13,9 @@ import typer
 
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.model_options import DatasetOption, PicturesOption, takes_network
+from featlink.options import DatasetOption, PicturesOption, takes_network
 from featlink.shared.files import replace
-from featlink.shared.fitted import find, home
+from featlink.shared.fitted import find, home, key
 from featlink.shared.models.config import MODELS, ModelConfig
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ OutOption = Annotated[
 
 
 @fit.command()
-@takes_network("model", "weights", "min_size", "max_size", "threads")
+@takes_network("model", "weights", "min_size", "max_size", "threads", "split")
 def pca(
     dataset: DatasetOption,
     out: OutOption = None,
@@ -182,7 +182,7 @@ def pca(
 
 
 @fit.command()
-@takes_network("model", "weights", "min_size", "max_size", "threads")
+@takes_network("model", "weights", "min_size", "max_size", "threads", "split")
 def bottleneck(
     dataset: DatasetOption,
     out: OutOption = None,
@@ -209,8 +209,8 @@ def bottleneck(
     from featlink.shared.models.registry import build
 
     split = build(config)
-    linear = as_stored(read_basis(find("pca", split.weights)))
-    target = out or home() / f"bottleneck-{split.weights}.safetensors"
+    linear = as_stored(read_basis(find("pca", key(split.weights, split.spec))))
+    target = out or home() / f"bottleneck-{linear.weights}.safetensors"
     with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=console) as progress:
         looked_at = progress.add_task("pictures", total=len(pictures))
         examples = examples_of(split, linear, pictures, lambda: progress.advance(looked_at))

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,15 @@ from torch.nn import functional
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.reduction.base import ROUND
 from featlink.channel.reduction.bottleneck import BLOCKS, LEAST_GAIN, MOST_GAIN, SEEN, STEP, Learned, bands
-from featlink.channel.reduction.pca import SIDES, Basis
+from featlink.channel.reduction.pca import Basis
 from featlink.dataset import MAX_PIXELS
 from featlink.shared.errors import ModelError
 from featlink.shared.features import Array
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.fast.prune import drop_dead_channels
 from featlink.shared.models.protocol import SplitModel
-from featlink.shared.models.torchvision_rcnn import build
+from featlink.shared.models.registry import build
+from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
 from featlink.shared.pictures import decode
 
 STEPS = (0.6, 1.2, 2.4, 4.8, 9.6)
@@ -346,74 +346,95 @@ class Answers:
     """What the heads say: class and mask as logits.
 
     Attributes:
-        classes: (N, labels).
-        boxes: (N, 4), offsets for the label that is asked for.
+        classes: (N, labels); None for a network that has no regions.
+        boxes: (N, 4), offsets for the label that is asked for; None likewise.
         masks: (M, 28, 28) for that label, M ≤ N; None for a network without masks.
-        objects: by level, (1, A, H, W).
-        proposals: by level, (1, 4·A, H, W).
+        objects: by level, (1, A, H, W); without regions, one of (1, places, labels).
+        proposals: by level, (1, 4·A, H, W); without regions, one of (1, places, 4).
     """
 
-    classes: Tensor
-    boxes: Tensor
+    classes: Tensor | None
+    boxes: Tensor | None
     masks: Tensor | None
     objects: list[Tensor]
     proposals: list[Tensor]
 
 
 class Teacher(nn.Module):
-    """Heads that are not trained, but that errors pass through.
+    """A network's rest that is not trained, but that errors pass through.
 
     Args:
         config: the network.
         basis: from components to its levels.
+
+    Raises:
+        ModelError: its heads' answers are not known.
     """
 
     group: Tensor
     cell: Tensor
+    classes: Tensor
 
     def __init__(self, config: ModelConfig, basis: Basis) -> None:
         super().__init__()
-        network: Any = build(replace(config, profile="exact", device="cpu")).network
-        drop_dead_channels(network)
-        self.rpn, self.heads = network.rpn.head, network.roi_heads
+        model: Any = build(config.but(profile="exact", device="cpu"))
+        network: Any = getattr(model, "network", None)
+        self.is_dense = hasattr(network, "head")  # one-stage: RetinaNet, FCOS
+        if not (hasattr(model, "back") and (self.is_dense or hasattr(network, "roi_heads"))):
+            raise ModelError(
+                f"cannot fit to {model.name}: bottleneck learns from what heads answer, which is known of detectors of "
+                "torchvision and detectron2 alone; take pca"
+            )
+        self.spec, self.back = model.spec, model.back
+        if isinstance(model, TorchvisionRCNN):
+            drop_dead_channels(network, model.split)
+        self.network, self.basis = network, basis
         self.requires_grad_(False)
-        self.widths = [len(basis.mean[name]) for name in SIDES]
+        ids = getattr(model, "ids", range(len(model.categories)))
+        self.register_buffer("classes", torch.zeros(max(ids) + 1, dtype=torch.int64))
+        self.classes[list(ids)] = torch.arange(len(ids))
         for name, array in {"group": basis.group, "cell": basis.cell}.items():
             self.register_buffer(name, torch.from_numpy(array))
-        for i, name in enumerate(SIDES):
-            self.register_buffer(f"inverse{i}", torch.from_numpy(basis.inverse[name] / basis.worth[name]))
-            self.register_buffer(f"mean{i}", torch.from_numpy(basis.inverse[name] @ basis.mean[name]))
+        for name in basis.grid.strides:
+            self.register_buffer(f"inverse_{name}", torch.from_numpy(basis.inverse[name] / basis.worth[name]))
+            self.register_buffer(f"mean_{name}", torch.from_numpy(basis.inverse[name] @ basis.mean[name]))
 
-    def levels(self, components: Tensor) -> OrderedDict[str, Tensor]:
-        """Components (K, h, w) to torchvision's levels, as :meth:`Basis.synthesise` has them."""
+    def levels(self, components: Tensor) -> dict[str, Tensor]:
+        """Components (K, h, w) to what crosses the link, (C, H, W) each, as :meth:`Basis.synthesise` has them."""
         count, h, w = components.shape
         groups = (self.group[:, :count] @ components.reshape(count, -1)).reshape(-1, 2, 2, h, w)
         cells = (self.cell @ groups.permute(0, 3, 1, 4, 2).reshape(len(groups), -1)).reshape(-1, 2 * h, 2 * w)
-        found: OrderedDict[str, Tensor] = OrderedDict()
-        at = 0
-        for i, (side, width) in enumerate(zip(SIDES.values(), self.widths, strict=True)):
-            part, at = cells[at : at + width * max(1, side**2)], at + width * max(1, side**2)
-            if side:
-                blocks = part.reshape(width, side, side, 2 * h, 2 * w).permute(0, 3, 1, 4, 2)
-                level = blocks.reshape(width, 2 * h * side, 2 * w * side)
+        found: dict[str, Tensor] = {}
+        grid, at = self.basis.grid, 0
+        for name in grid.strides:
+            side, repeats, width = grid.side(name), grid.repeats(name), len(self.basis.mean[name])
+            part, at = cells[at : at + width * side**2], at + width * side**2
+            if repeats > 1:
+                level = functional.pad(part[None], (0, -2 * w % repeats, 0, -2 * h % repeats), mode="replicate")[0]
+                level = functional.avg_pool2d(level, repeats) * repeats
             else:
-                level = part.reshape(width, h, 2, w, 2).sum((2, 4)) / 2
-            inverse, mean = getattr(self, f"inverse{i}"), getattr(self, f"mean{i}")
-            whole = (inverse @ level.reshape(width, -1)).reshape(-1, *level.shape[1:]) + mean[:, None, None]
-            found[str(i)] = whole[None]
-        found["pool"] = found["3"][:, :, ::2, ::2]
+                level = functional.pixel_shuffle(part, side)
+            inverse, mean = getattr(self, f"inverse_{name}"), getattr(self, f"mean_{name}")
+            found[name] = (inverse @ level.reshape(width, -1)).reshape(-1, *level.shape[1:]) + mean[:, None, None]
+        for tensor in self.spec.tensors:
+            if tensor.source is not None:
+                step = tensor.stride // self.spec[tensor.source].stride
+                found[tensor.name] = found[tensor.source][:, ::step, ::step]
         return found
 
     def answers(self, components: Tensor, resized: tuple[int, int], boxes: Tensor, labels: Tensor) -> Answers:
-        """What the heads say of regions, and the RPN of all places."""
-        levels, heads = self.levels(components), self.heads
+        """What the heads say of regions, and of all places."""
+        found = self.levels(components)
+        levels = self.back(*(found[name][None] for name in self.spec.names))
+        if self.is_dense:
+            said = self.network.head(list(levels.values()))
+            return Answers(None, None, None, [said["cls_logits"]], [said["bbox_regression"]])
+        heads, labels = self.network.roi_heads, self.classes[labels]
         rows = torch.arange(len(boxes), device=boxes.device)
-        objects, proposals = self.rpn(list(levels.values()))
-        heads.box_roi_pool.scales = None
+        objects, proposals = self.network.rpn.head(list(levels.values()))
         classes, offsets = heads.box_predictor(heads.box_head(heads.box_roi_pool(levels, [boxes], [resized])))
         masks = None
         if heads.mask_head is not None:
-            heads.mask_roi_pool.scales = None
             seen = heads.mask_roi_pool(levels, [boxes[:_MASKS]], [resized])
             masks = heads.mask_predictor(heads.mask_head(seen))[rows[:_MASKS], labels[:_MASKS]]
         return Answers(classes, offsets.reshape(len(boxes), -1, 4)[rows, labels], masks, objects, proposals)
@@ -424,6 +445,8 @@ def distance(given: Answers, clean: Answers) -> Tensor:
 
     A scalar, 0 for equal answers.
     """
+    if given.classes is None or clean.classes is None or given.boxes is None or clean.boxes is None:
+        return _dense_distance(given, clean)
     probable = clean.classes.softmax(1)
     classes = functional.kl_div(given.classes.log_softmax(1), probable, reduction="batchmean")
     object_ = 1 - probable[:, 0]
@@ -441,6 +464,14 @@ def distance(given: Answers, clean: Answers) -> Tensor:
         errors = errors.reshape(-1, 4, *errors.shape[1:]).sum(1)
         total = total + _PROPOSALS * (wanted[0].sigmoid() * errors).sum() / regions
     return total
+
+
+def _dense_distance(given: Answers, clean: Answers) -> Tensor:
+    """Of a network without regions: every place counts, its box as much as something is there."""
+    [got], [wanted], [moved], [expected] = given.objects, clean.objects, given.proposals, clean.proposals
+    sure = wanted.sigmoid().amax(-1)
+    errors = functional.smooth_l1_loss(moved, expected, beta=0.3, reduction="none").sum(-1)
+    return (_divergence(got, wanted).sum() + (sure * errors).sum()) / (1 + sure.sum())
 
 
 def _divergence(given: Tensor, clean: Tensor) -> Tensor:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
-from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from featlink.channel.reduction.pca import SIDES, Basis, gather, join
+from featlink.channel.reduction.pca import Basis, Grid, gather
 from featlink.dataset import MAX_PIXELS
+from featlink.shared import fitted
 from featlink.shared.errors import ModelError
 from featlink.shared.features import Array
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.registry import build
-from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
 from featlink.shared.pictures import decode
 
 Matrix = npt.NDArray[np.float64]
@@ -29,12 +27,15 @@ CELL, GROUP = 448, 1024
 CHANNELS = 64
 """That a level keeps at most."""
 
-_WORTH = dict(zip(SIDES, (2.2, 1.4, 1.6, 2.0), strict=True))
-"""A coarse level has fewer samples, and each decides on more of the picture; small objects are on the finest alone."""
+_WORTH = {4: 2.2, 8: 1.4, 16: 1.6, 32: 2.0}
+"""By stride. A coarse level has fewer samples, and each decides on more of the picture; small objects are on the finest
+alone. Levels of other strides weigh as those of the nearest."""
 _KEPT = 0.99999
 """Share of a level's variance that its kept channels have."""
 _READ = 1e-7
 """Directions that weigh less than this share of the heaviest one are not read by any head."""
+_NOTHING = 1e-9
+"""Share of the largest component's variance below which there is none: of cells that share a sample, say."""
 _FOR_CHANNELS = 40
 """Pictures for the covariance of channels: far fewer numbers than that of cells."""
 
@@ -49,15 +50,15 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
         channels: that a level keeps at most; time and memory grow with its square.
 
     Raises:
-        ModelError: the weights cannot be had, the pictures say nothing of them, or it is no detector of torchvision's.
+        ModelError: the weights cannot be had, the pictures say nothing of them, or what crosses the link has no cells.
         ImageError: a file is not a picture.
     """
-    whole = build(replace(config, profile="exact", device="cpu"))
-    if not isinstance(whole, TorchvisionRCNN):
-        raise ModelError(f"cannot fit to {whole.name}: what its heads read is known of torchvision's detectors alone")
-    if lacking := [name for name in SIDES if name not in whole.spec.names]:
-        raise ModelError(f"cannot fit to {whole.name}: {lacking[0]} does not cross its link, and all levels are joined")
-    metric = gram(whole.network)
+    whole = build(config.but(profile="exact", device="cpu"))
+    try:
+        grid = Grid.of(whole.spec)
+    except ModelError as error:
+        raise ModelError(f"pca of {whole.name} {error}") from None
+    metrics = {name: gram(layers) for name, layers in whole.readers().items()}
     model = build(config, heads=False)
 
     def pyramids(paths: Iterable[Path]) -> Iterable[dict[str, Array]]:
@@ -65,7 +66,7 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
             yield dict(model.encode(decode(path.read_bytes(), MAX_PIXELS)).levels)
             done()
 
-    mapped = _channels(pyramids(_for_channels(pictures)), metric, model, channels)
+    mapped = _channels(pyramids(_for_channels(pictures)), metrics, grid, model, channels)
     return _components(lambda: pyramids(pictures), mapped)
 
 
@@ -78,33 +79,39 @@ def _for_channels(pictures: Sequence[Path]) -> Sequence[Path]:
     return pictures[:: max(1, len(pictures) // _FOR_CHANNELS)]
 
 
-def _channels(pyramids: Iterable[dict[str, Array]], metric: Matrix, model: SplitModel, most: int) -> Basis:
-    """Each level's KLT in the metric; no components yet."""
-    values, vectors = np.linalg.eigh(metric)
-    read = values > _READ * values.max()
-    root = (vectors[:, read] * np.sqrt(values[read])).T  # metric = rootᵀ·root
-    back = vectors[:, read] / np.sqrt(values[read])
-    counts = dict.fromkeys(SIDES, 0)
-    sums = {name: np.zeros(len(root)) for name in SIDES}
-    squares = {name: np.zeros((len(root), len(root))) for name in SIDES}
+def _channels(
+    pyramids: Iterable[dict[str, Array]], metrics: Mapping[str, Matrix], grid: Grid, model: SplitModel, most: int
+) -> Basis:
+    """Each level's KLT in its metric, or, without one, in that of its mean variance; no components yet."""
+    counts, sums, squares = dict.fromkeys(grid.strides, 0), dict[str, Matrix](), dict[str, Matrix]()
     for levels in pyramids:
-        for name in SIDES:
-            y = root.astype(np.float32) @ levels[name].reshape(len(metric), -1)
-            counts[name] += y.shape[1]
-            sums[name] += y.sum(1, dtype=np.float64)
-            squares[name] += y @ y.T
+        for name in grid.strides:
+            x = levels[name].reshape(len(levels[name]), -1)
+            counts[name] += x.shape[1]
+            sums[name] = sums.get(name, 0.0) + x.sum(1, dtype=np.float64)
+            squares[name] = squares.get(name, 0.0) + (x @ x.T).astype(np.float64)
     forward, inverse, means = {}, {}, {}
-    for name in SIDES:
+    for name in grid.strides:
         mean = sums[name] / counts[name]
-        spectrum, basis = _descending(squares[name] / counts[name] - np.outer(mean, mean))
+        covariance = squares[name] / counts[name] - np.outer(mean, mean)
+        if not np.trace(covariance) > 0:
+            raise ModelError(f"{name} is the same everywhere in these pictures: nothing to fit")
+        metric = metrics.get(name, np.eye(len(mean)) * len(mean) / np.trace(covariance))
+        values, vectors = np.linalg.eigh(metric)
+        read = values > _READ * values.max()
+        root = (vectors[:, read] * np.sqrt(values[read])).T  # metric = rootᵀ·root
+        back = vectors[:, read] / np.sqrt(values[read])
+        spectrum, basis = _descending(root @ covariance @ root.T)
         if not spectrum[0] > 0:
             raise ModelError(f"{name} is the same everywhere in these pictures: nothing to fit")
         kept = min(most, int(np.searchsorted(np.cumsum(spectrum) / spectrum.sum(), _KEPT)) + 1)
         forward[name] = (basis[:, :kept].T @ root).astype(np.float32)
         inverse[name] = (back @ basis[:, :kept]).astype(np.float32)
-        means[name] = (basis[:, :kept].T @ mean).astype(np.float32)
+        means[name] = (basis[:, :kept].T @ root @ mean).astype(np.float32)
+    worth = {name: _WORTH[min(_WORTH, key=lambda one: abs(one - stride))] for name, stride in grid.strides.items()}
     none = np.zeros((0, 0), np.float32)
-    return Basis(forward, inverse, means, _WORTH, none, none, none.reshape(0), model.weights, model.name)
+    known_as = fitted.key(model.weights, model.spec)
+    return Basis(forward, inverse, means, worth, none, none, none.reshape(0), known_as, model.name, grid)
 
 
 def _components(pyramids: Callable[[], Iterable[dict[str, Array]]], channels: Basis) -> Basis:
@@ -112,7 +119,7 @@ def _components(pyramids: Callable[[], Iterable[dict[str, Array]]], channels: Ba
 
     def cells() -> Iterator[Array]:
         for levels in pyramids():
-            yield join({name: channels.centred(name, levels[name]) for name in SIDES})
+            yield channels.grid.join({name: channels.centred(name, levels[name]) for name in channels.mean})
 
     square, count = _covariance(cells())
     cell = _descending(square)[1][:, : min(CELL, count)].astype(np.float32)
@@ -123,7 +130,7 @@ def _components(pyramids: Callable[[], Iterable[dict[str, Array]]], channels: Ba
 
     square, count = _covariance(groups())
     spectrum, group = _descending(square)
-    last = min(GROUP, count)
+    last = min(GROUP, count, int(np.count_nonzero(spectrum > _NOTHING * spectrum[0])))
     return replace(
         channels,
         cell=cell,
@@ -149,31 +156,20 @@ def _descending(symmetric: Matrix) -> tuple[Matrix, Matrix]:
     return values[::-1], vectors[:, ::-1]
 
 
-# How errors of features weigh on what the heads read of them.
+# How errors of features weigh on what the network's rest reads of them.
 
 
-def gram(network: GeneralizedRCNN) -> Matrix:
-    """(C, C): Σ WᵀW over the first layers of RPN, box and mask head, taps summed, each head's trace 1.
+def gram(layers: Sequence[Matrix]) -> Matrix:
+    """(C, C): Σ WᵀW over layers that read a level, taps summed, each layer's trace 1.
 
-    An error e of a sample's channels changes what the heads' first layers see by eᵀ·gram·e, so a direction that no
-    head reads weighs nothing.
+    An error e of a sample's channels changes what these layers see by eᵀ·gram·e, so a direction that none of them
+    reads weighs nothing.
 
     Args:
-        network: with heads, as torchvision builds it.
+        layers: weights (O, C, h, w), as :meth:`featlink.shared.models.protocol.SplitModel.readers` has them.
     """
     total: Matrix = np.zeros(())
-    for taps in _first_layers(network):
-        one = np.einsum("oihw,ojhw->ij", taps, taps)
+    for taps in layers:
+        one = np.einsum("oihw,ojhw->ij", taps, taps, optimize=True)
         total = total + one / np.trace(one)
     return total
-
-
-def _first_layers(network: GeneralizedRCNN) -> Iterator[Matrix]:
-    """Weights (O, C, h, w) that read the pyramid."""
-    heads = network.roi_heads
-    height, width = heads.box_roi_pool.output_size
-    for head in (network.rpn.head, heads.box_head, heads.mask_head):
-        if head is not None:  # Faster R-CNN has no masks
-            layer = next(module for module in head.modules() if isinstance(module, nn.Conv2d | nn.Linear))
-            weight: Matrix = layer.weight.detach().double().numpy()
-            yield weight if weight.ndim == 4 else weight.reshape(len(weight), -1, height, width)

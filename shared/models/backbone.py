@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from featlink.shared.fpn import PYRAMID, SPLITS
@@ -92,3 +94,41 @@ def _parts(backbone: Any, split: str) -> tuple[Sequence[nn.Module], Sequence[nn.
 
 def _stages(backbone: Any) -> list[tuple[str, nn.Module]]:
     return list(backbone.body.items())[-_STAGES:]
+
+
+# What reads a tensor that crosses the link.
+
+Taps = npt.NDArray[np.float64]
+"""Weights (O, C, h, w) of a layer."""
+
+
+def readers(network: Any, split: str) -> dict[str, list[Taps]]:
+    """The layers that read each tensor of a split, see :meth:`featlink.shared.models.protocol.SplitModel.readers`.
+
+    Args:
+        network: torchvision's R-CNN, with its heads.
+        split: one of :data:`featlink.shared.fpn.SPLITS`.
+    """
+    if split == PYRAMID:
+        heads, (height, width) = network.roi_heads, network.roi_heads.box_roi_pool.output_size
+        parts = [(network.rpn.head, 1, 1), (heads.box_head, height, width), (heads.mask_head, 1, 1)]
+        layers = [first_taps(*part) for part in parts if part[0] is not None]  # Faster R-CNN has no masks
+        return dict.fromkeys(SPLITS[split].required, layers)
+    backbone, names = network.backbone, SPLITS[split].names
+    stages = [stage for _, stage in _stages(backbone)]
+    sent = len(_parts(backbone, split)[1])
+    found = {
+        name: [first_taps(lateral)] for name, lateral in zip(names[:sent], backbone.fpn.inner_blocks, strict=False)
+    }
+    if sent < len(stages):  # the last tensor goes on through the next stage
+        block = next(stages[sent].children(), stages[sent])
+        parallel = [getattr(block, name) for name in ("conv1", "downsample") if hasattr(block, name)] or [stages[sent]]
+        found[names[-1]] = [*found.get(names[-1], ()), *map(first_taps, parallel)]
+    return found
+
+
+def first_taps(module: nn.Module, height: int = 1, width: int = 1) -> Taps:
+    """Weights of a module's first layer; of a matrix, over (height, width) positions."""
+    layer = next(one for one in module.modules() if isinstance(one, nn.Conv2d | nn.Linear))
+    weight: Taps = layer.weight.detach().cpu().double().numpy()
+    return weight if weight.ndim == 4 else weight.reshape(len(weight), -1, height, width)

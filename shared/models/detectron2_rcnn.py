@@ -78,7 +78,7 @@ class Detectron2RCNN(TorchvisionRCNN):
 
     def __init__(self, *given: Any, ids: Sequence[int], **more: Any) -> None:
         super().__init__(*given, **more)
-        self._ids = torch.tensor(ids)
+        self.ids = ids
 
     def image_sizes(self, height: int, width: int) -> Sizes:
         """The sizes that detectron2's resize gives, the nearest whole numbers.
@@ -134,7 +134,7 @@ class Detectron2RCNN(TorchvisionRCNN):
         return Detections(
             boxes.numpy(),
             scores.numpy(),
-            self._ids[labels].numpy(),
+            np.array(self.ids)[labels.numpy()],
             None if masks is None else SampledMasks(masks[kept].cpu(), boxes, sizes.original),
             self.categories,
         )

@@ -19,11 +19,12 @@ features of another model. Both halves are called from several threads.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
@@ -110,6 +111,14 @@ class SplitModel(Protocol):
             image: uint8 RGB (H, W, 3).
         """
         return self.decode(self.encode(image))
+
+    def readers(self) -> Mapping[str, Sequence[npt.NDArray[np.float64]]]:
+        """Weights (O, C, h, w) of the layers that read each tensor, the heads' first ones, for ``featlink fit pca``.
+
+        An error that none of them sees costs nothing. Each layer counts alike, whatever its scale. By default nothing
+        is known of them, and all channels of a tensor count alike.
+        """
+        return {}
 
     def comparison(self) -> Compare:
         """What measures the fidelity of its features: on a GPU, for a model that runs there."""

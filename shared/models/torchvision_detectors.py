@@ -1,4 +1,4 @@
-"""torchvision's other detectors (RetinaNet, FCOS, SSD, SSDlite, Keypoint R-CNN's boxes), split behind their backbones.
+"""torchvision's other detectors (RetinaNet, FCOS, SSD, SSDlite, Keypoint R-CNN), split behind their backbones.
 
 Each ``forward`` is transform → backbone → the rest → postprocess. In the cloud, torchvision's own ``forward`` runs, but
 with a transform and a backbone that hand it what was received; so all behind the backbone is exactly torchvision's,
@@ -20,6 +20,7 @@ from featlink.shared.errors import ImageError, ModelError
 from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Sizes, TensorSpec
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
+from featlink.shared.models.backbone import Taps, first_taps
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
@@ -94,7 +95,7 @@ class TorchvisionDetector(SplitModel):
         self._transform, self._backbone = network.transform, network.backbone
         self.spec, self._keys = self._described()
         network.transform, network.backbone = _Transform(network.transform), _Backbone()
-        self._rest = network if heads else None
+        self.network = network if heads else None
 
     @torch.inference_mode()
     def _described(self) -> tuple[FeatureSpec, list[str]]:
@@ -147,21 +148,35 @@ class TorchvisionDetector(SplitModel):
     @torch.inference_mode()
     def decode(self, features: FeatureMaps) -> Detections:
         """See :class:`SplitModel`."""
-        if self._rest is None:
+        if self.network is None:
             raise ModelError(f"this {self.name} was built without its heads")
         with self.gateway.entered():
-            levels = OrderedDict(
-                (key, self.gateway.bring(features.levels[name])[None])
-                for key, name in zip(self._keys, self.spec.names, strict=True)
-            )
-            [found] = self._rest([_Picture((_Received(levels, features.sizes.padded), features.sizes))])
+            levels = self.back(*(self.gateway.bring(features.levels[name])[None] for name in self.spec.names))
+            [found] = self.network([_Picture((_Received(levels, features.sizes.padded), features.sizes))])
             boxes, scores, labels = (found[name].cpu().numpy() for name in ("boxes", "scores", "labels"))
+            points = found["keypoints"].cpu().numpy() if "keypoints" in found else None
         order = np.argsort(-scores, kind="stable")  # SSD and RetinaNet keep them by class or level
-        return Detections(boxes[order], scores[order], labels[order], None, self.categories)
+        points = None if points is None else points[order]
+        return Detections(boxes[order], scores[order], labels[order], None, self.categories, points)
+
+    def back(self, *levels: Tensor) -> OrderedDict[str, Tensor]:
+        """The spec's tensors by the backbone's names."""
+        return OrderedDict(zip(self._keys, levels, strict=True))
 
     def comparison(self) -> Compare:
         """See :class:`SplitModel`."""
         return compare_pyramids if self.device == "cpu" else DeviceFidelity(self.gateway)
+
+    def readers(self) -> dict[str, list[Taps]]:
+        """See :class:`SplitModel`."""
+        if self._transform.fixed_size or self.network is None:  # SSD: six tensors of other channels each
+            return {}
+        if "rcnn" in self.name:
+            heads = self.network.roi_heads
+            layers = [first_taps(self.network.rpn.head), first_taps(heads.box_head, *heads.box_roi_pool.output_size)]
+        else:
+            layers = [first_taps(part) for part in self.network.head.children()]
+        return dict.fromkeys(self.spec.required, layers)
 
     def warmup_size(self) -> tuple[int, int]:
         """See :class:`SplitModel`."""
@@ -212,9 +227,9 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionDetector:
     if reason := misfit(checkpoint.state, network.state_dict()):
         raise ModelError(f"the weights do not fit {config.model}: {reason}")
     network.load_state_dict(checkpoint.state)
-    if is_rcnn:  # boxes alone
-        network.roi_heads.box_roi_pool = StatelessRoIPooler(network.roi_heads.box_roi_pool)
-        network.roi_heads.keypoint_roi_pool = network.roi_heads.keypoint_head = None
+    if is_rcnn:
+        for pool in ("box_roi_pool", "keypoint_roi_pool"):
+            setattr(network.roi_heads, pool, StatelessRoIPooler(getattr(network.roi_heads, pool)))
     return TorchvisionDetector(network.to(device), config.model, checkpoint, config.profile, device, heads)
 
 

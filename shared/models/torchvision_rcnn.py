@@ -11,7 +11,6 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from featlink.shared.features import Array, FeatureMaps, FeatureSpec, Image, Siz
 from featlink.shared.fpn import PYRAMID, SPLITS, checked_split
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
-from featlink.shared.models.backbone import Back, Front, MaskBranch, Parts
+from featlink.shared.models.backbone import Back, Front, MaskBranch, Parts, Taps, readers
 from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
@@ -84,7 +83,7 @@ class TorchvisionRCNN(SplitModel):
     ) -> None:
         self.network = network
         self._front = front or Front(network.backbone, PYRAMID)
-        self._back = back or (lambda *levels: OrderedDict(zip(_KEYS, levels, strict=True)))
+        self.back = back or (lambda *levels: OrderedDict(zip(_KEYS, levels, strict=True)))
         self.name = name
         self.weights = weights
         self.profile = profile
@@ -112,7 +111,7 @@ class TorchvisionRCNN(SplitModel):
         """See :class:`SplitModel`."""
         with self.gateway.entered():
             tensors = [self.gateway.bring(features.levels[name])[None] for name in self.spec.names]
-            return self._heads(self._back(*tensors), features.sizes)
+            return self._heads(self.back(*tensors), features.sizes)
 
     @torch.inference_mode()
     def detect_image(self, image: Image) -> Detections:
@@ -123,7 +122,7 @@ class TorchvisionRCNN(SplitModel):
         """
         sizes = self.image_sizes(*image.shape[:2])
         with self.gateway.entered():
-            return self._heads(self._back(*self._front(self._prepare(image, sizes))), sizes)
+            return self._heads(self.back(*self._front(self._prepare(image, sizes))), sizes)
 
     @torch.inference_mode()
     def encode_input(self, pixels: Array, sizes: Sizes) -> FeatureMaps:
@@ -143,6 +142,10 @@ class TorchvisionRCNN(SplitModel):
     def comparison(self) -> Compare:
         """See :class:`SplitModel`."""
         return compare_pyramids if self.device == "cpu" else DeviceFidelity(self.gateway)
+
+    def readers(self) -> dict[str, list[Taps]]:
+        """See :class:`SplitModel`; of a network in the profile ``exact``, with its heads."""
+        return readers(self.network, self.split)
 
     def warmup_size(self) -> tuple[int, int]:
         """See :class:`SplitModel`."""
@@ -265,7 +268,7 @@ def resolved(config: ModelConfig) -> tuple[ModelConfig, str, torch.device]:
         raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
     if config.threads:
         torch.set_num_threads(config.threads)
-    return replace(config, split=None if split == PYRAMID else split), split, device
+    return config.but(split=None if split == PYRAMID else split), split, device
 
 
 def prepared(network: GeneralizedRCNN, config: ModelConfig, split: str, device: torch.device) -> Parts:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from featlink.channel.reduction.pca import SIDES, Basis, Pca, encode_basis, join, split
+from featlink.channel.reduction.pca import Basis, Grid, Pca, encode_basis
 from featlink.channel.transmit import Stream, Transmission, transmit
 from featlink.cloud.finish import pyramid
 from featlink.shared.conditions.language import parse
@@ -27,6 +27,7 @@ SIZES = Sizes((60, 90), (64, 96), (64, 96))
 CHANNELS = 3
 ALL = 4 * 22 * CHANNELS  # of 2×2 cells of 16 + 4 + 1 + 1 samples
 Levels = dict[str, np.ndarray]
+GRID = Grid.of(FPN)
 
 
 def orthonormal(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -37,11 +38,11 @@ def orthonormal(rng: np.random.Generator, size: int) -> np.ndarray:
 def basis() -> Basis:
     """Three channels of each level, and every component of them."""
     rng = np.random.default_rng(3)
-    forward = {name: rng.normal(size=(CHANNELS, 256)).astype(np.float32) for name in SIDES}
+    forward = {name: rng.normal(size=(CHANNELS, 256)).astype(np.float32) for name in GRID.strides}
     return Basis(
         forward,
         {name: np.linalg.pinv(matrix).astype(np.float32) for name, matrix in forward.items()},
-        {name: rng.normal(size=CHANNELS).astype(np.float32) for name in SIDES},
+        {name: rng.normal(size=CHANNELS).astype(np.float32) for name in GRID.strides},
         {"p2": 1.0, "p3": 2.0, "p4": 3.0, "p5": 4.0},
         orthonormal(rng, 22 * CHANNELS),
         orthonormal(rng, ALL),
@@ -71,18 +72,21 @@ def send(condition: str, levels: Levels | None = None, weights: str = WEIGHTS) -
 
 
 def projected(basis: Basis, levels: Levels) -> Levels:
-    return {name: np.einsum("ck,kd,dhw->chw", basis.inverse[name], basis.forward[name], levels[name]) for name in SIDES}
+    return {
+        name: np.einsum("ck,kd,dhw->chw", basis.inverse[name], basis.forward[name], levels[name])
+        for name in GRID.strides
+    }
 
 
 def test_cells_hold_every_sample_and_keep_the_energy() -> None:
-    levels = {name: level[:5] for name, level in features().items() if name in SIDES}
-    cells = join(levels)
+    levels = {name: level[:5] for name, level in features().items() if name in GRID.strides}
+    cells = GRID.join(levels)
     assert cells.shape == (5 * 22, 4, 6)
     assert np.square(cells).sum() == pytest.approx(sum(np.square(level).sum() for level in levels.values()), rel=1e-5)
-    back = split(cells, dict.fromkeys(SIDES, 5))
+    back = GRID.split(cells, dict.fromkeys(GRID.strides, 5))
     for name, level in levels.items():
         np.testing.assert_array_equal(back[name], level)
-    p2, p3, p4, p5 = (levels[name] for name in SIDES)
+    p2, p3, p4, p5 = (levels[name] for name in GRID.strides)
     one = [p2[:, 4:8, 8:12], p3[:, 2:4, 4:6], p4[:, 1:2, 2:3], p5[:, 0:1, 1:2] / 2]
     np.testing.assert_array_equal(cells[:, 1, 2], np.concatenate([part.ravel() for part in one]))
 
@@ -241,7 +245,7 @@ def encode_damaged(arrays: Levels) -> bytes:
 def drifting(count: int = 7) -> list[Levels]:
     """Levels of which a little changes from one to the next."""
     rng = np.random.default_rng(6)
-    levels = {name: level for name, level in features().items() if name in SIDES}
+    levels = {name: level for name, level in features().items() if name in GRID.strides}
     made = []
     for _ in range(count):
         made.append(FPN.complete(levels))

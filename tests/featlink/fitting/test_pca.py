@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,12 @@ import tiny_model
 from typer.testing import CliRunner
 
 import featlink as fl
-from featlink.channel.reduction.pca import SIDES, Basis, read_basis
+from featlink.channel.reduction.pca import Basis, Grid, encode_basis, read_basis
 from featlink.cli import app
 from featlink.dataset import open_dataset
 from featlink.fitting.pca import fit, gram, rounds
-from featlink.shared.errors import ModelError
+from featlink.shared.errors import ConditionError, ModelError
+from featlink.shared.features import FeatureSpec, TensorSpec
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN
 from featlink.starter.bundle import DATA, load_weights
@@ -47,9 +47,9 @@ def test_components_are_uncorrelated_and_the_largest_come_first(
 
 
 def test_maps_are_orthonormal_in_the_metric_of_the_heads(basis: Basis, network: TorchvisionRCNN) -> None:
-    metric = gram(network.network)
+    metric = gram(network.readers()["p2"])
     assert np.trace(metric) == pytest.approx(3), "RPN, box and mask head, each alike"
-    for name in SIDES:
+    for name in basis.grid.strides:
         inverse = basis.inverse[name].astype(np.float64)
         np.testing.assert_allclose(inverse.T @ metric @ inverse, np.eye(inverse.shape[1]), atol=1e-3)
         np.testing.assert_allclose(basis.forward[name] @ inverse, np.eye(inverse.shape[1]), atol=1e-3)
@@ -58,10 +58,10 @@ def test_maps_are_orthonormal_in_the_metric_of_the_heads(basis: Basis, network: 
 
 
 def test_components_of_the_fitted_pictures_give_them_back(basis: Basis, network: TorchvisionRCNN, tiny: Path) -> None:
-    metric = gram(network.network)
+    metric = gram(network.readers()["p2"])
     levels = network.encode(fl.read_image(next(iter(open_dataset(tiny).images.values())))).levels
     restored = basis.synthesise(basis.analyse(levels, len(basis.deviation)))
-    for name in SIDES:
+    for name in basis.grid.strides:
         error, clean = (
             (x - x.mean((1, 2), keepdims=True)).reshape(tiny_model.CHANNELS, -1)
             for x in (restored[name] - levels[name], levels[name])
@@ -101,6 +101,37 @@ def test_the_bundled_basis_is_of_the_bundled_weights() -> None:
     assert path.stat().st_size <= 6_000_000
 
 
-def test_an_earlier_split_has_nothing_to_fit(config: ModelConfig) -> None:
-    with pytest.raises(ModelError, match="p2 does not cross its link"):
-        fit(replace(config, split="c2"), [], lambda: None)
+@pytest.mark.parametrize("split", ["stem", "c2", "c2-c5"])
+def test_every_split_has_a_basis_of_its_own(
+    split: str, config: ModelConfig, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
+    here = config.but(split=split)
+    model = fl.Model(tiny_model.build(here))
+    pictures = list(open_dataset(tiny).images.values())[:2]
+    pyramid = model.pyramid(fl.read_image(pictures[0]))
+    with pytest.raises(ConditionError, match=f"-{split}: run `featlink fit pca`"):
+        fl.transmit(pyramid, "pca(components=2)", model=model)
+    made = fit(here, pictures, lambda: None)
+    path = tmp_path / f"pca-{made.weights}.safetensors"
+    path.write_bytes(encode_basis(made))
+    read = read_basis(path)
+    assert (read.weights, read.grid, list(read.mean)) == (made.weights, made.grid, list(made.grid.strides))
+    most = len(read.deviation)
+    errors = []
+    for count in (1, most // 4, most):
+        got = fl.transmit(pyramid, f"pca(components={count})", model=model).pyramid.levels
+        assert {name: level.shape for name, level in got.items()} == {
+            name: level.shape for name, level in pyramid.levels.items()
+        }
+        errors.append(sum(np.square(got[name] - level).sum() for name, level in pyramid.levels.items()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.02 * sum(
+        np.square(level - level.mean((1, 2), keepdims=True)).sum() for level in pyramid.levels.values()
+    )
+
+
+def test_tensors_without_common_cells_are_refused_in_one_line() -> None:
+    spec = FeatureSpec((TensorSpec("a", 4, 8), TensorSpec("b", 4, 30)))
+    with pytest.raises(ModelError, match="a 8, b 30"):
+        Grid.of(spec)
