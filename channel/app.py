@@ -32,7 +32,7 @@ from featlink.shared.features import FeatureSpec
 from featlink.shared.frames import wire
 from featlink.shared.frames.visualisation import received
 from featlink.shared.frames.wire import IMAGE, Frame
-from featlink.shared.result import HEADER, STREAM_ID, InferenceResult, Telemetry, read_header
+from featlink.shared.result import HEADER, STREAM_ID, InferenceResult, Packets, Telemetry, read_header
 from featlink.shared.service.access import RunToken, run_token
 from featlink.shared.service.admission import RequestQueue, remaining_s
 from featlink.shared.service.app import create_service, serve
@@ -200,7 +200,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             meta, telemetry = source.meta, sent.telemetry
             if frame is None:
                 rng = randomness.stream(link.seed, "link", meta.image_id, meta.key)
-                transfer = link.transfer(telemetry.bits or 0, rng)
+                transfer = link.transfer(telemetry.bits or 0, rng, 0 if sent.packets is None else sent.packets.rounds)
                 left_s = transfer.ms / 1e3
             else:
                 transfer = Transfer(frame.passage.ms, frame.passage.bits)
@@ -211,6 +211,14 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             if link.wait:
                 await _pass(left_s, settings.max_wait_s)
                 said["waited_ms"] = left_s * 1e3
+            if sent.packets is not None:
+                said["packets"] = Packets(
+                    lost=sent.packets.lost,
+                    sent=sent.packets.packets,
+                    resent=sent.packets.resent,
+                    units=sent.packets.units,
+                    missing=sent.packets.missing,
+                )
             clean = await queue.run(lambda: reference(source, sent)) if query.fidelity else []
             params = {} if query.run is None else {"run": query.run}
             headers = telemetry.header() | run_token(request.headers)

@@ -2,8 +2,8 @@
 
 ::
 
-    floats ─ reduce ─ samples ─ distortions ─ codec ─ distortions ─ floats ─ restore
-                      (ranges, clipping)      (bitstreams)
+    floats ─ reduce ─ samples ─ distortions ─ codec ─ packets ─ distortions ─ floats ─ restore
+                      (ranges, clipping)      (bitstreams)  (loss, concealment)
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.codecs.base import (
+    AccessUnit,
     Codec,
     CodedPicture,
     CodedPlanes,
@@ -27,7 +29,9 @@ from featlink.channel.codecs.base import (
     to_pictures,
 )
 from featlink.channel.distortions.base import Distortion, Planes
+from featlink.channel.distortions.packet_loss import Mask, PacketLoss, as_samples, conceal
 from featlink.channel.distortions.quantize import requantize
+from featlink.channel.packets import PacketPath, PacketReport
 from featlink.channel.randomness import Item, stream
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions.language import Condition, with_ranges
@@ -63,6 +67,8 @@ class ChainOutput:
         timings: ``reduce``, ``compress``, ``decompress``, ``restore``: ms, of those there are.
         key: whether the receiver needs no item before it.
         held: how many items had been pushed after it when it came out.
+        packets: what became of its packets; None where there are none.
+        lost: whether nothing of it came, and nothing before it stands in: its planes mean nothing.
     """
 
     item: Item
@@ -73,6 +79,8 @@ class ChainOutput:
     timings: Mapping[str, float] = field(default_factory=dict)
     key: bool = True
     held: int = 0
+    packets: PacketReport | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ class Chain:
         self._condition, self._fitted_to, self._tools = with_ranges(condition, spec), key(weights, spec), tools
         self._reduction: Reduction | None = None
         self._codec: Codec | None = None
+        self._path: PacketPath | None = None
         self._before: list[_Placed] = []
         self._after: list[_Placed] = []
         for place, step in enumerate(steps):
@@ -120,6 +129,8 @@ class Chain:
                 self._reduction = step
             elif isinstance(step, Codec):
                 self._codec = step
+            elif self._codec is not None and isinstance(step, PacketLoss):
+                self._path = PacketPath(step, seed, place)
             elif isinstance(step, Distortion):
                 (self._before if self._codec is None else self._after).append(_Placed(step, seed, place))
             else:
@@ -130,6 +141,9 @@ class Chain:
         self._ranges: dict[str, Ranges] = {}
         self._sent: Mapping[str, Array] = {}
         self._received: Mapping[str, Array] = {}
+        self._reports: deque[PacketReport] = deque()
+        self._pushed = 0
+        self._restart_at: int | None = None
 
     def __enter__(self) -> Chain:
         return self
@@ -156,6 +170,9 @@ class Chain:
             FrameError: the levels are not finite, of sizes that a reduction does not take, or others than before.
             StepError: a step made what cannot be sent.
         """
+        if self._pushed == self._restart_at:
+            self._restart()
+        self._pushed += 1
         values, timings = levels, {}
         if self._reduction is not None and not levels.keys() & set(REDUCED):  # else an exported edge has done it
             reduction = self._reduction
@@ -292,7 +309,8 @@ class Chain:
         packing = self._condition.packing
         if self._coder is None:
             forms = {name: PictureFormat(_shape(part), part.bits) for name, part in planes.items()}
-            self._coder = PlaneCoder(codec, picture_formats(forms, codec, packing), self._tools)
+            carry = None if self._path is None else self._carried
+            self._coder = PlaneCoder(codec, picture_formats(forms, codec, packing), self._tools, carry)
         pictures = to_pictures({name: part.samples for name, part in planes.items()}, codec, packing)
         if {name: picture.shape for name, picture in pictures.items()} != self._coder.shapes:
             raise FrameError("the tensors of a sequence keep their names and shapes")
@@ -313,8 +331,55 @@ class Chain:
             timings={**output.timings, "compress": coded.encode_ms, "decompress": coded.decode_ms},
             held=coded.held,
         )
+        if self._path is not None:
+            output = self._concealed(output, coded, codec, self._path.step)
         restored = self._restored(self._distorted(output, self._after))
         return replace(restored, key=restored.key and coded.key)
+
+    # Packets of the codec's units.
+
+    def _carried(self, units: Mapping[str, AccessUnit]) -> Mapping[str, AccessUnit]:
+        if self._path is None:
+            return units
+        carried, report = self._path.carry(self._waiting[-1].item, units)
+        self._reports.append(report)
+        return carried
+
+    def _concealed(self, output: ChainOutput, coded: CodedPlanes, codec: Codec, step: PacketLoss) -> ChainOutput:
+        """An item with something in the place of what is missing; a key frame is asked for, where that is worth it."""
+        report = self._reports.popleft()
+        output = replace(output, packets=report, overhead_bits=output.overhead_bits + report.overhead_bits)
+        shapes = {name: part.samples.shape for name, part in output.planes.items()}
+        rows = {
+            n: np.zeros(p.decoded.shape[1], bool) if p.missing is None else p.missing for n, p in coded.pictures.items()
+        }
+        damaged, lost = any(gone.any() for gone in rows.values()), all(gone.all() for gone in rows.values())
+        planes, before = output.planes, {} if step.conceal != "last" else self._received
+        if damaged:
+            whole = {n: np.broadcast_to(gone[:, None], coded.pictures[n].decoded.shape) for n, gone in rows.items()}
+            missing = from_pictures(whole, shapes, codec, self._condition.packing)
+            if not output.key:  # of what changed nothing is known, so that the item before stays
+                planes = {name: replace(p, samples=conceal(p, missing[name], "zero")) for name, p in planes.items()}  # type: ignore[arg-type]
+                lost = lost and not self._received
+            else:
+                planes = _stood_in(planes, missing, step, before)  # type: ignore[arg-type]
+                lost = lost and not before
+        if step.conceal == "last" and not lost and not self._predicts:
+            self._received = {name: floats(part) for name, part in planes.items()}
+        self._ask_for_key(damaged or bool(report.missing), step)
+        return replace(output, planes=planes, lost=lost)
+
+    def _ask_for_key(self, damaged: bool, step: PacketLoss) -> None:
+        remembers = self._predicts or (self._codec is not None and self._codec.prediction_period > 1)
+        if damaged and remembers and step.key_request and self._restart_at is None:
+            self._restart_at = self._pushed - 1 + step.key_request
+
+    def _restart(self) -> None:
+        """Begin anew with an item that is coded alone."""
+        if self._coder is not None:
+            self._coder.__exit__(None, None, None)
+        self._coder = self._restart_at = None
+        self._number = 0
 
     # Samples to floats.
 
@@ -323,9 +388,9 @@ class Chain:
             return output
         reduction = self._reduction
         values = {name: floats(part) for name, part in output.planes.items()}
-        if not output.key:
+        if not output.key and self._received:
             values = {name: plane + self._received[name] for name, plane in values.items()}
-        if self._predicts:
+        if self._predicts and not output.lost:
             self._received = values
 
         def restore() -> Mapping[str, Array]:
@@ -360,6 +425,27 @@ def _checked(step: Distortion, before: Planes, after: Planes) -> Planes:
     if int(after.samples.max()) >= 1 << after.bits:
         raise StepError(f"{step.type} made a sample of {int(after.samples.max())}, which {after.bits} bits do not hold")
     return replace(after, ranges=before.ranges, name=before.name)
+
+
+def _stood_in(
+    planes: Mapping[str, Planes], missing: Mapping[str, Mask], step: PacketLoss, before: Mapping[str, Array]
+) -> dict[str, Planes]:
+    """Planes in which something stands for what is missing; of a level that is lost whole, another level."""
+    gone = {name for name, mask in missing.items() if mask.all()}
+    concealed = {
+        name: replace(part, samples=conceal(part, missing[name], step.conceal, before.get(name)))
+        for name, part in planes.items()
+    }
+    names = list(planes)
+    if step.conceal in ("neighbour", "last"):
+        for name in gone - before.keys():
+            at = names.index(name)
+            there = [other for other in [*names[at + 1 :], *reversed(names[:at])] if other not in gone]
+            if there and len(planes[there[0]].samples) == len(planes[name].samples):
+                size = planes[name].samples.shape[:0:-1]
+                other = [cv2.resize(channel, size) for channel in floats(concealed[there[0]])]
+                concealed[name] = replace(planes[name], samples=as_samples(np.stack(other), planes[name]))
+    return concealed
 
 
 def _at_depth(planes: Planes, bits: int) -> Planes:

@@ -19,6 +19,8 @@ from featlink.shared.errors import FeatlinkError, InvalidLinkError
 Floats = npt.NDArray[np.float64]
 _HOUR_MS = 3_600_000
 _DAY_S = 86_400
+_MOST_ROUNDS, _SHORTEST_MS = 16, 1e-3
+"""How often something is sent again at most, and a round trip that is shorter than all."""
 _ROUNDING = 1e-9
 """Mbit, less than a bit: sums that are equal but for rounding are equal."""
 
@@ -143,6 +145,20 @@ class Link(BaseModel):
         description="lost packets are sent again until they arrive (time, no damage), or not (damage, concealed)",
     )
     conceal: Concealment = Field("zero", description="what erased samples become; see packet_loss")
+    burst: float = Field(1, ge=1, le=1000, description="mean number of packets erased in a row; 1: independent")
+    loss_trace: str = Field(
+        "", max_length=4096, pattern=r"^[.x]*$", description="which packets are erased, x, in place of `loss`"
+    )
+    parity: float = Field(0, ge=0, le=4, description="packets of parity for each packet of a codec's units")
+    key_parity: float | None = Field(None, ge=0, le=4, description="of frames that others are coded from")
+    interleave: int = Field(1, ge=1, le=64, description="packets sent one after the other are so many apart")
+    deadline_ms: float = Field(
+        0,
+        ge=0,
+        le=_HOUR_MS,
+        description="what is missing of a codec's units is sent again as often as a round trip fits in, up to 16 times",
+    )
+    key_request: int = Field(0, ge=0, le=256, description="frames of a stream from a loss to a requested key frame")
     mtu: int = Field(1500, ge=64, le=65535, description="bytes per packet")
     wait: bool = Field(False, description="let the time pass instead of only reporting it")
     seed: int = Field(0, ge=0, lt=2**32)
@@ -152,6 +168,17 @@ class Link(BaseModel):
         description="a rate that changes, in place of `rate_mbps`: seconds rise from 0, the last point ends the trace, "
         "which then begins anew. A still picture comes at a random moment of it",
     )
+
+    @model_validator(mode="after")
+    def _erases(self) -> Self:
+        if self.on_loss == "retransmit":
+            names = ("burst", "loss_trace", "parity", "key_parity", "interleave", "deadline_ms", "key_request")
+            given = [name for name in names if getattr(self, name) != Link.model_fields[name].default]
+            if given:
+                raise ValueError(f"{given[0]} is for on_loss=erase")
+        else:
+            self.erasure()
+        return self
 
     @model_validator(mode="after")
     def _is_a_trace(self) -> Self:
@@ -175,11 +202,23 @@ class Link(BaseModel):
 
     def erasure(self) -> PacketLoss | None:
         """What the link's losses do to samples; None if nothing."""
-        if self.on_loss == "retransmit" or not self.loss:
+        if self.on_loss == "retransmit" or not (self.loss or self.loss_trace):
             return None
-        return PacketLoss(rate=self.loss, mtu=self.mtu, conceal=self.conceal)
+        in_time = (self.deadline_ms - self.rtt_ms / 2) / max(self.rtt_ms, _SHORTEST_MS)
+        return PacketLoss(
+            rate=self.loss,
+            burst=self.burst,
+            mtu=self.mtu,
+            conceal=self.conceal,
+            parity=self.parity,
+            key_parity=self.key_parity,
+            interleave=self.interleave,
+            retries=int(min(_MOST_ROUNDS, max(0, in_time))),
+            key_request=self.key_request,
+            trace=self.loss_trace,
+        )
 
-    def transfer(self, bits: int, rng: np.random.Generator) -> Transfer:
+    def transfer(self, bits: int, rng: np.random.Generator, rounds: int = 0) -> Transfer:
         """Send ``bits``.
 
         They take the one-way delay, plus serialisation at the rate, plus, for each round of retransmissions, a round
@@ -188,18 +227,19 @@ class Link(BaseModel):
         Args:
             bits: what is to cross the link.
             rng: the stream of this image's jitter and losses.
+            rounds: in which erased packets were sent again; they are among the bits.
 
         Example:
             >>> Link(rate_mbps=10, rtt_ms=40).transfer(1_000_000, np.random.default_rng(0))
             Transfer(ms=120.0, bits=1000000)
         """
-        delay_ms, sent = self.draw(bits, rng)
+        delay_ms, sent = self.draw(bits, rng, rounds)
         start_s = 0.0 if self.rates is None else rng.uniform(0, self.rates.duration)
         return Transfer(delay_ms + self.serialise_ms(sent, start_s), sent)
 
-    def draw(self, bits: int, rng: np.random.Generator) -> Sending:
+    def draw(self, bits: int, rng: np.random.Generator, rounds: int = 0) -> Sending:
         """Draw what the rate has no part in; the arguments are those of :meth:`transfer`."""
-        ms = max(0.0, self.rtt_ms / 2 + rng.normal(0, self.jitter_ms))
+        ms = max(0.0, self.rtt_ms / 2 + rng.normal(0, self.jitter_ms)) + rounds * self.rtt_ms
         sent = bits
         lost = self._lost(-(-bits // (8 * self.mtu)), rng)
         while lost:
@@ -283,15 +323,16 @@ class LinkQueue:
         self._free_s = self._last_arrival_s = -np.inf
         self._starts: deque[float] = deque()
 
-    def send(self, bits: int, ready_s: float, rng: np.random.Generator) -> Passage:
+    def send(self, bits: int, ready_s: float, rng: np.random.Generator, rounds: int = 0) -> Passage:
         """Put a frame into the queue.
 
         Args:
             bits: what is to cross.
             ready_s: now; not before any earlier frame's.
             rng: the stream of this frame's jitter and losses.
+            rounds: in which erased packets were sent again.
         """
-        delay_ms, sent = self.link.draw(bits, rng)
+        delay_ms, sent = self.link.draw(bits, rng, rounds)
         start_s = max(ready_s, self._free_s)
         self._free_s = start_s + self.link.serialise_ms(sent, start_s - self._begun_s, self._rates) / 1e3
         self._last_arrival_s = max(self._last_arrival_s, self._free_s + delay_ms / 1e3)

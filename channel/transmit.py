@@ -16,6 +16,7 @@ import numpy.typing as npt
 from featlink.channel.chain import Chain, ChainOutput, floats
 from featlink.channel.codecs.base import Codec, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
+from featlink.channel.packets import PacketReport
 from featlink.channel.randomness import Item
 from featlink.channel.reduction.base import REDUCED_BY, Reduction
 from featlink.shared import fitted
@@ -47,6 +48,7 @@ class Transmission:
         number: its place in the stream, from 0.
         key: whether it can be decoded without the frames before it, by a receiver that has the stream's whole header.
         held: how many frames had been pushed after it when it came out.
+        packets: what became of the packets of a codec's units; None where there are none.
     """
 
     frame: Frame
@@ -59,6 +61,7 @@ class Transmission:
     number: int = 0
     key: bool = True
     held: int = 0
+    packets: PacketReport | None = None
 
 
 class StreamError(FeatlinkError):
@@ -95,7 +98,7 @@ class Stream:
         still: code the only frame as a picture by itself, whatever the condition says of sequences.
 
     Raises:
-        ConditionError: an unknown step, or one that is wrong where it is, or a codec on a link that erases packets.
+        ConditionError: an unknown step, or one that is wrong where it is, as the link's losses may be.
     """
 
     def __init__(
@@ -213,6 +216,7 @@ class Stream:
             measured: Fidelity | None = replace(UNCHANGED, levels=levels)
         else:
             crossing, out = _frames(meta, output)
+            out = replace(out, meta=replace(meta, lost=True)) if output.lost else out
             measured = None
             if self._fidelity and not pushed.references.keys() & set(wire.REDUCED):  # the clean levels are the edge's
                 try:
@@ -239,7 +243,17 @@ class Stream:
         telemetry = Telemetry(telemetry.timings, 8 * count + output.overhead_bits, figures)
         container = "" if self._chain is None else self._chain.container
         return Transmission(
-            out, parts, crossing, telemetry, measured, bitstreams, container, number, output.key, output.held
+            out,
+            parts,
+            crossing,
+            telemetry,
+            measured,
+            bitstreams,
+            container,
+            number,
+            output.key,
+            output.held,
+            output.packets,
         )
 
 

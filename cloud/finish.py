@@ -15,6 +15,7 @@ import xxhash
 
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.evaluation.coco import KEYPOINTS
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import FeatureMaps
 from featlink.shared.frames.packing import dequantize
@@ -29,6 +30,8 @@ from featlink.shared.timing import timed
 if TYPE_CHECKING:  # what reads frames without a network needs no torch
     from featlink.shared.models.protocol import SplitModel
 
+_NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), None)
+"""What is found in an image of which nothing came."""
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
 
 
@@ -126,6 +129,8 @@ def run_network(
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
     entry = CacheEntry(*timed(lambda: received_pyramid(model, frame))) if known is None else known
+    if frame.meta.lost:
+        return NetworkOutput(frame, _NOTHING, entry.pyramid, telemetry.with_timings(heads=0.0))
     found, heads_ms = timed(lambda: model.decode(entry.pyramid))
     detections = _checked(model, found)
     return NetworkOutput(frame, detections, entry.pyramid, telemetry.with_timings(heads=entry.backbone_ms + heads_ms))
@@ -151,6 +156,8 @@ def _checked(model: SplitModel, found: object) -> Detections:
         raise wrong(f"boxes, scores, labels of shapes {found.boxes.shape}, {scores.shape}, {labels.shape}")
     if found.masks is not None and len(found.masks) != count:
         raise wrong(f"{len(found.masks)} masks of {count} objects")
+    if found.keypoints is not None and found.keypoints.shape != (count, KEYPOINTS, 3):
+        raise wrong(f"keypoints of shape {found.keypoints.shape}, not {(count, KEYPOINTS, 3)}")
     if not np.isfinite(scores).all() or (scores[1:] > scores[:-1]).any():
         raise wrong("scores that do not fall; the surest object comes first")
     known = len(model.categories)

@@ -225,8 +225,11 @@ def _difference(one: Detections, other: Detections) -> str:
     for name in ("boxes", "scores", "labels"):
         if not np.array_equal(getattr(one, name), getattr(other, name)):
             return name
-    masks = [[result.get("segmentation") for result in to_coco(found, 1)] for found in (one, other)]
-    return "" if masks[0] == masks[1] else "masks"
+    results = [to_coco(found, 1) for found in (one, other)]
+    for name, field in (("masks", "segmentation"), ("keypoints", "keypoints")):
+        if [result.get(field) for result in results[0]] != [result.get(field) for result in results[1]]:
+            return name
+    return ""
 
 
 def _tried(edge: SplitModel, cloud: SplitModel, picture: Image, text: str) -> str:
@@ -269,7 +272,7 @@ def _multiply_adds(config: ModelConfig, picture: Image) -> tuple[float, float] |
     """Of edge and cloud, counted by torch in the profile ``exact``; None where it counts nothing."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = build(replace(config, profile="exact", device="cpu"))
+    model = build(config.but(profile="exact", device="cpu"))
     with FlopCounterMode(display=False) as edge:
         features = model.encode(picture)
     with FlopCounterMode(display=False) as cloud:

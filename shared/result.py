@@ -89,13 +89,17 @@ class DetectionMask(TypedDict):
 
 
 class Detection(TypedDict):
-    """One entry of COCO's results format; bbox is x, y, width, height in pixels of the original image."""
+    """One entry of COCO's results format; bbox is x, y, width, height in pixels of the original image.
+
+    Keypoints are x, y, visibility of each.
+    """
 
     image_id: int | None  # None: a picture outside any data set
     category_id: int
     bbox: list[float]
     score: float
     segmentation: NotRequired[DetectionMask]
+    keypoints: NotRequired[list[float]]
 
 
 Restart = Literal["unknown", "gap", "changed", "failed"]
@@ -113,6 +117,16 @@ class StreamFrame(BaseModel):
     frame: int = Field(description="the frame's number in it")
     key: bool = Field(description="whether it can be decoded without the frames before it")
     restarted: Restart | None = Field(None, description="why the stream began anew with it; null where it did not")
+
+
+class Packets(BaseModel):
+    """What became of the packets of a coded picture on a link that erases some."""
+
+    sent: int = Field(description="packets, parity included")
+    lost: int = Field(description="of those")
+    resent: int = Field(description="packets sent again")
+    units: int = Field(description="parts of the picture that decode alone")
+    missing: tuple[tuple[str, int], ...] = Field(description="units that did not arrive: name of the picture, number")
 
 
 class InferenceResult(BaseModel):
@@ -137,6 +151,7 @@ class InferenceResult(BaseModel):
     link: dict[str, Any] = Field({}, description="the simulated link that it went over")
     received: dict[str, str] = Field({}, description="tensors as they were received, PNG in base64, where asked for")
     stream: StreamFrame | None = Field(None, description="the frame's place in its stream; absent for a still")
+    packets: Packets | None = Field(None, description="what became of packets; absent where no coded units were sent")
     waited_ms: float = Field(0, description="what the link's simulated time made the request wait, ms")
 
     def updated(self, **fields: object) -> InferenceResult:

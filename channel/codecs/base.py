@@ -344,7 +344,9 @@ class PlaneCoder:
             for name, size in sizes.items()
         }
         self._codec, self._forms, self._carry = codec, forms, carry
-        self._awaits_key = dict.fromkeys(forms, False)
+        # Of decoders on a lossy link: which cannot go on without a key frame, and which have missed something.
+        self._awaits_key = dict.fromkeys(forms, codec.prediction_period > 1)
+        self._harmed = dict.fromkeys(forms, False)
         self._largest_first = sorted(forms, key=lambda name: -sizes[name])
         self._encoders = {name: codec.open_encoder(form, shares[name]) for name, form in forms.items()}
         self._decoders = {name: codec.open_decoder(form, shares[name]) for name, form in forms.items()}
@@ -438,15 +440,23 @@ class PlaneCoder:
 
     def _decode(self, name: str, unit: AccessUnit) -> Sequence[tuple[Samples, Rows | None]]:
         """What a decoder makes of one access unit, and which rows of it are missing."""
-        codec, form = self._codec, self._forms[name]
+        codec, form, decoder = self._codec, self._forms[name], self._decoders[name]
         if self._carry is None:
-            return [(out, None) for out in self._decoders[name].push(unit.units)]
+            return [(out, None) for out in decoder.push(unit.units)]
         missing = codec.missing_rows(unit, form)
-        waits = self._awaits_key[name] and not unit.key
-        self._awaits_key[name] = waits or (codec.prediction_period > 1 and not codec.conceals and bool(missing.any()))
-        if waits or missing.all():
-            return [(np.zeros(form.shape, dtype_for(form.bits)), np.ones(form.shape[1], np.bool_))]
-        return [(out, missing if missing.any() else None) for out in self._decoders[name].push(unit.units)]
+        if unit.key and not missing.all():
+            self._awaits_key[name] = False
+        nothing = (np.zeros(form.shape, dtype_for(form.bits)), np.ones(form.shape[1], np.bool_))
+        if self._awaits_key[name] or (missing.all() and not codec.conceals):
+            self._awaits_key[name] = codec.prediction_period > 1
+            return [nothing]
+        self._harmed[name] = self._harmed[name] or not all(unit.units)
+        try:
+            return [(out, missing if missing.any() else None) for out in decoder.push(unit.units)]
+        except CodecError:
+            if not self._harmed[name]:
+                raise
+            return [nothing]  # of what is left, nothing can be made
 
     def _each(self, job: Callable[[str], T]) -> dict[str, T]:
         def run(name: str) -> T:

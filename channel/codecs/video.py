@@ -11,6 +11,7 @@ Both ends run on one thread, in process, by FFmpeg's libraries as PyAV has them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -370,7 +371,7 @@ class SequenceDecoder(Coder[Units, Frame]):
 
         self._harmed = self._harmed or not all(given)
         if self._harmed:
-            return [self._concealed(av.Packet(b"".join(given)))]
+            return [self._concealed(b"".join(given))]
         frames = self._decoded(av.Packet(b"".join(given)))
         self._taken += 1
         self._last = frames[-1] if frames else None
@@ -387,12 +388,17 @@ class SequenceDecoder(Coder[Units, Frame]):
         """See the base class."""
         return self._decoded(None) if self._taken else []
 
-    def _concealed(self, packet: av.Packet[Any]) -> Frame:
+    def _concealed(self, data: bytes) -> Frame:
         """The picture of a damaged access unit, or of one that is coded from damaged ones; else the picture before."""
-        try:
-            frames = self._decoded(packet) or ([] if self._taken else self._decoded(None))
-        except CodecError:
-            frames = []
+        import av
+
+        frames: list[Frame] = []
+        with contextlib.suppress(CodecError):
+            if data:  # nothing at all would end the stream
+                frames = self._decoded(av.Packet(data))
+            if not frames and not self._taken:
+                frames = self._decoded(None)
+                self._context.flush_buffers()
         self._taken += 1
         self._last = frames[-1] if frames else self._last
         if self._last is None:

@@ -6,6 +6,7 @@ its good one; Elliott (1963) generalised it, hence the name Gilbert–Elliott.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -13,20 +14,27 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from featlink.channel.codecs.base import Codec
 from featlink.channel.distortions.base import Distortion, Planes
-from featlink.shared.conditions.registry import Kind, register
+from featlink.shared.conditions.registry import Kind, Step, register
+from featlink.shared.features import Array
 from featlink.shared.frames.bitstream import Samples, dtype_for, pack, unpack
 from featlink.shared.frames.packing import quantize
 
-Concealment = Literal["zero", "mean", "none"]
+Concealment = Literal["zero", "mean", "none", "neighbour", "last"]
+PACKET_HEADER = 12
+"""Bytes of Featlink's header in a packet of coded units (:mod:`featlink.channel.packets`)."""
 Mask = npt.NDArray[np.bool_]
+_CODED = ("parity", "key_parity", "interleave", "retries", "key_request", "trace")
+_LEAST_ROOM = 12
 
 
 @register
 class PacketLoss(Distortion):
-    """Cut the payload (``pack``) into packets, lose some, conceal what was in them.
+    """Cut the payload (``pack``), or the units that a codec made, into packets, lose some, conceal what was in them.
 
-    Each level's packets are its own.
+    Samples: each level's packets are its own. Behind a codec: see :mod:`featlink.channel.packets`; parameters from
+    ``parity`` on are for that alone.
     """
 
     kind: ClassVar[Kind] = "loss"
@@ -46,7 +54,36 @@ class PacketLoss(Distortion):
     conceal: Concealment = Field(
         default="zero",
         description="what lost samples become. zero: the sample nearest to the feature value 0; mean: the mean of the "
-        "channel's received samples; none: as in the receive buffer, where bits that did not arrive are 0",
+        "channel's received samples; none: as in the receive buffer, where bits that did not arrive are 0. Behind a "
+        "codec also neighbour: between the nearest rows that came, or a level lost whole from the next one; last: as "
+        "in the item before, else neighbour",
+    )
+    parity: float = Field(
+        default=0,
+        ge=0,
+        le=4,
+        description="packets of parity for each packet, rounded up: any k of a block of k + parity are enough",
+        examples=[0.2, 0, 1],
+    )
+    key_parity: float | None = Field(
+        default=None, ge=0, le=4, description="parity of items that others are coded from; default: as of all"
+    )
+    interleave: int = Field(
+        default=1, ge=1, le=64, description="packets sent one after the other are so many apart in the picture"
+    )
+    retries: int = Field(default=0, ge=0, le=16, description="how often what is missing is sent again: round trips")
+    key_request: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="items from a loss in a stream to the one that is coded alone because the receiver asked for it: "
+        "a round trip; 0: it asks for none",
+    )
+    trace: str = Field(
+        default="",
+        max_length=4096,
+        pattern=r"^[.x]*$",
+        description="which packets are lost (x) or arrive (.), again and again, from a random one on; beside rate=0",
     )
 
     @model_validator(mode="after")
@@ -57,7 +94,27 @@ class PacketLoss(Distortion):
                 f"burst={self.burst:g} is too short for rate={self.rate:g}: "
                 f"the mean burst of independent losses (burst=1) is {least}"
             )
+        if self.trace and (self.rate or self.burst > 1):
+            raise ValueError("give rate=0 beside a trace, which says what is lost")
         return self
+
+    def misplaced(self, before: Sequence[Step]) -> str | None:
+        """See the base class."""
+        codec = next((step for step in before if isinstance(step, Codec)), None)
+        if codec is None:
+            given = [name for name in _CODED if getattr(self, name) != PacketLoss.model_fields[name].default]
+            if given:
+                return f"{given[0]} is for the packets of a codec, and there is none before packet_loss"
+            return f"conceal={self.conceal} is for a codec's units" if self.conceal in ("neighbour", "last") else None
+        if codec is not before[-1]:
+            return f"packet_loss loses packets of {codec.type}'s units, so it stands right behind it"
+        if codec.delay:
+            return f"packet_loss is for codecs that hold no pictures back, and {codec.type} holds {codec.delay}"
+        if self.conceal == "none":
+            return "conceal=none is for samples; something must stand for a coded picture's missing part"
+        if self.mtu < self.header + PACKET_HEADER + _LEAST_ROOM:
+            return f"mtu={self.mtu} leaves no room for units behind headers of {self.header + PACKET_HEADER} bytes"
+        return None
 
     def apply(self, planes: Planes, rng: np.random.Generator) -> Planes:
         """Lose packets of one level or image."""
@@ -80,18 +137,19 @@ class PacketLoss(Distortion):
         return -(-payload_bytes // (self.mtu - self.header))
 
 
-def lose_packets(count: int, rate: float, burst: float, rng: np.random.Generator) -> Mask:
+def lose_packets(count: int, rate: float, burst: float, rng: np.random.Generator, before: bool | None = None) -> Mask:
     """Decide which packets are lost.
 
     With P(bad → good) = 1/burst a burst lasts ``burst`` packets in the mean, and with
     P(good → bad) = rate/(burst·(1 - rate)) the chain is in its bad state for a share ``rate`` of the time.
-    It starts stationary, so every packet is lost with that probability.
+    It starts stationary, so every packet is lost with that probability, or goes on from the packet before.
 
     Args:
         count: number of packets.
         rate: probability of loss, 0..1.
         burst: mean length of a burst, at least 1/(1 - rate); 1 for independent losses.
         rng: one number is drawn per packet.
+        before: whether the packet before was lost; None where there is none.
 
     Returns:
         Shape (count,), true where lost.
@@ -106,7 +164,7 @@ def lose_packets(count: int, rate: float, burst: float, rng: np.random.Generator
     # state from either, and one between them leaves the state as the latest decisive draw made it.
     lost = draws < begin
     decisive = lost | (draws >= 1 - end)
-    lost[:1] = draws[:1] < rate
+    lost[:1] = draws[:1] < rate if before is None else np.where(decisive[:1], lost[:1], before)
     latest = np.maximum.accumulate(np.where(decisive, np.arange(count), 0))
     return lost[latest]
 
@@ -131,14 +189,17 @@ def lost_samples(lost: Mask, bits: int, count: int) -> Mask:
     return missing
 
 
-def conceal(planes: Planes, missing: Mask, how: Literal["zero", "mean"]) -> Samples:
+def conceal(planes: Planes, missing: Mask, how: Concealment, before: Array | None = None) -> Samples:
     """Replace missing samples.
 
     Args:
         planes: samples of shape (C, H, W).
         missing: same shape.
         how: ``zero`` for the sample nearest to the feature value 0, ``mean`` for the rounded mean of the samples
-            received of the same channel; if none was, of the level; if none at all, the middle of the range.
+            received of the same channel; if none was, of the level; if none at all, the middle of the range;
+            ``neighbour``, where whole rows are missing, for what lies between the nearest that were received of the
+            same channel, ``mean`` where none was; ``last`` for ``before``.
+        before: float32 (C, H, W), values of the item before; None where there is none: ``last`` is ``neighbour`` then.
 
     Returns:
         Samples of shape (C, H, W).
@@ -149,8 +210,37 @@ def conceal(planes: Planes, missing: Mask, how: Literal["zero", "mean"]) -> Samp
         >>> conceal(planes, missing, "mean").tolist(), conceal(planes, missing, "zero").tolist()
         ([[[10, 20, 15]]], [[[10, 20, 128]]])
     """
-    substitutes = _zeros(planes) if how == "zero" else _means(planes, missing)
-    return np.where(missing, substitutes, planes.samples)
+    if how == "last" and before is not None:
+        return np.where(missing, as_samples(before, planes), planes.samples)
+    if how == "zero":
+        return np.where(missing, _zeros(planes), planes.samples)
+    concealed = np.where(missing, _means(planes, missing), planes.samples)
+    return concealed if how == "mean" else _between_rows(concealed, missing[:, :, 0])
+
+
+def as_samples(values: Array, planes: Planes) -> Samples:
+    """Values (C, H, W) at the depth and in the ranges of planes; others than those are clipped."""
+    low, high = planes.ranges[:, :1, None], planes.ranges[:, 1:, None]
+    return quantize(np.minimum(np.maximum(values, low), high), planes.ranges, planes.bits)
+
+
+def _between_rows(samples: Samples, missing: Mask) -> Samples:
+    """Rows (C, H) that are missing, between the nearest above and below in each channel."""
+    out = samples.copy()
+    patterns, which = np.unique(missing, axis=0, return_inverse=True)
+    rows = np.arange(missing.shape[1])
+    for number, pattern in enumerate(patterns):
+        there = np.flatnonzero(~pattern)
+        if not there.size or there.size == rows.size:
+            continue
+        gone = np.flatnonzero(pattern)
+        at = np.interp(gone, there, np.arange(there.size))
+        above, below = there[np.floor(at).astype(int)], there[np.ceil(at).astype(int)]
+        share = np.where(above == below, 0, (gone - above) / np.maximum(below - above, 1))[:, None]
+        channels = np.flatnonzero(which.reshape(-1) == number)[:, None]
+        between = samples[channels, above] * (1 - share) + samples[channels, below] * share
+        out[channels, gone] = np.rint(between).astype(samples.dtype)
+    return out
 
 
 def _zeros(planes: Planes) -> Samples:

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def evaluate(truth: str | Path | Mapping[str, object], found: Mapping[int, Detections]) -> Metrics:
-    """COCO's 12 box and 12 mask numbers, equal to pycocotools'.
+    """COCO's 12 box, 12 mask and 10 keypoint numbers, equal to pycocotools'.
 
     Args:
         truth: a COCO instances file, what it decodes to, a data set's folder, or ``starter``.
         found: detections by image id. Only these images count, so an image without detections needs an entry too.
 
     Returns:
-        ``bbox`` and ``segm``: values in 0..1 by name (``AP``, ``AP50``, ``APs``, ``AR100``, …); None where there is
-        no object to find. ``segm`` is None for a box-only model.
+        ``bbox``, ``segm`` and ``keypoints``: values in 0..1 by name (``AP``, ``AP50``, ``APs``, ``AR100``, …); None
+        where there is no object to find. ``segm`` and ``keypoints`` are None for a model without, or a truth without.
 
     Raises:
         FeatlinkError: the ground truth cannot be read, or does not have one of the images.

@@ -102,7 +102,7 @@ class RayEngine:
             on_gpus = config.device.startswith("cuda") or (config.device == "auto" and any(node.gpus for node in nodes))
             self._need = share(nodes, cluster, config.threads, on_gpus)
             # All on one kind of device, as numbers differ between kinds. Ray shows each worker its own GPU alone.
-            config = replace(config, threads=self._need.threads, device="cuda" if on_gpus else "cpu")
+            config = config.but(threads=self._need.threads, device="cuda" if on_gpus else "cpu")
             parcel = (
                 None if cluster.address is None else pack(weights_file(config.weights, config.model), self._ray.put)
             )
@@ -584,7 +584,7 @@ class Worker:
         for condition in self._order.conditions:
             chain(condition)  # a step that this node does not know is an error now, not in the midst of the sweep
         path = None if self._order.parcel is None else unpack(self._order.parcel, self._fetch)
-        config = self._order.config if path is None else replace(self._order.config, weights=path)
+        config = self._order.config if path is None else self._order.config.but(weights=path)
         self._engine: LocalEngine = build_local(config, self._order.conditions, self._order.fidelity, self._order.tools)
         return self._engine.identity
 

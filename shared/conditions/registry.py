@@ -13,7 +13,7 @@ import functools
 import importlib
 import logging
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union
@@ -60,6 +60,12 @@ class Step(BaseModel):
     def for_stills(self) -> Self:
         """The same step for a sequence of one picture; a step that remembers pictures before may do less there."""
         return self
+
+    def misplaced(self, before: Sequence[Step]) -> str | None:
+        """Why it cannot stand behind these steps, in one line; None where it can. Order by kind is checked besides."""
+        if self.kind == "loss" and any(step.kind == "codec" for step in before):
+            return f"{self.type} damages a payload of samples, not a codec's bitstream; packet_loss loses its packets"
+        return None
 
     @property
     def spec(self) -> StepSpec:
@@ -143,9 +149,9 @@ def checked(made: tuple[Step, ...]) -> tuple[Step, ...]:
     coded = [i for i, step in enumerate(made) if step.kind == "codec"]
     if len(coded) > 1:
         raise ConditionError("a chain can code once: two bitstreams do not cross one link")
-    for step in made[coded[0] :] if coded else ():
-        if step.kind == "loss":
-            raise ConditionError(f"{step.type} damages a payload of samples, not a codec's bitstream")
+    for i, step in enumerate(made):
+        if (why := step.misplaced(made[:i])) is not None:
+            raise ConditionError(why)
     return made
 
 

@@ -27,6 +27,8 @@ from featlink.shared.result import ItemId
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 RunLength = Annotated[int, msgspec.Meta(ge=0)]
+KEYPOINTS = 17
+"""Of a person in COCO; no others are evaluated."""
 
 
 class Image(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -89,6 +91,8 @@ class Annotation(msgspec.Struct, frozen=True, omit_defaults=True):
         iscrowd: 1 for a region of many objects, which is never missed and may be matched repeatedly.
         segmentation: polygons [x0, y0, x1, y1, ...] or an RLE; absent or empty in a box-only data set.
         instance_id: the same in all frames of a video that show the object; None where that is not known.
+        keypoints: COCO's 17 as x, y in pixels and visibility: 0 not marked, 1 hidden, 2 visible; None where there are
+            none, or others.
     """
 
     id: Id
@@ -99,6 +103,12 @@ class Annotation(msgspec.Struct, frozen=True, omit_defaults=True):
     iscrowd: Literal[0, 1]
     segmentation: list[list[float]] | Rle | None = None
     instance_id: Id | None = None
+    keypoints: list[float] | None = None
+
+    @property
+    def marked_keypoints(self) -> int:
+        """How many are marked; COCO's ``num_keypoints``."""
+        return sum(visibility > 0 for visibility in (self.keypoints or ())[2::3])
 
 
 class GroundTruth(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -116,6 +126,11 @@ class GroundTruth(msgspec.Struct, frozen=True, omit_defaults=True):
     def has_masks(self) -> bool:
         """Whether there is a mask for every annotation (else there is one for none)."""
         return all(annotation.segmentation for annotation in self.annotations)
+
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether any object has keypoints; others then have none that are marked."""
+        return any(annotation.keypoints for annotation in self.annotations)
 
 
 @dataclass(frozen=True)
@@ -173,12 +188,14 @@ class ItemTruth:
         annotations: its objects.
         categories: name by id, of the whole data set; empty where the file does not say.
         has_masks: whether the data set's objects have masks.
+        has_keypoints: whether any of them has keypoints.
     """
 
     image: Image
     annotations: Sequence[Annotation]
     categories: Mapping[int, str]
     has_masks: bool
+    has_keypoints: bool = False
 
 
 def items(truth: GroundTruth) -> dict[int, ItemTruth]:
@@ -187,8 +204,8 @@ def items(truth: GroundTruth) -> dict[int, ItemTruth]:
     for annotation in truth.annotations:
         annotations[annotation.image_id].append(annotation)
     categories = {category.id: category.name for category in truth.categories}
-    has_masks = truth.has_masks
-    return {image.id: ItemTruth(image, annotations[image.id], categories, has_masks) for image in truth.images}
+    kinds = truth.has_masks, truth.has_keypoints
+    return {image.id: ItemTruth(image, annotations[image.id], categories, *kinds) for image in truth.images}
 
 
 _decoder = msgspec.json.Decoder(GroundTruth)
@@ -261,7 +278,7 @@ def read(data: bytes | Mapping[str, object], size_of: SizeOf | None = None) -> t
 def _sequenced(truth: GroundTruth) -> tuple[GroundTruth, Counter[str]]:
     """The same without what only sequences have where there are none, and how many images of videos have no order.
 
-    So a file of stills is the same data set with and without such fields.
+    And without keypoints that are not COCO's. So a file of stills is the same data set with and without such fields.
     """
     lost = sum(image.video_id is not None and image.frame_id is None for image in truth.images)
     framed = {image.id for image in truth.images if image.video_id is not None and image.frame_id is not None}
@@ -270,12 +287,14 @@ def _sequenced(truth: GroundTruth) -> tuple[GroundTruth, Counter[str]]:
     def still(image: Image) -> Image:
         return image if image.id in framed else msgspec.structs.replace(image, video_id=None, frame_id=None)
 
-    def untracked(one: Annotation) -> Annotation:
-        if one.instance_id is None or one.image_id in framed:
-            return one
-        return msgspec.structs.replace(one, instance_id=None)
+    def plain(one: Annotation) -> Annotation:
+        if one.instance_id is not None and one.image_id not in framed:
+            one = msgspec.structs.replace(one, instance_id=None)
+        if one.keypoints is not None and len(one.keypoints) != 3 * KEYPOINTS:
+            one = msgspec.structs.replace(one, keypoints=None)
+        return one
 
-    images, annotations = list(map(still, truth.images)), list(map(untracked, truth.annotations))
+    images, annotations = list(map(still, truth.images)), list(map(plain, truth.annotations))
     kept = [video for video in truth.videos if video.id in videos]
     count = Counter({"image of a video without a frame number, taken for a still": lost}) if lost else Counter()
     return msgspec.structs.replace(truth, images=images, annotations=annotations, videos=kept), count
@@ -360,6 +379,8 @@ def _check_shape(annotation: Annotation, image: Image) -> None:
         raise ValueError(f"bbox {list(annotation.bbox)} is not a finite x, y and a width and height of at least 0")
     if not (math.isfinite(annotation.area) and annotation.area >= 0):
         raise ValueError(f"area {annotation.area} is not finite and at least 0")
+    if not all(map(math.isfinite, annotation.keypoints or ())):
+        raise ValueError("a keypoint is not finite")
     segmentation = annotation.segmentation
     if isinstance(segmentation, Rle):
         _check_rle(segmentation, image)

@@ -1,4 +1,4 @@
-"""COCO metrics: the 12 box and 12 mask numbers, equal to pycocotools' ``COCOeval`` to the last digit.
+"""COCO metrics: the 12 box, 12 mask and 10 keypoint numbers, equal to pycocotools' ``COCOeval`` to the last digit.
 
 pycocotools' evaluator loops in Python over every category × image × area, prints, and writes into its inputs. This one
 does the same arithmetic on arrays, all areas and IoU thresholds at once, in three steps: each image's detections are
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pycocotools import mask as mask_api
 
 from featlink.shared.compiled import numba
+from featlink.shared.evaluation import keypoints
 from featlink.shared.evaluation.coco import Annotation, GroundTruth, Image, ItemTruth, Rle, items
 from featlink.shared.evaluation.confidence_intervals import SPLITS, halve_images, unbiased
 from featlink.shared.evaluation.protocol import Evaluator, Figure, Scores, register_evaluator
@@ -26,6 +27,8 @@ from featlink.shared.result import Detection, ItemId
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """Names of the 12 numbers in COCO's order; s, m, l are small, medium and large objects."""
+KEYPOINT_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+"""Of the 10 of keypoints."""
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -34,6 +37,8 @@ AREAS = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]])
 """Ranges in pixels²: all, small, medium, large."""
 MOST_DETECTIONS = 100
 """Of an image and category; the rest does not count."""
+_MOST_KEYPOINTS = 20
+"""The same of keypoints."""
 _MAX_DETECTIONS = (1, 10, MOST_DETECTIONS)
 CLEAN_IMPORTANCE = 1 - IOUS
 """Of the IoU thresholds where the clean run is the truth. Against annotations, even the clean run fails at high IoU, so
@@ -43,7 +48,23 @@ as any other. So they weigh here about as a detector's clean AP falls; docs/meas
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_IouFunction = Callable[[list[Detection], list[Annotation], Image], Floats]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is matched: boxes, masks or keypoints.
+
+    Attributes:
+        overlap: of detections and objects, (D, G), in 0..1.
+        area: of a detection, in pixels².
+        ignores: whether an object does not count, whatever its area.
+        most: detections of an image and category.
+    """
+
+    overlap: Callable[[list[Detection], list[Annotation], Image], Floats]
+    area: Callable[[Detection], float]
+    ignores: Callable[[Annotation], bool]
+    most: int = MOST_DETECTIONS
 
 
 @dataclass(frozen=True)
@@ -53,10 +74,12 @@ class Metrics:
     Attributes:
         bbox: value in [0, 1] by name (:data:`METRICS`); None where there is no object to find.
         segm: the same for masks; None unless the ground truth and every detection have masks.
+        keypoints: likewise, by name (:data:`KEYPOINT_METRICS`).
     """
 
     bbox: Scores
     segm: Scores | None
+    keypoints: Scores | None = None
 
 
 def evaluate(
@@ -97,7 +120,7 @@ class Matches:
     """How the detections of one image and category fare, per area range A and IoU threshold T.
 
     Attributes:
-        scores: (D,), best first, at most 100.
+        scores: (D,), best first, at most 100, of keypoints 20.
         true: (A, T, D), detections that find an object which counts.
         false: (A, T, D), detections that find nothing; those in neither are ignored.
         objects: (A,), how many objects count.
@@ -118,12 +141,14 @@ class ImageMatches:
         bbox: of boxes.
         segm: of masks; None unless the ground truth and every detection have masks.
         clip: whose frame it is; None for a still.
+        keypoints: of keypoints; None unless the ground truth and every detection have them.
     """
 
     image: int
     bbox: Mapping[int, Matches]
     segm: Mapping[int, Matches] | None
     clip: int | None = None
+    keypoints: Mapping[int, Matches] | None = None
 
 
 @dataclass
@@ -153,28 +178,31 @@ def match(truth: GroundTruth, detections: Iterable[Detection], image_ids: Iterab
 def match_image(truth: ItemTruth, detections: Iterable[Detection]) -> ImageMatches:
     """Match the detections of one image with its objects."""
     cells: dict[int, _Cell] = {}
-    has_masks = truth.has_masks
+    has_masks, has_keypoints = truth.has_masks, truth.has_keypoints
     for annotation in truth.annotations:
         cells.setdefault(annotation.category_id, _Cell()).objects.append(annotation)
     for detection in detections:
         if detection["category_id"] in truth.categories:
             cells.setdefault(detection["category_id"], _Cell()).detections.append(detection)
             has_masks = has_masks and "segmentation" in detection
+            has_keypoints = has_keypoints and "keypoints" in detection
 
-    def matched(iou: _IouFunction) -> dict[int, Matches]:
-        return {category: _match_cell(cell, truth.image, iou) for category, cell in cells.items()}
+    def matched(kind: _Kind) -> dict[int, Matches]:
+        return {category: _match_cell(cell, truth.image, kind) for category, cell in cells.items()}
 
-    masks = matched(_mask_iou) if has_masks else None
-    return ImageMatches(truth.image.id, matched(_box_iou), masks, truth.image.video_id)
+    masks = matched(_MASKS) if has_masks else None
+    points = matched(_KEYPOINTS) if has_keypoints else None
+    return ImageMatches(truth.image.id, matched(_BOXES), masks, truth.image.video_id, points)
 
 
-def _match_cell(cell: _Cell, image: Image, iou: _IouFunction) -> Matches:
-    detections = sorted(cell.detections, key=lambda one: -one["score"])[:MOST_DETECTIONS]
+def _match_cell(cell: _Cell, image: Image, kind: _Kind) -> Matches:
+    detections = sorted(cell.detections, key=lambda one: -one["score"])[: kind.most]
     crowd = np.array([one.iscrowd == 1 for one in cell.objects], dtype=bool)
-    ignored = crowd | _outside([one.area for one in cell.objects])
-    outside = _outside([one["bbox"][2] * one["bbox"][3] for one in detections])[:, None, :]
+    ignored = np.array([kind.ignores(one) for one in cell.objects], dtype=bool)
+    ignored = ignored | _outside([one.area for one in cell.objects])
+    outside = _outside([kind.area(one) for one in detections])[:, None, :]
     if detections and cell.objects:
-        found, found_ignored = _match(iou(detections, cell.objects, image), crowd, ignored)
+        found, found_ignored = _match(kind.overlap(detections, cell.objects, image), crowd, ignored)
     else:
         found = found_ignored = np.zeros((len(AREAS), len(IOUS), len(detections)), dtype=bool)
     return Matches(
@@ -244,23 +272,40 @@ def _rle(annotation: Annotation, image: Image) -> object:
     return mask_api.merge(mask_api.frPyObjects(segmentation, image.height, image.width))
 
 
+def _is_crowd(annotation: Annotation) -> bool:
+    return annotation.iscrowd == 1
+
+
+def _box_area(detection: Detection) -> float:
+    return detection["bbox"][2] * detection["bbox"][3]
+
+
+_BOXES = _Kind(_box_iou, _box_area, _is_crowd)
+_MASKS = _Kind(_mask_iou, _box_area, _is_crowd)
+_KEYPOINTS = _Kind(
+    lambda detections, objects, image: keypoints.similarity(detections, objects),
+    keypoints.area,
+    lambda one: _is_crowd(one) or not one.marked_keypoints,
+    _MOST_KEYPOINTS,
+)
+
+
 # Scores: matches, pooled by category.
 
 
 def score(samples: Iterable[ImageMatches], importance: Floats | None = None) -> Metrics:
     """The metrics of images that are matched; ``importance`` as in :func:`evaluate`."""
     samples = sorted(samples, key=lambda one: one.image)  # as pycocotools; that decides between equal scores
-    masks = _masks(samples)
-    return Metrics(
-        bbox=_scores(_by_category([one.bbox for one in samples]), importance),
-        segm=None if masks is None else _scores(_by_category(masks), importance),
-    )
+    found = {kind: _scores(_by_category(matches), importance, kind) for kind, matches in _kinds(samples).items()}
+    return Metrics(found["bbox"], found.get("segm"), found.get("keypoints"))
 
 
-def _masks(samples: Sequence[ImageMatches]) -> list[Mapping[int, Matches]] | None:
-    """The matches of masks, image by image; None unless all images have them."""
-    masks = [one.segm for one in samples if one.segm is not None]
-    return masks if len(masks) == len(samples) else None
+def _kinds(samples: Sequence[ImageMatches]) -> dict[str, list[Mapping[int, Matches]]]:
+    """The matches of boxes, and of masks and keypoints where all images have them, image by image."""
+    kinds = {kind: [getattr(one, kind) for one in samples] for kind in ("bbox", "segm", "keypoints")}
+    return {
+        kind: matches for kind, matches in kinds.items() if None not in matches and (samples or kind != "keypoints")
+    }
 
 
 def _by_category(images: Iterable[Mapping[int, Matches]]) -> list[list[Matches]]:
@@ -272,7 +317,7 @@ def _by_category(images: Iterable[Mapping[int, Matches]]) -> list[list[Matches]]
     return [cells for _, cells in sorted(categories.items())]
 
 
-def _scores(categories: Sequence[Sequence[Matches]], importance: Floats | None) -> Scores:
+def _scores(categories: Sequence[Sequence[Matches]], importance: Floats | None, kind: str) -> Scores:
     curves = [_curves(cells) for cells in categories]
     precision = np.array([precision for precision, _ in curves]).reshape(-1, len(AREAS), len(IOUS), len(RECALLS))
     recall = np.array([recall for _, recall in curves]).reshape(-1, len(AREAS), len(_MAX_DETECTIONS), len(IOUS))
@@ -280,6 +325,9 @@ def _scores(categories: Sequence[Sequence[Matches]], importance: Floats | None) 
     ap_at = [mean_existing(precision[:, 0, threshold].T) for threshold in (0, 5)]
     ar_all = [mean_existing(recall[:, 0, most].T) for most in range(len(_MAX_DETECTIONS))]
     ar_sized = [mean_existing(recall[:, area, -1].T) for area in range(1, len(AREAS))]
+    if kind == "keypoints":  # people with keypoints are not small
+        ar_at = [mean_existing(recall[:, 0, -1, threshold]) for threshold in (0, 5)]
+        return dict(zip(KEYPOINT_METRICS, [ap[0], *ap_at, *ap[2:], ar_all[-1], *ar_at, *ar_sized[1:]], strict=True))
     return dict(zip(METRICS, [ap[0], *ap_at, *ap[1:], *ar_all, *ar_sized], strict=True))
 
 
@@ -391,14 +439,13 @@ class Pool:
 
 
 def pools(samples: Iterable[ImageMatches], importance: Floats | None = None) -> dict[str, Pool]:
-    """The pools of boxes and, where all images have them, of masks; ``importance`` as in :func:`evaluate`."""
+    """The pools of boxes and, where all images have them, of masks and keypoints, as in :func:`evaluate`."""
     samples = sorted(samples, key=lambda one: one.image)
     ids = np.array([one.image for one in samples], np.int64)
     clips = None
     if any(one.clip is not None for one in samples):  # a still is a clip of its own, of a number that no video has
         clips = np.array([~one.image if one.clip is None else one.clip for one in samples], np.int64)
-    kinds = {"bbox": [one.bbox for one in samples], "segm": _masks(samples)}
-    return {kind: _pool(ids, matches, importance, clips) for kind, matches in kinds.items() if matches is not None}
+    return {kind: _pool(ids, matches, importance, clips) for kind, matches in _kinds(samples).items()}
 
 
 def _pool(ids: Ints, images: Sequence[Mapping[int, Matches]], importance: Floats | None, clips: Ints | None) -> Pool:
@@ -476,11 +523,12 @@ _LABELS = (
     *("AP", "AP50", "AP75", "AP small", "AP medium", "AP large"),
     *("AR of 1", "AR of 10", "AR of 100", "AR small", "AR medium", "AR large"),
 )
+_KEYPOINT_LABELS = ("AP", "AP50", "AP75", "AP medium", "AP large", "AR", "AR50", "AR75", "AR medium", "AR large")
 
 
 @register_evaluator
 class CocoEvaluator(Evaluator[ImageMatches]):
-    """COCO's metrics of masks and boxes; masks lead, as in the paper, where the model has them.
+    """COCO's metrics of keypoints, masks and boxes, whatever the model has; the first of these leads.
 
     Args:
         importance: as in :func:`evaluate`.
@@ -488,10 +536,14 @@ class CocoEvaluator(Evaluator[ImageMatches]):
 
     figures = tuple(
         Figure(f"{kind}.{name}", f"{title} {label}", "%", 100)
-        for kind, title in (("segm", "mask"), ("bbox", "box"))
-        for name, label in zip(METRICS, _LABELS, strict=True)
+        for kind, title, names, labels in (
+            ("keypoints", "keypoint", KEYPOINT_METRICS, _KEYPOINT_LABELS),
+            ("segm", "mask", METRICS, _LABELS),
+            ("bbox", "box", METRICS, _LABELS),
+        )
+        for name, label in zip(names, labels, strict=True)
     )
-    primary = "segm.AP"
+    primary = "keypoints.AP"
 
     def __init__(self, importance: Floats | None = None) -> None:
         self._importance = importance
@@ -503,7 +555,7 @@ class CocoEvaluator(Evaluator[ImageMatches]):
     def compute(self, samples: Sequence[ImageMatches]) -> dict[str, float | None]:
         """See the base class."""
         metrics = score(samples, self._importance)
-        kinds = {"bbox": metrics.bbox, "segm": metrics.segm or {}}
+        kinds = {"bbox": metrics.bbox, "segm": metrics.segm or {}, "keypoints": metrics.keypoints or {}}
         return {f"{kind}.{name}": value for kind, scores in kinds.items() for name, value in scores.items()}
 
     def resamplers(self, samples: Sequence[ImageMatches]) -> dict[str, Pool]:

@@ -28,7 +28,7 @@ def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
 
     Returns:
         One dict per detection: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score`` and, for
-        models with masks, ``segmentation`` (compressed RLE). Width and height are taken in float64, so
+        models with them, ``segmentation`` (compressed RLE) and ``keypoints``. Width and height are taken in float64, so
         x + width is the float32 corner again, exactly.
     """
     boxes = detections.boxes.astype(np.float64)
@@ -47,6 +47,9 @@ def to_coco(detections: Detections, image_id: int | None) -> list[Detection]:
                 height, width = masks[index].shape
                 part = MaskPart(masks[index], 0, 0, (height, width))
                 result["segmentation"] = compressed(runs_of_part(part), (height, width))
+    if detections.keypoints is not None:
+        for result, points in zip(results, detections.keypoints.astype(np.float64), strict=True):
+            result["keypoints"] = points.ravel().tolist()
     return results
 
 
@@ -117,6 +120,7 @@ def clean_truth(truth: GroundTruth, detections: Iterable[Detection], threshold: 
                 area=width * height if mask is None else float(mask_api.area(mask)),
                 iscrowd=0,
                 segmentation=None if mask is None else Rle((mask["size"][0], mask["size"][1]), mask["counts"]),
+                keypoints=detection.get("keypoints"),
             )
         )
     categories = [Category(one) for one in sorted({annotation.category_id for annotation in annotations})]

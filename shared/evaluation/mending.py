@@ -226,6 +226,9 @@ def _annotation(one: Entry, ids: Mapping[str, Mapping[Any, int]], count: Counter
         found["iscrowd"] = 0
         count["missing iscrowd"] += 1
     found = _with_outline(found, count)
+    if not _is_numbers(found.get("keypoints") or [0]):
+        del found["keypoints"]
+        count["keypoints that are no numbers"] += 1
     for key, of_outline in (("bbox", _bbox), ("area", _area)):
         if found.get(key) in (None, []) and (value := of_outline(found)) is not None:
             found[key] = value

@@ -103,6 +103,7 @@ class Meta:
         condition: that the frame is for, or went through; None leaves it to the channel.
         extensions: further fields; readers ignore what they do not know.
         features: what the model's features are.
+        lost: nothing of the image came over the link: the tensors mean nothing, and there is nothing to be found.
     """
 
     domain: Domain
@@ -114,6 +115,7 @@ class Meta:
     condition: Condition | None = None
     extensions: dict[str, object] = field(default_factory=dict)
     features: FeatureSpec = FPN
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class _Header(msgspec.Struct, omit_defaults=True):
     condition: dict[str, object] | None = None
     extensions: dict[str, object] = {}
     features: _FeatureSpecInfo | None = None  # written where they are no feature pyramid's
+    lost: bool = False
 
 
 _decoder = msgspec.msgpack.Decoder(_Header)
@@ -223,6 +226,7 @@ def write(frame: Frame) -> list[Buffer]:
             condition=None if meta.condition is None else meta.condition.model_dump(mode="json", exclude_defaults=True),
             extensions=meta.extensions,
             features=None if meta.features == FPN else _spec_info(meta.features),
+            lost=meta.lost,
         )
     )
     prefix = _PREFIX.pack(MAGIC, VERSION, 0, len(header), xxhash.xxh3_64_intdigest(header))
@@ -456,6 +460,7 @@ def _meta(header: _Header, limits: Limits) -> Meta:
         condition=_condition(header),
         extensions=header.extensions,
         features=_spec(header, limits),
+        lost=header.lost,
     )
 
 

@@ -78,6 +78,8 @@ class Detections:
         masks: N arrays float32 (H, W) in 0..1 at the original size, of a split model :class:`PartialMasks`, made when
             they are asked for; None for a box-only model.
         categories: name of each label, background first; empty where there are none.
+        keypoints: float32 (N, K, 3), x, y in pixels of the original image and visibility, of COCO's 17 keypoints of a
+            person; None for a model without.
 
     Example:
         >>> boxes, labels = np.zeros((2, 4), np.float32), np.array([17, 18])
@@ -91,6 +93,7 @@ class Detections:
     labels: npt.NDArray[np.int64]
     masks: Sequence[npt.NDArray[np.float32]] | None
     categories: Sequence[str] = ()
+    keypoints: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -99,6 +102,6 @@ class Detections:
         """Those with a score of at least ``threshold``; only their masks are made."""
         count = int(np.count_nonzero(self.scores >= threshold))  # scores fall
         masks = None if self.masks is None else self.masks[:count]
-        return replace(
-            self, boxes=self.boxes[:count], scores=self.scores[:count], labels=self.labels[:count], masks=masks
-        )
+        points = None if self.keypoints is None else self.keypoints[:count]
+        first = {"boxes": self.boxes[:count], "scores": self.scores[:count], "labels": self.labels[:count]}
+        return replace(self, **first, masks=masks, keypoints=points)  # type: ignore[arg-type]

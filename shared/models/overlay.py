@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -11,6 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.shared.features import Image
+
+_LIMBS = (
+    *((0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10)),
+    *((5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16)),
+)
+"""Pairs of COCO's keypoints that are joined."""
 
 
 def draw(
@@ -24,7 +30,7 @@ def draw(
 def paint(
     image: Image, detections: Iterable[Mapping[str, Any]], names: Mapping[str, str], threshold: float = 0.5
 ) -> Image:
-    """Draw masks, boxes, names and scores.
+    """Draw masks, boxes, names, scores and keypoints.
 
     Args:
         image: uint8 RGB (H, W, 3).
@@ -50,6 +56,7 @@ def paint(
             f"{names.get(str(identity), identity)} {detection['score']:.2f}",
             _colour(identity),
         )
+        _person(canvas, detection.get("keypoints", ()), _colour(identity))
     return canvas
 
 
@@ -63,6 +70,14 @@ def _tint(canvas: Image, mask: npt.NDArray[np.bool_], colour: tuple[int, int, in
     canvas[mask] = (canvas[mask] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)
     outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(canvas, outline, -1, colour, 1)
+
+
+def _person(canvas: Image, keypoints: Sequence[float], colour: tuple[int, int, int]) -> None:
+    points = [(round(x), round(y)) for x, y in zip(keypoints[0::3], keypoints[1::3], strict=True)]
+    for one, other in _LIMBS if points else ():
+        cv2.line(canvas, points[one], points[other], colour, 1, cv2.LINE_AA)
+    for point in points:
+        cv2.circle(canvas, point, 2, (255, 255, 255), cv2.FILLED, cv2.LINE_AA)
 
 
 def _box(canvas: Image, bbox: list[float], label: str, colour: tuple[int, int, int]) -> None:

@@ -1,4 +1,4 @@
-"""torchvision's other detectors (RetinaNet, FCOS, SSD, SSDlite, Keypoint R-CNN's boxes), split behind their backbones.
+"""torchvision's other detectors (RetinaNet, FCOS, SSD, SSDlite, Keypoint R-CNN), split behind their backbones.
 
 Each ``forward`` is transform → backbone → the rest → postprocess. In the cloud, torchvision's own ``forward`` runs, but
 with a transform and a backbone that hand it what was received; so all behind the backbone is exactly torchvision's,
@@ -154,8 +154,10 @@ class TorchvisionDetector(SplitModel):
             levels = self.back(*(self.gateway.bring(features.levels[name])[None] for name in self.spec.names))
             [found] = self.network([_Picture((_Received(levels, features.sizes.padded), features.sizes))])
             boxes, scores, labels = (found[name].cpu().numpy() for name in ("boxes", "scores", "labels"))
+            points = found["keypoints"].cpu().numpy() if "keypoints" in found else None
         order = np.argsort(-scores, kind="stable")  # SSD and RetinaNet keep them by class or level
-        return Detections(boxes[order], scores[order], labels[order], None, self.categories)
+        points = None if points is None else points[order]
+        return Detections(boxes[order], scores[order], labels[order], None, self.categories, points)
 
     def back(self, *levels: Tensor) -> OrderedDict[str, Tensor]:
         """The spec's tensors by the backbone's names."""
@@ -225,9 +227,9 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionDetector:
     if reason := misfit(checkpoint.state, network.state_dict()):
         raise ModelError(f"the weights do not fit {config.model}: {reason}")
     network.load_state_dict(checkpoint.state)
-    if is_rcnn:  # boxes alone
-        network.roi_heads.box_roi_pool = StatelessRoIPooler(network.roi_heads.box_roi_pool)
-        network.roi_heads.keypoint_roi_pool = network.roi_heads.keypoint_head = None
+    if is_rcnn:
+        for pool in ("box_roi_pool", "keypoint_roi_pool"):
+            setattr(network.roi_heads, pool, StatelessRoIPooler(getattr(network.roi_heads, pool)))
     return TorchvisionDetector(network.to(device), config.model, checkpoint, config.profile, device, heads)
 
 

@@ -44,9 +44,9 @@ def run_metrics(store: Store, run_id: str) -> dict[str, Any]:
         run_id: its id.
 
     Returns:
-        ``run``, ``bbox`` and ``segm`` (12 COCO numbers each, or None), ``bits_per_image``, ``bpp`` (all bits over all
-        original pixels), ``fidelity`` and ``timings`` (means), and ``fidelity_images``: of how many images each mean
-        is. The PSNR of an image that nothing damaged is infinite, and left out.
+        ``run``, ``bbox`` and ``segm`` (12 COCO numbers each, or None), ``keypoints`` (10, or None), ``bits_per_image``,
+        ``bpp`` (all bits over all original pixels), ``fidelity`` and ``timings`` (means), and ``fidelity_images``: of
+        how many images each mean is. The PSNR of an image that nothing damaged is infinite, and left out.
 
     Raises:
         NotFoundError: there is no such run.
@@ -68,6 +68,7 @@ def run_metrics(store: Store, run_id: str) -> dict[str, Any]:
         "run": {**asdict(run), "done": len(bits)},
         "bbox": metrics.bbox,
         "segm": metrics.segm,
+        "keypoints": metrics.keypoints,
         "bits_per_image": sum(bits.values()) / len(bits) if bits else None,
         "bpp": sum(bits.values()) / pixels if bits else None,
         "fidelity": pool_each(fidelity),

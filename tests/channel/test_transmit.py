@@ -14,7 +14,7 @@ from sent_by_hand import (
 )
 
 from featlink.channel.distortions.packet_loss import PacketLoss
-from featlink.channel.transmit import transmit
+from featlink.channel.transmit import Stream, transmit
 from featlink.shared.conditions.language import from_fields, parse
 from featlink.shared.errors import ConditionError, FrameError
 from featlink.shared.frames.wire import Frame, Meta, Tensor
@@ -230,6 +230,15 @@ def test_an_erasing_link_damages_what_no_condition_does() -> None:
     assert sent.telemetry.fidelity["psnr_f"] < 20
 
 
-def test_an_erasing_link_refuses_codecs() -> None:
-    with pytest.raises(ConditionError, match="packet_loss damages a payload of samples, not a codec's bitstream"):
-        transmit(feature_frame(uniform()), parse("jpeg"), Telemetry(), erasure=PacketLoss(rate=0.1))
+def test_an_erasing_link_loses_units_of_codecs() -> None:
+    frame, erasure = feature_frame(uniform()), PacketLoss(rate=0.2, parity=0.1)
+    by_link = transmit(frame, parse("jpeg(stripes=4)"), Telemetry(), erasure=erasure)
+    by_step = transmit(frame, parse("jpeg(stripes=4) | packet_loss(rate=0.2, parity=0.1)"), Telemetry())
+    assert by_link.packets == by_step.packets
+    assert by_link.packets is not None
+    assert by_link.packets.missing
+    for mine, other in zip(by_link.frame.tensors, by_step.frame.tensors, strict=True):
+        assert np.array_equal(mine.data, other.data)
+    held_back = parse("image: vvenc(gop=random_access) @ at=original")
+    with pytest.raises(ConditionError, match="hold no pictures back"):
+        Stream(held_back, erasure=erasure)

@@ -81,6 +81,7 @@ def test_a_strange_prefix_is_passed_over(url: str, prefix: str) -> None:
     assert prefix not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [("LOG_LEVEL", "loud"), ("PORT", "x"), ("MAX_PICTURE_MB", "0"), ("ROOT_PATH", "demo"), ("PROXIES", "nginx")],

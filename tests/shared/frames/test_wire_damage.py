@@ -67,6 +67,7 @@ def damage(rng: random.Random, sources: list[bytes]) -> Iterator[bytes]:
         yield b"".join(words)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_damaged_frames_are_refused() -> None:
     sources = [joined(frame) for frame in SMALL.values()]
     whole = set(sources)
