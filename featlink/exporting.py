@@ -8,7 +8,6 @@ backbone up to the split, the reduction. Beside it lies ``edge.json``, which is 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.util
 import io
@@ -139,7 +138,7 @@ def export_edge(
         raise CommandError("exporting needs onnx, onnxscript and onnxruntime: pip install 'featlink[export]'")
     step = None if reduction is None else _reduction(reduction)
     advance("network")
-    model = build(dataclasses.replace(config, profile="exact", device="cpu"), heads=False)
+    model = build(config.but(profile="exact", device="cpu"), heads=False)
     if not isinstance(model, TorchvisionRCNN):
         raise CommandError(f"{model.name} cannot be exported: only R-CNNs of torchvision can, so far")
     transform, sizes = model.network.transform, None if size is None else model.image_sizes(*size)

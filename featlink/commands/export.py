@@ -11,7 +11,7 @@ import typer
 
 from featlink.dataset import MAX_PIXELS, ground_truth, open_dataset
 from featlink.errors import CommandError
-from featlink.model_options import DatasetOption, LimitOption, takes_network
+from featlink.options import DatasetOption, LimitOption, takes_network
 from featlink.report.table import Column, Table, number, show
 from featlink.shared.files import replace
 from featlink.shared.models.config import ModelConfig

@@ -106,8 +106,8 @@ def test_levels_of_any_size_are_the_networks_own(exported: Path, model: SplitMod
 
 
 def test_a_fixed_size_and_a_split_are_exported(tmp_path: Path) -> None:
-    written = export_edge(replace(CONFIG, split="c2"), tmp_path, (60, 80), precision="fp16")
-    model = build(replace(CONFIG, split="c2"))
+    written = export_edge(CONFIG.but(split="c2"), tmp_path, (60, 80), precision="fp16")
+    model = build(CONFIG.but(split="c2"))
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     [level] = onnxruntime.InferenceSession(tmp_path / GRAPH).run(None, {"image": picture})
     own = model.encode(picture).levels["c2"]
