@@ -16,8 +16,8 @@ def decide(
         edge_from: a sweep of the same conditions on the edge's own machine, whose times count there.
         cloud_from: the same of the cloud.
         **question: the link, the machines and the goal, the options of ``featlink decide``: ``rate`` in Mbit/s or
-            ``trace``, ``rtt``, ``jitter``, ``loss``; ``edge_speed``, ``cloud_speed``; ``floor`` or ``keep``,
-            ``deadline``, ``kind``; for a stream ``fps``, ``camera``, ``under_way``. Units and bounds:
+            ``trace``, ``rtt``, ``jitter``, ``loss``, ``erase``, ``burst``; ``edge_speed``, ``cloud_speed``; ``floor``
+            or ``keep``, ``deadline``, ``kind``; for a stream ``fps``, ``camera``, ``under_way``. Units and bounds:
             :class:`featlink.deciding.question.Question`.
 
     Returns:
