@@ -78,7 +78,7 @@ def _seq() -> Iterator[tuple[str, str]]:
         yield f"seq.pixels.live.qp{qp}", f"image: hevc(qp={qp}, gop=low_delay) @ at=original"
     for name, gop in (("vvc_ld", "low_delay"), ("vvc_ra", "random_access")):
         for qp in (22, 27, 32, 37):
-            yield f"seq.pixels.{name}.qp{qp}", f"image: vvenc(qp={qp}, gop={gop}) @ at=original"
+            yield f"seq.pixels.{name}.qp{qp}", f"image: vvenc(qp={qp}, preset=fast, gop={gop}) @ at=original"
     for qp in (35, 38, 41, 45):
         yield f"seq.features.tiled.qp{qp}", f"feature: vvenc(qp={qp}, bit_depth=10, gop=low_delay)"
     for qp in (15, 18, 21, 24):
