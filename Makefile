@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 OUT ?= out/demo
 LIMIT ?= 4
 WORKERS ?= 2
-# A thread of torch's for each worker: more would wait for one another.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20
+# A thread of torch's for each worker: more would wait for one another. Compiled tests are kept, whatever the environment
+# says: compiling them anew takes longer than most of them run.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --durations 20
 
 .PHONY: setup demo quick test test-extended test-all lowest lint format clean
 

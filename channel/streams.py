@@ -44,6 +44,7 @@ class SentFrame:
     Args:
         state: what the answer says of it.
         picture: its content hash.
+        condition: that it went through.
         transmission: to send to the cloud.
         passage: its way over the link, on the monotonic clock.
 
@@ -51,8 +52,10 @@ class SentFrame:
         result: what the cloud answered; only until then there is something to send.
     """
 
-    def __init__(self, state: StreamFrame, picture: str, transmission: Transmission, passage: Passage) -> None:
-        self.state, self.picture, self.passage = state, picture, passage
+    def __init__(
+        self, state: StreamFrame, picture: str, condition: Condition, transmission: Transmission, passage: Passage
+    ) -> None:
+        self.state, self.picture, self.condition, self.passage = state, picture, condition, passage
         self.result: InferenceResult | None = None
         self._transmission: Transmission | None = transmission
 
@@ -213,7 +216,7 @@ class StreamTable:
 
         Raises:
             BusyError: too many streams are open.
-            ConflictError: a later frame was coded already, or another picture under this number.
+            ConflictError: a later frame was coded already, or this one as another picture or through another condition.
             DelayError: the condition's coder holds pictures back.
             FeatlinkError: as of :func:`featlink.channel.transmit.transmit`; the next frame is then a key frame.
         """
@@ -221,6 +224,8 @@ class StreamTable:
         if state is not None and (sent := state.kept.get(number)) is not None:
             if sent.picture != meta.key:
                 raise ConflictError(f"stream {stream}: frame {number} was another picture")
+            if sent.condition != condition:
+                raise ConflictError(f"stream {stream}: frame {number} was sent through '{sent.condition}'")
             state.used = now
             return sent
         if state is not None and number <= state.last:
@@ -249,7 +254,7 @@ class StreamTable:
         rounds = 0 if transmission.packets is None else transmission.packets.rounds
         passage = state.queue.send(bits, time.monotonic(), rng, rounds)
         said = StreamFrame(id=stream, frame=number, key=transmission.key, restarted=restart)
-        sent = SentFrame(said, meta.key, transmission, passage)
+        sent = SentFrame(said, meta.key, condition, transmission, passage)
         self._open[stream] = state
         state.add(sent, bits)
         self._forget(sent)

@@ -53,7 +53,7 @@ def create_app(settings: CloudSettings | None = None) -> FastAPI:
         from featlink.shared.models.registry import build, starting
 
         with naming(settings, *ModelSettings.model_fields):
-            network = build(settings.config())
+            network = build(settings.but())
         with starting(network):
             warm(network)
         facts = {"profile": settings.profile, "device": network.device}

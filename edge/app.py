@@ -129,7 +129,7 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
         from featlink.shared.models.registry import build, starting
 
         with naming(settings, *ModelSettings.model_fields):
-            network = build(settings.config(), heads=False)
+            network = build(settings.but(), heads=False)
         with starting(network):
             warm(network)
         facts = {"profile": settings.profile, "device": network.device}

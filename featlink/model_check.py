@@ -272,7 +272,7 @@ def _multiply_adds(config: ModelConfig, picture: Image) -> tuple[float, float] |
     """Of edge and cloud, counted by torch in the profile ``exact``; None where it counts nothing."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = build(replace(config, profile="exact", device="cpu"))
+    model = build(config.but(profile="exact", device="cpu"))
     with FlopCounterMode(display=False) as edge:
         features = model.encode(picture)
     with FlopCounterMode(display=False) as cloud:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ def checked_config(**given: Any) -> ModelConfig:
     from featlink.shared.service.settings import ModelSettings, slip, wrong_settings
 
     try:
-        config = ModelSettings(**given).config()
+        config = ModelSettings(**given).but()
     except ValidationError as error:
         raise ModelError(wrong_settings(error, given)) from None
     if wrong := slip(os.environ, known_settings()):
@@ -31,10 +30,10 @@ def checked_config(**given: Any) -> ModelConfig:
     check(config.model)
     # Services and workers may run in another folder.
     if config.weights not in ("starter", "coco"):
-        config = replace(config, weights=_absolute(config.weights))
+        config = config.but(weights=_absolute(config.weights))
     if is_file(config.model):
         path, _, function = config.model.rpartition(":")
-        config = replace(config, model=f"{_absolute(path)}:{function}")
+        config = config.but(model=f"{_absolute(path)}:{function}")
     return config
 
 

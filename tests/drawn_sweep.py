@@ -15,6 +15,9 @@ from featlink.results import Row, SeedResult, Sequences
 from featlink.shared.evaluation.coco_metrics import IOUS, Pool
 from featlink.shared.evaluation.confidence_intervals import interval
 
+DRAWS = 250
+"""Fewer than a sweep takes: what the tests ask of intervals does not need more."""
+
 OBJECTS = 20
 """In each image."""
 
@@ -77,7 +80,7 @@ def make_drawn(
         bits = (8000 * made.kilobytes * scale).astype(np.int64)
         pool = _pool(np.clip(made.ap + hardness, 0, 1), ids, clips)
         runs[name] = [samples.RunSamples(bits, times, {"segm": pool, "bbox": pool})]
-    sampled = samples.sample(ids, runs)
+    sampled = samples.sample(ids, runs, draws=DRAWS)
     folder.mkdir(parents=True)
     samples.save(sampled, folder)
     made_rows = [_row(name, made, sampled) for name, made in {**(CLEAN if clean else {}), **rows}.items()]

@@ -57,6 +57,7 @@ def test_a_packages_steps_are_registered(found: dict[str, Any]) -> None:
     assert found["failures"] == {}
 
 
+@pytest.mark.slow
 def test_the_channels_catalogue_has_them(found: dict[str, Any]) -> None:
     mapping = found["schema"]["Step"]["discriminator"]["mapping"]
     noise, codec = (found["schema"][mapping[name].rpartition("/")[2]] for name in ("salt_and_pepper", "pillow_webp"))
@@ -66,6 +67,7 @@ def test_the_channels_catalogue_has_them(found: dict[str, Any]) -> None:
     assert (codec["x-featlink"]["kind"], codec["x-featlink"]["changes_bits"]) == ("codec", True)
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_them_in_both_domains(found: dict[str, Any]) -> None:
     for domain in ("feature", "image"):
         for step, values in (("salt_and_pepper(share", (0.01, 0.1, 0.4)), ("pillow_webp(quality", (80, 20, 0))):
@@ -77,10 +79,12 @@ def test_a_sweep_runs_them_in_both_domains(found: dict[str, Any]) -> None:
             assert (bits[0] > bits[1] > bits[2]) if "webp" in step else len(set(bits)) == 1
 
 
+@pytest.mark.slow
 def test_an_images_pixels_are_hit_whole(found: dict[str, Any]) -> None:
     assert found["colours"] == [[0, 0, 0], [10, 20, 30], [255, 255, 255]]
 
 
+@pytest.mark.slow
 def test_the_report_shows_them(found: dict[str, Any]) -> None:
     assert found["curves"]["ap-bits"] == ["pillow_webp"]
     assert found["curves"]["ap-psnr-f"] == found["curves"]["ap-psnr-sent"] == ["pillow_webp", "salt_and_pepper"]
@@ -88,6 +92,7 @@ def test_the_report_shows_them(found: dict[str, Any]) -> None:
     assert {row[0] for row in found["rates"]} == {"pillow_webp"}
 
 
+@pytest.mark.slow
 def test_a_broken_package_is_named_where_its_step_is_missed_and_breaks_nothing_else(tmp_path: Path) -> None:
     install(tmp_path, "broken", "import no_such_module\n")
     code = """
@@ -121,6 +126,7 @@ class {name}(Distortion):
 """
 
 
+@pytest.mark.slow
 def test_of_two_packages_with_one_name_the_second_is_refused_by_name(tmp_path: Path) -> None:
     for package in ("first", "second"):
         install(tmp_path, package, STEP.format(name=package.title(), type="sparkle"))
@@ -135,6 +141,7 @@ def test_of_two_packages_with_one_name_the_second_is_refused_by_name(tmp_path: P
     assert "second" in why
 
 
+@pytest.mark.slow
 def test_no_package_takes_the_name_of_a_step_of_featlinks_own(tmp_path: Path) -> None:
     install(tmp_path, "usurper", STEP.format(name="Jpeg", type="jpeg"))
     owner, steps, failures = python(

@@ -56,7 +56,7 @@ def build(config: ModelConfig, heads: bool = True) -> TorchvisionRCNN:
     back = None if split == PYRAMID else Back(network.backbone, split)
     return TorchvisionRCNN(
         network,
-        replace(config, model="tiny", profile="exact", split=back and split).name,
+        config.but(model="tiny", profile="exact", split=back and split).name,
         identity,
         "exact",
         categories,

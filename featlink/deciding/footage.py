@@ -22,7 +22,7 @@ from featlink.shared.evaluation.coco_metrics import Floats, Ints, pools
 from featlink.shared.evaluation.coco_results import clean_truth
 from featlink.shared.evaluation.protocol import ClipResult, FrameResult
 from featlink.shared.evaluation.streaming import AnswerTimes, StreamingEvaluator
-from featlink.shared.store import Store, sqlite_url
+from featlink.shared.store import Store, open_finished
 
 _FOREVER_S = 1e12
 """A deadline that every answer meets, and that of a dropped frame does not."""
@@ -121,10 +121,7 @@ def open_footage(sweep: Sweep) -> Iterator[Footage]:
         count = len(samples.images)
         yield Footage(sweep, samples, np.arange(count), np.arange(count + 1))
         return
-    database = sweep.folder / DATABASE
-    if not database.is_file():
-        raise CommandError(f"{sweep.folder} has no {DATABASE}, which has the order of the frames and their detections")
-    with contextlib.closing(Store(sqlite_url(database.resolve()))) as store:
+    with contextlib.closing(open_finished(sweep.folder / DATABASE)) as store:
         truth = store.ground_truth(store.run(sweep.rows[0].seeds[0].run).dataset)
         found = [one for clip in clips(truth) if (one := _within(clip, samples)).images]
         images = [image.id for clip in found for image in clip.images]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -377,7 +377,7 @@ class Teacher(nn.Module):
 
     def __init__(self, config: ModelConfig, basis: Basis) -> None:
         super().__init__()
-        model: Any = build(replace(config, profile="exact", device="cpu"))
+        model: Any = build(config.but(profile="exact", device="cpu"))
         network: Any = getattr(model, "network", None)
         self.is_dense = hasattr(network, "head")  # one-stage: RetinaNet, FCOS
         if not (hasattr(model, "back") and (self.is_dense or hasattr(network, "roi_heads"))):

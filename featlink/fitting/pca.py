@@ -53,7 +53,7 @@ def fit(config: ModelConfig, pictures: Sequence[Path], done: Callable[[], None],
         ModelError: the weights cannot be had, the pictures say nothing of them, or what crosses the link has no cells.
         ImageError: a file is not a picture.
     """
-    whole = build(replace(config, profile="exact", device="cpu"))
+    whole = build(config.but(profile="exact", device="cpu"))
     try:
         grid = Grid.of(whole.spec)
     except ModelError as error:

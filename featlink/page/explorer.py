@@ -22,7 +22,8 @@ from starlette.requests import Request
 
 from featlink.dataset import open_dataset
 from featlink.deciding.decision import decide, to_dict
-from featlink.deciding.query import DEFAULT_KEEP, make_query
+from featlink.deciding.query import make_query
+from featlink.deciding.question import DEFAULT_KEEP
 from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, Latest
@@ -35,7 +36,7 @@ from featlink.report.table import percent
 from featlink.results import DATABASE, MANIFEST, RESULTS, Row
 from featlink.shared.errors import FeatlinkError, NotFoundError
 from featlink.shared.models.overlay import paint
-from featlink.shared.store import Store
+from featlink.shared.store import open_finished
 from featlink.starter.bundle import SCENES
 from featlink.views import Matching, match, received_overlay
 
@@ -150,13 +151,10 @@ def example(sweep: Sweep, row: Row, image_id: int, path: Path, drawn: PictureSto
     Raises:
         CommandError: the detections are not there.
     """
-    database = sweep.folder / DATABASE
     clean_row = sweep.clean(row.domain)
     if clean_row is None:
         raise CommandError(f"the sweep has no clean run of the {row.domain} domain")
-    if not database.is_file():  # SQLite would make it
-        raise CommandError(f"there is no {database}, which has the detections")
-    with contextlib.closing(Store(f"sqlite:///{database}")) as store:
+    with contextlib.closing(open_finished(sweep.folder / DATABASE)) as store:
         try:
             clean, received = (store.result(one.seeds[0].run, image_id).detections for one in (clean_row, row))
         except NotFoundError as error:

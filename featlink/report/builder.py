@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featlink.dataset import Dataset, open_dataset
 from featlink.deciding.decision import decision_blocks
-from featlink.deciding.query import DEFAULT_KEEP
+from featlink.deciding.question import DEFAULT_KEEP
 from featlink.deciding.streams import stream_blocks
 from featlink.errors import CommandError
 from featlink.report.coding import coding_blocks
@@ -37,6 +37,7 @@ from featlink.report.curves import (
 )
 from featlink.report.gallery import THRESHOLD, Strip, chosen_images, chosen_pairs, overlay, overlays, plane_strips
 from featlink.report.html import Block, Page, Section
+from featlink.report.loss import loss_blocks, loss_findings
 from featlink.report.sequences import (
     FILM_FRAMES,
     ShownClip,
@@ -58,7 +59,7 @@ from featlink.shared.errors import FeatlinkError
 from featlink.shared.evaluation.coco import clips
 from featlink.shared.evaluation.confidence_intervals import LEAST_IMAGES
 from featlink.shared.frames.visualisation import planes
-from featlink.shared.store import Store, sqlite_url
+from featlink.shared.store import Store, open_finished
 
 if TYPE_CHECKING:  # it loads torch, which a report without planes need not wait for
     from featlink.report.replay import Replay
@@ -77,6 +78,10 @@ _DECISION = (
 _SEQUENCES = (
     "Codecs predict from frame to frame here. Pixels coded by x265 without delay (`live`) and by VVC in low delay "
     "(`vvc_ld`) are the anchors; VVC in random access (`vvc_ra`) waits for later frames, which a live camera cannot."
+)
+_LOSS = (
+    "Packets of coded units are lost: what did not arrive and parity did not bring back is concealed, and a picture of "
+    "which nothing came counts as one in which nothing was found."
 )
 _BEYOND = (
     "Mixes of distortions, losses, further strengths, and rank probes: rank_shuffle keeps the histogram of the "
@@ -156,6 +161,7 @@ def make_page(sweep: Sweep, options: ReportOptions) -> Page:
             "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows.",
             coding,
         ),
+        Section("loss", "Packet loss", _LOSS, loss_blocks(sweep)),
         Section("other", "Beyond the paper", _BEYOND, _present(other_table(sweep)), short),
         Section(
             "sizes", "Small and large objects", "What a distortion costs by size of object.", [size_table(sweep)], True
@@ -268,12 +274,13 @@ def findings(sweep: Sweep) -> list[str]:
             f"Over {overall.rows} rows of the paper, retention correlates with the paper's by Spearman's "
             f"ρ = {overall.spearman:.2f}; it differs by {percent(overall.error)} percentage points on average."
         )
+    sentences += loss_findings(sweep)
     return sentences + (sequence_findings(sweep) or bd_findings(sweep))
 
 
 def _pictures(sweep: Sweep, options: ReportOptions) -> _Pictures:
     dataset = _dataset(sweep, options)
-    with contextlib.closing(_store(sweep)) as store:
+    with contextlib.closing(open_finished(sweep.folder / DATABASE)) as store:
         ids = chosen_images(sweep, store, dataset.images, max(1, options.images))
         replay = _replay(sweep, options)
         names = dataset.categories() or ({} if isinstance(replay, str) else replay.categories)
@@ -292,13 +299,6 @@ def _dataset(sweep: Sweep, options: ReportOptions) -> Dataset:
         raise CommandError(f"there is no data set at {folder}; give it with --dataset")
     pictures = options.pictures or (None if options.dataset else about(sweep).pictures)
     return open_dataset(folder, sweep.truth, pictures)
-
-
-def _store(sweep: Sweep) -> Store:
-    path = sweep.folder / DATABASE
-    if not path.is_file():  # SQLite would make it
-        raise CommandError(f"there is no {path}, which has the detections")
-    return Store(sqlite_url(path))
 
 
 def _replay(sweep: Sweep, options: ReportOptions) -> Replay | str:
@@ -363,7 +363,7 @@ def _shown_clip(sweep: Sweep, store: Store) -> ShownClip | None:
 def _frames(sweep: Sweep) -> list[Figure | str]:
     """Bits and latency of a clip's frames, or why they are not there."""
     try:
-        with contextlib.closing(_store(sweep)) as store:
+        with contextlib.closing(open_finished(sweep.folder / DATABASE)) as store:
             shown = _shown_clip(sweep, store)
     except (FeatlinkError, SQLAlchemyError) as error:
         return [f"Left out: {str(error).splitlines()[0]}"]

@@ -208,9 +208,12 @@ def bd_rate(anchor: Points, test: Points, least: int = LEAST_POINTS) -> BdRate:
         return BdRate(None, "the curves share no accuracy", counts)
     import bjontegaard  # loads matplotlib
 
-    value = bjontegaard.bd_rate(
-        rate_a, accuracy_a, rate_t, accuracy_t, method="pchip", require_matching_points=False, min_overlap=0
-    )
+    try:
+        value = bjontegaard.bd_rate(
+            rate_a, accuracy_a, rate_t, accuracy_t, method="pchip", require_matching_points=False, min_overlap=0
+        )
+    except ValueError:  # SciPy's answer to a slope beyond all numbers
+        value = math.nan
     if not np.isfinite(value):
         return BdRate(None, "two accuracies of a front are too close to interpolate between", counts)
     span = max(accuracy_a[-1], accuracy_t[-1]) - min(accuracy_a[0], accuracy_t[0])

@@ -77,7 +77,14 @@ def open_replay(what: About) -> Replay:
         raise CommandError("the official weights are not on this machine (featlink fetch weights)")
     profiles: dict[str, Profile] = {"exact": "exact", "bf16": "bf16"}
     profile = profiles.get(what.profile, "fast")
-    config = ModelConfig(what.model, what.weights, profile, what.min_size, what.max_size, split=what.split or None)
+    config = ModelConfig(
+        model=what.model,
+        weights=what.weights,
+        profile=profile,
+        min_size=what.min_size,
+        max_size=what.max_size,
+        split=what.split or None,
+    )
     model = build(config, heads=False)
     if what.identity and not what.identity.startswith(model.weights):
         raise CommandError(f"{what.weights} now holds other weights: {model.weights}, not {what.identity[:16]}")

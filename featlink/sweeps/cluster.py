@@ -99,7 +99,7 @@ class RayEngine:
             on_gpus = config.device.startswith("cuda") or (config.device == "auto" and any(node.gpus for node in nodes))
             self._need = share(nodes, cluster, config.threads, on_gpus)
             # All on one kind of device, as numbers differ between kinds. Ray shows each worker its own GPU alone.
-            config = replace(config, threads=self._need.threads, device="cuda" if on_gpus else "cpu")
+            config = config.but(threads=self._need.threads, device="cuda" if on_gpus else "cpu")
             parcel = None if cluster.address is None else pack(_weights(config), self._ray.put, config.model)
             self._order = Order(config, tuple(conditions), fidelity, _deciding(), self._need.memory, parcel)
             self._actor = self._ray.remote(
@@ -607,7 +607,7 @@ class Worker:
         config = self._order.config
         if (parcel := self._order.parcel) is not None:
             weights = unpack(parcel, self._fetch) or config.weights
-            config = replace(config, weights=weights, model=unpack_model(parcel, config.model, self._fetch))
+            config = config.but(weights=weights, model=unpack_model(parcel, config.model, self._fetch))
         self._engine: LocalEngine = build_local(config, self._order.conditions, self._order.fidelity, self._order.tools)
         return self._engine.identity
 

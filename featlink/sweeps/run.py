@@ -25,7 +25,7 @@ from featlink.shared.errors import FeatlinkError
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.categories import Labels, match
 from featlink.shared.evaluation.coco import Clip, GroundTruth
-from featlink.shared.store import Store, sqlite_url
+from featlink.shared.store import open_finished
 from featlink.sweeps import folder as folders
 from featlink.sweeps.engine import Engine, Frame, ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.figures import write_figures
@@ -226,15 +226,13 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
         CommandError: a folder holds no sweep, or another one than the first, or none holds results.
     """
     manifests = [load_manifest(folder) for folder in shards]
-    for folder, other in zip(shards, manifests, strict=True):
+    for other in manifests:
         folders.refuse_other(manifests[0], other, str(shards[0]))
-        if not (folder / DATABASE).is_file():
-            raise CommandError(f"{folder} has no {DATABASE}")
     manifest = {**manifests[0], "engine": {"name": "merge", "shards": [str(folder) for folder in shards]}}
     plan = folders.plan_of(manifest)
     identity = ModelInfo(manifest["model"]["name"], manifest["model"]["identity"])
     with contextlib.ExitStack() as stack:
-        stores = [Store(sqlite_url((folder / DATABASE).resolve())) for folder in shards]
+        stores = [open_finished(folder / DATABASE) for folder in shards]
         for store in stores:
             stack.callback(store.close)
         begun = [(store, runs) for store in stores if (runs := folders.runs_by_name(store))]

@@ -11,7 +11,6 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -269,7 +268,7 @@ def resolved(config: ModelConfig) -> tuple[ModelConfig, str, torch.device]:
         raise ModelError(f"profile: bf16 is for the CPU, not for {device.type}; take 'fast', or device 'cpu'")
     if config.threads:
         torch.set_num_threads(config.threads)
-    return replace(config, split=None if split == PYRAMID else split), split, device
+    return config.but(split=None if split == PYRAMID else split), split, device
 
 
 def prepared(network: GeneralizedRCNN, config: ModelConfig, split: str, device: torch.device) -> Parts:

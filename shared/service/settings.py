@@ -117,28 +117,10 @@ class ServiceSettings(ProxySettings):
         return self.max_requests * self.max_body
 
 
-class ModelSettings(BaseSettings):
+class ModelSettings(BaseSettings, ModelConfig):
     """Which network; edge and cloud must agree on model and weights."""
 
     model_config = SettingsConfigDict(env_prefix="FEATLINK_", env_ignore_empty=True, extra="ignore")
-
-    model: str = Field("maskrcnn_resnet50_fpn", description="torchvision builder")
-    weights: str = Field("starter", description="'starter' (bundled), 'coco' (official, downloaded), or a path")
-    profile: Profile = Field(
-        "fast", description="numerics: 'fast', 'exact': bit-identical to torchvision, or 'bf16': rounded to bfloat16"
-    )
-    min_size: int | None = Field(None, ge=32, le=4096, description="shorter side of the network input, pixels")
-    max_size: int | None = Field(None, ge=32, le=4096, description="longer side of the network input at most, pixels")
-    score_threshold: float | None = Field(None, ge=0, le=1, description="lowest score that is reported")
-    proposals: int | None = Field(None, ge=1, le=4000, description="regions the RPN passes on; default 1000")
-    max_detections: int | None = Field(None, ge=1, le=1000, description="detections per image; default 100")
-    threads: int = Field(0, ge=0, description="CPU threads of one inference; 0 takes all")
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
-        description="where the network runs: 'cpu', 'cuda', 'cuda:1', or 'auto': a GPU where there is one",
-    )
-    split: str | None = Field(None, description="where the network is cut; default: the model's own, p2-p6")
 
     @field_validator("profile")
     @classmethod
@@ -149,10 +131,6 @@ class ModelSettings(BaseSettings):
             if reason := refusal():
                 raise ValueError(reason)
         return profile
-
-    def config(self) -> ModelConfig:
-        """These settings as the model layer takes them."""
-        return ModelConfig(**{name: getattr(self, name) for name in ModelSettings.model_fields})
 
 
 def refused_exit() -> int:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Row, Select, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -51,28 +52,50 @@ def sqlite_url(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
+def open_finished(path: Path) -> Store:
+    """Open the SQLite file of a finished sweep, which may lie where nothing can be written.
+
+    Raises:
+        StorageError: there is none, or it cannot be read.
+    """
+    if not path.is_file():  # SQLite would make it
+        raise StorageError(f"there is no {path}, which has the detections")
+    path = path.resolve()
+    try:
+        return Store(sqlite_url(path))
+    except StorageError:
+        # A reader writes into WAL's index, too, unless it may take the file for one that nobody changes.
+        return Store(
+            sqlite_url(Path(f"file:{quote(str(path))}")).set(query={"immutable": "1", "uri": "true"}), read_only=True
+        )
+
+
 class Store:
     """The database. Safe to share between threads.
 
     Args:
         url: SQLAlchemy URL; ``sqlite:///runs.db`` is a file in the working directory, made if missing. An
             absolute path is that of such a file.
+        read_only: it has its tables, and nothing is written.
 
     Raises:
         StorageError: the URL makes no sense, or the database cannot be opened.
     """
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, read_only: bool = False) -> None:
         self._categories: dict[str, list[Category]] = {}  # by the data set's digest, as the sizes
         self._sizes: dict[str, dict[int, tuple[int, int]]] = {}  # of images, by the data set's digest
         try:
             self._engine = create_engine(sqlite_url(Path(url)) if isinstance(url, str) and url.startswith("/") else url)
         except (SQLAlchemyError, ImportError) as error:
             raise StorageError(f"database URL: {error}") from None
+        self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        if read_only:
+            self.check()
+            return
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", configure_sqlite)
             event.listen(self._engine, "begin", begin_sqlite)
-        self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         try:
             create_tables(self._writer)
         except DBAPIError:  # without SQLite's lock, another process may make the same table: then all are there now

@@ -107,6 +107,7 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None
         save(sent_by("jpeg"), tmp_path / "file")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "condition",
     [

@@ -95,6 +95,7 @@ def test_constant_sizes_grow_the_backlog_by_load_minus_one(load: float) -> None:
     assert queue.waiting(now + queue.backlog_ms(now) / 1e3) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [0.3, 0.8])
 def test_random_arrivals_of_constant_size_wait_as_in_md1(load: float) -> None:
     """Pollaczek and Khinchine: ρ / (2 (1 − ρ)) service times on average; and the link is busy for ρ of the time."""

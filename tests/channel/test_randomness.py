@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ def numbers(seed: int, *names: object) -> list[int]:
     return stream(seed, *names).integers(0, 2**63, 4).tolist()
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), NAMES)
 def test_a_stream_can_be_had_again(seed: int, names: tuple[object, ...]) -> None:
     first = numbers(seed, *names)

@@ -73,6 +73,8 @@ def test_a_repeated_frame_is_found_again_and_not_coded(table: StreamTable) -> No
     assert [one.frames for one in table.listed()] == [3]
     with pytest.raises(ConflictError, match="another picture"):
         push(table, "a", 2, of=7)
+    with pytest.raises(ConflictError, match="quantize"):
+        push(table, "a", 2, "identity")
     assert push(table, "a", 3).state.restarted is None
 
 

@@ -93,6 +93,7 @@ def finisher(model: Counting, max_bytes: int = PLENTY) -> Finish:
     return partial(finish, model, cache=PyramidCache(max_bytes))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_hit_and_a_miss_give_the_same(model: Counting) -> None:
     got = received(model, COARSE)
     used = finisher(model)

@@ -75,7 +75,7 @@ def test_pictures_alone_are_a_data_set(tiny: Path, tmp_path: Path) -> None:
 def test_a_sweep_of_pictures_alone(options: Callable[..., SweepOptions], tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(tiny / "val", folder)
-    base: Any = replace(options(), config=replace(options().config, score_threshold=0.0), fidelity=False, seeds=(0,))
+    base: Any = replace(options(), config=options().config.but(score_threshold=0.0), fidelity=False, seeds=(0,))
     with pytest.MonkeyPatch.context() as patch:  # random weights are never confident
         patch.setattr("featlink.shared.evaluation.coco_results.clean_truth.__defaults__", (0.0,))
         whole = replace(base, dataset=folder, truth="clean", out=tmp_path / "whole")

@@ -23,6 +23,7 @@ def test_every_command_has_help(arguments: list[str]) -> None:
     assert "Usage" in result.output
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy() -> None:
     code = """
 import sys
@@ -49,6 +50,7 @@ def run(arguments: str, shell_end: str = "", **environment: str) -> subprocess.C
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_is_one_line() -> None:
     done = run("steps", ">/dev/full")
@@ -56,12 +58,14 @@ def test_a_full_disk_is_one_line() -> None:
     assert done.stderr.decode().splitlines() == ["featlink: cannot write the output: No space left on device"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&-"])
 def test_a_closed_stream_ends_nothing(closed: str) -> None:
     done = run("steps", closed)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_locale_that_lacks_signs_ends_nothing() -> None:
     # What an ISO-8859-1 locale gives, which not every machine has.
     done = run("steps", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")

@@ -25,7 +25,7 @@ def written(folder: Path, *changes: tuple[str, str]) -> ModelConfig:
         assert old in text
         text = text.replace(old, new)
     (folder / "model.py").write_text(text)
-    return ModelConfig(f"{folder}/model.py:build")
+    return ModelConfig(model=f"{folder}/model.py:build")
 
 
 def test_the_example_is_right(tmp_path: Path) -> None:
@@ -44,12 +44,13 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     assert not any(found.conditions.values())
 
 
+@pytest.mark.slow
 def test_torchvisions_network_is_compared_with_its_whole() -> None:
-    found = check_model(ModelConfig(TINY))
+    found = check_model(ModelConfig(model=TINY))
     assert not found.faults
     assert not any("detect_image" in remark for remark in found.remarks)
     assert [one.name for one in found.crossing if one.source] == ["p6"]
-    assert not check_model(ModelConfig(TINY, split="c2")).faults
+    assert not check_model(ModelConfig(model=TINY, split="c2")).faults
 
 
 FINE, COARSE = "fine = self.fine(torch.from_numpy(padded)).relu()", '"coarse": coarse[0].numpy()'

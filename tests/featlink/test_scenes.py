@@ -64,6 +64,7 @@ def test_a_folder_of_clips_is_written(tmp_path: Path) -> None:
     assert len(truth.images) == 6
 
 
+@pytest.mark.slow
 def test_the_clips_are_drawn_once_by_whoever_comes_first(tmp_path: Path) -> None:
     """Two processes at once get the same folder, and neither sees it half drawn."""
     code = (

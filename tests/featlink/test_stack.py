@@ -190,6 +190,7 @@ def test_up_infer_and_interrupt(dataset: Path, tmp_path: Path, how: signal.Signa
         up.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

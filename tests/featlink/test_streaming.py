@@ -198,6 +198,7 @@ def test_a_clip_is_judged_by_its_annotations(services: Deployment, tmp_path: Pat
     assert "ended" not in told
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_the_summary(services: Deployment, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     threading.Timer(2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()

@@ -166,6 +166,7 @@ print(folder)
 """
 
 
+@pytest.mark.slow
 def test_without_a_place_for_compiled_code_a_private_folder_is_made_and_removed(tmp_path: Path) -> None:
     nowhere = dict.fromkeys(("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME"), "/dev/null/none")
     environment = os.environ | nowhere | {"TMPDIR": str(tmp_path)}

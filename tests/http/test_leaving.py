@@ -14,6 +14,8 @@ from deployment import Deployment
 from requests_by_hand import infer, picture
 from waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_link_that_would_take_too_long_is_refused_at_once(services: Deployment) -> None:
     httpx.put(f"{services.channel}/v1/link", json={"rtt_ms": 3_600_000, "wait": True}).raise_for_status()

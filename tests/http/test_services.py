@@ -138,6 +138,7 @@ def test_named_conditions_travel_like_any(services: Deployment) -> None:
     assert catalogue["named"]["paper.table4.feature.bits2"] == "feature: quantize(bits=2)"
 
 
+@pytest.mark.slow
 def test_bitstreams_can_be_kept(services: Deployment, tmp_path: Path) -> None:
     from featlink.channel.app import create_app as channel_app
     from featlink.channel.settings import ChannelSettings

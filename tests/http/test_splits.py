@@ -19,6 +19,7 @@ from featlink.cloud.settings import CloudSettings
 Deploy = Callable[..., AbstractContextManager[Any]]
 
 
+@pytest.mark.slow
 def test_services_run_at_an_earlier_split(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATLINK_SPLIT", "c2")
     with deploy(model=TINY) as services:

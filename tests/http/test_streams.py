@@ -41,7 +41,9 @@ def listed(services: Deployment) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("text", CONDITIONS)
+@pytest.mark.parametrize(
+    "text", [*CONDITIONS[:2], *(pytest.param(one, marks=pytest.mark.slow) for one in CONDITIONS[2:])]
+)
 def test_services_and_api_agree_to_the_bit(client: Client, services: Deployment, text: str) -> None:
     model = fl.load(model=TINY, score_threshold=0.05, **SIZES)
     is_image = text.startswith("image")
@@ -76,6 +78,7 @@ def test_a_repeated_frame_is_answered_again_and_an_old_one_refused(client: Clien
     client.end_stream("again")  # once more harms nobody
 
 
+@pytest.mark.slow
 def test_frames_sent_all_at_once_are_coded_in_order(services: Deployment, client: Client) -> None:
     def send(number: int) -> dict[str, Any]:
         return infer(services.edge, PICTURES[number % 5], condition="quantize(bits=4)", stream="many", frame=number)
@@ -117,6 +120,7 @@ def test_half_a_place_is_refused(services: Deployment, query: dict[str, Any]) ->
     assert httpx.post(f"{services.edge}/v1/infer", content=PICTURES[0], params=query).status_code == 422
 
 
+@pytest.mark.slow
 def test_a_frame_that_the_cloud_did_not_answer_is_coded_once() -> None:
     from featlink.edge.app import create_app as edge_app
     from featlink.edge.settings import EdgeSettings

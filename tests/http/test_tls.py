@@ -24,6 +24,8 @@ from featlink.shared.service.access import digest
 from featlink.shared.service.settings import ServiceSettings
 from featlink.shared.service.transport import NextService
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

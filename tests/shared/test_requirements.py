@@ -74,7 +74,7 @@ from featlink.shared.lru import PyramidCache
 settings = CloudSettings(database_url="sqlite://", min_size=160, max_size=256, threads=1)
 featlink.edge.app.create_app(EdgeSettings()).openapi()
 featlink.cloud.app.create_app(settings).openapi()
-model = build(settings.config())
+model = build(settings.but())
 picture = io.BytesIO()
 Image.fromarray(np.random.default_rng(1).integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(picture, "PNG")
 sent = prepare(model, Request(picture.getvalue(), image_id=1), max_pixels=1 << 20)
@@ -147,6 +147,7 @@ def test_a_part_runs_on_its_group_alone(group: str, program: str, parts: list[st
     assert not never & loaded(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "heavy"),
     [
@@ -172,6 +173,7 @@ def test_an_import_is_cheap(program: str, heavy: set[str]) -> None:
     assert not heavy & loaded(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "missing"), [("edge", "PIL"), ("cloud", "sqlalchemy"), ("featlink", "typer")])
 def test_what_is_not_installed_is_said_in_one_line(part: str, missing: str) -> None:
     module = "featlink" if part == "featlink" else f"featlink.{part}"

@@ -127,6 +127,7 @@ def test_it_detects(model: TorchvisionRCNN) -> None:
     assert (metrics.segm["AP"] or 0) > 0.45
 
 
+@pytest.mark.slow
 def test_all_channels_of_all_levels_vary(model: TorchvisionRCNN) -> None:
     levels = model.encode(picture(next(iter(open_dataset(Path("starter")).images.values())))).levels
     for level in levels.values():

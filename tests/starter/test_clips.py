@@ -63,6 +63,7 @@ def test_the_camera_does_what_the_motion_says() -> None:
     assert min(differences["pan"], differences["handheld"]) > 1
 
 
+@pytest.mark.slow
 def test_objects_go_on_and_vehicles_come_anew() -> None:
     for motion in MOTIONS:
         frames = list(clip(4, ClipConfig(motion, 30)))
@@ -93,6 +94,7 @@ def corner(mask: np.ndarray) -> np.ndarray:
     return np.argwhere(mask).max(axis=0) if inside else np.full(2, np.nan)
 
 
+@pytest.mark.slow
 def test_a_written_folder_is_cocovid(tmp_path: Path) -> None:
     for workers in (1, 2):
         assert list(write_clips(tmp_path / str(workers), 3, 4, seed=7, workers=workers)) == [1, 2, 3]

@@ -43,6 +43,7 @@ def test_a_written_folder_holds_the_scenes(tmp_path: Path) -> None:
             assert annotation["iscrowd"] == thing.crowd
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_does_not_matter(tmp_path: Path) -> None:
     for workers in (1, 2):
         list(write_folder(tmp_path / str(workers), 6, seed=3, part="train", workers=workers))

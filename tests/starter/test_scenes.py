@@ -76,6 +76,7 @@ def test_a_mask_is_exactly_what_is_seen_of_an_object() -> None:
     assert made.mask(0).sum() == 16 * 16 - 6 * 7
 
 
+@pytest.mark.slow
 def test_what_scenes_are_like_is_what_was_asked_for() -> None:
     scenes = [scene(seed, VARIED) for seed in range(60)]
     assert {made.owner.shape[::-1] for made in scenes} == set(SIZES)

@@ -51,6 +51,7 @@ def test_detections_are_the_narrow_networks(pair: tuple[MaskRCNN, MaskRCNN]) -> 
         torch.testing.assert_close(full["masks"], small["masks"], atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_every_channel_of_every_level_varies_and_none_repeats_others(pair: tuple[MaskRCNN, MaskRCNN]) -> None:
     _, full = pair

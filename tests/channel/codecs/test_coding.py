@@ -74,6 +74,7 @@ def test_av1_at_qp_0_is_lossless(settings: Av1, natural: Natural) -> None:
     np.testing.assert_array_equal(code_plane(plane, settings).decoded, plane)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ladder", LADDERS, ids=lambda ladder: ladder[0].type)
 def test_bits_and_psnr_fall_with_quality(ladder: list[Codec], natural: Natural) -> None:
     plane = natural(96, 128)
@@ -187,6 +188,7 @@ def test_constant_planes_cost_little(settings: Codec, value: int) -> None:
     assert coded.bits < 8 * 450  # nearly all of it headers
 
 
+@pytest.mark.slow
 @each(VIDEO)
 def test_bitstream_does_not_depend_on_threads(settings: VideoCodec, natural: Natural) -> None:
     plane = natural(200, 264)
@@ -195,6 +197,7 @@ def test_bitstream_does_not_depend_on_threads(settings: VideoCodec, natural: Nat
     assert len({result.decoded.tobytes() for result in results}) == 1
 
 
+@pytest.mark.slow
 @each([Vvenc(), Jpeg()])
 def test_planes_together_are_as_alone(settings: Codec, natural: Natural) -> None:
     planes = [natural(size, size + 8, seed=size) for size in (16, 96, 40, 64)]
@@ -331,6 +334,7 @@ def test_misbehaving_programs(encoder: str, decoder: str, message: str, program:
         code_plane(natural(32, 32), Vvenc(), tools)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "decoder"), [("sleep 60", "{}"), ("{}", "sleep 60")])
 def test_hanging_programs(encoder: str, decoder: str, program: Program, natural: Natural) -> None:
     tools = Tools(timeout_s=3, ffmpeg=program(stand_in(encoder, decoder)))

@@ -68,6 +68,7 @@ def by_program(stream: bytes, codec: VideoCodec, channels: int, folder: Path) ->
     return [codec.to_picture(frame, (channels, HEIGHT, WIDTH)) for frame in frames]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("gop", GOPS)
 @pytest.mark.parametrize("name", NAMES)
@@ -127,6 +128,7 @@ def test_a_key_picture_needs_none_before_it(name: str) -> None:
         np.testing.assert_array_equal(out.pictures[""].decoded, picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gop", GOPS)
 @pytest.mark.parametrize("name", NAMES)
 def test_bits_depend_on_no_threads(name: str, gop: str) -> None:
@@ -134,6 +136,7 @@ def test_bits_depend_on_no_threads(name: str, gop: str) -> None:
     assert [out.pictures[""].data for out in one] == [out.pictures[""].data for out in many]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["feature", "image"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_still_is_one_intra_picture_under_any_gop(name: str, domain: str) -> None:
@@ -148,6 +151,7 @@ def test_a_still_is_one_intra_picture_under_any_gop(name: str, domain: str) -> N
             np.testing.assert_array_equal(mine.data, theirs.data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gop", ["intra", *GOPS])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scaled_picture_costs_less_and_comes_back_at_its_size(name: str, gop: str) -> None:
@@ -205,6 +209,7 @@ def test_ranges_are_kept_from_an_intra_picture_to_the_next() -> None:
     assert min(one.fidelity.psnr for one in kept if one.fidelity is not None) > 25
 
 
+@pytest.mark.slow
 def test_stills_keep_the_range_they_have() -> None:
     levels = slowly()[0]
     (first, *_) = sent("hevc(qp=30)")

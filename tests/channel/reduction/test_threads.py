@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import hashlib
 import numpy as np
+import pytest
 from featlink.channel.reduction.pca import read_basis
 from featlink.shared.fitted import find
 from featlink.starter.bundle import load_weights
@@ -22,6 +25,7 @@ print(hashlib.sha256(components.tobytes() + b"".join(level.tobytes() for level i
 """
 
 
+@pytest.mark.slow
 def test_components_and_levels_do_not_depend_on_the_threads_of_blas() -> None:
     digests = {
         subprocess.run(

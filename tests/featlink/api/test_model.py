@@ -40,6 +40,7 @@ def test_changed_features_are_detected(model: fl.Model, clean: fl.Pyramid) -> No
         model.detect(replace(clean, levels={}))
 
 
+@pytest.mark.slow
 def test_another_models_features_are_refused(
     clean: fl.Pyramid, random_checkpoint: Callable[[str], Path], image: npt.NDArray[np.uint8]
 ) -> None:
@@ -106,5 +107,6 @@ assert len(model.detect(image)), "the parent goes on"
 """
 
 
+@pytest.mark.slow
 def test_after_a_fork_a_model_says_so_instead_of_hanging() -> None:
     subprocess.run([sys.executable, "-c", FORKED, TINY], check=True, timeout=300)

@@ -53,6 +53,7 @@ NAMES = [
     "stream",
     "sweep",
     "transmit",
+    "write_report",
 ]
 
 
@@ -90,6 +91,7 @@ def test_a_step_of_another_package_needs_no_torch() -> None:
     assert not loaded & {"torch", "torchvision", "openvino", "plotly"}
 
 
+@pytest.mark.slow
 def test_sending_needs_no_torch() -> None:
     code = """
 import numpy as np, featlink as fl
@@ -98,6 +100,7 @@ assert sent.image.shape == (16, 24, 3)"""
     assert "torch" not in after(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["import featlink.sweeps.plan", "import featlink; featlink.sweep", ""])
 def test_sweep_is_called_whatever_was_imported_before(first: str) -> None:
     code = f"""

@@ -57,6 +57,7 @@ def test_it_is_what_a_sweep_gets(
     assert {"distort", "serialize"} <= sent.timings.keys()
 
 
+@pytest.mark.slow
 def test_it_is_what_the_services_answer(
     model: fl.Model, picture: Path, clean: fl.Pyramid, config: ModelConfig, deploy: Callable[..., Any]
 ) -> None:

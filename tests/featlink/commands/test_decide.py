@@ -53,6 +53,7 @@ def test_no_link_is_one_line(sweep: Sweep) -> None:
         run("decide", str(sweep.folder))
 
 
+@pytest.mark.slow
 def test_a_report_with_others_curve_and_points(sweep: Sweep, tmp_path: Path) -> None:
     (tmp_path / "theirs.csv").write_text("bpp,AP\n0.1,0.3\n0.2,0.4\n0.4,0.5\n0.8,0.55\n")
     page, points = tmp_path / "report.html", tmp_path / "rates.csv"

@@ -26,6 +26,7 @@ def run(services: Deployment, picture: Path, *options: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["feature", "image"])
 def test_three_pictures_side_by_side(services: Deployment, picture: Path, tmp_path: Path, domain: str) -> None:
     out = tmp_path / "new" / "compare.png"

@@ -57,6 +57,7 @@ def featlink_steps(environment: dict[str, str], *arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+@pytest.mark.slow
 def test_lists_every_step_and_what_could_not_be_loaded(environment: dict[str, str]) -> None:
     shown = featlink_steps(environment)
     blocks = {block.partition(":")[0]: block for block in shown.strip().split("\n\n")}
@@ -70,6 +71,7 @@ def test_lists_every_step_and_what_could_not_be_loaded(environment: dict[str, st
     assert "broken: ModuleNotFoundError" in shown
 
 
+@pytest.mark.slow
 def test_json_is_the_schema(environment: dict[str, str]) -> None:
     schema = json.loads(featlink_steps(environment, "--json"))
     jsonschema.validate(parse("image: quantize(bits=4)").model_dump(mode="json"), schema)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +106,7 @@ def test_every_split_has_a_basis_of_its_own(
     split: str, config: ModelConfig, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
-    here = replace(config, split=split)
+    here = config.but(split=split)
     model = fl.Model(tiny_model.build(here))
     pictures = list(open_dataset(tiny).images.values())[:2]
     pyramid = model.pyramid(fl.read_image(pictures[0]))

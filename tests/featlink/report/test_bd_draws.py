@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from featlink.report.curves import Curve, bd_of_draws, bd_rate, compare
 
-point = st.tuples(st.floats(1, 1e4), st.floats(0, 1))
+accuracy = st.integers(0, 10**6).map(lambda millionths: millionths / 10**6)
+point = st.tuples(st.floats(1, 1e4), accuracy)
 points = st.lists(point, min_size=1, max_size=6)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=60)
 @example([(1.0, 0.0), (2.0, 0.5), (3.0, 1.0)], [(1.0, 0.0), (2.0, 3.6e-252), (3.0, 1.0)])
+@example([(1.0, 0.0), (2.0, 0.5), (3.0, 1.0)], [(1.0, 0.0), (2.0, 2.3e-311), (3.0, 1.0)])
 @given(points, points)
 def test_each_draw_is_that_of_the_package(anchor: list[tuple[float, float]], test: list[tuple[float, float]]) -> None:
     expected = bd_rate(anchor, test)

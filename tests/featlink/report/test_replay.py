@@ -57,6 +57,7 @@ def test_planes_are_tiles_in_8_bits(replay: Replay, picture: Path) -> None:
         assert set(np.unique(two[level])) <= {0, 85, 170, 255}
 
 
+@pytest.mark.slow
 def test_report_shows_planes_and_distorted_pictures(with_model: Sweep) -> None:
     page = make_page(with_model, ReportOptions(images=1))
     sections = {section.id: section.blocks for section in page.sections}

@@ -139,6 +139,7 @@ def test_without_the_packages_it_says_what_is_missing(sweep: Sweep) -> None:
     assert "featlink[tracking]" in table.notes[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0, 60])
 def test_a_film_is_bounded_and_runs_in_real_time(noise: int) -> None:
     rng = np.random.default_rng(1)

@@ -37,9 +37,10 @@ def sweep_at(folder: Path, split: str, edge_ms: float, kilobytes: float, **model
     return sweep
 
 
-@pytest.fixture
-def sweeps(tmp_path: Path) -> list[Sweep]:
-    return [sweep_at(tmp_path, "p2-p6", 200, 60), sweep_at(tmp_path, "c2", 60, 70), sweep_at(tmp_path, "stem", 20, 600)]
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> list[Sweep]:
+    folder = tmp_path_factory.mktemp("cuts")
+    return [sweep_at(folder, "p2-p6", 200, 60), sweep_at(folder, "c2", 60, 70), sweep_at(folder, "stem", 20, 600)]
 
 
 def test_the_earliest_comes_first_and_what_cannot_be_compared_is_refused(sweeps: list[Sweep], tmp_path: Path) -> None:

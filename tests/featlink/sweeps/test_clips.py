@@ -117,6 +117,7 @@ def test_engines_give_what_streams_give(model: SplitModel, stages: Stages, work:
     assert all(found[id, run][1] < still[id, run][1] for id in others for run in EVERY), "only what changes is sent"
 
 
+@pytest.mark.slow
 def test_the_same_over_http(stages: Stages, work: list[WorkItem], deploy: Callable[..., Any]) -> None:
     some = [dataclasses.replace(work[0], runs=(2, 4))]
     with deploy(**vars(CONFIG)) as services, Client(services.edge, services.edge) as client:
@@ -271,6 +272,7 @@ def held(engine: LocalEngine, clip: WorkItem, memory: Callable[[], int]) -> list
     return found
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_a_clip(stages: Stages, tmp_path: Path) -> None:
     engine = LocalEngine(stages, threads=1)
     list(engine.run([endless(tmp_path, 2)]))

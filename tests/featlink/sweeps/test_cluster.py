@@ -65,7 +65,7 @@ def fitted(config: ModelConfig, tiny: Path, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def expected(config: ModelConfig, tiny: Path, fitted: Path) -> Numbers:
     assert fitted.is_dir()
-    return numbers(build_local(replace(config, device="cpu"), CONDITIONS, True).run(tasks(tiny)))
+    return numbers(build_local(config.but(device="cpu"), CONDITIONS, True).run(tasks(tiny)))
 
 
 def tasks(tiny: Path, wanted: Sequence[int] = EVERY) -> list[WorkItem]:
@@ -87,7 +87,7 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
     weights = shutil.copy(config.weights, tmp_path / "weights.pth")
     shutil.copytree(fitted, tmp_path / "fitted")
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path / "fitted"))
-    config = replace(config, weights=str(weights), device="cpu")
+    config = config.but(weights=str(weights), device="cpu")
     with RayEngine(config, CONDITIONS, True, Cluster(None, nodes.address)) as engine:
         assert len(engine.workers) == 1
         # What the next node finds where the sender had its files are others, or none.
@@ -114,7 +114,7 @@ def test_a_model_of_ones_own_goes_to_the_nodes(nodes: Nodes, tiny: Path, tmp_pat
     carried = tmp_path / "carried.py"
     carried.write_text(Path(tiny_model.__file__).read_text() + f"# {tmp_path}\n")  # no node has it from before
     config = ModelConfig(model=f"{carried}:build", weights=tiny_model.other_weights(tmp_path / "w.safetensors"))
-    config = replace(config, device="cpu", threads=1)
+    config = config.but(device="cpu", threads=1)
     without = [place for place in EVERY if place != 2]  # nothing is fitted to it
     alone = numbers(build_local(config, CONDITIONS, True).run(tasks(tiny, without)))
     with RayEngine(config, CONDITIONS, True, Cluster(1, nodes.address)) as engine:
@@ -129,7 +129,7 @@ def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
     first, *others = tasks(tiny)
     work = [first, WorkItem.still(77, tmp_path / "huge.png", (0, 1)), *others]
     cluster = Cluster(None, nodes.address, memory_per_worker=MEMORY)
-    with RayEngine(replace(config, device="cpu"), CONDITIONS, True, cluster) as engine:
+    with RayEngine(config.but(device="cpu"), CONDITIONS, True, cluster) as engine:
         found = list(engine.run(work))
     [failure] = [one for one in found if isinstance(one, ItemError)]
     assert (failure.image_id, failure.runs) == (77, (0, 1))
@@ -138,11 +138,11 @@ def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(
 
 
 def test_a_worker_asks_for_its_gpus_and_waits_no_longer_than_told(nodes: Nodes, config: ModelConfig) -> None:
-    large = replace(config, device="cuda", threads=64)
+    large = config.but(device="cuda", threads=64)
     for workers, gpus in ((None, "1"), (4, "0.25")):
         with pytest.raises(CommandError, match=f"within 3 s; one takes 64 cores, {gpus} GPUs"):
             RayEngine(large, [], False, Cluster(workers, nodes.address, patience_s=3))
     if not torch.cuda.is_available():  # the one that Ray was told of is given out, and found missing
         for device in ("cuda", "auto"):
             with pytest.raises(ModelError, match="no device cuda"):
-                RayEngine(replace(config, device=device), [], False, Cluster(None, nodes.address))
+                RayEngine(config.but(device=device), [], False, Cluster(None, nodes.address))

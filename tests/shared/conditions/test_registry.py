@@ -28,9 +28,10 @@ def test_every_step_has_a_schema_under_its_own_name() -> None:
         assert steps()[name].model_fields["type"].default == name
 
 
-@pytest.mark.parametrize("text", NAMED.values())
-def test_the_schema_takes_every_named_condition(text: str) -> None:
-    jsonschema.validate(parse(text).model_dump(mode="json"), schema())
+def test_the_schema_takes_every_named_condition() -> None:
+    validator = jsonschema.validators.validator_for(schema())(schema())
+    for text in NAMED.values():
+        validator.validate(parse(text).model_dump(mode="json"))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_only_the_best_hundred_detections_of_an_image_count() -> None:
     assert metrics.bbox["AR100"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subset", [1, 3])
 def test_equals_pycocotools_on_coco(subset: int, coco: Path) -> None:
     data = json.loads((coco / "annotations/instances_val2017.json").read_bytes())

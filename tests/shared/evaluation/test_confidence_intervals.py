@@ -54,6 +54,7 @@ def scenes(count: int, rng: np.random.Generator) -> Pool:
     return Pool(ids, np.array(starts), np.concatenate(images), np.ascontiguousarray(np.concatenate(fates)), objects)
 
 
+@pytest.mark.slow
 def test_intervals_of_few_images_hold_the_ap_of_many() -> None:
     """With the bias taken away; without, they mostly would not."""
     rng = np.random.default_rng(3)

@@ -79,7 +79,15 @@ def test_the_pyramid_is_rounded_and_no_more(models: dict[str, TorchvisionRCNN]) 
 @pytest.mark.parametrize("name", [MODELS[0], *(pytest.param(name, marks=pytest.mark.extended) for name in MODELS[1:])])
 def test_the_split_equals_the_whole(name: str, random_checkpoint: Callable[[str], Path]) -> None:
     few: dict[str, Any] = {"score_threshold": 0.01, "proposals": 60, "max_detections": 8}
-    config = ModelConfig(name, str(random_checkpoint(name)), "bf16", 128, 192, device="cpu", **few)
+    config = ModelConfig(
+        model=name,
+        weights=str(random_checkpoint(name)),
+        profile="bf16",
+        min_size=128,
+        max_size=192,
+        device="cpu",
+        **few,
+    )
     whole, edge = build(config), build(config, heads=False)
     for path in PICTURES[:2]:
         found = whole.detect_image(picture(path))

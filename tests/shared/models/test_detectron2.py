@@ -21,7 +21,11 @@ from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detectron2_rcnn import AlignedPool, build, converted
 from featlink.shared.models.registry import build as build_any
 
-SIZES = {"128": (128, 256), "480": (480, 640), "800": (800, 1333)}
+pytestmark = pytest.mark.slow  # of the real networks
+
+SIZES: dict[str, dict[str, Any]] = {
+    str(side): {"min_size": side, "max_size": most} for side, most in ((128, 256), (480, 640), (800, 1333))
+}
 FILES = {
     "mask_stride3x3": "mask_rcnn_R_50_FPN.pkl",
     "mask_stride1x1": "mask_rcnn_R_50_FPN.pth",
@@ -60,7 +64,7 @@ def test_levels_and_detections_are_those_recorded(
         if not files:
             continue
         weights = str(checkpoints / variant / FILES[variant])
-        model = build(ModelConfig("detectron2_r50_fpn", weights, profile, *SIZES[size]))
+        model = build(ModelConfig(model="detectron2_r50_fpn", weights=weights, profile=profile, **SIZES[size]))
         for file in files:
             with np.load(file, allow_pickle=False) as reference:
                 name = file.stem.partition(f"_{size}_")[2]
@@ -96,7 +100,10 @@ def test_a_wrong_stride_does_not_go_unnoticed(detectron2: Path, checkpoints: Pat
     shutil.copy(weights, other)
     other.with_name("other.pth.json").write_text('{"stride_in_1x1": false}')
     picture = np.array(Image.open(detectron2 / "pictures" / "scene_40.png").convert("RGB"))
-    one, two = (build(ModelConfig("detectron2_r50_fpn", str(path), "exact", 128, 256)) for path in (weights, other))
+    one, two = (
+        build(ModelConfig(model="detectron2_r50_fpn", weights=str(path), profile="exact", min_size=128, max_size=256))
+        for path in (weights, other)
+    )
     assert one.weights != two.weights
     assert np.abs(one.encode(picture).levels["p2"] - two.encode(picture).levels["p2"]).max() > 0.1
 
@@ -151,14 +158,14 @@ def test_a_training_run_is_read_cut_and_detects_coco_classes(tmp_path: Path) -> 
         "score_threshold": 0.0,
     }
     picture = np.random.default_rng(0).integers(0, 256, (50, 80, 3), np.uint8)
-    whole = build_any(ModelConfig("detectron2_r50_fpn", str(path), "exact", **some))
+    whole = build_any(ModelConfig(model="detectron2_r50_fpn", weights=str(path), profile="exact", **some))
     assert whole.image_sizes(50, 80).resized == (60, 96)
     found = whole.decode(whole.encode(picture))
     assert len(found) == 8
     assert {found.categories[label] for label in found.labels} & {"N/A", "__background__"} == set()
     assert found.masks is not None
     assert found.masks[0].shape == (50, 80)
-    cut = build_any(ModelConfig("detectron2_r50_fpn", str(path), "exact", split="c2", **some))
+    cut = build_any(ModelConfig(model="detectron2_r50_fpn", weights=str(path), profile="exact", split="c2", **some))
     assert cut.name == "detectron2_r50_fpn@c2"
     again = cut.decode(cut.encode(picture))
     np.testing.assert_array_equal(again.boxes, found.boxes)
@@ -168,7 +175,9 @@ def test_a_training_run_is_read_cut_and_detects_coco_classes(tmp_path: Path) -> 
 def test_own_classes_have_numbers_or_names_of_the_file_beside(tmp_path: Path) -> None:
     state = detectron2_state(masks=False, classes=3)
     torch.save(state, path := tmp_path / "own.pth")
-    config = ModelConfig("detectron2_r50_fpn", str(path), "exact", 64, 96, score_threshold=0.0)
+    config = ModelConfig(
+        model="detectron2_r50_fpn", weights=str(path), profile="exact", min_size=64, max_size=96, score_threshold=0.0
+    )
     assert build(config).categories == ["0", "1", "2", "3"]
     (tmp_path / "own.pth.json").write_text(
         '{"categories": ["background", "cat", "dog", "cow"], "stride_in_1x1": false}'
@@ -182,17 +191,17 @@ def test_own_classes_have_numbers_or_names_of_the_file_beside(tmp_path: Path) ->
 
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="fetch detectron2-r50-3x"):
-        build(ModelConfig("detectron2_r50_fpn"))
+        build(ModelConfig(model="detectron2_r50_fpn"))
     with pytest.raises(ModelError, match="not those of an R-CNN of detectron2"):
         converted({"backbone.res2.0.conv1.weight": torch.zeros(1)})
     state = detectron2_state(masks=False, classes=3)
     torch.save(state, path := tmp_path / "own.pth")
     with pytest.raises(ModelError, match="--model detectron2_r50_fpn"):
-        build_any(ModelConfig("fasterrcnn_resnet50_fpn", str(path), "exact"))
+        build_any(ModelConfig(model="fasterrcnn_resnet50_fpn", weights=str(path), profile="exact"))
     del state["backbone.bottom_up.res4.2.conv2.weight"]
     torch.save(state, path)
     with pytest.raises(ModelError, match=r"no backbone\.body\.layer3\.2\.conv2\.weight"):
-        build(ModelConfig("detectron2_r50_fpn", str(path), "exact"))
+        build(ModelConfig(model="detectron2_r50_fpn", weights=str(path), profile="exact"))
 
 
 def test_aligned_pooling_samples_pixel_centres() -> None:

@@ -99,6 +99,7 @@ def test_other_names_are_refused(device: str) -> None:
         fl.load(device=device)
 
 
+@pytest.mark.slow
 def test_the_poolers_keep_nothing(model: TorchvisionRCNN) -> None:
     model.detect_image(PICTURES[0])
     pool = model.network.roi_heads.box_roi_pool

@@ -148,6 +148,7 @@ def test_profiles_keep_their_bounds(trained: Trained) -> None:
         assert value["AP"] == pytest.approx(reference["AP"], abs=0.0005)
 
 
+@pytest.mark.slow
 def test_the_fast_split_equals_the_fast_model_in_one_process(trained: Trained) -> None:
     model, image = trained.models["fast"], next(iter(trained.pictures.values()))
     assert_same(model.decode(over_the_wire(model.encode(image))), model.detect_image(image))

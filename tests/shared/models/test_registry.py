@@ -73,6 +73,7 @@ def test_an_error_at_the_start_is_told_with_its_picture(size: tuple[int, int]) -
         raise ModelError("whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [OWN, TINY])
 @pytest.mark.parametrize("condition", ["identity", "quantize(bits=3)", "vvenc(qp=30) @ packing=stacked"])
 def test_over_the_services_as_in_the_api(deployed: Callable[[str], Any], model: str, condition: str) -> None:

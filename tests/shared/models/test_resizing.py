@@ -39,6 +39,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1500, 2000), (3000, 2000), (4032, 3024), (2999, 1777), (20, 4000), (4000, 20)])
 def test_large_pictures(size: tuple[int, int]) -> None:
     check(*size, 320, 533)

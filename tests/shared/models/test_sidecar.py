@@ -17,6 +17,8 @@ from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import build
 
+pytestmark = pytest.mark.slow  # of the real networks
+
 MODEL = "fasterrcnn_resnet50_fpn"
 SIZES = ((16,), (24,), (48,), (96,), (192,))
 SAID: dict[str, Any] = {
@@ -52,7 +54,7 @@ def stock() -> Any:
 def test_it_is_the_network_that_was_trained(stock: Any, tmp_path: Path) -> None:
     path = tmp_path / "mine.pth"
     torch.save(stock.state_dict(), path)
-    config = ModelConfig(MODEL, str(path), "exact", max_detections=20, proposals=50)
+    config = ModelConfig(model=MODEL, weights=str(path), profile="exact", max_detections=20, proposals=50)
     with pytest.raises(ModelError, match="other anchors"):
         build(config)
     beside = tmp_path / "mine.pth.json"
@@ -78,4 +80,4 @@ def test_what_says_nonsense_is_refused(stock: Any, tmp_path: Path, said: Any) ->
     torch.save(stock.state_dict(), path)
     (tmp_path / "mine.pth.json").write_text(json.dumps(SAID | said if said else said))
     with pytest.raises(ModelError):
-        build(ModelConfig(MODEL, str(path), "exact"))
+        build(ModelConfig(model=MODEL, weights=str(path), profile="exact"))

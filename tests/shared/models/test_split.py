@@ -24,6 +24,8 @@ from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.torchvision_rcnn import build
 
+pytestmark = pytest.mark.slow  # of the real networks
+
 SIZES: dict[str, Any] = {"min_size": 128, "max_size": 224}
 FEW: dict[str, Any] = {"score_threshold": 0.005, "proposals": 100, "max_detections": 10}
 STOCK_FEW: dict[str, Any] = {
@@ -86,9 +88,9 @@ def test_official_layout_from_the_cache_equals_torchvision(
     )  # the real file's is in its name
     stock = get_model(name, weights=weights, progress=False, **STOCK_FEW, **SIZES).eval()
     expected = call_stock(stock, noise())
-    ours = build(ModelConfig(name, "coco", "exact", **FEW, **SIZES))
+    ours = build(ModelConfig(model=name, weights="coco", profile="exact", **FEW, **SIZES))
     assert_identical(ours.decode(ours.encode(noise())), expected)
-    by_path = build(ModelConfig(name, str(path), "exact", **FEW, **SIZES))
+    by_path = build(ModelConfig(model=name, weights=str(path), profile="exact", **FEW, **SIZES))
     assert by_path.categories[:2] == ["__background__", "person"]
     assert by_path.encode(noise()).levels["p2"].shape[0] == 256
 

@@ -43,6 +43,7 @@ def stock(scene: np.ndarray[Any, Any]) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", EARLY)
 def test_exact_is_bit_identical_to_stock_torchvision(
     split: str, scene: np.ndarray[Any, Any], stock: dict[str, torch.Tensor]
@@ -58,6 +59,7 @@ def test_exact_is_bit_identical_to_stock_torchvision(
     np.testing.assert_array_equal(found.masks, stock["masks"][:, 0].numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", EARLY)
 def test_fast_is_within_its_bounds_and_the_halves_are_the_whole(
     split: str, scene: np.ndarray[Any, Any], stock: dict[str, torch.Tensor]
@@ -78,9 +80,9 @@ def test_fast_is_within_its_bounds_and_the_halves_are_the_whole(
 @pytest.mark.extended
 def test_other_architectures_too(name: str, split: str, random_checkpoint: Any, scene: np.ndarray[Any, Any]) -> None:
     some = {"proposals": 20, "max_detections": 5, "score_threshold": 0.0, **SIZES}
-    given = ModelConfig(name, str(random_checkpoint(name)), "exact", **some)
+    given = ModelConfig(model=name, weights=str(random_checkpoint(name)), profile="exact", **some)
     whole = build(given).decode(build(given).encode(scene))
-    cut = build(ModelConfig(name, given.weights, "exact", split=split, **some))
+    cut = build(ModelConfig(model=name, weights=given.weights, profile="exact", split=split, **some))
     assert _same(cut.decode(cut.encode(scene)), whole)
 
 
@@ -112,7 +114,7 @@ def test_conditions_work_at_each(split: str, scene: np.ndarray[Any, Any]) -> Non
     from featlink.edge.prepare import Request, prepare
     from featlink.shared.result import Telemetry
 
-    model = build(ModelConfig(TINY, split=split))
+    model = build(ModelConfig(model=TINY, split=split))
     data = (SCENES / "val" / "000000000004.jpg").read_bytes()
     for text in ("quantize(bits=6) | entropy", "gaussian_noise(sigma=2)", "hevc(qp=30) @ packing=stacked", "jpeg"):
         condition = parse(text)
@@ -126,7 +128,7 @@ def test_conditions_work_at_each(split: str, scene: np.ndarray[Any, Any]) -> Non
     with pytest.raises(FrameError, match="which the reduction needs"):
         transmit(_of_starter(source), pca, Telemetry())
     with pytest.raises(ModelError, match=f"tiny@{split}"):
-        finish(build(ModelConfig(TINY)), source, Telemetry())
+        finish(build(ModelConfig(model=TINY)), source, Telemetry())
 
 
 def _of_starter(frame: Any) -> Any:

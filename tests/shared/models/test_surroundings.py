@@ -16,6 +16,8 @@ import featlink as fl
 from featlink.shared.errors import ModelError
 from featlink.shared.features import Image
 
+pytestmark = pytest.mark.slow  # of the real networks
+
 SMALL = {"min_size": 160, "max_size": 240, "threads": 1}
 
 

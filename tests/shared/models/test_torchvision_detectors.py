@@ -16,6 +16,8 @@ from featlink.shared.errors import ImageError, ModelError
 from featlink.shared.models.config import DETECTORS, ModelConfig
 from featlink.shared.models.registry import build
 
+pytestmark = pytest.mark.slow  # of the real networks
+
 QUICK = "ssdlite320_mobilenet_v3_large"
 SIZES = {"min_size": 96, "max_size": 160}
 PICTURES = [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8) for size in ((97, 131), (131, 60))]
@@ -35,8 +37,8 @@ def checkpoint(name: str, folder: Path) -> Path:
 def test_split_detections_are_torchvisions_bit_for_bit(name: str, tmp_path: Path) -> None:
     path = checkpoint(name, tmp_path)
     sizes: dict[str, Any] = {} if "ssd" in name else SIZES
-    model = build(ModelConfig(name, str(path), score_threshold=0.0, **sizes))
-    edge = build(ModelConfig(name, str(path), **sizes), heads=False)
+    model = build(ModelConfig(model=name, weights=str(path), score_threshold=0.0, **sizes))
+    edge = build(ModelConfig(model=name, weights=str(path), **sizes), heads=False)
     stock = get_model(
         name,
         weights=None,
@@ -75,7 +77,7 @@ def test_a_detector_goes_through_the_link(tmp_path: Path) -> None:
     from featlink.shared.result import Telemetry
 
     name = QUICK
-    model = build(ModelConfig(name, str(checkpoint(name, tmp_path)), score_threshold=0.0))
+    model = build(ModelConfig(model=name, weights=str(checkpoint(name, tmp_path)), score_threshold=0.0))
     data = cv2.imencode(".png", PICTURES[0])[1].tobytes()
     for text in ("quantize(bits=4) | entropy", "image: gaussian_blur(sigma=2)", "hevc(qp=30)"):
         condition = parse(text)
@@ -88,14 +90,14 @@ def test_a_detector_goes_through_the_link(tmp_path: Path) -> None:
 
 def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no weights of fcos_resnet50_fpn are bundled"):
-        build(ModelConfig("fcos_resnet50_fpn"))
+        build(ModelConfig(model="fcos_resnet50_fpn"))
     path = checkpoint(QUICK, tmp_path)
     with pytest.raises(ModelError, match="cannot be cut at 'c2'"):
-        build(ModelConfig(QUICK, str(path), split="c2"))
+        build(ModelConfig(model=QUICK, weights=str(path), split="c2"))
     with pytest.raises(ModelError, match="no bf16"):
-        build(ModelConfig(QUICK, str(path), "bf16"))
+        build(ModelConfig(model=QUICK, weights=str(path), profile="bf16"))
     with pytest.raises(ModelError, match="do not fit"):
-        build(ModelConfig("fcos_resnet50_fpn", str(path)))
+        build(ModelConfig(model="fcos_resnet50_fpn", weights=str(path)))
     path.with_name(f"{path.name}.json").write_text('{"categories": ["background", "cat"]}')
     with pytest.raises(ModelError, match="has shape"):
-        build(ModelConfig(QUICK, str(path)))
+        build(ModelConfig(model=QUICK, weights=str(path)))

@@ -55,7 +55,7 @@ def test_the_environment_counts(settings: type[ServiceSettings], monkeypatch: py
 def test_model_settings_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WEIGHTS": "w.pth", "PROFILE": "exact", "MIN_SIZE": "320", "SCORE_THRESHOLD": "0.5"}.items():
         monkeypatch.setenv(f"FEATLINK_{name}", value)
-    assert ModelSettings().config() == ModelConfig(weights="w.pth", profile="exact", min_size=320, score_threshold=0.5)
+    assert ModelSettings().but() == ModelConfig(weights="w.pth", profile="exact", min_size=320, score_threshold=0.5)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,7 @@ def test_what_others_set_is_passed_over(name: str) -> None:
     assert slip({name: "x"}, EdgeSettings.model_fields) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "message"),
     [

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +25,7 @@ from featlink import cloud
 from featlink.shared.errors import ConflictError, DatasetError, NotFoundError, StorageError
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import GroundTruth
-from featlink.shared.store import Dataset, Result, Run, Store, sqlite_url
+from featlink.shared.store import Dataset, Result, Run, Store, open_finished, sqlite_url
 
 ROOT = Path(cloud.__file__).parents[1]
 IMAGES = 100
@@ -270,6 +273,7 @@ def test_numbers_must_be_finite(store: Store, run: Run, value: float) -> None:
     assert store.run(run.id).done == 0
 
 
+@pytest.mark.slow
 def test_threads_store_each_image_once(store: Store, run: Run) -> None:
     def add(seed: int) -> int:
         order = random.Random(seed).sample(range(60), 60)
@@ -295,6 +299,7 @@ def test_a_writer_waits_for_another(store: Store, run: Run, tmp_path: Path) -> N
     assert store.run(run.id).name == "changed"
 
 
+@pytest.mark.slow
 def test_processes_store_each_image_once(store: Store, run: Run, url: str) -> None:
     processes = [writer(url, run.id, seed, "shuffled") for seed in (1, 2)]
     for process in processes:
@@ -312,9 +317,11 @@ def test_processes_store_each_image_once(store: Store, run: Run, url: str) -> No
     assert all(winners[image_id] == winner for image_id, _, winner in answers)
 
 
+@pytest.mark.slow
 def test_processes_may_open_a_new_database_at_once(url: str) -> None:
     code = """
 import sys
+import tempfile
 from featlink.shared.store import Store
 print("ready", flush=True)
 sys.stdin.readline()
@@ -335,6 +342,7 @@ print(len(Store(sys.argv[1]).datasets()))
     assert [process.communicate(timeout=60)[0] for process in processes] == ["0\n"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))
 def test_kill_9_loses_nothing_acknowledged(store: Store, run: Run, url: str, attempt: int) -> None:
     process = writer(url, run.id, attempt, "ascending")
@@ -402,3 +410,26 @@ def test_a_database_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> 
         with contextlib.closing(Store(sqlite_url(file))) as store:
             assert store.run("r").model == "m"
             assert store.token_digest("r") is None
+
+
+def test_a_finished_sweep_is_read_where_nothing_can_be_written(store: Store, run: Run, tmp_path: Path) -> None:
+    store.add_result(run.id, result(7))
+    store.close()
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to the other user
+        place = Path(name, "50% #1")
+        shutil.copytree(tmp_path, place)
+        Path(name).chmod(0o755)
+        place.chmod(0o555)
+        root = os.geteuid() == 0  # who may write anywhere
+        try:
+            if root:
+                os.seteuid(65534)
+            with contextlib.closing(open_finished(place / "runs.db")) as reader:
+                assert reader.result(run.id, 7).bits == 1000
+        finally:
+            if root:
+                os.seteuid(0)
+        assert [path.name for path in place.iterdir()] == ["runs.db"]
+        place.chmod(0o755)
+    with pytest.raises(StorageError, match="there is no"):
+        open_finished(tmp_path / "none.db")

@@ -15,6 +15,8 @@ from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.fast.prune import drop_dead_channels
 from featlink.shared.models.torchvision_rcnn import build
 
+pytestmark = pytest.mark.slow  # of the real networks
+
 MODELS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn")
 
 
