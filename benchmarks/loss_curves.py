@@ -33,7 +33,7 @@ from featlink.dataset import ground_truth, open_dataset
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.evaluation.coco import items
-from featlink.shared.evaluation.coco_metrics import CocoEvaluator, Floats, ImageMatches
+from featlink.shared.evaluation.coco_metrics import CocoEvaluator, Floats, ImageMatches, Pool
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.evaluation.confidence_intervals import draw_images, interval
 from featlink.shared.features import Array, FeatureMaps, Image
@@ -184,7 +184,7 @@ def figures(out: Path, kilobytes: Sequence[float]) -> None:
     for one in read(out):
         by_source.setdefault(one.source, {})[one.image] = one
     ids = sorted(set.intersection(*(set(of_images) for of_images in by_source.values())))
-    weights = draw_images(len(ids), 300)
+    weights, ones = draw_images(len(ids), 300), np.ones(len(ids), np.int64)
     known: dict[tuple[str, int, str], ImageMatches] = {}
 
     def matches(coded: Coded, missing: str) -> ImageMatches:
@@ -194,29 +194,36 @@ def figures(out: Path, kilobytes: Sequence[float]) -> None:
             known[key] = judge.update(truth.image.item, truth, coded.found[missing])
         return known[key]
 
-    def point(source: str, setting: Setting) -> tuple[float, float, np.ndarray]:
-        """Bits, AP and its draws."""
+    def pool(source: str, setting: Setting) -> tuple[float, Pool]:
+        """Bits, and what AP is taken of."""
         drawn = [(by_source[source][i], *sent(by_source[source][i], setting)) for i in ids]
         samples = [matches(coded, missing) for coded, missing, _ in drawn]
-        pool = judge.resamplers(samples)["segm"]
-        ap = judge.compute(samples)["segm.AP"] or 0.0
-        return float(np.mean([bits for *_, bits in drawn])), ap, np.nan_to_num(pool.draws(weights))
+        return float(np.mean([bits for *_, bits in drawn])), judge.resamplers(samples)["segm"]
 
     def at(name: str, target: float, loss: float, burst: int) -> Best | None:
         """The best protection's AP at so many bits, on average over the seeds; None beyond the rates."""
-        best: Best | None = None
+        found: list[tuple[float, float, list[tuple[float, Pool]]]] = []
         for parity in PARITIES[name] if loss else (0.0,):
-            rows = []
-            for source in SOURCES[name]:
-                made = [point(source, Setting(loss, burst, parity, seed)) for seed in SEEDS[name]]
-                rows.append([np.mean([one[i] for one in made], axis=0) for i in range(3)])
-            rows.sort(key=lambda row: float(row[0]))
-            bits = np.log([float(row[0]) for row in rows])
+            pools = [
+                [pool(source, Setting(loss, burst, parity, seed)) for seed in SEEDS[name]] for source in SOURCES[name]
+            ]
+            pools.sort(key=lambda of_seeds: of_seeds[0][0])
+            bits = np.log([np.mean([bits for bits, _ in of_seeds]) for of_seeds in pools])
             if bits[0] <= np.log(target) <= bits[-1]:
-                shares = np.array([np.interp(np.log(target), bits, unit) for unit in np.eye(len(rows))])
-                found = Best(name, parity, float(shares @ [row[1] for row in rows]), shares @ [row[2] for row in rows])
-                best = found if best is None or found.ap > best.ap else best
-        return best
+                shares = [float(np.interp(np.log(target), bits, unit)) for unit in np.eye(len(pools))]
+                parts = [
+                    (share / len(of_seeds), one)
+                    for share, of_seeds in zip(shares, pools, strict=True)
+                    for _, one in of_seeds
+                    if share
+                ]
+                found.append((sum(share * (one.average_precision(ones) or 0) for share, one in parts), parity, parts))
+        if not found:
+            return None
+        ap, parity, parts = max(found, key=lambda one: one[0])
+        return Best(
+            name, parity, ap, np.sum([share * np.nan_to_num(one.draws(weights)) for share, one in parts], axis=0)
+        )
 
     print(f"{len(ids)} pictures")
     for kb, burst, loss in itertools.product(kilobytes, BURSTS, LOSSES):
