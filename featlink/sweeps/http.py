@@ -100,7 +100,16 @@ class HttpEngine:
         if answer.stream is not None and answer.stream.frame > 0 and answer.stream.restarted is not None:
             raise CommandError(f"the channel began the stream anew ({answer.stream.restarted})")
         timings = {name: ms for name, ms in answer.timings.items() if name != "total"}
-        return Result(image_id, answer.detections, answer.bits or 0, answer.fidelity, timings, answer.link_bits)
+        return Result(
+            image_id,
+            answer.detections,
+            answer.bits or 0,
+            answer.fidelity,
+            timings,
+            answer.link_bits,
+            key=answer.stream is None or answer.stream.key,
+            held=0,
+        )
 
 
 def _example() -> bytes:
