@@ -40,8 +40,8 @@ FAILED = "failed"
 
 _LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pycocotools")
 _SAME = ("dataset.digest", "dataset.truth", "model", "conditions", "fidelity")
-"""What must stay the same in one folder. The engine, its threads, the limit and the shard may change, and conditions may
-be added."""
+"""What must stay the same in one folder. The engine, its threads, the limit and the shard may change, and conditions
+may be added."""
 _BY_CALL = ("featlink", "command", "engine", "versions", "machine")
 """What may differ from call to call; the manifest keeps each."""
 _FREE = ("model.weights", "model.threads")
