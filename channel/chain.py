@@ -45,7 +45,7 @@ from featlink.shared.fitted import key
 from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
-from featlink.shared.frames.wire import IMAGE, LATENT
+from featlink.shared.frames.wire import IMAGE, LATENT, REDUCED
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -211,7 +211,7 @@ class Chain:
             self._restart()
         self._pushed += 1
         values, timings = levels, {}
-        if self._reduction is not None:
+        if self._reduction is not None and not levels.keys() & set(REDUCED):  # else an exported edge has done it
             reduction = self._reduction
             values, timings["reduce"] = timed(lambda: reduction.reduce(levels, self._fitted_to))
         number, self._number = self._number, self._number + 1
@@ -220,7 +220,7 @@ class Chain:
             self._ends = self._ends or _Ends(*self._reduction.predicted_in(self._fitted_to))
             alone = number % self._reduction.prediction_period == 0
             part, predict_ms = timed(partial(self._ends.send, values[LATENT], alone, self._first_depth(0)))
-            planes, timings["reduce"] = {LATENT: part}, timings["reduce"] + predict_ms
+            planes, timings["reduce"] = {LATENT: part}, timings.get("reduce", 0.0) + predict_ms
         else:
             planes, narrowing = self._samples(values, number)
         # A reduction and what narrowed the ranges have no place among the steps that name random streams.

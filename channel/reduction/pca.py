@@ -77,6 +77,9 @@ class Pca(PredictingReduction):
         """See the base class."""
         return _basis(weights).synthesise(planes[LATENT])
 
+    def _unseen(self) -> set[str]:
+        return super()._unseen() | {"step"}
+
     def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
         """Those of the matrix products, both ways the same, and of prediction."""
         basis, predicts = _basis(weights), self.prediction_period > 1

@@ -118,6 +118,9 @@ class Choice(Generic[RankedT]):
             where = f"Over {link.rate_mbps:,.4g} Mbit/s"
         more = [f"{link.rtt_ms:g} ms round trip"] if link.rtt_ms else []
         more += [f"{100 * link.loss:g} % loss"] if link.loss else []
+        if self.query.erased is not None:
+            bursts = f", in bursts of {self.query.burst:g}" if self.query.burst > 1 else ""
+            more.append(f"{100 * self.query.erased:g} % of packets lost for good{bursts}")
         return where + (f" ({', '.join(more)})" if more else "")
 
     def figures(self, option: RankedT) -> str:

@@ -101,7 +101,7 @@ def decide(
     """
     if query.kind not in (None, *sweep.kinds):
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
-    found = candidates(sweep, edge_from, cloud_from)
+    found = candidates(sweep, edge_from, cloud_from, query)
     drawn = draw_transfers(sweep, found, query)
     options = ranked(evaluate(sweep, found, drawn, query), query)
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, query)}

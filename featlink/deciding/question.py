@@ -24,6 +24,10 @@ class Question(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     rtt: float = Field(0, description="round trip, ms")
     jitter: float = Field(0, description="standard deviation of the one-way delay, ms")
     loss: float = Field(0, description="share of packets that are lost and sent again, 0 to 0.99")
+    erase: bool = Field(
+        False, description="lost packets stay lost: choose among conditions measured with such a packet_loss of units"
+    )
+    burst: float = Field(1, ge=1, description="packets lost in a row on average, where they stay lost")
     edge_speed: float = Field(1, gt=0, description="how many times as fast the edge is as the sweep's machine")
     cloud_speed: float = Field(1, gt=0, description="how many times as fast the cloud is as the sweep's machine")
     floor: float | None = Field(None, ge=0, le=100, description="lowest acceptable AP, %")
@@ -50,4 +54,6 @@ class Question(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             raise ValueError("give the link's rate in Mbit/s or the file of a trace, one of them")
         if self.floor is not None and self.keep is not None:
             raise ValueError("give a floor of AP or of what is kept of it, not both")
+        if self.burst != 1 and not self.erase:
+            raise ValueError("bursts are of packets that stay lost: say erase, too")
         return self

@@ -198,7 +198,7 @@ def decide_stream(
     """
     if query.kind not in (None, *sweep.kinds):
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
-    found = candidates(sweep, edge_from, cloud_from)
+    found = candidates(sweep, edge_from, cloud_from, query)
     with open_footage(sweep) as footage:
         shown = track(found, "conditions", console=console, transient=True, disable=console is None)
         options = [one for each in shown if (one := _option(footage, each, query)) is not None]
