@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from featlink.shared import fitted
 from featlink.shared.conditions.language import Domain
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.features import Array
+
+if TYPE_CHECKING:
+    from featlink.channel.reduction.pca import Basis
+
+REDUCED_BY = "reduced"
+"""A frame's extension that states a reduction's sender half, which the edge has done."""
 
 ROUND = 1 / 3
 """Instead of a half: small components become 0, which saves more bits than the error costs."""
@@ -66,6 +73,22 @@ class Reduction(Step, ABC):
             The levels that are not derived from others, float32 (C, H, W) each.
         """
 
+    def sender_half(self, weights: str) -> str:
+        """What :meth:`reduce` is: an exported edge that states the same makes the same planes.
+
+        Args:
+            weights: identity of the network's weights.
+
+        Raises:
+            ConditionError: nothing was fitted to these weights.
+        """
+        parameters = ",".join(f"{name}={value}" for name, value in self.model_dump(exclude=self._unseen()).items())
+        return f"{parameters},fit={fitted.identity(self.type, weights)}"
+
+    def _unseen(self) -> set[str]:
+        """Parameters that :meth:`reduce` does not see."""
+        return set()
+
     def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
         """What reducing and what restoring cost, in multiply-adds; None where that is not known.
 
@@ -92,16 +115,15 @@ class Reduction(Step, ABC):
 
 
 class PredictingReduction(Reduction, ABC):
-    """A reduction with a quantiser of its own, whose planes may be predicted by those of the item before.
+    """A reduction to components in steps, which may be predicted: see :mod:`featlink.channel.reduction.motion`.
 
-    The prediction is what the receiver has, so errors do not add up, and only what changed by about half a step or more
-    costs bits.
+    The prediction is made of what the receiver has, so errors do not add up.
     """
 
     gop: Literal["intra", "low_delay"] = Field(
         default="intra",
         description="How items of a stream are sent: each alone, or as the difference to what was received of the one "
-        "before. A still is sent alone.",
+        "before, block by block from where it has moved. A still is sent alone.",
     )
     period: int = Field(default=32, ge=1, le=256, description="Items from one that is sent alone to the next.")
 
@@ -110,9 +132,20 @@ class PredictingReduction(Reduction, ABC):
         """See the base class."""
         return 1 if self.gop == "intra" else self.period
 
+    def _unseen(self) -> set[str]:
+        return {"gop", "period"}
+
     def for_stills(self) -> Self:
         """See the base class: sent alone."""
         return self.model_copy(update={"gop": "intra"})
+
+    @abstractmethod
+    def predicted_in(self, weights: str) -> tuple[Basis, float]:
+        """The basis of the components and their step, for ``gop=low_delay``.
+
+        Args:
+            weights: as given to :meth:`reduce`.
+        """
 
 
 def in_steps(planes: Mapping[str, Array], step: float, bits: int) -> Chosen:

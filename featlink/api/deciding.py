@@ -13,7 +13,8 @@ def decide(
 
     Args:
         out: a finished sweep's folder.
-        edge_from: a sweep of the same conditions on the edge's own machine, whose times count there.
+        edge_from: a sweep of the same conditions on the edge's own machine, whose times count there, or what
+            ``featlink-edge --report`` wrote on it.
         cloud_from: the same of the cloud.
         **question: the link, the machines and the goal, the options of ``featlink decide``: ``rate`` in Mbit/s or
             ``trace``, ``rtt``, ``jitter``, ``loss``, ``erase``, ``burst``; ``edge_speed``, ``cloud_speed``; ``floor``
@@ -31,12 +32,14 @@ def decide(
     from featlink.deciding.decision import decide as answer
     from featlink.deciding.decision import to_dict
     from featlink.deciding.query import make_query
+    from featlink.deciding.ranking import with_edge
     from featlink.deciding.streams import decide_stream, stream_to_dict
     from featlink.report.sweep import open_sweep
 
     query = make_query(**question)
     sweep = open_sweep(Path(out))
-    edge, cloud = (None if folder is None else open_sweep(Path(folder)) for folder in (edge_from, cloud_from))
+    query, edge = with_edge(query, sweep, None if edge_from is None else Path(edge_from))
+    cloud = None if cloud_from is None else open_sweep(Path(cloud_from))
     if query.fps is not None:
         return stream_to_dict(decide_stream(sweep, query, edge, cloud))
     return to_dict(answer(sweep, query, edge, cloud))

@@ -24,7 +24,10 @@ def decide(
     query: Query,
     edge_from: Annotated[
         Path | None,
-        typer.Option(help="Take the edge's times from this sweep of the same conditions, made on its machine."),
+        typer.Option(
+            help="Take the edge's times from this sweep of the same conditions, made on its machine, or its speed from "
+            "what `featlink-edge --report` wrote there."
+        ),
     ] = None,
     cloud_from: Annotated[
         Path | None,
@@ -38,6 +41,7 @@ def decide(
 
     from featlink.deciding.decision import decide as of_pictures
     from featlink.deciding.decision import decision_table, rate_intervals_table, to_dict
+    from featlink.deciding.ranking import with_edge
     from featlink.deciding.streams import decide_stream, stream_table, stream_to_dict
     from featlink.report.splits import cut_table, decide_cut, in_order
     from featlink.report.sweep import open_sweep
@@ -45,7 +49,8 @@ def decide(
 
     sweeps = [open_sweep(folder) for folder in folders]
     sweep = sweeps[0]
-    edge, cloud = (None if path is None else open_sweep(path) for path in (edge_from, cloud_from))
+    query, edge = with_edge(query, sweep, edge_from)
+    cloud = None if cloud_from is None else open_sweep(cloud_from)
     if len(sweeps) > 1:
         if edge or cloud or query.fps is not None:
             raise CommandError("several split points are compared for single pictures, by the sweeps' own times")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ import numpy.typing as npt
 from featlink.costs import of_row
 from featlink.deciding.query import Query, Route, Transfers
 from featlink.errors import CommandError
-from featlink.report.sweep import Sweep, condition_of, is_choice, label, unit_loss
+from featlink.report.sweep import Sweep, about, condition_of, is_choice, label, open_sweep, unit_loss
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
@@ -361,3 +363,45 @@ def _side(timings: Mapping[str, npt.ArrayLike], images: int) -> tuple[Floats, Fl
         elif one.name == "hops":
             hops = hops + ms
     return edge, cloud, hops
+
+
+def with_edge(query: Query, sweep: Sweep, given: Path | None) -> tuple[Query, Sweep | None]:
+    """A query with the edge's own times, and the sweep that has them.
+
+    Args:
+        query: to answer.
+        sweep: to answer it by.
+        given: a sweep of the same conditions made on the edge's machine, or a device's report (:func:`device_speed`).
+
+    Raises:
+        CommandError: it is neither, or the query says the edge's speed, too.
+    """
+    if given is None or not given.is_file():
+        return query, None if given is None else open_sweep(given)
+    if query.edge_speed != 1:
+        raise CommandError("the edge's speed follows from the device's report: leave out one of them")
+    return replace(query, edge_speed=device_speed(sweep, given)), None
+
+
+def device_speed(sweep: Sweep, report: Path) -> float:
+    """How many times as fast a device is as the machine of a sweep, by the backbone, which is most of the edge's work.
+
+    Args:
+        sweep: with features.
+        report: what ``featlink-edge --report`` wrote on the device.
+
+    Raises:
+        CommandError: it is no such file, or of other weights, or the sweep has no backbone's time.
+    """
+    try:
+        told = json.loads(report.read_bytes())
+        theirs, weights = float(told["stages_ms"]["backbone"]["median"]), str(told["weights"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CommandError(f"{report} is not what `featlink-edge --report` writes") from None
+    if weights != (own := about(sweep).identity[:16]):
+        raise CommandError(f"{report} is of weights {weights}, the sweep of {own or 'unknown ones'}")
+    times = [row.timings.get("backbone") for row in sweep.rows if row.domain == "feature"]
+    known = [ms for ms in times if ms]
+    if not known or theirs <= 0:
+        raise CommandError(f"the sweep has no time of the backbone to compare with {report}")
+    return float(np.mean(known)) / theirs
