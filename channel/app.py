@@ -53,6 +53,12 @@ class TransmitQuery(DistortQuery, StreamQuery):
     """Parameters of ``POST /v1/transmit``."""
 
     run: str | None = Field(None, description="collect the detections in this run")
+    condition: str | None = Field(
+        None,
+        description="text form, for a frame that brings none; default: the channel's",
+        max_length=language.MOST_TEXT,
+        examples=["quantize:bits=4"],
+    )
     link: str | None = Field(
         None, description="JSON form of a link, for this frame; default: the channel's", max_length=2048
     )
@@ -147,6 +153,10 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
             frame = wire.read(await read_frame_bytes(request, limits), limits)
             meta = frame.meta
             condition = meta.condition or language.in_domain(state.condition, meta.domain)
+            if query is not None and query.condition is not None:
+                if meta.condition is not None:
+                    raise ConditionError("the frame brings a condition, and the query has another")
+                condition = language.parse(query.condition, meta.domain)
             bind(domain=meta.domain, image=meta.image_id, condition=str(condition))
             if query is not None and query.stream is not None and query.frame is not None:
                 await streams.turn(query.stream, query.frame)

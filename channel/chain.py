@@ -42,7 +42,7 @@ from featlink.shared.fitted import key
 from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
-from featlink.shared.frames.wire import IMAGE
+from featlink.shared.frames.wire import IMAGE, REDUCED
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -174,7 +174,7 @@ class Chain:
             self._restart()
         self._pushed += 1
         values, timings = levels, {}
-        if self._reduction is not None:
+        if self._reduction is not None and not levels.keys() & set(REDUCED):  # else an exported edge has done it
             reduction = self._reduction
             values, timings["reduce"] = timed(lambda: reduction.reduce(levels, self._fitted_to))
         number, self._number = self._number, self._number + 1

@@ -18,6 +18,8 @@ from featlink.channel.codecs.base import Codec, Tools
 from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.channel.packets import PacketReport
 from featlink.channel.randomness import Item
+from featlink.channel.reduction.base import REDUCED_BY, Reduction
+from featlink.shared import fitted
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ConditionError, FeatlinkError, FrameError
@@ -183,12 +185,13 @@ class Stream:
         self._first = self._first or meta
         if replace(meta, image_id=self._first.image_id, key=self._first.key) != self._first:
             raise FrameError("the frames of a stream keep model, weights, sizes and condition")
+        reduced = _is_reduced(meta, self._condition)
         if not self._steps:
             self._waiting.append(_Pushed(frame, telemetry))
             return self._left([ChainOutput(_item(meta), {})], 0.0)
         if self._chain is None:
             self._chain = Chain(self._steps, self._condition, self._seeds, meta.weights, self._tools, meta.features)
-        chain, references = self._chain, _references(frame, self._condition)
+        chain, references = self._chain, _references(frame, self._condition, reduced)
         self._waiting.append(_Pushed(frame, telemetry, references, compare))
         outputs, whole_ms = timed(lambda: chain.push(_item(meta), references))
         return self._left(outputs, whole_ms)
@@ -204,6 +207,9 @@ class Stream:
 
     def _transmission(self, pushed: _Pushed, output: ChainOutput, distort_ms: float) -> Transmission:
         meta, telemetry = replace(pushed.frame.meta, condition=self._condition), pushed.telemetry
+        if REDUCED_BY in meta.extensions:  # for the channel, which is a part of the sender
+            others = {name: value for name, value in meta.extensions.items() if name != REDUCED_BY}
+            meta = replace(meta, extensions=others)
         if not self._steps:
             out = crossing = Frame(meta, pushed.frame.tensors)
             levels = {tensor.name: UNCHANGED for tensor in out.tensors if tensor.name != wire.IMAGE}
@@ -212,7 +218,7 @@ class Stream:
             crossing, out = _frames(meta, output)
             out = replace(out, meta=replace(meta, lost=True)) if output.lost else out
             measured = None
-            if self._fidelity:
+            if self._fidelity and not pushed.references.keys() & set(wire.REDUCED):  # the clean levels are the edge's
                 try:
                     measured, fidelity_ms = timed(
                         lambda: _fidelity(pushed.references, output, pushed.compare, meta.features)
@@ -304,11 +310,16 @@ def _bytes(frame: Frame, frame_bytes: int, bitstreams: Mapping[str, bytes]) -> i
     return frame_bytes - samples + sum(map(len, bitstreams.values()))
 
 
-def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
-    """The clean floats a chain starts from; an image's are its pixels at the size the condition is ``at``."""
+def _references(frame: Frame, condition: Condition, reduced: bool) -> dict[str, Array]:
+    """The clean floats a chain starts from, or what the edge has reduced them to.
+
+    An image's are its pixels at the size the condition is ``at``.
+    """
     if frame.meta.domain == "feature":
         spec = frame.meta.features
         for tensor in frame.tensors:
+            if reduced and tensor.name in wire.REDUCED and tensor.data.dtype == np.float32 and tensor.bits is None:
+                continue
             channels = spec[tensor.name].channels if tensor.name in spec.names else 0
             if tensor.data.dtype != np.float32 or tensor.bits is not None or len(tensor.data) != channels:
                 has = f"{tensor.data.dtype.name} in {len(tensor.data)} channels"
@@ -320,6 +331,24 @@ def _references(frame: Frame, condition: Condition) -> dict[str, Array]:
     if condition.at == "original":
         return {wire.IMAGE: pixels.astype(np.float32)}
     return {wire.IMAGE: resized(pixels, frame.meta.sizes.resized)}
+
+
+def _is_reduced(meta: Meta, condition: Condition) -> bool:
+    """Whether the edge has done the condition's reduction already, as an exported one does.
+
+    Raises:
+        ConditionError: it did another one, or one fitted otherwise.
+    """
+    stated = meta.extensions.get(REDUCED_BY)
+    if stated is None:
+        return False
+    step = next(iter(registry.chain(condition)), None)
+    wanted = (
+        step.sender_half(fitted.key(meta.weights, meta.features)) if isinstance(step, Reduction) else "no reduction"
+    )
+    if stated != wanted:
+        raise ConditionError(f"the edge sends what '{stated}' makes, the condition begins with '{wanted}'")
+    return True
 
 
 def _fidelity(references: Mapping[str, Array], output: ChainOutput, compare: Compare, spec: FeatureSpec) -> Fidelity:

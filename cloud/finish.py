@@ -22,6 +22,7 @@ from featlink.shared.frames.packing import dequantize
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
 from featlink.shared.lru import CacheEntry, PyramidCache
 from featlink.shared.metrics.fidelity import UNCHANGED, Compare, compare_pyramids
+from featlink.shared.models.config import goes_with
 from featlink.shared.models.detections import Detections
 from featlink.shared.result import Detection, Telemetry
 from featlink.shared.timing import timed
@@ -208,7 +209,7 @@ def received_pyramid(model: SplitModel, frame: Frame) -> FeatureMaps:
         FrameError: tensors are missing, or of a size that does not follow from the image's.
     """
     meta = frame.meta
-    if (meta.model, meta.weights) != (model.name, model.weights):
+    if meta.weights != model.weights or not goes_with(meta.model, model.name):
         raise ModelError(
             f"the frame is of {meta.model} with weights {meta.weights}, "
             f"this cloud runs {model.name} with {model.weights}"

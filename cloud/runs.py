@@ -43,6 +43,12 @@ class NewRun(BaseModel):
     condition: str | dict[str, Any] = Field("identity", description="text or JSON form", examples=["quantize:bits=4"])
     domain: Domain | None = Field(None, description="default: the condition's")
     name: str = Field("", max_length=1000, description="a note")
+    runtime: str = Field(
+        "",
+        pattern=r"^(onnx-[a-z0-9]+)?$",
+        description="of an exported edge whose frames it collects; default: frames of a Featlink edge",
+        examples=["onnx-int8"],
+    )
 
     def parsed(self) -> Condition:
         """Its condition.
@@ -141,7 +147,7 @@ def add_runs(app: FastAPI, store: Store, evaluations: RequestQueue, loaded: Call
                 new.dataset,
                 condition=str(condition),
                 domain=condition.domain,
-                model=network.name,
+                model=f"{_plain(network.name)}+{new.runtime}" if new.runtime else network.name,
                 weights=network.weights,
                 name=new.name,
                 token_digest=digest(token),
@@ -227,6 +233,11 @@ async def collect(
         result = (await asyncio.to_thread(store.add_result, run_id, fresh))[0]
     telemetry = Telemetry(dict(result.timings), result.bits, dict(result.fidelity), result.link_bits)
     return result.detections, telemetry, {one.id: one.name for one in categories if one.name}
+
+
+def _plain(name: str) -> str:
+    """A network's name without its arithmetic."""
+    return name.partition("+")[0]
 
 
 def _check_token(store: Store, run_id: str, token: str | None) -> None:

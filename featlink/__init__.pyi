@@ -7,6 +7,7 @@ from .api.model import Model as Model
 from .api.model import load as load
 from .api.pictures import draw as draw
 from .api.pictures import read_image as read_image
+from .api.reporting import write_report as write_report
 from .api.streaming import Stream as Stream
 from .api.streaming import open_stream as open_stream
 from .api.sweeping import sweep as sweep

@@ -18,6 +18,7 @@ from featlink.commands.catalogue import conditions, decode, steps
 from featlink.commands.check_model import check_model
 from featlink.commands.data import fetch, fit, scenes
 from featlink.commands.decide import decide
+from featlink.commands.export import export
 from featlink.commands.report import report
 from featlink.commands.services import infer, page, up
 from featlink.commands.stream import stream
@@ -53,6 +54,7 @@ for command in (
     app.command()(command)
 app.add_typer(fetch, name="fetch")
 app.add_typer(fit, name="fit")
+app.add_typer(export, name="export")
 
 
 def main() -> None:

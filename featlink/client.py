@@ -187,22 +187,6 @@ class Client:
         schema: dict[str, Any] = self._json(self._channel, "GET", "/openapi.json")["components"]["schemas"]["Link"]
         return schema
 
-    def default_condition(self) -> str:
-        """The condition of requests that bring none."""
-        return str(self._json(self._channel, "GET", "/v1/condition")["text"])
-
-    def set_default_condition(self, condition: str) -> None:
-        """Set the condition of requests that bring none."""
-        self._json(self._channel, "PUT", "/v1/condition", json=condition)
-
-    def default_link(self) -> dict[str, Any]:
-        """The link of requests that bring none."""
-        return self._json(self._channel, "GET", "/v1/link")
-
-    def set_default_link(self, link: dict[str, Any]) -> None:
-        """Set the link of requests that bring none."""
-        self._json(self._channel, "PUT", "/v1/link", json=link)
-
     def _json(self, client: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._send(client, method, path, **options)
         try:

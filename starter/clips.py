@@ -47,12 +47,14 @@ class ClipConfig:
         frames: how many.
         part: sprites of which part of the split.
         size: (width, height) in pixels.
+        noise: of the sensor; the rest of a clip is the same without it.
     """
 
     motion: Motion = "static"
     frames: int = 48
     part: Part = "val"
     size: tuple[int, int] = (640, 480)
+    noise: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def clip(seed: int, config: ClipConfig = ClipConfig()) -> Iterator[ClipFrame]:
             _put(canvas, actor, left - x, top - y)
             numbers.append(number + laps * len(actors))
         canvas.image = cv2.LUT(canvas.image, levels)  # type: ignore[assignment]
-        _add_noise(canvas.image, noise, strength)
+        if config.noise:
+            _add_noise(canvas.image, noise, strength)
         # Whoever drives to the left comes anew with a number below 0.
         yield ClipFrame(canvas, tuple(2 * n if n >= 0 else -2 * n - 1 for n in numbers))
 

@@ -70,10 +70,10 @@ def info(
     name: object = "image",
     dtype: object = "uint8",
     shape: object = (3, 1, 2),
-    xxh3: object = xxhash.xxh3_64_intdigest(b"abcdef"),
+    checksum: object = xxhash.xxh3_64_intdigest(b"abcdef"),
     *more: object,
 ) -> list[object]:
-    return [name, dtype, shape, xxh3, *more]
+    return [name, dtype, shape, checksum, *more]
 
 
 def same(got: Frame, wanted: Frame) -> None:

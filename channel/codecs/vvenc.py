@@ -23,9 +23,12 @@ _TOO_LITTLE_ROOM = "Error submitting video frame to the encoder"
 _ONE_INTRA = "POC0IDR=1:IntraPeriod=256:Threads=0"
 """Only the first picture of a stream is an intra picture. With a thread of its own, VVenC is not always ready when
 FFmpeg asks for what is left, and FFmpeg then leaves pictures out."""
-_LOW_DELAY = f"{_ONE_INTRA}:GOPSize=8:PicReordering=0:DecodingRefreshType=none:MCTFFutureReference=0"
-"""VVenC filters some pictures over time before it codes them. Here over those before alone, so that no picture's bits
-depend on one behind it."""
+_IN_ORDER = "GOPSize=8:PicReordering=0:DecodingRefreshType=none:MCTFFutureReference=0"
+_LOW_DELAY = f"{_ONE_INTRA}:{_IN_ORDER}:NumRefPics=4:IntraQPOffset=-1"
+"""VVenC's own configuration of low delay, and VTM's. Every eighth picture is a finer one, and each is predicted from
+the last picture and three finer ones. VVenC's fast presets would leave the last one alone, a coarse one, which costs 20
+to 30 % more bits. VVenC filters some pictures over time before it codes them: here over those before alone, so that no
+picture's bits depend on one behind it."""
 
 
 @register
@@ -48,7 +51,10 @@ class Vvenc(VideoCodec):
 
     type: Literal["vvenc"] = "vvenc"
     qp: int = Field(
-        default=32, ge=0, le=63, description="VVenC's --qp. VVenC codes an intra picture at a QP lower by 3."
+        default=32,
+        ge=0,
+        le=63,
+        description="VVenC's --qp. An intra picture has a QP lower by 3, with gop=low_delay by 1.",
     )
     preset: Literal["faster", "fast", "medium", "slow", "slower"] = Field(
         default="faster", description="VVenC's --preset, from least to most effort."

@@ -10,9 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from featlink.shared import fitted
 from featlink.shared.conditions.language import Domain
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.features import Array
+
+REDUCED_BY = "reduced"
+"""A frame's extension that states a reduction's sender half, which the edge has done."""
 
 ROUND = 1 / 3
 """Instead of a half: small components become 0, which saves more bits than the error costs."""
@@ -66,6 +70,22 @@ class Reduction(Step, ABC):
             The levels that are not derived from others, float32 (C, H, W) each.
         """
 
+    def sender_half(self, weights: str) -> str:
+        """What :meth:`reduce` is: an exported edge that states the same makes the same planes.
+
+        Args:
+            weights: identity of the network's weights.
+
+        Raises:
+            ConditionError: nothing was fitted to these weights.
+        """
+        parameters = ",".join(f"{name}={value}" for name, value in self.model_dump(exclude=self._unseen()).items())
+        return f"{parameters},fit={fitted.identity(self.type, weights)}"
+
+    def _unseen(self) -> set[str]:
+        """Parameters that :meth:`reduce` does not see."""
+        return set()
+
     def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
         """What reducing and what restoring cost, in multiply-adds; None where that is not known.
 
@@ -109,6 +129,9 @@ class PredictingReduction(Reduction, ABC):
     def prediction_period(self) -> int:
         """See the base class."""
         return 1 if self.gop == "intra" else self.period
+
+    def _unseen(self) -> set[str]:
+        return {"gop", "period"}
 
     def for_stills(self) -> Self:
         """See the base class: sent alone."""

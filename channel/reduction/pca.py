@@ -70,6 +70,9 @@ class Pca(PredictingReduction):
         """See the base class."""
         return _basis(weights).synthesise(planes[LATENT])
 
+    def _unseen(self) -> set[str]:
+        return super()._unseen() | {"step"}
+
     def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
         """Those of the matrix products; both ways cost the same."""
         one_way = float(_basis(weights).multiply_adds(shapes, self.components))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from featlink.api.pictures import checked
 from featlink.channel.codecs.base import Tools
+from featlink.channel.packets import PacketReport
 from featlink.channel.transmit import Transmission
 from featlink.channel.transmit import transmit as through_channel
 from featlink.cloud.finish import floats, pyramid
@@ -116,6 +117,7 @@ class Delivery:
         frame: as it left the channel.
         measured: the fidelity, or None where it was not asked for.
         key: whether it can be decoded without the frames before it in its stream.
+        packets: what became of the packets of a codec's units; None where there are none.
     """
 
     condition: Condition
@@ -126,6 +128,7 @@ class Delivery:
     extension: str
     frame: Frame
     key: bool = True
+    packets: PacketReport | None = None
 
     @property
     def bpp(self) -> float:
@@ -227,6 +230,7 @@ def delivery(sent: Transmission, condition: Condition, fidelity: bool) -> Delive
         extension=sent.extension,
         frame=sent.frame,
         key=sent.key,
+        packets=sent.packets,
     )
 
 

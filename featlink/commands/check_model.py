@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from featlink.errors import CommandError
-from featlink.model_options import takes_network
+from featlink.options import takes_network
 from featlink.shared.models.config import ModelConfig
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +13,7 @@ import typer
 
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
-from featlink.model_options import DatasetOption, PicturesOption, takes_network
+from featlink.options import DatasetOption, PicturesOption, takes_network
 from featlink.shared.files import replace
 from featlink.shared.fitted import find, home, key
 from featlink.shared.models.config import MODELS, ModelConfig
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from featlink.fetch.download import Progress
 
 PartName = Literal["train", "val", "held-out"]
-MotionName = Literal["static", "pan", "handheld", "traffic"]
+
+
+class MotionName(StrEnum):
+    """Those of :mod:`featlink.starter.clips`, which takes long to import; typer takes no list of literals."""
+
+    STATIC, PAN, HANDHELD, TRAFFIC = "static", "pan", "handheld", "traffic"
 
 
 def scenes(
@@ -34,8 +40,10 @@ def scenes(
     ] = None,
     frames: Annotated[int, typer.Option(min=1, max=10**5, help="Frames of a clip.")] = 48,
     motion: Annotated[
-        MotionName | None,
-        typer.Option(help="What moves in clips beside their objects.", show_default="each in turn"),
+        list[MotionName] | None,
+        typer.Option(
+            help="What moves in clips beside their objects; given more than once: in turn.", show_default="each in turn"
+        ),
     ] = None,
     fps: Annotated[int, typer.Option(min=1, max=1000, help="Frames a second of clips.")] = 15,
     seed: Annotated[int, typer.Option(min=0, max=999, help="The same seed gives the same scenes.")] = 1,
@@ -55,6 +63,7 @@ def scenes(
     from featlink.starter.folder import write_clips, write_folder
 
     console = Console()
+    motions = [name for name in MOTIONS if not motion or name in motion]
     what, total = ("scenes", n) if clips is None else ("clips", clips)
     try:
         with Progress(console=console) as progress:
@@ -62,7 +71,7 @@ def scenes(
             written = (
                 write_folder(out, n, seed, art, workers=workers)
                 if clips is None
-                else write_clips(out, clips, frames, seed, art, [motion] if motion else MOTIONS, fps, workers)
+                else write_clips(out, clips, frames, seed, art, motions, fps, workers)
             )
             for done in written:
                 progress.update(task, completed=done)

@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featlink.errors import CommandError
+from featlink.options import takes_question
+
+if TYPE_CHECKING:
+    from featlink.deciding.query import Query
 
 
+@takes_question
 def decide(
     folders: Annotated[
         list[Path],
         typer.Argument(help="A finished sweep's output folder; several, of one network cut at several places."),
     ],
-    rate: Annotated[
-        float | None, typer.Option(help="Link rate in Mbit/s.", show_default="none: give it or --trace")
-    ] = None,
-    trace: Annotated[
-        Path | None, typer.Option(help="The link's rate over time: CSV of seconds and mbps, or Mahimahi.")
-    ] = None,
-    rtt: Annotated[float, typer.Option(help="Round trip, ms.")] = 0,
-    jitter: Annotated[float, typer.Option(help="Standard deviation of the one-way delay, ms.")] = 0,
-    loss: Annotated[float, typer.Option(help="Share of packets that are lost and sent again.")] = 0,
-    edge_speed: Annotated[float, typer.Option(help="How many times as fast the edge is as the sweep's machine.")] = 1,
-    cloud_speed: Annotated[float, typer.Option(help="How many times as fast the cloud is as the sweep's machine.")] = 1,
+    *,
+    query: Query,
     edge_from: Annotated[
         Path | None,
-        typer.Option(help="Take the edge's times from this sweep of the same conditions, made on its machine."),
+        typer.Option(
+            help="Take the edge's times from this sweep of the same conditions, made on its machine, or its speed from "
+            "what `featlink-edge --report` wrote there."
+        ),
     ] = None,
     cloud_from: Annotated[
         Path | None,
         typer.Option(help="Take the cloud's times from this sweep of the same conditions, made on its machine."),
     ] = None,
-    floor: Annotated[float | None, typer.Option(help="Lowest acceptable AP, %.")] = None,
-    keep: Annotated[
-        float | None,
-        typer.Option(help="Lowest acceptable share of the clean AP, %.", show_default="95 without floor or deadline"),
-    ] = None,
-    deadline: Annotated[
-        float | None,
-        typer.Option(help="ms: later answers do not count; in a stream, an older one does."),
-    ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option(help="Decide for a camera's stream of so many frames a second.", show_default="single pictures"),
-    ] = None,
-    camera: Annotated[
-        str, typer.Option(help="What a camera that falls behind sends: every picture, or only the newest.")
-    ] = "every",
-    under_way: Annotated[
-        int, typer.Option(help="Frames between camera and answer at most, if it sends the newest.")
-    ] = 3,
-    kind: Annotated[str | None, typer.Option(help="segm or bbox.", show_default="segm if there are masks")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the best so many.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as JSON.")] = False,
 ) -> None:
@@ -62,31 +41,16 @@ def decide(
 
     from featlink.deciding.decision import decide as of_pictures
     from featlink.deciding.decision import decision_table, rate_intervals_table, to_dict
-    from featlink.deciding.query import make_query
+    from featlink.deciding.ranking import with_edge
     from featlink.deciding.streams import decide_stream, stream_table, stream_to_dict
     from featlink.report.splits import cut_table, decide_cut, in_order
     from featlink.report.sweep import open_sweep
     from featlink.report.table import Table, say, show
 
-    query = make_query(
-        rate=rate,
-        trace=trace,
-        rtt=rtt,
-        jitter=jitter,
-        loss=loss,
-        edge_speed=edge_speed,
-        cloud_speed=cloud_speed,
-        floor=floor,
-        keep=keep,
-        deadline=deadline,
-        kind=kind,
-        fps=fps,
-        camera=camera,
-        under_way=under_way,
-    )
     sweeps = [open_sweep(folder) for folder in folders]
     sweep = sweeps[0]
-    edge, cloud = (None if path is None else open_sweep(path) for path in (edge_from, cloud_from))
+    query, edge = with_edge(query, sweep, edge_from)
+    cloud = None if cloud_from is None else open_sweep(cloud_from)
     if len(sweeps) > 1:
         if edge or cloud or query.fps is not None:
             raise CommandError("several split points are compared for single pictures, by the sweeps' own times")

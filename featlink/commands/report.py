@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from featlink.api.reporting import make_report
 from featlink.errors import CommandError
 from featlink.shared.files import replace
 
@@ -36,41 +37,23 @@ def report(
     """Write a sweep's or a stream's report as one self-contained HTML file, and show the main table."""
     from rich.console import Console
 
-    from featlink.report.builder import ReportOptions, make_page
+    from featlink.report.builder import ReportOptions
     from featlink.report.coding import external_curves, rate_csv
-    from featlink.report.conditions import compare_page, compare_summary, summary_table
     from featlink.report.html import render, to_markdown
-    from featlink.report.live import stream_page
-    from featlink.report.splits import conditions_table, in_order, splits_page
     from featlink.report.sweep import open_sweep
     from featlink.report.table import say, show
-    from featlink.stream_records import ABOUT
 
     others = external_curves(curve or [])
-    if compare and len(folders) != 2:
-        raise CommandError("--compare takes two folders")
     if len(folders) > 1 and (others or rates):
         raise CommandError("--curve and --rates are for one sweep")
-    is_stream = len(folders) == 1 and (folders[0] / ABOUT).is_file()
-    sweeps = [] if is_stream else [open_sweep(folder) for folder in folders]
-    if is_stream:
-        page, table = stream_page(folders[0])
-    elif compare:
-        table, page = compare_summary(*sweeps), compare_page(*sweeps)
-    elif len(sweeps) > 1:
-        sweeps = in_order(sweeps)
-        table, page = conditions_table(sweeps), splits_page(sweeps)
-    else:
-        table = summary_table(sweeps[0])
-        with Console(stderr=True).status("making pictures"):
-            page = make_page(sweeps[0], ReportOptions(dataset, images, planes, others, pictures))
-    name = "compare.html" if compare else "splits.html" if len(folders) > 1 else "report.html"
+    with Console(stderr=True).status("making pictures"):
+        page, table, name = make_report(folders, compare, ReportOptions(dataset, images, planes, others, pictures))
     target = out or folders[-1] / name
     replace(target, render(page).encode())
     if markdown is not None:
         replace(markdown, to_markdown(page).encode())
-    if rates is not None and sweeps:
-        replace(rates, rate_csv(sweeps[0]).encode())
+    if rates is not None:
+        replace(rates, rate_csv(open_sweep(folders[0])).encode())
     show(table)
     typer.echo()
     for line in filter(None, (page.headline, page.statement, *page.findings)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featlink.errors import CommandError
-from featlink.model_options import BitstreamsOption, takes_network
+from featlink.options import BitstreamsOption, takes_network
 from featlink.shared.conditions.language import Domain
 from featlink.shared.files import replace
 from featlink.shared.models.config import ModelConfig

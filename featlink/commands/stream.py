@@ -16,7 +16,7 @@ import typer
 from featlink.dataset import find_clip, ground_truth, open_dataset
 from featlink.drawn_clips import NAME as CLIPS
 from featlink.errors import CommandError
-from featlink.model_options import takes_network
+from featlink.options import takes_network
 from featlink.report.table import Column, Table, number, show
 from featlink.shared.conditions.language import Domain
 from featlink.shared.models.config import ModelConfig

@@ -12,7 +12,7 @@ import typer
 
 from featlink.dataset import Truth, open_dataset
 from featlink.errors import CommandError
-from featlink.model_options import (
+from featlink.options import (
     BitstreamsOption,
     DatasetOption,
     LimitOption,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -9,7 +10,7 @@ from featlink.deciding.query import Query
 from featlink.deciding.ranking import Candidate
 from featlink.report.curves import NAMES
 from featlink.report.sweep import DOMAINS
-from featlink.report.table import number, percent, with_interval
+from featlink.report.table import MISSING, Column, Table, number, percent, with_interval
 from featlink.shared.evaluation.confidence_intervals import Interval
 
 
@@ -117,6 +118,9 @@ class Choice(Generic[RankedT]):
             where = f"Over {link.rate_mbps:,.4g} Mbit/s"
         more = [f"{link.rtt_ms:g} ms round trip"] if link.rtt_ms else []
         more += [f"{100 * link.loss:g} % loss"] if link.loss else []
+        if self.query.erased is not None:
+            bursts = f", in bursts of {self.query.burst:g}" if self.query.burst > 1 else ""
+            more.append(f"{100 * self.query.erased:g} % of packets lost for good{bursts}")
         return where + (f" ({', '.join(more)})" if more else "")
 
     def figures(self, option: RankedT) -> str:
@@ -147,6 +151,34 @@ class Choice(Generic[RankedT]):
             "Stages of this sweep overlapped, so its times include waiting and are no basis for a decision: take a "
             "sweep with --threads 1 or --engine http.",
         )
+
+
+def winners_table(
+    caption: str,
+    winners: Sequence[tuple[float, Choice[RankedT]]],
+    columns: Sequence[Column],
+    figures: Callable[[RankedT], list[str]],
+    notes: tuple[str, ...],
+) -> Table:
+    """What wins at some link rates.
+
+    Args:
+        caption: of the table.
+        winners: link rates in Mbit/s, and what to send at each.
+        columns: behind those of the rate, the call, what is sent and its AP.
+        figures: the best option's cells in these columns.
+        notes: below the table.
+    """
+    heads = [Column("Mbit/s"), Column("call", number=False), Column("send", number=False), Column("AP %"), *columns]
+    lines = []
+    for rate, choice in winners:
+        cells, best = [f"{rate:g}", NAMES.get(choice.call, choice.call)], choice.best
+        if best is None:
+            lines.append([*cells, *[MISSING] * (len(heads) - 2)])
+            continue
+        cells += [f"{domain(best)}: {best.candidate.name}", with_interval(percent(best.ap), best.ap_interval)]
+        lines.append([*cells, *figures(best)])
+    return Table(caption, heads, lines, notes)
 
 
 def domain(option: Ranked) -> str:

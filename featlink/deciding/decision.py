@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featlink.deciding.choice import Choice, ap_text, domain, ms
+from featlink.deciding.choice import Choice, ap_text, domain, ms, winners_table
 from featlink.deciding.query import Query, Transfers, make_query
 from featlink.deciding.ranking import (
     TIMING_ERROR,
@@ -23,7 +23,6 @@ from featlink.deciding.ranking import (
     too_close,
 )
 from featlink.errors import CommandError
-from featlink.report.curves import NAMES
 from featlink.report.sweep import DOMAINS, Sweep
 from featlink.report.table import MISSING, Column, Table, kilobytes, mbps, number, percent, with_interval
 from featlink.report.timing import overlaps
@@ -102,7 +101,7 @@ def decide(
     """
     if query.kind not in (None, *sweep.kinds):
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
-    found = candidates(sweep, edge_from, cloud_from)
+    found = candidates(sweep, edge_from, cloud_from, query)
     drawn = draw_transfers(sweep, found, query)
     options = ranked(evaluate(sweep, found, drawn, query), query)
     rivals = {one.candidate.row.id for one in options[1:] if options[0].meets and too_close(options[0], one, query)}
@@ -261,22 +260,16 @@ def decision_blocks(sweep: Sweep) -> list[Table | str]:
     if len({one.row.domain for one in found}) < len(DOMAINS):
         return ["This sweep has not something to choose in both domains."]
     decisions = [decide(sweep, make_query(rate=rate), crossings=rate == REPORT_RATES[0]) for rate in REPORT_RATES]
-    columns = [Column("Mbit/s"), Column("call", number=False), Column("send", number=False), Column("AP %")]
-    columns += [Column("kB"), Column("ms an image"), Column("frames/s")]
-    lines = []
-    for rate, decision in zip(REPORT_RATES, decisions, strict=True):
-        best = decision.best
-        cells = [f"{rate:g}", NAMES.get(decision.call, decision.call)]
-        if best is None:
-            lines.append([*cells, *[MISSING] * (len(columns) - 2)])
-            continue
-        cells += [f"{best.candidate.row.domain}: {best.candidate.name}"]
-        cells += [with_interval(percent(best.ap), best.ap_interval), kilobytes(best.candidate.row)]
-        lines.append([*cells, number(best.latency_ms, 0), f"{best.frames_per_second:.3g}"])
-    caption = "The fastest way to keep 95 % of the clean AP, by link rate"
+    winners = winners_table(
+        "The fastest way to keep 95 % of the clean AP, by link rate",
+        list(zip(REPORT_RATES, decisions, strict=True)),
+        [Column("kB"), Column("ms an image"), Column("frames/s")],
+        lambda best: [kilobytes(best.candidate.row), number(best.latency_ms, 0), f"{best.frames_per_second:.3g}"],
+        _notes(decisions[0]),
+    )
     crossing = rate_intervals_table(decisions[0])
     answers = [decision.sentence for decision in decisions]
-    return [*answers, Table(caption, columns, lines, _notes(decisions[0])), *([crossing] if crossing else [])]
+    return [*answers, winners, *([crossing] if crossing else [])]
 
 
 def _stretch(one: RateInterval) -> str:

@@ -6,7 +6,7 @@ back of the answer takes no time, as on the simulated link.
 What the camera does with a picture that cannot be served at once is its policy:
 
 - ``every``: every picture is coded and sent; what cannot be served waits, without limit.
-- ``newest``: the edge takes the newest picture there is as soon as it is free and fewer than :data:`UNDER_WAY` frames
+- ``newest``: the edge takes the newest picture there is as soon as it is free and fewer than ``under_way`` frames
   are on their way to an answer; older pictures are dropped. They are dropped before they are coded, since a coded frame
   is needed to decode those after it. So the next frame is coded from the last one that was sent, which is further away
   than when sizes were measured: inter-coded frames behind a gap are larger than this simulation takes them to be.
@@ -16,17 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
 
 import numpy as np
 
 from featlink.channel.link import LinkQueue, Passage
+from featlink.deciding.question import UNDER_WAY, Policy
 from featlink.shared.evaluation.coco_metrics import Bools, Floats, Ints
 
-Policy = Literal["every", "newest"]
-POLICIES: tuple[Policy, ...] = get_args(Policy)
-UNDER_WAY = 3
-"""Frames without an answer that ``newest`` allows: one for each of edge, link and cloud."""
 _MOMENTS = 20
 """At which the answer's age is looked at, for each frame."""
 

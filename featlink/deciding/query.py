@@ -15,13 +15,9 @@ from pydantic import ValidationError
 
 from featlink.channel.link import Link, LinkQueue, Trace
 from featlink.channel.randomness import stream
-from featlink.deciding.pipeline import POLICIES, UNDER_WAY, Policy
+from featlink.deciding.question import DEFAULT_KEEP, UNDER_WAY, Policy, Question
 from featlink.errors import CommandError
 from featlink.shared.evaluation.coco_metrics import Floats
-
-MOST_FPS = 1000
-DEFAULT_KEEP = 0.95
-"""Share of clean AP that is to be kept where neither a floor nor a deadline is named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +35,8 @@ class Query:
         fps: of a camera whose stream it is about, in frames a second; None of single pictures.
         camera: what it does when it falls behind.
         under_way: frames without an answer that a camera of the ``newest`` picture allows.
+        erased: share of packets that are lost for good; None where lost ones are sent again.
+        burst: mean number of packets lost in a row, of those.
     """
 
     route: Route
@@ -51,82 +49,43 @@ class Query:
     fps: float | None = None
     camera: Policy = "every"
     under_way: int = UNDER_WAY
+    erased: float | None = None
+    burst: float = 1.0
 
 
-def make_query(
-    *,
-    rate: float | None = None,
-    trace: Path | None = None,
-    rtt: float = 0,
-    jitter: float = 0,
-    loss: float = 0,
-    edge_speed: float = 1.0,
-    cloud_speed: float = 1.0,
-    floor: float | None = None,
-    keep: float | None = None,
-    deadline: float | None = None,
-    kind: str | None = None,
-    fps: float | None = None,
-    camera: str = "every",
-    under_way: int = UNDER_WAY,
-) -> Query:
+def make_query(**given: Any) -> Query:
     """Check a question.
 
     Args:
-        rate: of the link, 10⁶ bits per second.
-        trace: a file of its rate over time instead (:func:`featlink.deciding.query.read_trace`).
-        rtt: round trip in ms.
-        jitter: standard deviation of the one-way delay in ms.
-        loss: share of packets that are lost and sent again, 0 to 0.99.
-        edge_speed: above 0; 2 is twice as fast as measured.
-        cloud_speed: the same.
-        floor: least AP in percent.
-        keep: least share of clean AP in percent; 95 where neither ``floor`` nor ``deadline`` is given.
-        deadline: ms.
-        kind: whose AP, as the sweep names it: ``segm`` of masks, ``bbox`` of boxes.
-        fps: frames a second of a camera's stream, up to 1,000; None: single pictures.
-        camera: ``every`` or ``newest`` (:mod:`featlink.deciding.pipeline`).
-        under_way: frames without an answer that ``newest`` allows, from 1.
+        **given: fields of :class:`~featlink.deciding.question.Question`.
 
     Raises:
-        CommandError: something is out of its range, or there is no link, or two.
+        CommandError: something is unknown or out of its range, or there is no link, or two.
     """
-    if (rate is None) == (trace is None):
-        raise CommandError("give the link's rate in Mbit/s or the file of a trace, one of them")
-    if floor is not None and keep is not None:
-        raise CommandError("give a floor of AP or of what is kept of it, not both")
-    for name, value in (("edge speed", edge_speed), ("cloud speed", cloud_speed), ("deadline", deadline), ("fps", fps)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise CommandError(f"{name} is to be above 0, not {value:g}")
-    for name, value, most in (("floor", floor, 100), ("share to keep", keep, 1000)):
-        if value is not None and not 0 <= value <= most:
-            raise CommandError(f"{name} is in percent, from 0 to {most}, not {value:g}")
-    if fps is not None and fps > MOST_FPS:
-        raise CommandError(f"fps is {MOST_FPS} at most, not {fps:g}")
-    policy = next((one for one in POLICIES if one == camera), None)
-    if policy is None:
-        raise CommandError(f"a camera sends {' or '.join(POLICIES)}, not {camera!r}")
-    if under_way < 1:
-        raise CommandError(f"a frame has to be under way, not {under_way}")
-    fields: dict[str, Any] = {"rate_mbps": rate, "rtt_ms": rtt, "jitter_ms": jitter, "loss": loss}
     try:
-        link = Link(**fields)
+        asked = Question(**given)
+        again = 0.0 if asked.erase else asked.loss
+        link = Link(rate_mbps=asked.rate, rtt_ms=asked.rtt, jitter_ms=asked.jitter, loss=again)
     except ValidationError as error:
         first = error.errors()[0]
-        raise CommandError(f"link: {first['loc'][0]}: {first['msg']}") from None
-    if floor is None and keep is None and deadline is None:
+        place = f"{first['loc'][0]}: " if first["loc"] else ""
+        raise CommandError(place + first["msg"].removeprefix("Value error, ")) from None
+    keep = asked.keep
+    if asked.floor is None and keep is None and asked.deadline is None:
         keep = 100 * DEFAULT_KEEP
     return Query(
-        Route(link, None if trace is None else read_trace(trace)),
-        edge_speed,
-        cloud_speed,
-        None if floor is None else floor / 100,
+        Route(link, None if asked.trace is None else read_trace(asked.trace)),
+        asked.edge_speed,
+        asked.cloud_speed,
+        None if asked.floor is None else asked.floor / 100,
         None if keep is None else keep / 100,
-        deadline,
-        kind,
-        fps,
-        policy,
-        under_way,
+        asked.deadline,
+        asked.kind,
+        asked.fps,
+        asked.camera,
+        asked.under_way,
+        asked.loss if asked.erase else None,
+        asked.burst,
     )
 
 
@@ -174,6 +133,14 @@ class Route:
         packets = np.ceil(np.asarray(bits, np.float64) / (8 * self.link.mtu))
         waiting = self.link.rtt_ms / 2 + self.link.rtt_ms * _rounds(packets, self.link.loss)
         return waiting + self.serialise_ms(self.expected_bits(bits))
+
+    def again_ms(self, bits: npt.ArrayLike, loss: float, retries: int) -> Floats:
+        """Mean time until what is lost of (N,) bits is there or given up, where it is sent again so often at most.
+
+        As if there were no parity, which saves some of it.
+        """
+        packets = np.ceil(np.asarray(bits, np.float64) / (8 * self.link.mtu))
+        return self.link.rtt_ms * np.minimum(_rounds(packets, loss), retries)
 
     def expected_bits(self, bits: npt.ArrayLike) -> Floats:
         """Mean of what is sent for (N,) bits, lost packets again included."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +14,7 @@ import numpy.typing as npt
 from featlink.costs import of_row
 from featlink.deciding.query import Query, Route, Transfers
 from featlink.errors import CommandError
-from featlink.report.sweep import Sweep, condition_of, is_choice, label
+from featlink.report.sweep import Sweep, about, condition_of, is_choice, label, open_sweep, unit_loss
 from featlink.results import Row
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import StepSpec
@@ -134,7 +137,8 @@ def _option(
     ap = sweep.ap(row, query.kind)
     if samples is None or ap is None:
         return None
-    link_ms = query.route.expected_ms(candidate.bits)
+    again_ms = query.route.again_ms(candidate.bits, query.erased or 0, candidate.retries)
+    link_ms = query.route.expected_ms(candidate.bits) + again_ms
     edge_ms, cloud_ms = candidate.edge_ms / query.edge_speed, candidate.cloud_ms / query.cloud_speed
     whole = edge_ms + link_ms + cloud_ms + candidate.hops_ms
     drawn = samples.draws if certain else samples.draws[:0]
@@ -144,7 +148,7 @@ def _option(
     on_time = 1.0
     ends = sweep.interval(row, query.kind)
     if query.deadline_ms is not None and transfers is not None:
-        simulated = query.route.delivered_ms(transfers)
+        simulated = query.route.delivered_ms(transfers) + again_ms
         kept = edge_ms + simulated + cloud_ms + candidate.hops_ms <= query.deadline_ms
         on_time = float(kept.mean())
         ap, draws = ap_in_time(sweep, row, query, kept, drawn)
@@ -248,6 +252,7 @@ class Candidate:
         hops_ms: (N,) between services, where the sweep went through them.
         bits: (N,) over the link.
         multiply_adds: of edge and cloud, an image; None where the manifest does not say.
+        retries: how often what is missing is sent again at most.
     """
 
     row: Row
@@ -259,6 +264,7 @@ class Candidate:
     hops_ms: Floats
     bits: Floats
     multiply_adds: tuple[float, float] | None = None
+    retries: int = 0
 
     @property
     def name(self) -> str:
@@ -266,27 +272,46 @@ class Candidate:
         return label(self.row)
 
 
-def candidates(sweep: Sweep, edge_from: Sweep | None = None, cloud_from: Sweep | None = None) -> list[Candidate]:
+def candidates(
+    sweep: Sweep, edge_from: Sweep | None = None, cloud_from: Sweep | None = None, query: Query | None = None
+) -> list[Candidate]:
     """The clean runs, and every row that codes, reduces or quantises and is neither a loss nor a probe.
+
+    Where packets are lost for good, the rows that were measured so: protection is their own. What is sent again must
+    have the time, and in a stream, where it would hold back frames behind, nothing is.
 
     Args:
         sweep: with samples.
         edge_from: a sweep of the same conditions on the machine that is to be the edge, whose times count.
         cloud_from: the same of the cloud.
+        query: says what is lost; default: nothing.
 
     Raises:
         CommandError: the sweep has no samples, or no row remains.
     """
     if sweep.samples is None:
         raise CommandError(f"{sweep.folder} has no samples.npz: run the same `featlink bench` again to write it")
+    chosen = is_choice if query is None or query.erased is None else functools.partial(_survives, query)
     found = [
         made
         for row in sweep.rows
-        if row.id in sweep.samples.runs and is_choice(row) and (made := _candidate(sweep, row, edge_from, cloud_from))
+        if row.id in sweep.samples.runs and chosen(row) and (made := _candidate(sweep, row, edge_from, cloud_from))
     ]
+    if not found and query is not None and query.erased is not None:
+        step = f"packet_loss(rate={query.erased:g}, burst={query.burst:g})"
+        raise CommandError(f"{sweep.folder} has no condition with {step} behind a codec: sweep some, such as `loss`")
     if not found:
         raise CommandError(f"{sweep.folder} has no condition with times that could be chosen")
     return found
+
+
+def _survives(query: Query, row: Row) -> bool:
+    """Whether a row was measured with a query's loss, and its protection fits the query's time."""
+    loss = unit_loss(row)
+    if loss is None or (loss.rate, loss.burst if loss.rate else query.burst) != (query.erased, query.burst):
+        return False
+    late = query.deadline_ms is not None and query.route.link.rtt_ms * (loss.retries + 0.5) > query.deadline_ms
+    return not (loss.retries and (late or query.fps is not None))
 
 
 def _candidate(sweep: Sweep, row: Row, edge_from: Sweep | None, cloud_from: Sweep | None) -> Candidate | None:
@@ -304,8 +329,10 @@ def _candidate(sweep: Sweep, row: Row, edge_from: Sweep | None, cloud_from: Swee
             ours *= float(theirs[0]) / max(float(ours.mean()), 1e-9)
     reduction, codec, strength = _parts(row)
     bits = np.mean([run.bits for run in runs], axis=0)
+    loss = unit_loss(row)
+    retries = 0 if loss is None else loss.retries
     counted = of_row(sweep.manifest.get("multiply_adds") or {}, row.id, row.domain)
-    return Candidate(row, reduction, codec, strength, edge_ms, cloud_ms, hops_ms, bits, counted)
+    return Candidate(row, reduction, codec, strength, edge_ms, cloud_ms, hops_ms, bits, counted, retries)
 
 
 def _parts(row: Row) -> tuple[str, str, str]:
@@ -336,3 +363,45 @@ def _side(timings: Mapping[str, npt.ArrayLike], images: int) -> tuple[Floats, Fl
         elif one.name == "hops":
             hops = hops + ms
     return edge, cloud, hops
+
+
+def with_edge(query: Query, sweep: Sweep, given: Path | None) -> tuple[Query, Sweep | None]:
+    """A query with the edge's own times, and the sweep that has them.
+
+    Args:
+        query: to answer.
+        sweep: to answer it by.
+        given: a sweep of the same conditions made on the edge's machine, or a device's report (:func:`device_speed`).
+
+    Raises:
+        CommandError: it is neither, or the query says the edge's speed, too.
+    """
+    if given is None or not given.is_file():
+        return query, None if given is None else open_sweep(given)
+    if query.edge_speed != 1:
+        raise CommandError("the edge's speed follows from the device's report: leave out one of them")
+    return replace(query, edge_speed=device_speed(sweep, given)), None
+
+
+def device_speed(sweep: Sweep, report: Path) -> float:
+    """How many times as fast a device is as the machine of a sweep, by the backbone, which is most of the edge's work.
+
+    Args:
+        sweep: with features.
+        report: what ``featlink-edge --report`` wrote on the device.
+
+    Raises:
+        CommandError: it is no such file, or of other weights, or the sweep has no backbone's time.
+    """
+    try:
+        told = json.loads(report.read_bytes())
+        theirs, weights = float(told["stages_ms"]["backbone"]["median"]), str(told["weights"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CommandError(f"{report} is not what `featlink-edge --report` writes") from None
+    if weights != (own := about(sweep).identity[:16]):
+        raise CommandError(f"{report} is of weights {weights}, the sweep of {own or 'unknown ones'}")
+    times = [row.timings.get("backbone") for row in sweep.rows if row.domain == "feature"]
+    known = [ms for ms in times if ms]
+    if not known or theirs <= 0:
+        raise CommandError(f"the sweep has no time of the backbone to compare with {report}")
+    return float(np.mean(known)) / theirs

@@ -20,13 +20,12 @@ from rich.console import Console
 from rich.progress import track
 
 from featlink.channel.randomness import stream
-from featlink.deciding.choice import Choice, ap_text, ms, what
+from featlink.deciding.choice import Choice, ap_text, ms, what, winners_table
 from featlink.deciding.footage import Footage, open_footage
 from featlink.deciding.pipeline import Frames, Loads, Timeline, loads, simulate
 from featlink.deciding.query import Query, make_query
 from featlink.deciding.ranking import TIMING_ERROR, Candidate, candidates, standing
 from featlink.errors import CommandError
-from featlink.report.curves import NAMES
 from featlink.report.sweep import Sweep
 from featlink.report.table import MISSING, Column, Table, number, percent, with_interval
 from featlink.report.timing import overlaps
@@ -199,7 +198,7 @@ def decide_stream(
     """
     if query.kind not in (None, *sweep.kinds):
         raise CommandError(f"this sweep has the AP of {' and '.join(sweep.kinds)}, not of {query.kind!r}")
-    found = candidates(sweep, edge_from, cloud_from)
+    found = candidates(sweep, edge_from, cloud_from, query)
     with open_footage(sweep) as footage:
         shown = track(found, "conditions", console=console, transient=True, disable=console is None)
         options = [one for each in shown if (one := _option(footage, each, query)) is not None]
@@ -422,24 +421,18 @@ def stream_blocks(sweep: Sweep) -> list[Table | str]:
         ]
     except (CommandError, StorageError):
         return []
-    columns = [Column("Mbit/s"), Column("call", number=False), Column("send", number=False), Column("AP %")]
-    columns += [Column("kbit/s"), Column("link busy %"), *(Column(one, "link, ms") for one in ("median", "95 %"))]
-    lines = []
-    for rate, decision in zip(REPORT_RATES, decisions, strict=True):
-        best = decision.best
-        cells = [f"{rate:g}", NAMES.get(decision.call, decision.call)]
-        if best is None:
-            lines.append([*cells, *[MISSING] * (len(columns) - 2)])
-            continue
-        cells += [f"{best.candidate.row.domain}: {best.candidate.name}"]
-        cells += [with_interval(percent(best.ap), best.ap_interval), number(best.kbps, 0), percent(best.loads.link, 0)]
-        lines.append([*cells, *(ms(value) for value in best.latency_ms)])
     note = (
         "Edge and cloud are taken to keep up with the camera and to need no time: latencies are the link's, of frames "
         "that wait for one another. `featlink decide --fps` takes the times that were measured, and deadlines."
     )
-    caption = f"What gets a stream of {fps:g} frames a second soonest over the link and keeps 95 % of the clean AP"
-    return [Table(caption, columns, lines, (note,))]
+    winners = winners_table(
+        f"What gets a stream of {fps:g} frames a second soonest over the link and keeps 95 % of the clean AP",
+        list(zip(REPORT_RATES, decisions, strict=True)),
+        [Column("kbit/s"), Column("link busy %"), *(Column(one, "link, ms") for one in ("median", "95 %"))],
+        lambda best: [number(best.kbps, 0), percent(best.loads.link, 0), *(ms(value) for value in best.latency_ms)],
+        (note,),
+    )
+    return [winners]
 
 
 def _notes(decision: StreamDecision) -> tuple[str, ...]:

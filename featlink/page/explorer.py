@@ -22,7 +22,8 @@ from starlette.requests import Request
 
 from featlink.dataset import open_dataset
 from featlink.deciding.decision import decide, to_dict
-from featlink.deciding.query import DEFAULT_KEEP, make_query
+from featlink.deciding.query import make_query
+from featlink.deciding.question import DEFAULT_KEEP
 from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, Latest

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from featlink.dataset import Dataset, open_dataset
 from featlink.deciding.decision import decision_blocks
-from featlink.deciding.query import DEFAULT_KEEP
+from featlink.deciding.question import DEFAULT_KEEP
 from featlink.deciding.streams import stream_blocks
 from featlink.errors import CommandError
 from featlink.report.coding import coding_blocks
@@ -37,6 +37,7 @@ from featlink.report.curves import (
 )
 from featlink.report.gallery import THRESHOLD, Strip, chosen_images, chosen_pairs, overlay, overlays, plane_strips
 from featlink.report.html import Block, Page, Section
+from featlink.report.loss import loss_blocks, loss_findings
 from featlink.report.sequences import (
     FILM_FRAMES,
     ShownClip,
@@ -77,6 +78,10 @@ _DECISION = (
 _SEQUENCES = (
     "Codecs predict from frame to frame here. Pixels coded by x265 without delay (`live`) and by VVC in low delay "
     "(`vvc_ld`) are the anchors; VVC in random access (`vvc_ra`) waits for later frames, which a live camera cannot."
+)
+_LOSS = (
+    "Packets of coded units are lost: what did not arrive and parity did not bring back is concealed, and a picture of "
+    "which nothing came counts as one in which nothing was found."
 )
 _BEYOND = (
     "Mixes of distortions, losses, further strengths, and rank probes: rank_shuffle keeps the histogram of the "
@@ -156,6 +161,7 @@ def make_page(sweep: Sweep, options: ReportOptions) -> Page:
             "What coded pixels, features and reduced features need for the same AP, over every set of `fcm` rows.",
             coding,
         ),
+        Section("loss", "Packet loss", _LOSS, loss_blocks(sweep)),
         Section("other", "Beyond the paper", _BEYOND, _present(other_table(sweep)), short),
         Section(
             "sizes", "Small and large objects", "What a distortion costs by size of object.", [size_table(sweep)], True
@@ -268,6 +274,7 @@ def findings(sweep: Sweep) -> list[str]:
             f"Over {overall.rows} rows of the paper, retention correlates with the paper's by Spearman's "
             f"ρ = {overall.spearman:.2f}; it differs by {percent(overall.error)} percentage points on average."
         )
+    sentences += loss_findings(sweep)
     return sentences + (sequence_findings(sweep) or bd_findings(sweep))
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from featlink.channel.codecs.base import Codec
 from featlink.channel.transmit import Stream
-from featlink.deciding.query import DEFAULT_KEEP
+from featlink.deciding.question import DEFAULT_KEEP
 from featlink.report.coding import (
     LEAST_POINTS,
     SEQ,

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from featlink.costs import of_row
+from featlink.deciding.choice import winners_table
 from featlink.deciding.decision import REPORT_RATES, Decision, decide, decision_table
 from featlink.deciding.query import Query, make_query
 from featlink.deciding.ranking import Candidate, Option, front, ranked, too_close
@@ -17,7 +18,7 @@ from featlink.errors import CommandError
 from featlink.report.curves import SYMBOLS, Figure, axis, colour, error_bars
 from featlink.report.html import Page, Section
 from featlink.report.sweep import Sweep, about
-from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent, with_interval
+from featlink.report.table import MISSING, Column, Table, kilobytes, number, percent
 from featlink.report.timing import spent
 from featlink.shared.fpn import PYRAMID, SPLITS
 
@@ -108,10 +109,7 @@ def decide_cut(sweeps: Sequence[Sweep], query: Query) -> CutDecision:
 def cut_table(decision: CutDecision, most: int | None = None) -> Table:
     """The ranked options with their split points; see :func:`featlink.deciding.decision.decision_table`."""
     table = decision_table(decision, most)
-    rows = [
-        [_split(one) if one.candidate.row.domain == "feature" else MISSING, *cells]
-        for one, cells in zip(decision.options, table.rows, strict=False)
-    ]
+    rows = [[_split(one), *cells] for one, cells in zip(decision.options, table.rows, strict=False)]
     return replace(table, columns=[Column("cut", number=False), *table.columns], rows=rows)
 
 
@@ -161,20 +159,15 @@ def splits_page(sweeps: Sequence[Sweep]) -> Page:
 
 
 def _winners(decisions: Sequence[CutDecision]) -> Table:
-    columns = [Column("Mbit/s"), Column("cut", number=False), Column("send", number=False), Column("AP %")]
-    columns += [Column("kB"), *(Column(title, "ms an image") for title in ("all", "edge", "link", "cloud"))]
-    lines = []
-    for rate, decision in zip(REPORT_RATES, decisions, strict=True):
-        best = decision.best
-        if best is None:
-            lines.append([f"{rate:g}", *[MISSING] * (len(columns) - 1)])
-            continue
-        row = best.candidate.row
-        cells = [f"{rate:g}", _split(best) if row.domain == "feature" else MISSING]
-        cells += [f"{row.domain}: {best.candidate.name}", with_interval(percent(best.ap), best.ap_interval)]
+    def figures(best: Option) -> list[str]:
         times = (best.latency_ms, best.edge_ms, best.link_ms, best.cloud_ms)
-        lines.append([*cells, kilobytes(row), *(number(ms, 0) for ms in times)])
-    return Table("Where to cut, by link rate", columns, lines, decisions[0].notes("Both machines as measured."))
+        return [_split(best), kilobytes(best.candidate.row), *(number(ms, 0) for ms in times)]
+
+    columns = [Column("cut", number=False), Column("kB")]
+    columns += [Column(title, "ms an image") for title in ("all", "edge", "link", "cloud")]
+    notes = decisions[0].notes("Both machines as measured.")
+    by_rate = list(zip(REPORT_RATES, decisions, strict=True))
+    return winners_table("Where to cut, by link rate", by_rate, columns, figures, notes)
 
 
 def _figure(sweeps: Sequence[Sweep]) -> Figure:
@@ -212,4 +205,4 @@ def _placed(candidate: Candidate, split: str) -> CutCandidate:
 
 def _split(option: Option) -> str:
     candidate = option.candidate
-    return candidate.split if isinstance(candidate, CutCandidate) else MISSING
+    return candidate.split if isinstance(candidate, CutCandidate) and candidate.row.domain == "feature" else MISSING

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from featlink import results, samples
+from featlink.channel.distortions.packet_loss import PacketLoss
 from featlink.dataset import Truth
 from featlink.report.table import MISSING, Column, Table, percent, with_interval
 from featlink.results import Row
@@ -202,6 +203,13 @@ def is_choice(row: Row) -> bool:
     if any(step.kind in ("loss", "probe") or step.random for step in steps):
         return False
     return row.clean or any(step.changes_bits or step.kind in ("codec", "reduction") for step in steps)
+
+
+def unit_loss(row: Row) -> PacketLoss | None:
+    """The step of a row's condition that loses packets of a codec's units; None without one."""
+    steps = registry.chain(condition_of(row))
+    coded = any(step.kind == "codec" for step in steps)
+    return next((step for step in steps if isinstance(step, PacketLoss)), None) if coded else None
 
 
 _CLEAN = (

@@ -78,7 +78,7 @@ def _seq() -> Iterator[tuple[str, str]]:
         yield f"seq.pixels.live.qp{qp}", f"image: hevc(qp={qp}, gop=low_delay) @ at=original"
     for name, gop in (("vvc_ld", "low_delay"), ("vvc_ra", "random_access")):
         for qp in (22, 27, 32, 37):
-            yield f"seq.pixels.{name}.qp{qp}", f"image: vvenc(qp={qp}, gop={gop}) @ at=original"
+            yield f"seq.pixels.{name}.qp{qp}", f"image: vvenc(qp={qp}, preset=fast, gop={gop}) @ at=original"
     for qp in (35, 38, 41, 45):
         yield f"seq.features.tiled.qp{qp}", f"feature: vvenc(qp={qp}, bit_depth=10, gop=low_delay)"
     for qp in (15, 18, 21, 24):
@@ -94,12 +94,40 @@ def _seq() -> Iterator[tuple[str, str]]:
         yield f"seq.features.bottleneck.step{step:g}", text
 
 
-NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm(), *_hull(), *_seq()])
+_LOSSES = (0, 1, 3, 5, 10, 20, 30)
+"""Percent of packets."""
+_RATES: dict[str, dict[float, tuple[float, int]]] = {
+    "low": {0: (4.8, 31), 0.5: (8.2, 36)},
+    "high": {0: (3, 28), 0.5: (5, 31), 1: (7, 34)},
+}
+"""By parity: the step of learned features and the QP of VVC pixels that take about 4 and 6 kB a bundled scene, with
+headers and parity."""
+
+
+def _loss() -> Iterator[tuple[str, str]]:
+    """Coded features and pixels on a link that loses packets, at about the same total bits."""
+    for rate, protections in _RATES.items():
+        for parity, (step, qp) in protections.items():
+            chains = {
+                "features": (f"feature: bottleneck(step={step:g}) | entropy(stripes=4)", "bit_depth=10"),
+                "pixels": (f"image: vvenc(qp={qp})", "at=original"),
+            }
+            for domain, (chain, options) in chains.items():
+                for burst in (1, 5):
+                    for percent in _LOSSES if burst == 1 else _LOSSES[1:]:
+                        lost = f"rate={percent / 100:g}, burst={burst}, parity={parity:g}, mtu=700"
+                        name = f"loss.{rate}.{domain}.parity{100 * parity:g}.lost{percent}"
+                        text = f"{chain} | packet_loss({lost}) @ {options}"
+                        yield name if burst == 1 else f"{name}-burst{burst}", text
+
+
+NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm(), *_hull(), *_seq(), *_loss()])
 """Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…``, Table 4 entropy-coded,
 ``entropy.table4.…``, and what features cost with and without reduction against pixels: ``fcm.pixels`` and ``fcm.tiled``
 (MPEG's feature anchor), coded by VVC, ``fcm.pca`` and ``fcm.learned``; ``fcm.hull``, pixels at three sizes, as strong
 as still coding makes them. Of sequences: ``seq.pixels.live``, ``.vvc_ld`` and ``.vvc_ra``, and
-``seq.features.tiled``, ``.pca``, ``.pca_vvc`` and ``.bottleneck``."""
+``seq.features.tiled``, ``.pca``, ``.pca_vvc`` and ``.bottleneck``. On a link that loses packets, ``loss.low`` and
+``loss.high``: features and pixels of as many bits, with protection."""
 
 
 def select(names: str) -> dict[str, str]:

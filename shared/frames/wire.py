@@ -2,12 +2,13 @@
 
 Layout (all little-endian)::
 
-    magic "FEATLINK" | version u16 | zero u16 | header bytes u32 | header xxh3-64 u64
+    magic "FEATLINK" | version u16 | checksums u16 | header bytes u32 | header's checksum u64
     msgpack header   | zero padding to 64
     buffer 0         | zero padding to 64 | buffer 1 | ...
 
 Buffers stand in the header's order; their sizes follow from shape, dtype and bits, so nothing in
-the header can contradict the byte count. Every byte of a frame is covered by a comparison or a
+the header can contradict the byte count. Checksums are XXH3-64 (0), or CRC-32 (1) of a sender that has nothing better,
+such as a device without the library; readers take both. Every byte of a frame is covered by a comparison or a
 checksum. A tensor quantised to t bits is stored as a dense t-bit stream (:mod:`featlink.shared.frames.bitstream`):
 the length of a frame *is* the bits that cross the link.
 
@@ -24,7 +25,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -39,6 +41,8 @@ from featlink.shared.features import FeatureSpec, Sizes, TensorSpec
 from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
 
+Buffer = bytes | bytearray | memoryview
+
 MEDIA_TYPE = "application/vnd.featlink.frame"
 MAGIC = b"FEATLINK"
 VERSION = 1
@@ -46,6 +50,8 @@ ALIGN = 64
 _PREFIX = struct.Struct("<8sHHIQ")
 PREFIX_BYTES = _PREFIX.size
 _MAX_SIDE = 65535
+_CHECKSUMS: tuple[Callable[[Buffer], int], ...] = (xxhash.xxh3_64_intdigest, zlib.crc32)
+"""By their number in the prefix; frames are written with the first."""
 
 _DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float16", "uint8", "uint16")}
 IMAGE = "image"
@@ -54,8 +60,6 @@ LATENT = "latent"
 
 REDUCED = (LATENT,)
 """Names of the planes that reductions make."""
-
-Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class _TensorInfo(msgspec.Struct, array_like=True):
     name: _Word
     dtype: _Word
     shape: tuple[int, int, int]
-    xxh3: int
+    checksum: int
     bits: int | None = None
     ranges: bytes | None = None
 
@@ -246,13 +250,13 @@ def check_prefix(prefix: Buffer, limits: Limits) -> int:
     """
     if len(prefix) < PREFIX_BYTES:
         raise FrameError(f"truncated: {len(prefix)} bytes, a frame has at least {PREFIX_BYTES}")
-    magic, version, zero, header_bytes, _ = _PREFIX.unpack_from(prefix)
+    magic, version, checksums, header_bytes, _ = _PREFIX.unpack_from(prefix)
     if magic != MAGIC:
         raise FrameError("not a Featlink frame: wrong magic")
     if version != VERSION:
         raise FrameError(f"frame version {version}, this reader knows {VERSION}")
-    if zero != 0:
-        raise FrameError("reserved prefix field is not zero")
+    if checksums >= len(_CHECKSUMS):
+        raise FrameError(f"checksums of kind {checksums}, this reader knows 0 to {len(_CHECKSUMS) - 1}")
     if header_bytes > limits.header_bytes:
         raise FrameError(f"header of {header_bytes} bytes exceeds the limit of {limits.header_bytes}")
     return int(header_bytes)
@@ -303,22 +307,24 @@ def _read_first(view: memoryview, limits: Limits) -> tuple[Frame, int]:
     """The frame that some bytes begin with, and its length."""
     if view.nbytes > limits.frame_bytes:
         raise FrameError(f"frame of {view.nbytes} bytes exceeds the limit of {limits.frame_bytes}")
-    header, end = _header(view, limits)
+    header, end, checksum = _header(view, limits)
     length = _length(header, end, limits)
     if view.nbytes < length:
         raise FrameError(f"frame has {view.nbytes} bytes, its header describes {length}")
-    return Frame(_meta(header, limits), _tensors(header, view[:length], end)), length
+    return Frame(_meta(header, limits), _tensors(header, view[:length], end, checksum)), length
 
 
-def _header(view: memoryview, limits: Limits) -> tuple[_Header, int]:
-    """A frame's header, and where it ends."""
+def _header(view: memoryview, limits: Limits) -> tuple[_Header, int, Callable[[Buffer], int]]:
+    """A frame's header, where it ends, and what makes the frame's checksums."""
     end = PREFIX_BYTES + check_prefix(view[:PREFIX_BYTES], limits)
     if view.nbytes < end:
         raise FrameError(f"truncated: {view.nbytes} bytes, the header ends at {end}")
     raw = view[PREFIX_BYTES:end]
-    if xxhash.xxh3_64_intdigest(raw) != _PREFIX.unpack_from(view)[4]:
+    _, _, kind, _, wanted = _PREFIX.unpack_from(view)
+    checksum = _CHECKSUMS[kind]
+    if checksum(raw) != wanted:
         raise FrameError("header checksum does not match")
-    return _decode_header(raw, limits), end
+    return _decode_header(raw, limits), end, checksum
 
 
 def _length(header: _Header, end: int, limits: Limits) -> int:
@@ -332,13 +338,16 @@ def _length(header: _Header, end: int, limits: Limits) -> int:
     return _align(end)
 
 
-def _tensors(header: _Header, view: memoryview, end: int) -> tuple[Tensor, ...]:
+def _tensors(header: _Header, view: memoryview, end: int, checksum: Callable[[Buffer], int]) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     for info in header.tensors:
         start = _align(end)
         stop = start + _payload_bytes(info)
         _check_padding(view[end:start])
-        tensors.append(_tensor(info, view[start:stop]))
+        data = view[start:stop]
+        if checksum(data) != info.checksum:
+            raise FrameError(f"{info.name}: checksum does not match")
+        tensors.append(_tensor(info, data))
         end = stop
     _check_padding(view[end:])
     return tuple(tensors)
@@ -429,8 +438,6 @@ def payload(tensor: Tensor) -> memoryview:
 
 
 def _tensor(info: _TensorInfo, data: memoryview) -> Tensor:
-    if xxhash.xxh3_64_intdigest(data) != info.xxh3:
-        raise FrameError(f"{info.name}: checksum does not match")
     ranges = None if info.ranges is None else np.frombuffer(info.ranges, "<f4").reshape(-1, 2)
     return Tensor(info.name, unpacked(data, info.dtype, info.shape, info.bits), info.bits, ranges)
 

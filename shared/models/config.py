@@ -80,3 +80,27 @@ def name_parts(name: str) -> NameParts:
     rest, _, arithmetic = name.partition("+")
     model, _, split = rest.partition("@")
     return NameParts(model, split, arithmetic)
+
+
+EXPORTED = "onnx-"
+"""How the arithmetic of an exported edge begins, e.g. ``onnx-int8``."""
+
+
+def goes_with(sent: str, network: str) -> bool:
+    """Whether features that name one network may be given to another of the same weights.
+
+    An exported edge says its runtime and precision behind ``+``; what it computes differs a little, or more, and a
+    receiver takes it all the same, which is what one measures with it.
+
+    Args:
+        sent: the network's name in a frame.
+        network: the receiver's.
+
+    Example:
+        >>> goes_with("maskrcnn_resnet50_fpn+onnx-int8", "maskrcnn_resnet50_fpn")
+        True
+        >>> goes_with("maskrcnn_resnet50_fpn+bf16", "maskrcnn_resnet50_fpn")
+        False
+    """
+    theirs, ours = name_parts(sent), name_parts(network)
+    return sent == network or (theirs.arithmetic.startswith(EXPORTED) and theirs[:2] == ours[:2])

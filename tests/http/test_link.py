@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator
 
@@ -150,3 +151,28 @@ def test_a_lossy_link_sends_again_or_erases(services: Deployment) -> None:
     for domain in ("feature", "image"):
         assert erased[domain]["detections"] != clean[domain]["detections"]
         assert erased[domain]["fidelity"][f"psnr_{domain[0]}"] < 40
+
+
+def test_units_of_a_codec_are_lost_as_in_process(services: Deployment) -> None:
+    plain = "image: jpeg(stripes=6) @ at=original"
+    link = {"on_loss": "erase", "loss": 0.3, "burst": 2, "parity": 0.2, "mtu": 300, "conceal": "neighbour"}
+    link |= {"rtt_ms": 30, "deadline_ms": 50, "seed": 0}
+    step = "packet_loss(rate=0.3, burst=2, parity=0.2, mtu=300, conceal=neighbour, retries=1)"
+    by_link = infer(services.edge, picture(), condition=plain, link=json.dumps(link), image_id=4)
+    by_step = infer(services.edge, picture(), condition=plain.replace(" @", f" | {step} @"), image_id=4)
+    assert by_link["packets"] == by_step["packets"]
+    assert by_link["packets"]["lost"] > 0
+    assert by_link["packets"]["resent"] > 0
+    assert by_link["packets"]["units"] == 4  # of two rows of blocks each
+    assert by_link["detections"] == by_step["detections"]
+    assert by_link["timings"]["transfer"] == 45  # one way, and a round trip more
+
+
+def test_a_picture_of_which_nothing_came_is_answered(services: Deployment) -> None:
+    lost = infer(services.edge, picture(), condition="quantize(bits=4) | entropy(stripes=3) | packet_loss(rate=1)")
+    assert lost["detections"] == []
+    assert {name for name, _ in lost["packets"]["missing"]} == {"p2", "p3", "p4", "p5", "p6"}
+    assert "packets" not in infer(services.edge, picture(), condition="quantize(bits=4) | entropy")
+    nonsense = '{"parity": 0.5}'
+    answer = httpx.post(f"{services.edge}/v1/infer", content=picture(), params={"link": nonsense})
+    assert answer.status_code in (400, 422)

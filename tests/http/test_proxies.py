@@ -116,7 +116,7 @@ def test_a_service_is_usable_below_a_path(proxied: str) -> None:
 @pytest.mark.extended
 def test_the_page_is_usable_below_a_path(proxied_page: str) -> None:
     files: set[str] = set()
-    for path in ("/", "/explore", "/runs", "/health"):
+    for path in ("/", "/explore", "/runs"):
         files |= set(re.findall(r"""(?:href|src)=\\?["'](/[^"'\\]*)""", httpx.get(f"{proxied_page}/page{path}").text))
     assert {"/page/assets/page.css", "/page/explore"} <= files
     assert all(path.startswith("/page/") for path in files)

@@ -53,6 +53,7 @@ NAMES = [
     "stream",
     "sweep",
     "transmit",
+    "write_report",
 ]
 
 

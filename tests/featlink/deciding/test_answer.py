@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from drawn_sweep import CLEAN, Made, make_drawn
@@ -13,6 +15,7 @@ import featlink as fl
 from featlink.channel.randomness import stream
 from featlink.deciding.decision import Decision, decide, decision_blocks, decision_table, rate_intervals_table, to_dict
 from featlink.deciding.query import make_query
+from featlink.deciding.ranking import with_edge
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep
 
@@ -226,3 +229,22 @@ def test_a_sweep_without_samples(tmp_path: Path, sweep: Sweep) -> None:
 def test_an_ap_that_the_sweep_has_not(sweep: Sweep) -> None:
     with pytest.raises(CommandError, match="segm and bbox"):
         ask(sweep, rate=5, kind="mask")
+
+
+def test_a_devices_report_says_how_fast_the_edge_is(sweep: Sweep, tmp_path: Path) -> None:
+    rows = [msgspec.structs.replace(row, timings={**row.timings, "backbone": 80.0}) for row in sweep.rows]
+    manifest = {**sweep.manifest, "model": {"identity": "0123456789abcdef"}}
+    measured, query, report = replace(sweep, rows=rows, manifest=manifest), make_query(rate=5), tmp_path / "camera.json"
+    told = {"weights": "0123456789abcdef", "stages_ms": {"backbone": {"median": 320}}}
+    report.write_text(json.dumps(told))
+    slower, no_sweep = with_edge(query, measured, report)
+    assert (slower.edge_speed, no_sweep) == (0.25, None)
+    assert with_edge(query, measured, None) == (query, None)
+    with pytest.raises(CommandError):
+        with_edge(make_query(rate=5, edge_speed=2), measured, report)
+    with pytest.raises(CommandError):
+        with_edge(query, sweep, report)  # whose weights nobody knows
+    for other in ("{}", "no JSON", json.dumps(told | {"weights": "0" * 16})):
+        report.write_text(other)
+        with pytest.raises(CommandError):
+            with_edge(query, measured, report)

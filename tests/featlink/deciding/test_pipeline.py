@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featlink.channel.link import Link, LinkQueue
-from featlink.deciding.pipeline import UNDER_WAY, Frames, Policy, Timeline, loads, simulate
-
-POLICIES: tuple[Policy, ...] = ("every", "newest")
+from featlink.deciding.pipeline import Frames, Timeline, loads, simulate
+from featlink.deciding.question import POLICIES, UNDER_WAY, Policy
 
 
 def camera(

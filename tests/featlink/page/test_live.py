@@ -49,7 +49,7 @@ def test_who_leaves_leaves_no_stream(tab: Any, site: Any) -> None:
     tab.goto("/live")
     tab.wait_for_selector("button:has-text('Play'):not([disabled])", timeout=300_000)
     play(tab)
-    tab.goto("/health")
+    tab.goto("/runs")
     wait_until(lambda: streams(site) == 0, "the streams to end")
 
 

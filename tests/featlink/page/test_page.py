@@ -16,7 +16,6 @@ import featlink
 from featlink.dataset import open_dataset
 from featlink.errors import CommandError
 from featlink.page.context import Latest, PageSettings
-from featlink.page.deployment import comparison, table_row, to_csv
 from featlink.page.explorer import (
     EXAMPLE,
     QUESTION,
@@ -33,6 +32,7 @@ from featlink.page.explorer import (
 from featlink.page.forms import Control, Scale
 from featlink.page.pictures import PictureStore, equal_bits
 from featlink.page.results import stage_bars, waterfall
+from featlink.page.runs import table_row, to_csv
 from featlink.report.curves import curve_figures
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.shared.service.settings import reachable
@@ -77,13 +77,6 @@ def test_a_runs_row_is_as_far_as_its_metrics() -> None:
     assert table_row(RUN, metrics(0.1234, 80_000))["kB per image"] == 10
     assert "segm AP %" not in table_row(RUN, metrics(None, 80_000))
     assert table_row(RUN, metrics(0.1, 80_000))["condition"] == "jpeg(quality=3)"
-
-
-def test_two_runs_compared() -> None:
-    rows = {title: rest for title, *rest in comparison([metrics(0.4, 80_000), metrics(0.3, 8_000)])}
-    assert rows["segm AP %"] == ["40.00", "30.00", "-10.00"]
-    assert rows["kB per image"] == ["10.00", "1.00", "-9.00"]
-    assert ("segm AP %", "–", "30.00", "–") in comparison([metrics(None, 1), metrics(0.3, 1)])
 
 
 def test_runs_as_csv() -> None:

@@ -230,7 +230,7 @@ def test_the_camera_takes_a_picture(tab: Any) -> None:
     tab.wait_for_selector(f'.overlay.a img[data-of]:not([data-of^="{SCENE}"])')
 
 
-@pytest.mark.parametrize("path", ["/", "/explore", "/runs", "/health"])
+@pytest.mark.parametrize("path", ["/", "/explore", "/runs"])
 def test_fits_a_phone_in_the_dark(tab: Any, path: str) -> None:
     tab.set_viewport_size({"width": 390, "height": 844})
     tab.emulate_media(color_scheme="dark")

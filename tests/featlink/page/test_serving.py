@@ -46,7 +46,7 @@ def url() -> Iterator[str]:
 
 def below(url: str, prefix: str, headers: dict[str, str]) -> None:
     """Check that every page asks for its own files below a path alone."""
-    for path in ("/", "/explore", "/runs", "/health"):
+    for path in ("/", "/explore", "/runs"):
         text = httpx.get(url + path, headers=headers).text
         own = re.findall(r'(?:href|src)=\\?["\'](/[^"\'\\]*)', text)
         assert {f"{prefix}/assets/page.css", f"{prefix}/assets/page.js", f"{prefix}/explore"} <= set(own)

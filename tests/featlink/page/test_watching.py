@@ -91,21 +91,3 @@ def test_the_bundled_example_is_told_from_sweeps_of_ones_own(tab: Any) -> None:
     tab.goto("/explore?sweep=first")
     tab.wait_for_selector(".plot[data-figure=ap-bits] .main-svg")
     assert tab.get_by_role("note").inner_text() == ""
-
-
-def test_health_tells_of_each_service(tab: Any, site: Any) -> None:
-    tab.goto("/health")
-    for name in ("edge", "channel", "cloud"):
-        tab.locator(".service", has=tab.get_by_role("heading", name=name)).locator(".state.ready").wait_for()
-    weights = tab.locator(".service dd", has_text="9c612ca0b10d4e2c")
-    assert weights.count() == 1
-    assert tab.get_by_label("Condition", exact=True).input_value() == "feature: identity"
-    site.channel.kill()
-    tab.goto("/health")
-    tab.locator(".service", has=tab.get_by_role("heading", name="channel")).locator(".state.down").wait_for()
-    tab.locator(".service", has=tab.get_by_role("heading", name="edge")).locator(".state.not-ready").wait_for()
-    tab.locator(".defaults .banner.waiting").wait_for()
-    site.channel.start()
-    tab.locator(".service", has=tab.get_by_role("heading", name="edge")).locator(".state.ready").wait_for()
-    tab.get_by_label("Condition", exact=True).wait_for()
-    assert tab.locator(".defaults .banner").count() == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import featlink as fl
 from featlink.cli import app
 from featlink.errors import CommandError
 from featlink.report.sweep import Sweep
@@ -31,6 +32,13 @@ def test_writes_html_and_markdown_and_shows_the_table(folder: Path, tmp_path: Pa
     assert "vvenc(qp=47)" in result.output
     assert "[F] of features" in " ".join(result.output.split())
     assert "starter-model numbers" in result.output
+
+
+def test_python_writes_the_same(folder: Path, sweep: Sweep, tmp_path: Path) -> None:
+    featlink(folder, "--no-planes", "--images", 0)
+    written = fl.write_report(folder, out=tmp_path / "python.html", planes=False, images=0)
+    assert written.read_text() == (folder / "report.html").read_text()
+    assert fl.write_report(sweep.folder, folder, compare=True).name == "compare.html"
 
 
 def test_compares(folder: Path, sweep: Sweep) -> None:

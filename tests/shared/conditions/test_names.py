@@ -17,7 +17,7 @@ def test_each_table_has_its_rows() -> None:
     assert len(select("paper")) == 33
     assert len(select("paper+equal")) == 39
     assert len(select("entropy")) == 6
-    assert len(NAMED) == 67 + 15 + 28
+    assert len(NAMED) == 67 + 15 + 28 + 130
 
 
 def test_every_name_reads_as_its_text_and_can_be_run() -> None:
@@ -25,10 +25,16 @@ def test_every_name_reads_as_its_text_and_can_be_run() -> None:
     assert conditions == {name: parse(text) for name, text in NAMED.items()}
     assert len(set(map(str, conditions.values()))) == len(NAMED)
     for name, condition in conditions.items():
-        assert [step.kind for step in chain(condition)][1:] == ["codec"] * name.startswith(
-            ("entropy.", "fcm.pca.", "fcm.learned.", "seq.features.pca", "seq.features.bottleneck.")
-        )
-        assert f".{condition.domain}." in name or name.startswith(("fcm.", "seq."))
+        coded = ("entropy.", "fcm.pca.", "fcm.learned.", "seq.features.pca", "seq.features.bottleneck.", "loss.")
+        further = ["codec"] * (name.startswith(coded) and ".pixels." not in name) + ["loss"] * name.startswith("loss.")
+        assert [step.kind for step in chain(condition)][1:] == further
+        assert f".{condition.domain}." in name or name.startswith(("fcm.", "seq.", "loss."))
+
+
+def test_losses_are_of_features_and_pixels_with_the_same_protections() -> None:
+    assert {name: len(select(f"loss.{name}")) for name in ("low", "high")} == {"low": 4 * 13, "high": 6 * 13}
+    for name in select("loss.high.features"):
+        assert name.replace("features", "pixels") in NAMED
 
 
 def test_features_and_pixels_are_coded_at_several_rates() -> None:

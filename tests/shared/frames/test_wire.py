@@ -246,7 +246,7 @@ def test_the_number_of_tensors_is_limited() -> None:
         (b"FEATLINK", "truncated: 8 bytes, a frame has at least 24"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n", "not a Featlink frame: wrong magic"),
         (PREFIX.pack(b"FEATLINK", 2, 0, 10, 0), "frame version 2, this reader knows 1"),
-        (PREFIX.pack(b"FEATLINK", 1, 1, 10, 0), "reserved prefix field is not zero"),
+        (PREFIX.pack(b"FEATLINK", 1, 2, 10, 0), "checksums of kind 2, this reader knows 0 to 1"),
         (PREFIX.pack(b"FEATLINK", 1, 0, 65537, 0), "header of 65537 bytes exceeds the limit of 65536"),
     ],
 )

@@ -164,7 +164,7 @@ LIES: dict[str, tuple[object, str]] = {
     "unknown domain": (fields(domain="audio"), "unknown domain 'audio'"),
     "empty domain": (fields(domain=""), "unknown domain ''"),
     "endless domain": (fields(domain="d" * 9999), "length <= 16"),
-    "payload of another frame": (fields(tensors=[info(xxh3=1)]), "image: checksum does not match"),
+    "payload of another frame": (fields(tensors=[info(checksum=1)]), "image: checksum does not match"),
     # quantisation
     "bits alone": (fields(tensors=[info(*info(), 8)]), "bits and ranges come together"),
     "ranges alone": (fields(tensors=[info(*info(), None, TWO)]), "bits and ranges come together"),
@@ -191,7 +191,7 @@ LIES: dict[str, tuple[object, str]] = {
     "sizes as text": (fields(original="1x2"), "Expected `array`, got `str`"),
     "tensors as object": (fields(tensors={"image": info()}), "Expected `array`, got `object`"),
     "tensor as object": (fields(tensors=[{"name": "image"}]), "Expected `array`, got `object`"),
-    "checksum as text": (fields(tensors=[info(xxh3="1")]), "Expected `int`, got `str`"),
+    "checksum as text": (fields(tensors=[info(checksum="1")]), "Expected `int`, got `str`"),
     "image id as text": (fields(image_id="7"), "Expected `int"),
     "negative image id": (fields(image_id=-1), "Expected `int` >= 0"),
     "image id beyond a database": (fields(image_id=2**63), "Expected `int` <= 9223372036854775807"),

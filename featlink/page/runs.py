@@ -1,12 +1,11 @@
-"""The deployment: runs that collect results at the cloud; whether its services are ready, and their defaults."""
+"""Runs that collect results at the cloud: their progress, their leading figures, and files of them."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -15,19 +14,16 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from nicegui import ui
 from starlette.requests import Request
 
-from featlink.client import Service
-from featlink.errors import CommandError, RefusalError
+from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, passing
-from featlink.page.forms import field
 from featlink.shared.conditions.language import parse
-from featlink.shared.errors import ConditionError, FeatlinkError
+from featlink.shared.errors import ConditionError
 
 Run = Mapping[str, Any]
 """A run as ``GET /v1/runs`` has it, or a run's metrics as ``GET /v1/runs/ID/metrics`` has them."""
 
 _RUNS_EVERY_S = 1.0
-_READY_EVERY_S = 2.0
 _MOST_RUNS = 200
 _MOST_METRICS = 100
 _AT_ONCE = 4  # metrics are an evaluation each: the list is filled little by little
@@ -128,22 +124,6 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def comparison(pair: Sequence[Run]) -> list[tuple[str, str, str, str]]:
-    """Two runs' measures: (measure, first, second, second less first).
-
-    Args:
-        pair: metrics of both.
-    """
-    first, second = (measures(metrics) for metrics in pair)
-    rows: list[tuple[str, str, str, str]] = []
-    for name in dict.fromkeys([*first, *second]):
-        values = first.get(name), second.get(name)
-        a, b = ("–" if value is None else f"{value:,.2f}" for value in values)
-        difference = "–" if None in values else f"{values[1] - values[0]:+,.2f}"  # type: ignore[operator]
-        rows.append((name, a, b, difference))
-    return rows
-
-
 def to_csv(runs: Iterable[Run]) -> str:
     """Metrics of runs, a line each.
 
@@ -165,8 +145,7 @@ def to_csv(runs: Iterable[Run]) -> str:
 
 
 def add_pages(app: FastAPI, context: Context) -> None:
-    """Put the runs at ``/runs``, their files at ``/runs/ID/detections.json`` and ``/runs.csv?ids=ID,ID``, and the
-    services at ``/health``."""
+    """Put the runs at ``/runs``, and their files at ``/runs/ID/detections.json`` and ``/runs.csv?ids=ID,ID``."""
     known: dict[str, Run] = {}  # metrics by run; the same for every visitor
 
     @app.get("/runs/{run_id}/detections.json", response_model=None)
@@ -194,11 +173,6 @@ def add_pages(app: FastAPI, context: Context) -> None:
     def runs(request: Request) -> None:
         with layout.frame("/runs", request):
             RunsView(context, layout.root_path(request), known).build()
-
-    @ui.page("/health", title="Featlink services")
-    def health(request: Request) -> None:
-        with layout.frame("/health", request):
-            ServicesView(context).build()
 
 
 def _refusal(error: CommandError) -> Response:
@@ -228,21 +202,17 @@ class RunsView:
             columns=_columns([]),
             rows=[],
             row_key="id",
-            selection="multiple",
             pagination={"rowsPerPage": 20, "sortBy": None},
-            on_select=self._compare,
         ).classes("runs")
         self._table.props("flat dense no-data-label='No runs yet'")
         cells = {"share": _SHARE_CELL, "domain": _DOMAIN_CELL, "id": _FILES_CELL.replace("ROOT", self._root)}
         for name, cell in cells.items():
             self._table.add_slot(f"body-cell-{name}", cell)
         ui.html(
-            "<p class='quiet'>Select two runs to compare them. A client opens a run with POST /v1/runs and feeds it "
+            "<p class='quiet'>A client opens a run with POST /v1/runs and feeds it "
             "through the edge; <code>featlink bench --engine http</code> does so too.</p>",
             sanitize=False,
         )
-        self._compared = ui.element("section").classes("card compared").props('aria-label="Comparison"')
-        self._compared.set_visibility(False)
         ui.timer(_RUNS_EVERY_S, self._refresh)
 
     async def _refresh(self) -> None:
@@ -276,134 +246,3 @@ class RunsView:
         todo = [run["id"] for run in runs if run["done"] and run["done"] != evaluated.get(run["id"])]
         for name in todo[:_AT_ONCE]:
             self._known[name] = await self._context.ask(self._context.client.metrics, name)
-
-    async def _compare(self) -> None:
-        chosen = [run["id"] for run in self._table.selected]
-        self._compared.set_visibility(len(chosen) == 2)
-        if len(chosen) != 2:
-            return
-        try:
-            pair = [await self._context.ask(self._context.client.metrics, run) for run in chosen]
-        except CommandError as error:
-            self._status.content = f"<p class='banner error'>{escape(str(error))}</p>"
-            return
-        heads = "".join(
-            f'<th scope="col">{escape(metrics["run"]["name"] or metrics["run"]["id"][:8])}'
-            f"<br><small>{escape(metrics['run']['condition'])}</small></th>"
-            for metrics in pair
-        )
-        body = "".join(
-            f'<tr><th scope="row">{escape(title)}</th><td class="number">{a}</td><td class="number">{b}</td>'
-            f'<td class="number">{difference}</td></tr>'
-            for title, a, b, difference in comparison(pair)
-        )
-        self._compared.clear()
-        with self._compared:
-            ui.html("<h2>Two runs compared</h2>", sanitize=False)
-            ui.html(
-                f'<table class="figures compare"><thead><tr><th></th>{heads}<th scope="col">difference</th></tr>'
-                f"</thead><tbody>{body}</tbody></table>",
-                sanitize=False,
-            ).classes("scroll")
-
-
-class ServicesView:
-    """Whether the services are ready, the model, and what holds for requests that bring no condition or link.
-
-    Args:
-        context: shared with others.
-    """
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        settings = context.settings
-        self._urls: dict[Service, str] = {
-            "edge": settings.edge_url,
-            "channel": settings.channel_url,
-            "cloud": settings.cloud_url,
-        }
-
-    def build(self) -> None:
-        """Make the elements; timers fill them."""
-        ui.html("<h1>Services</h1>", sanitize=False)
-        with ui.element("div").classes("services"):
-            self._cards = {
-                service: ui.html("", tag="section", sanitize=False).classes("card service") for service in self._urls
-            }
-        with ui.element("section").classes("card defaults").props('aria-label="The channel\'s defaults"'):
-            ui.html(
-                "<h2>The channel's defaults</h2><p class='quiet'>They hold for requests that bring no condition or no "
-                "link of their own, of every client. The playground brings its own.</p>",
-                sanitize=False,
-            )
-            self._status = ui.html("", sanitize=False).props('role="status"')
-            self._defaults = ui.element("div")
-        ui.html(
-            "<p class='quiet'>Queues, throughput and times: <code>GET /metrics</code> of each service, for Prometheus "
-            "and Grafana.</p>",
-            sanitize=False,
-        )
-        for service in self._urls:
-            ui.timer(_READY_EVERY_S, partial(self._refresh, service))
-        self._building = ui.timer(_READY_EVERY_S, self._build_defaults)  # until the channel answers
-
-    async def _refresh(self, service: Service) -> None:
-        context, rows = self._context, {}
-        try:
-            await context.ask(context.client.ready, service)
-            state, why = "ready", ""
-            if service == "edge":
-                model = await context.ask(context.client.model)
-                rows = {name.capitalize(): str(model[name]) for name in ("model", "weights", "profile", "device")}
-        except CommandError as error:
-            state, why = "not ready" if isinstance(error, RefusalError) else "down", str(error)
-        body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows.items())
-        body += f"<dd class='why'>{escape(why)}</dd>" if why else ""
-        url = escape(self._urls[service])
-        self._cards[service].content = (
-            f'<div class="service-head"><h2>{service}</h2><span class="state {state.replace(" ", "-")}" role="status">'
-            f'{state}</span></div><p class="quiet"><a href="{url}/docs">{url}</a></p><dl>{body}</dl>'
-        )
-
-    async def _build_defaults(self) -> None:
-        context = self._context
-        try:
-            condition = await context.ask(context.client.default_condition)
-            link = await context.ask(context.client.default_link)
-            catalogue = await context.catalogue()
-        except CommandError as error:
-            self._status.content = f"<p class='banner waiting'>{escape(str(error))}</p>"
-            return
-        self._building.deactivate()
-        self._status.content = ""
-        with self._defaults:
-            with ui.element("div").classes("row-tight"):
-                text = ui.input("Condition", value=condition).props("dense outlined").classes("grow")
-                ui.button("Set", on_click=lambda: self._set_condition(text.value)).props(
-                    'no-caps unelevated aria-label="Set the condition"'
-                )
-            ui.html("<h2>Link</h2>", sanitize=False)
-            with ui.element("div").classes("link-fields"):
-                for control in catalogue.link:
-                    field(control, link.get(control.name, control.default), partial(link.__setitem__, control.name))
-            ui.button("Set the link", on_click=lambda: self._set_link(link)).props("no-caps unelevated")
-
-    async def _set_condition(self, text: str) -> None:
-        try:
-            parse(text)
-            await self._context.ask(self._context.client.set_default_condition, text)
-        except FeatlinkError as error:
-            self._tell(str(error), "error")
-        else:
-            self._tell("Set.", "ok")
-
-    async def _set_link(self, link: dict[str, Any]) -> None:
-        try:
-            await self._context.ask(self._context.client.set_default_link, link)
-        except FeatlinkError as error:
-            self._tell(str(error), "error")
-        else:
-            self._tell("Set.", "ok")
-
-    def _tell(self, text: str, kind: str) -> None:
-        self._status.content = f"<p class='banner {kind}'>{escape(text)}</p>"
