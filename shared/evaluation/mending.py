@@ -254,14 +254,14 @@ def _annotation(one: Entry, ids: Mapping[str, Mapping[Any, int]], count: Counter
 def _read(one: Entry, key: str, count: Counter[str]) -> Entry:
     """An annotation whose number or numbers at a key were text, or missing as tables write it."""
     value = one.get(key)
-    values = value if isinstance(value, list) else [value]
+    values: list[Any] = value if isinstance(value, list) else [value]
     if any(isinstance(number, str) for number in values):
         try:
             values = [float(number) for number in values]
         except (TypeError, ValueError):
             return one
         count[f"{key} that is text"] += 1
-    if _is_numbers(values) and not all(map(math.isfinite, values)) and one.get("segmentation"):
+    if _is_numbers(values) and any(map(math.isnan, values)) and one.get("segmentation"):
         return {**one, key: None}
     return {**one, key: values if isinstance(value, list) else values[0]} if key in one else one
 
