@@ -117,7 +117,7 @@ def recorded_frames(folder: Path) -> Source:
     def frame(file: Path, data: bytes) -> Frame:
         path = folder / f"{file.stem}.frame"
         try:
-            found = wire.read(path.read_bytes())
+            found = wire.read(bytearray(path.read_bytes()))  # of which torch may make tensors
         except OSError as error:
             raise CommandError(f"cannot read {path}: {error.strerror}") from None
         if found.meta.key != hashlib.sha256(data).hexdigest()[:32]:
