@@ -176,8 +176,10 @@ class Link(BaseModel):
             given = [name for name in names if getattr(self, name) != Link.model_fields[name].default]
             if given:
                 raise ValueError(f"{given[0]} is for on_loss=erase")
-        else:
+        try:
             self.erasure()
+        except ValidationError as error:
+            raise ValueError(validation_line(error)) from None
         return self
 
     @model_validator(mode="after")

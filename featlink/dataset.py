@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import xxhash
 
-from featlink import video_folders
+from featlink import open_images, video_folders
 from featlink.drawn_clips import NAME, drawn_clips
 from featlink.errors import CommandError
 from featlink.shared.errors import DatasetError, ImageError
@@ -76,7 +76,8 @@ def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path 
     Args:
         path: a COCO instances file, or a folder that has one: ``annotations/instances_X.json``, a single ``.json``, or
             ``X/_annotations.coco.json``; ``starter`` for the bundled scenes, ``clips`` for :mod:`featlink.drawn_clips`;
-            or videos, in any format that :func:`featlink.video_folders.read` takes.
+            or videos, in any format that :func:`featlink.video_folders.read` takes, or what
+            :func:`featlink.open_images.read` takes.
         truth: with ``clean``, a folder of pictures alone will do; they get the ids 1, 2, … by file name.
         pictures: the folder of the pictures; by default it is looked for (:data:`RULE`).
 
@@ -86,7 +87,7 @@ def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path 
     path = {Path("starter"): lambda: SCENES, Path(NAME): drawn_clips}.get(Path(path), lambda: Path(path))()
     if pictures is not None and not pictures.is_dir():
         raise CommandError(f"{pictures} is no folder of pictures")
-    if (videos := video_folders.read(path, _size)) is not None:
+    if (videos := video_folders.read(path, _size) or open_images.read(path, _size)) is not None:
         if truth != "clean" and not videos.annotated:
             raise CommandError(f"{path} has no annotations; with --truth clean, what the clean run detects is right")
         folder = videos.folder.resolve()

@@ -27,6 +27,8 @@ from featlink.shared.frames.bitstream import Samples
 
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+_FRAMES = range(0xC0, 0xC3)
+"""Markers of a frame's header: baseline, extended, progressive."""
 _MOST_INTERVAL = 65535
 """Blocks from one marker to the next."""
 
@@ -58,6 +60,8 @@ class Jpeg(StillCodec):
 
     def decode(self, bitstream: bytes, shape: Shape) -> Samples:
         """See the base class."""
+        if (size := _size(bitstream)) != shape[1:]:  # before anything of that size is made
+            raise CodecError(f"a JPEG of {size}, not of {shape[1:]}")
         mode = cv2.IMREAD_GRAYSCALE if shape[0] == 1 else cv2.IMREAD_COLOR
         pixels = cv2.imdecode(np.frombuffer(bitstream, np.uint8), mode)
         if pixels is None:
@@ -94,6 +98,16 @@ def _across(shape: tuple[int, ...]) -> int:
     return -(-shape[1] // _block(shape))
 
 
+def _size(bitstream: bytes) -> tuple[int, int] | None:
+    """Height and width, as the frame header has them; None where there is none."""
+    at = 2
+    while at + 9 <= len(bitstream) and bitstream[at] == 0xFF:  # marker, length, then of a frame: depth, height, width
+        if bitstream[at + 1] in _FRAMES:
+            return int.from_bytes(bitstream[at + 5 : at + 7], "big"), int.from_bytes(bitstream[at + 7 : at + 9], "big")
+        at += 2 + int.from_bytes(bitstream[at + 2 : at + 4], "big")
+    return None
+
+
 def _units(bitstream: bytes) -> Units:
     """Tables, then stripes, each with the marker behind it."""
     at = bitstream.index(_START_OF_SCAN)
@@ -108,6 +122,8 @@ def _filled(units: Units) -> bytes:
         return b"".join(units)
     tables, *stripes = units
     there = np.flatnonzero([bool(stripe) for stripe in stripes])
+    if not there.size:
+        raise CodecError("no stripe of a JPEG")
     parts = [stripes[there[np.abs(there - i).argmin()]][:-2] for i in range(len(stripes))]
     markers = [bytes([0xFF, 0xD0 + i % 8]) for i in range(len(parts) - 1)]
     return b"".join([tables, *map(b"".join, zip(parts, [*markers, _END_OF_IMAGE], strict=True))])

@@ -114,7 +114,7 @@ def step_forms(schema: Mapping[str, Any]) -> dict[str, StepForm]:
         controls = [
             control(name, field, definitions, name in required)
             for name, field in step["properties"].items()
-            if name != "type"
+            if name != "type" and not _is_text(field)
         ]
         controls.sort(key=lambda one: one.name != facts["strength"])  # stable
         name = step["properties"]["type"]["const"]
@@ -135,8 +135,16 @@ def controls(schema: Mapping[str, Any], leave_out: tuple[str, ...] = ()) -> tupl
     return tuple(
         control(name, field, definitions)
         for name, field in schema["properties"].items()
-        if name not in leave_out and "additionalProperties" not in field and field.get("type") != "array"
+        if name not in leave_out
+        and not _is_text(field)
+        and "additionalProperties" not in field
+        and field.get("type") != "array"
     )
+
+
+def _is_text(field: Mapping[str, Any]) -> bool:
+    """Whether a value is free text, for which there is no control."""
+    return field.get("type") == "string" and "enum" not in field and "const" not in field
 
 
 def control(name: str, field: Mapping[str, Any], definitions: Mapping[str, Any], required: bool = False) -> Control:

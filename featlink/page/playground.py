@@ -265,7 +265,8 @@ class Playground:
         overlay.first(received.error or received.overlay, results.in_words(received), mark)
         await asyncio.sleep(_AHEAD_S)
         overlay.busy(self._asked.waiting)
-        overlay.settle(f"<b class='size'>{results.size(received.result.bits)}</b> {results.chips(received.matching)}")
+        size, came = results.size(received.result.bits), results.units(received.result.packets)
+        overlay.settle(f"<b class='size'>{size}</b> {came} {results.chips(received.matching)}")
         self._show_both(state, clean)
 
     def _show_both(self, state: State, clean: Clean) -> None:

@@ -7,6 +7,7 @@ from html import escape
 
 from featlink.page.pictures import Clean, Received
 from featlink.shared.conditions.language import Condition
+from featlink.shared.result import Packets
 from featlink.shared.timing import in_order
 from featlink.views import Detection, Matching
 
@@ -33,6 +34,21 @@ def chips(matching: Matching) -> str:
     """How many detections were kept, lost and are new, as HTML."""
     counts = {"kept": len(matching.kept), "lost": len(matching.lost), "new": len(matching.new)}
     return "".join(f'<span class="chip {kind}">{count} {kind}</span>' for kind, count in counts.items())
+
+
+def units(packets: Packets | None) -> str:
+    """Which units of what was sent came over a link that erases packets, as HTML; nothing where none were sent.
+
+    Example:
+        >>> units(Packets(sent=5, lost=1, resent=0, units=3, missing=(("latent", 1),)))
+        '<span class="units" title="lost: latent 2">2 of 3 units came, 4 of 5 packets</span>'
+    """
+    if packets is None:
+        return ""
+    lost = ", ".join(f"{name} {number + 1}" for name, number in packets.missing)
+    title = f' title="lost: {lost}"' if lost else ""
+    came = f"{packets.units - len(packets.missing)} of {packets.units} units came"
+    return f'<span class="units"{title}>{came}, {packets.sent - packets.lost} of {packets.sent} packets</span>'
 
 
 def in_words(received: Received) -> str:

@@ -32,7 +32,8 @@ from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import FeatlinkError, ModelError
 from featlink.shared.fitted import HOME, home
 from featlink.shared.models.checkpoints import identity, sidecar_file, weights_file
-from featlink.shared.models.config import MODELS, ModelConfig
+from featlink.shared.models.config import DETECTORS, MODELS, ModelConfig
+from featlink.shared.models.registry import check, is_file
 from featlink.starter.bundle import fitted_to
 from featlink.sweeps.engine import Frame, ItemError, ItemResult, ModelInfo, WorkItem
 from featlink.sweeps.folder import featlink_version, versions
@@ -86,15 +87,11 @@ class RayEngine:
 
     Raises:
         CommandError: Ray is not installed, cannot be reached, or no worker can be started.
-        ModelError: the weights cannot be had, or the model is one whose code a cluster does not get.
+        ModelError: the weights cannot be had, or the model's file is not there.
     """
 
     def __init__(self, config: ModelConfig, conditions: Sequence[Condition], fidelity: bool, cluster: Cluster) -> None:
-        if cluster.address is not None and config.model not in MODELS:
-            raise ModelError(
-                f"{config.model} cannot run on a Ray cluster, which gets weights but no models' code; "
-                "leave --ray-address out to run it on this machine"
-            )
+        check(config.model)
         self._cluster = cluster
         self._ray = _connect(cluster.address, max(os.cpu_count() or 1, (cluster.workers or 1) * max(1, config.threads)))
         try:
@@ -103,9 +100,7 @@ class RayEngine:
             self._need = share(nodes, cluster, config.threads, on_gpus)
             # All on one kind of device, as numbers differ between kinds. Ray shows each worker its own GPU alone.
             config = config.but(threads=self._need.threads, device="cuda" if on_gpus else "cpu")
-            parcel = (
-                None if cluster.address is None else pack(weights_file(config.weights, config.model), self._ray.put)
-            )
+            parcel = None if cluster.address is None else pack(_weights(config), self._ray.put, config.model)
             self._order = Order(config, tuple(conditions), fidelity, _deciding(), self._need.memory, parcel)
             self._actor = self._ray.remote(
                 num_cpus=self._need.threads,
@@ -435,20 +430,31 @@ class SentFile(NamedTuple):
 class Parcel(NamedTuple):
     """The weights, None for the bundled ones, which every worker has; and what was fitted to them or lies beside them.
 
-    The last is :class:`featlink.shared.models.checkpoints.Sidecar`.
+    The sidecar is :class:`featlink.shared.models.checkpoints.Sidecar`; the model a file of one's own, without what it
+    imports.
     """
 
     weights: SentFile | None
     fitted: tuple[SentFile, ...]
     sidecar: SentFile | None = None
+    model: SentFile | None = None
 
 
-def pack(weights: Path | None, put: Callable[[Any], Any]) -> Parcel:
+def _weights(config: ModelConfig) -> Path | None:
+    """Their file, if they have one: what they are called is for a model of another package or file to say."""
+    if config.model in (*MODELS, *DETECTORS):
+        return weights_file(config.weights, config.model)
+    path = Path(config.weights).expanduser()
+    return path if path.is_file() else None
+
+
+def pack(weights: Path | None, put: Callable[[Any], Any], model: str = "") -> Parcel:
     """Read the files on the sender's side.
 
     Args:
         weights: their file; None for the bundled ones.
         put: content, uint8 (bytes,), to a reference that any worker can fetch.
+        model: its name; a file of one's own is sent.
 
     Raises:
         ModelError: a file cannot be read.
@@ -459,7 +465,8 @@ def pack(weights: Path | None, put: Callable[[Any], Any]) -> Parcel:
         sidecar = _sent(beside, put) if beside.exists() else None
         known_as = identity(sent.sha256, None if sidecar is None else beside.read_bytes())
     fitted = sorted(home().glob(f"*-{known_as}*.safetensors"))
-    return Parcel(sent, tuple(_sent(path, put) for path in fitted), sidecar)
+    own = _sent(Path(model.rpartition(":")[0]).expanduser(), put) if is_file(model) else None
+    return Parcel(sent, tuple(_sent(path, put) for path in fitted), sidecar, own)
 
 
 def unpack(parcel: Parcel, fetch: Fetch) -> str | None:
@@ -494,6 +501,20 @@ def unpack(parcel: Parcel, fetch: Fetch) -> str | None:
     if sidecar is not None:
         _store(sidecar, sidecar_file(path), fetch)
     return str(path)
+
+
+def unpack_model(parcel: Parcel, model: str, fetch: Fetch) -> str:
+    """Have a model's file on the worker's side; the name by which it is known there.
+
+    Raises:
+        ModelError: what arrived does not have its digest.
+        StorageError: it cannot be written.
+    """
+    if parcel.model is None:
+        return model
+    path = files.cache() / "models" / parcel.model.sha256 / parcel.model.path.name
+    _store(parcel.model, path, fetch)
+    return f"{path}:{model.rpartition(':')[2]}"
 
 
 def _sent(path: Path, put: Callable[[Any], Any]) -> SentFile:
@@ -583,8 +604,10 @@ class Worker:
             threading.Thread(target=_end_beyond, args=(self._order.memory,), daemon=True).start()
         for condition in self._order.conditions:
             chain(condition)  # a step that this node does not know is an error now, not in the midst of the sweep
-        path = None if self._order.parcel is None else unpack(self._order.parcel, self._fetch)
-        config = self._order.config if path is None else self._order.config.but(weights=path)
+        config = self._order.config
+        if (parcel := self._order.parcel) is not None:
+            weights = unpack(parcel, self._fetch) or config.weights
+            config = config.but(weights=weights, model=unpack_model(parcel, config.model, self._fetch))
         self._engine: LocalEngine = build_local(config, self._order.conditions, self._order.fidelity, self._order.tools)
         return self._engine.identity
 

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import sub
 from typing import Annotated, Literal
@@ -37,6 +37,7 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         video_id: which video it is a frame of; None for a still.
         frame_id: its number in the video, counted as the file does; frames come in the order of their numbers.
+        verified: categories that somebody looked for, as Open Images says it; None where all were.
     """
 
     id: Id
@@ -44,6 +45,7 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True):
     height: Side
     video_id: Id | None = None
     frame_id: Id | None = None
+    verified: list[Id] | None = None
 
     @property
     def item(self) -> ItemId:
@@ -64,10 +66,15 @@ class Video(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Category(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A category of the data set; nameless where the file does not say."""
+    """A category of the data set; nameless where the file does not say.
+
+    Attributes:
+        parents: those that its objects are of, too, as in Open Images.
+    """
 
     id: Id
     name: str = ""
+    parents: tuple[Id, ...] = ()
 
 
 class Rle(msgspec.Struct, frozen=True):
@@ -189,6 +196,7 @@ class ItemTruth:
         categories: name by id, of the whole data set; empty where the file does not say.
         has_masks: whether the data set's objects have masks.
         has_keypoints: whether any of them has keypoints.
+        parents: of categories, by id.
     """
 
     image: Image
@@ -196,6 +204,7 @@ class ItemTruth:
     categories: Mapping[int, str]
     has_masks: bool
     has_keypoints: bool = False
+    parents: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 def items(truth: GroundTruth) -> dict[int, ItemTruth]:
@@ -204,8 +213,8 @@ def items(truth: GroundTruth) -> dict[int, ItemTruth]:
     for annotation in truth.annotations:
         annotations[annotation.image_id].append(annotation)
     categories = {category.id: category.name for category in truth.categories}
-    kinds = truth.has_masks, truth.has_keypoints
-    return {image.id: ItemTruth(image, annotations[image.id], categories, *kinds) for image in truth.images}
+    whole = truth.has_masks, truth.has_keypoints, {one.id: one.parents for one in truth.categories if one.parents}
+    return {image.id: ItemTruth(image, annotations[image.id], categories, *whole) for image in truth.images}
 
 
 _decoder = msgspec.json.Decoder(GroundTruth)

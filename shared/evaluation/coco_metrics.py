@@ -254,7 +254,7 @@ def _box_iou(detections: list[Detection], objects: list[Annotation], image: Imag
 
 
 def _mask_iou(detections: list[Detection], objects: list[Annotation], image: Image) -> Floats:
-    return _iou([one["segmentation"] for one in detections], [_rle(one, image) for one in objects], objects)
+    return _iou([one["segmentation"] for one in detections], [object_mask(one, image) for one in objects], objects)
 
 
 def _iou(found: object, wanted: object, objects: list[Annotation]) -> Floats:
@@ -263,8 +263,8 @@ def _iou(found: object, wanted: object, objects: list[Annotation]) -> Floats:
     return ious
 
 
-def _rle(annotation: Annotation, image: Image) -> object:
-    """The annotation's mask as the compressed RLE that pycocotools works on."""
+def object_mask(annotation: Annotation, image: Image) -> object:
+    """An annotation's mask as the compressed RLE that pycocotools works on."""
     segmentation = annotation.segmentation
     if isinstance(segmentation, Rle):
         rle = {"size": list(segmentation.size), "counts": segmentation.counts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from featlink.channel.distortions.packet_loss import PacketLoss
-from featlink.channel.link import Link, Transfer
+from featlink.channel.link import Link, Transfer, parse_link
+from featlink.shared.errors import InvalidLinkError
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -139,3 +141,39 @@ def test_times_beyond_all_links_are_refused(field: dict[str, float]) -> None:
 def test_the_slowest_link_still_gives_a_finite_time() -> None:
     slowest = Link(rate_mbps=1e-6, rtt_ms=3_600_000, jitter_ms=3_600_000, loss=0.99, mtu=64)
     assert np.isfinite(slowest.transfer(10**9, rng()).ms)
+
+
+def test_what_erasing_takes_besides() -> None:
+    link = Link(
+        loss=0.1,
+        on_loss="erase",
+        burst=5,
+        parity=0.5,
+        key_parity=1,
+        interleave=2,
+        rtt_ms=40,
+        deadline_ms=110,
+        key_request=3,
+    )
+    assert link.erasure() == PacketLoss(
+        rate=0.1, burst=5, parity=0.5, key_parity=1, interleave=2, retries=2, key_request=3
+    )  # 20 ms one way, and two round trips more
+    assert Link(on_loss="erase", loss_trace=".x", deadline_ms=5).erasure() == PacketLoss(rate=0, trace=".x", retries=16)
+    assert Link(on_loss="erase", loss=0.1, rtt_ms=40, deadline_ms=59).erasure() == PacketLoss(rate=0.1)
+    assert Link(rtt_ms=40).transfer(8, rng(), rounds=2) == Transfer(100, 8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parity": 0.5},
+        {"burst": 2, "loss": 0.1},
+        {"on_loss": "erase", "loss": 0.9, "burst": 2},
+        {"on_loss": "erase", "loss": 0.1, "loss_trace": "x."},
+        {"on_loss": "erase", "loss_trace": "01"},
+        {"on_loss": "erase", "loss": 0.1, "parity": 5},
+    ],
+)
+def test_erasing_that_has_no_meaning(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidLinkError):
+        parse_link(json.dumps(wrong))

@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from featlink.channel.codecs.base import AccessUnit, Codec, PictureFormat, PlaneCoder, Tools, code, decode_still
+from featlink.channel.codecs.base import (
+    AccessUnit,
+    Codec,
+    CodecError,
+    PictureFormat,
+    PlaneCoder,
+    Tools,
+    code,
+    decode_still,
+)
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.codecs.h264 import H264
 from featlink.channel.codecs.jpeg import Jpeg
@@ -102,3 +111,33 @@ def test_one_stripe_is_what_it_always_was(natural: Picture, codec: Entropy | Jpe
     picture = rgb(natural)
     expected = codec.encode(picture, 8) if isinstance(codec, Entropy) else codec.encode(picture)
     assert code(picture, codec, Tools()).data == expected
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("codec", [Entropy(), Entropy(stripes=4), Jpeg(), Jpeg(stripes=4)])
+def test_mutants_give_a_picture_or_an_error(natural: Picture, codec: Codec) -> None:
+    picture = np.stack([natural(24, 40, seed=seed) for seed in range(3)])
+    coded, form = code(picture, codec).coded, PictureFormat(picture.shape)
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(3000):
+        units = [bytearray(unit) for unit in coded.units]
+        for _ in range(int(rng.integers(1, 6))):
+            unit = units[int(rng.integers(len(units)))]
+            if unit and rng.random() < 0.8:
+                unit[int(rng.integers(len(unit)))] = int(rng.integers(256))
+            else:
+                del unit[int(rng.integers(len(unit) + 1)) :]
+        try:
+            (decoded,) = codec.open_decoder(form, Tools()).push(tuple(map(bytes, units)))
+            assert decoded.shape == picture.shape
+        except CodecError:
+            refused += 1
+    assert 0 < refused < 3000
+
+
+def test_a_jpeg_of_another_size_is_refused_before_it_is_decoded(natural: Picture) -> None:
+    data = bytearray(code(rgb(natural), Jpeg()).data)
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = b"\xff\xdc\xff\xdc"
+    with pytest.raises(CodecError, match="65500"):
+        Jpeg().decode(bytes(data), (3, 100, 136))

@@ -25,6 +25,12 @@ def test_every_step_has_a_form_whose_start_is_a_valid_condition() -> None:
         assert registry.chain(condition)[0].type == form.type
 
 
+def test_free_text_has_no_control() -> None:
+    assert "loss_trace" not in {one.name for one in controls(Link.model_json_schema())}
+    assert {"loss", "burst", "parity", "deadline_ms"} <= {one.name for one in controls(Link.model_json_schema())}
+    assert "trace" not in {one.name for one in step_forms(registry.schema())["packet_loss"].controls}
+
+
 def test_sliders_stay_within_what_a_step_allows() -> None:
     for form in step_forms(registry.schema()).values():
         step = registry.steps()[form.type]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_model
 import torch
 from fitted_basis import fitted_to
 from numbers_by_key import Numbers, numbers
@@ -50,7 +51,6 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module")
 def config(random_checkpoint: Callable[[str], Path]) -> ModelConfig:
-    """Nodes elsewhere get weights, but no code: so a model of Featlink's own."""
     weights = str(random_checkpoint("maskrcnn_resnet50_fpn"))
     few = {"score_threshold": 0.01, "proposals": 50, "max_detections": 8}
     return ModelConfig(weights=weights, profile="exact", min_size=64, max_size=96, threads=1, **few)  # type: ignore[arg-type]
@@ -108,6 +108,18 @@ def test_a_node_that_joins_is_used_and_one_that_dies_costs_nothing_but_time(
             again[key] = (outcome.result.detections, outcome.result.bits, outcome.result.fidelity)
         assert again == expected
         assert len(engine.workers) == 1
+
+
+def test_a_model_of_ones_own_goes_to_the_nodes(nodes: Nodes, tiny: Path, tmp_path: Path) -> None:
+    carried = tmp_path / "carried.py"
+    carried.write_text(Path(tiny_model.__file__).read_text() + f"# {tmp_path}\n")  # no node has it from before
+    config = ModelConfig(model=f"{carried}:build", weights=tiny_model.other_weights(tmp_path / "w.safetensors"))
+    config = config.but(device="cpu", threads=1)
+    without = [place for place in EVERY if place != 2]  # nothing is fitted to it
+    alone = numbers(build_local(config, CONDITIONS, True).run(tasks(tiny, without)))
+    with RayEngine(config, CONDITIONS, True, Cluster(1, nodes.address)) as engine:
+        carried.unlink()
+        assert numbers(engine.run(tasks(tiny, without))) == alone
 
 
 def test_a_picture_that_ends_its_workers_is_a_failure_and_the_others_go_on(

@@ -13,7 +13,7 @@ import pytest
 from featlink.shared.errors import ModelError
 from featlink.shared.models.checkpoints import identity
 from featlink.shared.models.config import ModelConfig
-from featlink.sweeps.cluster import Cluster, Need, Node, Parcel, RayEngine, pack, room, share, unpack
+from featlink.sweeps.cluster import Cluster, Need, Node, Parcel, RayEngine, pack, room, share, unpack, unpack_model
 
 WEIGHTS = b"weights " * 1000
 
@@ -89,9 +89,19 @@ def test_what_lies_beside_weights_goes_with_them(sent: Parcel, tmp_path: Path) -
     assert unpack(more, never) == path
 
 
-def test_a_model_whose_code_a_cluster_does_not_get_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"^mine\.py:build cannot run on a Ray cluster"):
-        RayEngine(ModelConfig(model="mine.py:build"), [], False, Cluster(1, "127.0.0.1:1"))
+def test_a_model_of_ones_own_goes_along_as_one_file(sent: Parcel, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def build(config, heads=True): ...")
+    own = pack(None, lambda content: content, f"{mine}:build")
+    known = unpack_model(own, f"{mine}:build", lambda content: content)
+    assert known != f"{mine}:build"
+    assert Path(known.removesuffix(":build")).read_bytes() == mine.read_bytes()
+    assert unpack_model(own, f"{mine}:build", never) == known
+    mine.write_text("def build(config, heads=True): return 1")
+    assert unpack_model(pack(None, lambda content: content, f"{mine}:build"), f"{mine}:build", np.asarray) != known
+    assert unpack_model(sent, "fasterrcnn_resnet50_fpn", never) == "fasterrcnn_resnet50_fpn"
+    with pytest.raises(ModelError, match=r"no model at nowhere\.py"):
+        RayEngine(ModelConfig(model="nowhere.py:build"), [], False, Cluster(1, "127.0.0.1:1"))
 
 
 @pytest.mark.parametrize(
