@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -33,16 +34,18 @@ from featlink.channel.distortions.packet_loss import Mask, PacketLoss, as_sample
 from featlink.channel.distortions.quantize import requantize
 from featlink.channel.packets import PacketPath, PacketReport
 from featlink.channel.randomness import Item, stream
-from featlink.channel.reduction.base import Reduction
+from featlink.channel.reduction.base import PredictingReduction, Reduction
+from featlink.channel.reduction.motion import HEAD, REACH, Prediction, Receiver, Sender, Sent
+from featlink.channel.reduction.pca import Basis
 from featlink.shared.conditions.language import Condition, with_ranges
 from featlink.shared.conditions.registry import Step
-from featlink.shared.errors import FrameError, StepError
+from featlink.shared.errors import ConditionError, FrameError, StepError
 from featlink.shared.features import Array, FeatureSpec
 from featlink.shared.fitted import key
 from featlink.shared.fpn import FPN
 from featlink.shared.frames import bitstream
 from featlink.shared.frames.packing import dequantize, level_range, quantize, tile, untile
-from featlink.shared.frames.wire import IMAGE, REDUCED
+from featlink.shared.frames.wire import IMAGE, LATENT, REDUCED
 from featlink.shared.timing import timed
 
 _PIXEL_RANGE = np.array([[0, 255]], np.float32)
@@ -92,6 +95,40 @@ class _Placed:
     place: int
 
 
+class _Ends:
+    """Both ends of a stream of predicted components, between which there are samples.
+
+    Args:
+        basis: of the components.
+        step: of key frames.
+    """
+
+    def __init__(self, basis: Basis, step: float) -> None:
+        prediction = Prediction(basis, step)
+        self._step, self._sender, self._receiver = np.float32(step), Sender(prediction), Receiver(prediction)
+
+    def send(self, components: Array, alone: bool, bits: int) -> Planes:
+        """Samples (HEAD + K, h, w) of the next components (K, h, w); the one in the middle stands for 0.
+
+        Raises:
+            ConditionError: the samples are too small for vectors.
+        """
+        zero = 1 << (bits - 1)
+        if zero <= 2 * REACH:
+            raise ConditionError(f"gop=low_delay sends vectors, which samples of {bits} bits do not hold")
+        samples = np.concatenate(self._sender.push(components, alone, zero - 1)) + zero
+        ranges = self._step * np.array([[-zero, zero - 1]], np.float32)
+        return Planes(samples.astype(bitstream.dtype_for(bits)), bits, ranges, LATENT)
+
+    def receive(self, part: Planes, alone: bool, lost: bool) -> Array:
+        """Components (K, h, w) of the samples that came, which are not gone on from if all are lost."""
+        whole = np.rint(floats(part) / self._step).astype(np.int32)
+        if lost:
+            nothing: Array = whole[HEAD:] * self._step
+            return nothing
+        return self._receiver.push(Sent(whole[:HEAD], whole[HEAD:]), alone)
+
+
 class Chain:
     """Steps in order, for the items of one sequence. Use it in a ``with`` statement, which ends coders that run.
 
@@ -139,7 +176,7 @@ class Chain:
         self._waiting: deque[ChainOutput] = deque()
         self._skipped = self._number = 0
         self._ranges: dict[str, Ranges] = {}
-        self._sent: Mapping[str, Array] = {}
+        self._ends: _Ends | None = None
         self._received: Mapping[str, Array] = {}
         self._reports: deque[PacketReport] = deque()
         self._pushed = 0
@@ -178,13 +215,17 @@ class Chain:
             reduction = self._reduction
             values, timings["reduce"] = timed(lambda: reduction.reduce(levels, self._fitted_to))
         number, self._number = self._number, self._number + 1
-        before = self._before_it(number)
-        planes, narrowing = self._samples(values, number, before)
-        if self._predicts:
-            self._sent = {name: floats(part) + before.get(name, 0) for name, part in planes.items()}
+        alone, narrowing = True, 0
+        if isinstance(self._reduction, PredictingReduction) and self._predicts:
+            self._ends = self._ends or _Ends(*self._reduction.predicted_in(self._fitted_to))
+            alone = number % self._reduction.prediction_period == 0
+            part, predict_ms = timed(partial(self._ends.send, values[LATENT], alone, self._first_depth(0)))
+            planes, timings["reduce"] = {LATENT: part}, timings.get("reduce", 0.0) + predict_ms
+        else:
+            planes, narrowing = self._samples(values, number)
         # A reduction and what narrowed the ranges have no place among the steps that name random streams.
         self._skipped = narrowing + (self._reduction is not None)
-        output = self._distorted(ChainOutput(item, planes, timings=timings, key=not before), self._before[narrowing:])
+        output = self._distorted(ChainOutput(item, planes, timings=timings, key=alone), self._before[narrowing:])
         return [self._restored(output)] if self._codec is None else self._code(output, self._codec)
 
     def close(self) -> list[ChainOutput]:
@@ -203,17 +244,8 @@ class Chain:
     def _predicts(self) -> bool:
         return self._reduction is not None and self._reduction.prediction_period > 1
 
-    def _before_it(self, number: int) -> Mapping[str, Array]:
-        """What the item of this number is predicted by: the planes that the receiver has, unless something was lost."""
-        period = 1 if self._reduction is None else self._reduction.prediction_period
-        return {} if number % period == 0 else self._sent
-
-    def _samples(
-        self, values: Mapping[str, Array], number: int, before: Mapping[str, Array]
-    ) -> tuple[dict[str, Planes], int]:
-        """Samples of floats or of their difference to those before, and how many first steps acted on the floats."""
-        if before:
-            values = {name: plane - before[name] for name, plane in values.items()}
+    def _samples(self, values: Mapping[str, Array], number: int) -> tuple[dict[str, Planes], int]:
+        """Samples of floats, and how many first steps acted on the floats."""
         chosen = None if self._reduction is None else self._reduction.chosen(values, self._first_depth(0))
         narrowing = 0
         if chosen is not None:
@@ -386,15 +418,15 @@ class Chain:
     def _restored(self, output: ChainOutput) -> ChainOutput:
         if self._reduction is None:
             return output
-        reduction = self._reduction
-        values = {name: floats(part) for name, part in output.planes.items()}
-        if not output.key and self._received:
-            values = {name: plane + self._received[name] for name, plane in values.items()}
-        if self._predicts and not output.lost:
-            self._received = values
+        reduction, ends = self._reduction, self._ends
 
         def restore() -> Mapping[str, Array]:
-            return reduction.restore(values, self._fitted_to)
+            if ends is None:
+                return reduction.restore({name: floats(part) for name, part in output.planes.items()}, self._fitted_to)
+            components = ends.receive(output.planes[LATENT], output.key, output.lost)
+            if not output.lost:
+                self._received = {LATENT: np.pad(components, ((HEAD, 0), (0, 0), (0, 0)))}  # as a key frame has them
+            return reduction.restore({LATENT: components}, self._fitted_to)
 
         levels, restore_ms = timed(restore)
         return replace(output, levels=levels, timings={**output.timings, "restore": restore_ms})

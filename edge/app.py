@@ -68,7 +68,7 @@ class InferQuery(FeaturesQuery, StreamQuery):
     condition: str | None = Field(
         None,
         description="text or JSON form; default: the channel's",
-        examples=["quantize:bits=4"],
+        examples=["quantize:bits=4", "image: hevc(qp=32, gop=low_delay) @ at=original"],
         max_length=language.MOST_TEXT,
     )
     run: str | None = Field(None, description="collect the detections in this run")

@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import Any
 
 import featlink as fl
-from featlink.demo import write_report
 
 
 @fl.register_evaluator
@@ -42,4 +41,4 @@ for row in fl.sweep("starter", ["quantize:bits=3", "image: jpeg(quality=5)"], li
         f"{row['condition']}: mask AP {100 * row['segm_AP']:.1f}, counting error {100 * row['count_error']:.0f} % "
         f"({100 * low:.0f} to {100 * high:.0f}), {row['count_found']:.1f} objects found an image"
     )
-print(f"report: {write_report(out)}")
+print(f"report: {fl.write_report(out)}")

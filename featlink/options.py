@@ -94,7 +94,7 @@ def _takes(
         help_text = str(field.description)
         given = typer.Option(help=f"{help_text[:1].upper()}{help_text[1:]}.", envvar=variable, show_default=shown)
         kinds = (field.annotation, *get_args(field.annotation))
-        kind = next((kind for kind in (int, float, Path) if kind in kinds), str)
+        kind = next((kind for kind in (bool, int, float, Path) if kind in kinds), str)
         return inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, given]
         )

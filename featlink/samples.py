@@ -35,12 +35,16 @@ class RunSamples:
         timings: stage to (N,) milliseconds; NaN where an image lacks the stage.
         pools: how its detections fare, by the group of COCO figures that they make.
         others: what draws the first figure of every other group; not written, only what it gives is.
+        keys: (N,) whether each decodes without the frames before it; None where results do not say.
+        held: (N,) how many later frames the coder had been given when each came out; None likewise.
     """
 
     bits: Ints
     timings: Mapping[str, Floats]
     pools: Mapping[str, Pool]
     others: Mapping[str, Resampler] = field(default_factory=dict)
+    keys: npt.NDArray[np.bool_] | None = None
+    held: Ints | None = None
 
     @property
     def resamplers(self) -> Mapping[str, Resampler]:
@@ -114,6 +118,8 @@ def save(samples: Samples, folder: Path) -> None:
             at = f"{number}.{seed}"
             arrays[f"{at}.bits"] = run.bits
             arrays[f"{at}.timings"] = np.array(list(run.timings.values())).reshape(-1, len(samples.images))
+            if run.keys is not None and run.held is not None:
+                arrays |= {f"{at}.keys": run.keys, f"{at}.held": run.held}
             for kind in kinds:
                 found = run.pools[kind]
                 arrays[f"objects.{kind}"] = found.objects
@@ -172,7 +178,11 @@ def _run(
     _check(bits.shape == images.shape, f"bits of {at}")
     _check(timings.shape == (len(stages), len(images)), f"times of {at}")
     pools = {kind: _pool(arrays, f"{at}.{kind}", arrays[f"objects.{kind}"], images) for kind in kinds}
-    return RunSamples(bits, dict(zip(stages, timings, strict=True)), pools)
+    keys = arrays[f"{at}.keys"].astype(np.bool_) if f"{at}.keys" in arrays else None
+    held = arrays[f"{at}.held"].astype(np.int64) if f"{at}.held" in arrays else None
+    _check(keys is None or keys.shape == images.shape, f"key frames of {at}")
+    _check(held is None or (held.shape == images.shape and (held >= 0).all()), f"frames held back of {at}")
+    return RunSamples(bits, dict(zip(stages, timings, strict=True)), pools, keys=keys, held=held)
 
 
 def _pool(arrays: Mapping[str, npt.NDArray[Any]], at: str, objects: npt.NDArray[Any], images: Ints) -> Pool:

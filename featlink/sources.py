@@ -20,13 +20,17 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import ExitError, FFmpegError, HTTPBadRequestError, HTTPOtherClientError, InvalidDataError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from featlink.errors import CommandError
 from featlink.shared.features import Image
 
+_NO_TCP = (HTTPBadRequestError, HTTPOtherClientError)
+"""What cameras answer that send by UDP alone; 461 by the standard."""
+_QUICK = {"analyzeduration": "500000"}
+"""By default FFmpeg looks at five seconds of a camera's video first, and gives them late."""
 _NETWORK = re.compile(r"(rtsps?|rtmps?|https?|srt|udp|tcp)://", re.ASCII | re.IGNORECASE)
 _SECRET = re.compile(r"//[^/@]*@")
 _PATIENCE_S = 10.0
@@ -111,21 +115,29 @@ def about(path: Path) -> Video:
 @contextlib.contextmanager
 def _opened(source: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The source and its video; FFmpeg's errors come out as one line without passwords."""
-    options, form, patience = {}, None, None
+    form, patience = None, None
     if _NETWORK.match(source):
         patience = (_PATIENCE_S, _PATIENCE_S)
-        if source.lower().startswith("rtsp"):
-            options = {"rtsp_transport": "tcp"}
     elif is_live(source):
         form = "v4l2"
     elif not Path(source).is_file():
         raise CommandError(f"there is no video {source}")
     shown = _SECRET.sub("//", source)
+
+    def opened(**options: str) -> InputContainer:
+        return av.open(source, format=form, options=options, timeout=patience)
+
     try:
-        with av.open(source, format=form, options=options, timeout=patience) as container:
+        try:
+            container = opened(rtsp_transport="tcp", **_QUICK) if source.lower().startswith("rtsp") else opened()
+        except _NO_TCP:
+            container = opened(rtsp_transport="udp", **_QUICK)
+        with container:
             if not container.streams.video:
                 raise CommandError(f"{shown} has no video")
             yield container, container.streams.video[0]
+    except ExitError:  # what PyAV makes of the time-out
+        raise CommandError(f"{shown}: nothing came for {_PATIENCE_S:g} s") from None
     except FFmpegError as error:
         raise CommandError(f"{shown}: {error.strerror}") from None
 

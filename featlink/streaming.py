@@ -59,10 +59,17 @@ class Camera:
         pictures: each with its image id, or None; comes at the camera's own rate.
         policy: which of them wait.
         most: how many wait at most; with ``every``, later ones are dropped while so many do.
+        most_bytes: of all that wait, beside the last.
     """
 
-    def __init__(self, pictures: Iterable[tuple[bytes, int | None]], policy: Policy, most: int = 256) -> None:
-        self._pictures, self._most = pictures, 1 if policy == "newest" else most
+    def __init__(
+        self,
+        pictures: Iterable[tuple[bytes, int | None]],
+        policy: Policy,
+        most: int = 256,
+        most_bytes: int = 64 << 20,
+    ) -> None:
+        self._pictures, self._most, self._most_bytes = pictures, 1 if policy == "newest" else most, most_bytes
         self._newest = policy == "newest"
         self._waiting: deque[Shot] = deque()
         self._changed = threading.Condition()
@@ -99,6 +106,9 @@ class Camera:
             self._changed.wait_for(lambda: self._waiting or self._ended)
             return self._waiting.popleft() if self._waiting else None
 
+    def _bytes(self) -> int:
+        return sum(len(shot.picture) for shot in self._waiting)
+
     def _take(self) -> None:
         try:
             for index, (picture, image_id) in enumerate(self._pictures):
@@ -106,7 +116,7 @@ class Camera:
                     if self._stopped:
                         return
                     self.taken += 1
-                    if len(self._waiting) >= self._most:
+                    if len(self._waiting) >= self._most or self._bytes() > self._most_bytes:
                         self.dropped += 1
                         if not self._newest:
                             continue

@@ -9,8 +9,12 @@ from __future__ import annotations
 import configparser
 import csv
 import math
+import os
 import re
+import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +57,7 @@ _MOT_DETECTORS = re.compile(r"(.+)-(DPM|FRCNN|SDP)")
 """MOT17 has each sequence three times, for three detectors, with the same pictures."""
 _SFU_NAME = re.compile(r"(?P<name>.+?)_(?P<width>\d+)x(?P<height>\d+)_(?P<fps>\d+)")
 _PATTERN = re.compile(r"%(0?)(\d*)d")
+_KEPT_DAYS = 30
 _SHOWN = 5
 
 
@@ -368,7 +373,10 @@ def _rate(path: Path) -> float | None:
 
 
 def _unpacked(path: Path) -> Path:
-    """A video's frames as PNGs in the user's cache, unpacked once, with a progress bar."""
+    """A video's frames as PNGs in the user's cache, unpacked once, with a progress bar.
+
+    Those of videos that nobody has opened for a month are deleted then.
+    """
     import cv2
     import xxhash
     from rich.console import Console
@@ -382,6 +390,7 @@ def _unpacked(path: Path) -> Path:
             digest.update(block)
 
     def write(folder: Path) -> None:
+        _forget(videos)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task(f"unpacking {path.name}", total=about(path).frames or None)
             for number, taken in enumerate(frames(path, paced=False)):
@@ -391,7 +400,20 @@ def _unpacked(path: Path) -> Path:
                 (folder / f"{number:06d}.png").write_bytes(data.tobytes())
                 progress.advance(task)
 
-    return files.written_once(files.cache() / "videos" / digest.hexdigest(), write)
+    videos = files.cache() / "videos"
+    found = files.written_once(videos / digest.hexdigest(), write)
+    with suppress(OSError):  # a cache that is only read
+        os.utime(found)
+    return found
+
+
+def _forget(videos: Path) -> None:
+    """Delete what was last opened, which sets its time, before :data:`_KEPT_DAYS` days."""
+    for folder in videos.iterdir():
+        with suppress(OSError):
+            old = time.time() - folder.stat().st_mtime > _KEPT_DAYS * 86400
+            if old and folder.is_dir() and not folder.name.startswith("."):
+                shutil.rmtree(folder)
 
 
 # What rows have in common.

@@ -113,8 +113,8 @@ STREAM_ID = r"^[A-Za-z0-9._-]{1,64}$"
 class StreamFrame(BaseModel):
     """A frame's place in its stream."""
 
-    id: str = Field(description="the stream's")
-    frame: int = Field(description="the frame's number in it")
+    id: str = Field(description="the stream's", examples=["camera-1"])
+    frame: int = Field(description="the frame's number in it", examples=[0, 1])
     key: bool = Field(description="whether it can be decoded without the frames before it")
     restarted: Restart | None = Field(None, description="why the stream began anew with it; null where it did not")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from featlink.shared import fitted
 from featlink.shared.conditions.language import Domain
 from featlink.shared.conditions.registry import Kind, Step
 from featlink.shared.features import Array
+
+if TYPE_CHECKING:
+    from featlink.channel.reduction.pca import Basis
 
 REDUCED_BY = "reduced"
 """A frame's extension that states a reduction's sender half, which the edge has done."""
@@ -112,16 +115,15 @@ class Reduction(Step, ABC):
 
 
 class PredictingReduction(Reduction, ABC):
-    """A reduction with a quantiser of its own, whose planes may be predicted by those of the item before.
+    """A reduction to components in steps, which may be predicted: see :mod:`featlink.channel.reduction.motion`.
 
-    The prediction is what the receiver has, so errors do not add up, and only what changed by about half a step or more
-    costs bits.
+    The prediction is made of what the receiver has, so errors do not add up.
     """
 
     gop: Literal["intra", "low_delay"] = Field(
         default="intra",
         description="How items of a stream are sent: each alone, or as the difference to what was received of the one "
-        "before. A still is sent alone.",
+        "before, block by block from where it has moved. A still is sent alone.",
     )
     period: int = Field(default=32, ge=1, le=256, description="Items from one that is sent alone to the next.")
 
@@ -136,6 +138,14 @@ class PredictingReduction(Reduction, ABC):
     def for_stills(self) -> Self:
         """See the base class: sent alone."""
         return self.model_copy(update={"gop": "intra"})
+
+    @abstractmethod
+    def predicted_in(self, weights: str) -> tuple[Basis, float]:
+        """The basis of the components and their step, for ``gop=low_delay``.
+
+        Args:
+            weights: as given to :meth:`reduce`.
+        """
 
 
 def in_steps(planes: Mapping[str, Array], step: float, bits: int) -> Chosen:

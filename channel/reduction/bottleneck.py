@@ -56,7 +56,12 @@ class Bottleneck(PredictingReduction):
     strength: ClassVar[str | None] = "step"
 
     type: Literal["bottleneck"] = "bottleneck"
-    step: float = Field(default=4.0, gt=0, le=100, description="quantisation step, with a dead zone")
+    step: float = Field(
+        default=4.0,
+        gt=0,
+        le=100,
+        description="quantisation step, with a dead zone; in a predicted stream that of key frames, else twice it",
+    )
 
     def reduce(self, levels: Mapping[str, Array], weights: str) -> dict[str, Array]:
         """See the base class."""
@@ -72,19 +77,26 @@ class Bottleneck(PredictingReduction):
         return basis.synthesise(refined(learned.layers, planes[LATENT], basis.deviation, self.step))
 
     def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float]:
-        """Those of the matrix products and of the networks, which work at p5's positions."""
+        """Those of the matrix products, of the networks, which work at p5's positions, and of prediction."""
         learned = _learned(weights)
-        products = learned.basis.multiply_adds(shapes, len(learned.basis.deviation))
+        count = len(learned.basis.deviation)
+        products = learned.basis.multiply_adds(shapes, count)
         height, width = learned.basis.grid.positions(shapes)
+        predicts = self.prediction_period > 1
+        predicting = learned.basis.prediction_multiply_adds(shapes, count) if predicts else (0, 0)
         sender, receiver = (
             height * width * sum(x.size for name, x in learned.layers.items() if name.startswith(part) and x.ndim == 4)
             for part in _LAYERS
         )
-        return float(products + sender), float(products + receiver)
+        return float(products + sender + predicting[0]), float(products + receiver + predicting[1])
 
     def chosen(self, planes: Mapping[str, Array], bits: int) -> Chosen:
         """See the base class: multiples of the step."""
         return in_steps(planes, self.step, bits)
+
+    def predicted_in(self, weights: str) -> tuple[Basis, float]:
+        """See the base class."""
+        return _learned(weights).basis, self.step
 
 
 def _learned(weights: str) -> Learned:

@@ -12,9 +12,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 from threadpoolctl import ThreadpoolController
 
@@ -29,6 +30,11 @@ from featlink.shared.frames.wire import LATENT
 FORMAT = "featlink-pca-1"
 """Of the file; another is refused."""
 
+_SEARCHED = 8
+"""Channels of the finest level by which motion is found."""
+
+F = TypeVar("F", bound=np.floating)
+
 CELL = 16
 """Pixels along a side of a cell at most; 2×2 cells are one position of the components."""
 
@@ -42,7 +48,8 @@ class Pca(PredictingReduction):
 
     Without ``step``, components are mapped to samples as levels are. With it, they are rounded to multiples of it and
     clipped at what the samples' bits hold, for an entropy coder behind it: errors of all components weigh the same, so
-    one step for all is reverse water-filling.
+    one step for all is reverse water-filling. In a predicted stream it is that of key frames;
+    residuals have twice it.
     """
 
     strength: ClassVar[str | None] = "step"
@@ -74,13 +81,19 @@ class Pca(PredictingReduction):
         return super()._unseen() | {"step"}
 
     def multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], weights: str) -> tuple[float, float] | None:
-        """Those of the matrix products; both ways cost the same."""
-        one_way = float(_basis(weights).multiply_adds(shapes, self.components))
-        return one_way, one_way
+        """Those of the matrix products, both ways the same, and of prediction."""
+        basis, predicts = _basis(weights), self.prediction_period > 1
+        sender, receiver = basis.prediction_multiply_adds(shapes, self.components) if predicts else (0, 0)
+        one_way = float(basis.multiply_adds(shapes, self.components))
+        return one_way + sender, one_way + receiver
 
     def chosen(self, planes: Mapping[str, Array], bits: int) -> Chosen | None:
         """See the base class: multiples of the step."""
         return None if self.step is None else in_steps(planes, self.step, bits)
+
+    def predicted_in(self, weights: str) -> tuple[Basis, float]:
+        """See the base class."""
+        return _basis(weights), self.step or 1.0
 
 
 def _basis(weights: str) -> Basis:
@@ -139,7 +152,7 @@ class Grid:
         height, width = (-(-side * stride // (2 * self.cell)) for side in shapes[finest][1:])
         return height, width
 
-    def join(self, levels: Mapping[str, Array]) -> Array:
+    def join(self, levels: Mapping[str, npt.NDArray[F]]) -> npt.NDArray[F]:
         """All levels over cells.
 
         Args:
@@ -155,25 +168,26 @@ class Grid:
         if missing := [name for name in self.strides if name not in levels]:
             raise FrameError(f"the features have no {missing[0]}, which the reduction needs")
         height, width = (2 * side for side in self.positions({name: levels[name].shape for name in self.strides}))
-        parts: list[Array] = []
+        parts: list[npt.NDArray[F]] = []
         for name, stride in self.strides.items():
             level, shape = levels[name], tuple(-(-side * self.cell // stride) for side in (height, width))
             if level.shape[1:] != shape:
                 raise FrameError(f"{name} is {level.shape[1:]}, which is not the {shape} that the others' sizes give")
             if (repeats := self.repeats(name)) > 1:
-                parts.append((level.repeat(repeats, 1).repeat(repeats, 2) / np.float32(repeats))[:, :height, :width])
+                shared = level.repeat(repeats, 1).repeat(repeats, 2)[:, :height, :width] / np.float32(repeats)
+                parts.append(shared.astype(level.dtype, copy=False))
             else:
                 parts.append(gather(level, self.side(name)))
         return np.concatenate(parts)
 
-    def split(self, x: Array, channels: Mapping[str, int]) -> dict[str, Array]:
+    def split(self, x: npt.NDArray[F], channels: Mapping[str, int]) -> dict[str, npt.NDArray[F]]:
         """Undo :meth:`join`; what differs between cells that share a sample is averaged.
 
         Args:
             x: (D, H, W), H and W even.
             channels: of each level.
         """
-        levels: dict[str, Array] = {}
+        levels: dict[str, npt.NDArray[F]] = {}
         at = 0
         for name in self.strides:
             side, repeats = self.side(name), self.repeats(name)
@@ -248,6 +262,20 @@ class Basis:
         channels = sum(matrix.size * shapes[name][1] * shapes[name][2] for name, matrix in self.forward.items())
         return int(channels + self.cell.size * 4 * height * width + len(self.group) * components * height * width)
 
+    @property
+    def searched(self) -> int:
+        """Rows of a cell by which motion is found: the first channels of the finest level."""
+        finest = next(iter(self.grid.strides))
+        return min(_SEARCHED, len(self.mean[finest])) * self.grid.side(finest) ** 2
+
+    def prediction_multiply_adds(self, shapes: Mapping[str, tuple[int, int, int]], components: int) -> tuple[int, int]:
+        """What prediction adds at the sender and at the receiver if all places move; if none does, nothing."""
+        height, width = self.grid.positions(shapes)
+        group = len(self.group) * components
+        move = 2 * (group + 4 * self.cell.size)
+        search = 2 * (group + 4 * self.searched * self.cell.shape[1])
+        return height * width * (move + search), height * width * move
+
     def centred(self, name: str, level: Array) -> Array:
         """One level's mapped channels around zero, by the level's worth."""
         return (mapped(self.forward[name], level) - self.mean[name][:, None, None]) * np.float32(self.worth[name])
@@ -304,13 +332,13 @@ def basis_of(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> Basi
     )
 
 
-def mapped(matrix: Array, x: Array) -> Array:
+def mapped(matrix: npt.NDArray[F], x: npt.NDArray[F]) -> npt.NDArray[F]:
     """A matrix times (C, H, W).
 
     On one thread: BLAS rounds by how it shares a product out, and no result may depend on the number of cores.
     """
     with _alone, _blas().limit(limits=1, user_api="blas"):
-        product: Array = (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
+        product: npt.NDArray[F] = (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
     return product
 
 
@@ -325,7 +353,7 @@ def _blas() -> ThreadpoolController:
 # Blocks of samples as channels, and back.
 
 
-def gather(x: Array, side: int) -> Array:
+def gather(x: npt.NDArray[F], side: int) -> npt.NDArray[F]:
     """Blocks of side×side samples as channels: (C, H, W) to (C·side², H/side, W/side).
 
     Example:
@@ -337,7 +365,7 @@ def gather(x: Array, side: int) -> Array:
     return blocks.reshape(c * side**2, h // side, w // side)
 
 
-def scatter(x: Array, side: int) -> Array:
+def scatter(x: npt.NDArray[F], side: int) -> npt.NDArray[F]:
     """Undo :func:`gather`."""
     c, h, w = x.shape
     blocks = x.reshape(c // side**2, side, side, h, w).transpose(0, 3, 1, 4, 2)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featlink.dataset import Truth, open_dataset
+from featlink.dataset import Truth
 from featlink.errors import CommandError
 from featlink.options import (
     BitstreamsOption,
@@ -49,6 +49,23 @@ INCOMPLETE = 3
 """Exit code of a sweep that could not compute all it was asked for."""
 _INTERRUPTED = 130
 """Exit code, as shells have it for Ctrl-C."""
+
+
+DEMO = tuple(
+    condition.format(domain=domain)
+    for domain in ("feature", "image")
+    for condition in (
+        "paper.table4.{domain}.bits4",
+        "paper.table4.{domain}.bits2",
+        "paper.table1.{domain}.sigma1.5-window21",
+        "{domain}: gaussian_noise(sigma=25)",
+        "paper.table3.{domain}.factor4",
+        "paper.table5.{domain}.qp40",
+        "{domain}: packet_loss(rate=0.05)",
+        "{domain}: resize(factor=2) | gaussian_noise(sigma=10)",
+    )
+)
+"""Conditions of the demo: one row of each kind of distortion, and a mix. The clean runs are in every sweep."""
 
 
 @takes_network()
@@ -140,7 +157,7 @@ def demo(
     """
     from rich.console import Console
 
-    from featlink.demo import CONDITIONS, write_overlays, write_report
+    from featlink.api.reporting import write_report
     from featlink.report.builder import headline
     from featlink.report.conditions import summary_table
     from featlink.report.sweep import open_sweep
@@ -152,7 +169,7 @@ def demo(
         dataset=dataset,
         pictures=pictures,
         config=config,
-        conditions=CONDITIONS,
+        conditions=DEMO,
         out=out,
         engine="http",
         limit=limit,
@@ -168,11 +185,9 @@ def demo(
         say(headline(sweep))
     say_why(ended)
     if ended.rows:
-        with console.status("drawing the report"):
-            overlays = write_overlays(out, open_dataset(dataset, pictures=pictures), ended.rows)
+        with console.status("making the report"):
             report = write_report(out)
-        typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, {overlays.name}/, services.log")
-        typer.echo(f"report: {report}")
+        typer.echo(f"\nwritten: {out}/results.json, results.csv, detections/, services.log\nreport: {report}")
     if ended.failed:
         raise typer.Exit(INCOMPLETE)
 

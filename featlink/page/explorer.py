@@ -24,6 +24,7 @@ from featlink.dataset import open_dataset
 from featlink.deciding.decision import decide, to_dict
 from featlink.deciding.query import make_query
 from featlink.deciding.question import DEFAULT_KEEP
+from featlink.deciding.streams import decide_stream, stream_to_dict
 from featlink.errors import CommandError
 from featlink.page import layout
 from featlink.page.context import Context, Latest
@@ -60,6 +61,12 @@ QUESTION = {
     ),
 }
 """Arguments of ``featlink decide`` by the labels of their sliders."""
+STREAM_QUESTION = {
+    "frames a second": Control("fps", "that the camera takes", "number", 10.0, low=1, high=60, logarithmic=True),
+    **QUESTION,
+    "link (Mbit/s)": Control("rate", "the link's rate", "number", 0.5, low=0.01, high=100, logarithmic=True),
+}
+"""The same of a sweep of clips."""
 
 
 def sweep_names(root: Path) -> list[str]:
@@ -175,12 +182,15 @@ def decision(sweep: Sweep, question: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         sweep: a finished sweep.
-        question: arguments of ``featlink decide``.
+        question: arguments of ``featlink decide``; with ``fps``, it is about a stream.
 
     Raises:
         CommandError: the sweep has no samples or no times, or something asked for is out of its range.
     """
-    return to_dict(decide(sweep, make_query(**question), crossings=False))
+    query = make_query(**question)
+    if query.fps is not None:
+        return stream_to_dict(decide_stream(sweep, query))
+    return to_dict(decide(sweep, query, crossings=False))
 
 
 def leading(answer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -197,10 +207,21 @@ def headline(answer: Mapping[str, Any]) -> str:
         return "Nothing keeps so much" if answer["call"] == "nothing" else "Too close to call"
     best, *others = leading(answer).values()
     text = f"Send {SENT_AS[best['domain']]}"
+    if "fps" in answer:
+        return f"{text}: {best['kbps']:,.0f} kbit/s, 95 % of the answers within {best['latency_ms']['p95']:,.0f} ms"
     if not others or not others[0]["good_enough"]:
         return text
     saved = others[0]["ms"] - best["ms"]
     return f"{text}: {saved:,.0f} ms ({100 * saved / others[0]['ms']:.0f} %) sooner than {SENT_AS[others[0]['domain']]}"
+
+
+def stream_facts(option: Mapping[str, Any]) -> str:
+    """What a stream would be, in words: its rate, how late answers are, and how busy the busiest place is."""
+    latency, (place, load) = option["latency_ms"], max(option["load"].items(), key=lambda one: one[1] or 0)
+    late = "" if latency is None else f", latency {latency['median']:,.0f} ms (95 %: {latency['p95']:,.0f})"
+    busy = f"the {place} is {100 * load:.0f} % busy"
+    grows = "" if option["stable"] else f", the backlog grows by {option['backlog_growth']:.2g} s each second"
+    return f"{option['kbps']:,.0f} kbit/s, AP {100 * option['ap']:.1f} %{late}; {busy}{grows}"
 
 
 def plotly(figure: Figure, dark: bool) -> dict[str, Any]:
@@ -410,14 +431,15 @@ class DecisionPanel:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
-        self._question: dict[str, Any] = {control.name: control.start for control in QUESTION.values()}
+        self._controls = STREAM_QUESTION if sweep.sequences else QUESTION
+        self._question: dict[str, Any] = {control.name: control.start for control in self._controls.values()}
         self._latest = Latest(self._show)
 
     def build(self) -> None:
         """Make the elements and ask for the first answer."""
         ui.html("<h2>Which should I send?</h2>", sanitize=False)
         self._answer = ui.html("", sanitize=False).props('role="status"').classes("answer")
-        for words, control in QUESTION.items():
+        for words, control in self._controls.items():
             field(replace(control, name=words), control.start, partial(self._set, control.name))
         self._times = ui.html("", sanitize=False).classes("times")
         self._latest.ask(dict(self._question))
@@ -436,7 +458,11 @@ class DecisionPanel:
             "<p>Stages of this sweep overlapped: its times include waiting.</p>" if answer["overlapped"] else ""
         )
         self._answer.content = f"<p><b>{headline(answer)}</b></p><p>{escape(answer['sentence'])}</p>{overlapped}"
-        self._times.content = waterfall({self._title(one): _places(one) for one in leading(answer).values()})
+        best = {self._title(one): one for one in leading(answer).values()}
+        if "fps" in answer:
+            self._times.content = "".join(f"<p>{escape(title)}: {stream_facts(one)}</p>" for title, one in best.items())
+        else:
+            self._times.content = waterfall({title: _places(one) for title, one in best.items()})
 
     def _title(self, option: Mapping[str, Any]) -> str:
         name = f"{SENT_AS[option['domain']].capitalize()}, {label(self._sweep.by_id[option['id']])}"

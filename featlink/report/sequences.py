@@ -31,6 +31,7 @@ from featlink.report.sweep import Sweep, condition_of, is_choice
 from featlink.report.table import Column, Table, kilobytes, number, signed, with_interval
 from featlink.report.timing import stages
 from featlink.results import Row, described_figures
+from featlink.samples import RunSamples
 from featlink.shared.conditions import registry
 from featlink.shared.evaluation.coco import Clip
 from featlink.shared.evaluation.tracking import HINT
@@ -187,9 +188,9 @@ def frame_figures(sweep: Sweep, shown: ShownClip) -> list[Figure]:
         return []
     kilobytes = {row.id: samples.runs[row.id][0].bits[shown.places] / 8000 for row in rows}
     times = {row.id: _milliseconds(sweep, row, shown) for row in rows}
-    keys = {row.id: key_frames(row, len(shown.places)) for row in rows}
+    keys = {row.id: _keys(samples.runs[row.id][0], row, shown) for row in rows}
     bits = (
-        f"Frames of {shown.name}. Strong: key frames, which decode alone; pale: frames predicted from those before. "
+        f"Frames of {shown.name}. Strong: key frames, which decode alone; pale: frames predicted from others. "
         "The scales differ."
     )
     latency = (
@@ -200,6 +201,11 @@ def frame_figures(sweep: Sweep, shown: ShownClip) -> list[Figure]:
         _strips(sweep, "frame-bits", "Bits by frame", bits, rows, "kB", lambda row: _bars(row, kilobytes, keys)),
         _strips(sweep, "frame-latency", "Latency by frame", latency, rows, "ms", lambda row: [_line(row, times)]),
     ]
+
+
+def _keys(run: RunSamples, row: Row, shown: ShownClip) -> npt.NDArray[np.bool_]:
+    """As the results say, or those of earlier versions by the condition."""
+    return key_frames(row, len(shown.places)) if run.keys is None else run.keys[shown.places]
 
 
 def key_frames(row: Row, count: int) -> npt.NDArray[np.bool_]:
@@ -213,7 +219,10 @@ def _milliseconds(sweep: Sweep, row: Row, shown: ShownClip) -> npt.NDArray[np.fl
     run = sweep.samples.runs[row.id][0] if sweep.samples is not None else None
     computing = [] if run is None else [run.timings[stage.name][shown.places] for stage in stages(row)]
     total = np.nansum(computing, axis=0) if computing else np.zeros(len(shown.places))
-    wait = np.minimum(delay(row), np.arange(len(total))[::-1]) / (shown.fps or math.inf)
+    held = np.minimum(delay(row), np.arange(len(total))[::-1])
+    if run is not None and run.held is not None:
+        held = run.held[shown.places]
+    wait = held / (shown.fps or math.inf)
     latency: npt.NDArray[np.float64] = total + 1e3 * wait
     return latency
 

@@ -140,6 +140,8 @@ class _Pool:
     bits: list[int] = field(default_factory=list)
     fidelity: list[_Numbers] = field(default_factory=list)
     timings: list[_Numbers] = field(default_factory=list)
+    keys: list[bool | None] = field(default_factory=list)
+    held: list[int | None] = field(default_factory=list)
 
 
 def _collect(records: Records, run: str, images: set[int]) -> _Pool:
@@ -150,6 +152,8 @@ def _collect(records: Records, run: str, images: set[int]) -> _Pool:
             pooled.bits.append(result.bits)
             pooled.fidelity.append(result.fidelity)
             pooled.timings.append(result.timings)
+            pooled.keys.append(result.key)
+            pooled.held.append(result.held)
     return pooled
 
 
@@ -191,7 +195,15 @@ def _samples(collected: _Pool, resamplers: Mapping[str, Resampler]) -> RunSample
     }
     pools = {group: one for group, one in resamplers.items() if isinstance(one, Pool)}
     others = {group: one for group, one in resamplers.items() if not isinstance(one, Pool)}
-    return RunSamples(np.array(collected.bits, np.int64), timings, pools, others)
+    said = None not in collected.keys and None not in collected.held
+    return RunSamples(
+        np.array(collected.bits, np.int64),
+        timings,
+        pools,
+        others,
+        np.array(collected.keys, np.bool_) if said else None,
+        np.array(collected.held, np.int64) if said else None,
+    )
 
 
 def _seed_result(

@@ -40,7 +40,8 @@ FAILED = "failed"
 
 _LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "imageio-ffmpeg", "pycocotools")
 _SAME = ("dataset.digest", "dataset.truth", "model", "conditions", "fidelity")
-"""What must stay the same in one folder. The engine, its threads, the limit and the shard may change."""
+"""What must stay the same in one folder. The engine, its threads, the limit and the shard may change, and conditions
+may be added."""
 _BY_CALL = ("featlink", "command", "engine", "versions", "machine")
 """What may differ from call to call; the manifest keeps each."""
 _FREE = ("model.weights", "model.threads")
@@ -167,7 +168,8 @@ def continued(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """
     if (folder / MANIFEST).exists():
         earlier = load_manifest(folder)
-        refuse_other(earlier, manifest, str(folder))
+        known = {id: one for id, one in manifest["conditions"].items() if id in earlier.get("conditions", {})}
+        refuse_other(earlier, {**manifest, "conditions": known}, str(folder))
         before = list(earlier.get("before", []))
         if changed := {name: earlier[name] for name in _BY_CALL if name in earlier and earlier[name] != manifest[name]}:
             before.append({"until": manifest["created"], **changed})

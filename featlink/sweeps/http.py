@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from PIL import Image
@@ -21,6 +23,8 @@ _SIMILARITIES = ("ssim_f", "ssim_i", "spearman_f", "spearman_i")
 _OF_ONE_IMAGE = {400, 413, 415, 422, 500}
 """Statuses of answers that say something of a picture, perhaps under one condition, and nothing of the next one."""
 _SIDE = 64
+_STREAMS = 8
+"""Open at a time; the channel's default bound is twice as many."""
 
 
 class HttpEngine:
@@ -56,24 +60,27 @@ class HttpEngine:
     def run(self, items: Iterable[WorkItem]) -> Generator[ItemResult | ItemError, None, None]:
         """See :class:`featlink.sweeps.engine.Engine`."""
         for item in items:
-            for run in item.runs:  # one after the other: the channel keeps few streams open at a time
-                if item.clip is None:
-                    yield self._outcome(item.frames[0], run, self._client.infer)
-                else:
-                    yield from self._clip(item.frames, run)
+            if item.clip is None:
+                yield from (self._outcome(item.frames[0], run, self._client.infer) for run in item.runs)
+            else:
+                for first in range(0, len(item.runs), _STREAMS):
+                    yield from self._clip(item.frames, item.runs[first : first + _STREAMS])
 
-    def _clip(self, frames: Iterable[Frame], run: int) -> Iterator[ItemResult | ItemError]:
-        if transmit.Stream(self._conditions[run]).delay:
-            raise CommandError(f"'{self._conditions[run]}' holds pictures back; that needs --engine local or ray")
-        failed: str | None = None
-        with self._client.stream() as stream:
-            for frame in frames:
-                if failed is not None:
-                    yield ItemError(frame.image_id, (run,), failed)
+    def _clip(self, frames: Iterable[Frame], runs: Sequence[int]) -> Iterator[ItemResult | ItemError]:
+        """Some runs' streams side by side, so that the edge runs each picture's backbone once for all of them."""
+        for run in runs:
+            if transmit.Stream(self._conditions[run]).delay:
+                raise CommandError(f"'{self._conditions[run]}' holds pictures back; that needs --engine local or ray")
+        failed: dict[int, str] = {}
+        with contextlib.ExitStack() as stack:
+            streams = {run: stack.enter_context(self._client.stream()) for run in runs}
+            for frame, (run, stream) in itertools.product(frames, streams.items()):
+                if run in failed:
+                    yield ItemError(frame.image_id, (run,), failed[run])
                     continue
                 outcome = self._outcome(frame, run, stream.push)
                 if isinstance(outcome, ItemError):
-                    failed = outcome.of_clip
+                    failed[run] = outcome.of_clip
                 yield outcome
 
     def _outcome(self, frame: Frame, index: int, infer: Callable[..., InferenceResult]) -> ItemResult | ItemError:
@@ -100,7 +107,16 @@ class HttpEngine:
         if answer.stream is not None and answer.stream.frame > 0 and answer.stream.restarted is not None:
             raise CommandError(f"the channel began the stream anew ({answer.stream.restarted})")
         timings = {name: ms for name, ms in answer.timings.items() if name != "total"}
-        return Result(image_id, answer.detections, answer.bits or 0, answer.fidelity, timings, answer.link_bits)
+        return Result(
+            image_id,
+            answer.detections,
+            answer.bits or 0,
+            answer.fidelity,
+            timings,
+            answer.link_bits,
+            key=answer.stream is None or answer.stream.key,
+            held=0,
+        )
 
 
 def _example() -> bytes:

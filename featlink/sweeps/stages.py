@@ -107,7 +107,7 @@ class Stages:
         frame, clean = sent.frame, prepared.clean
         known = clean if frame.meta.domain == "image" and untouched(frame) else None
         output = run_network(self._model, frame, sent.telemetry, known)
-        return functools.partial(_result, prepared, index, output)
+        return functools.partial(_result, prepared, index, sent, output)
 
 
 Sent = tuple[Prepared, Transmission]
@@ -191,10 +191,18 @@ class Sender:
         return [ItemError(one.image_id, (self.run,), self.failed) for one in lost]
 
 
-def _result(prepared: Prepared, index: int, output: NetworkOutput) -> ItemResult:
+def _result(prepared: Prepared, index: int, sent: Transmission, output: NetworkOutput) -> ItemResult:
     clean = None if prepared.clean is None else prepared.clean.pyramid
     found, telemetry = output.measured(clean, prepared.compare)
-    result = Result(prepared.image_id, found, telemetry.bits or 0, telemetry.fidelity, telemetry.timings)
+    result = Result(
+        prepared.image_id,
+        found,
+        telemetry.bits or 0,
+        telemetry.fidelity,
+        telemetry.timings,
+        key=sent.key,
+        held=sent.held,
+    )
     return ItemResult(index, result)
 
 

@@ -28,9 +28,16 @@ from featlink.shared.errors import ImageError, ModelError
 from featlink.shared.features import Image, Sizes
 from featlink.shared.models.checkpoints import Checkpoint, misfit, read_checkpoint
 from featlink.shared.models.config import ModelConfig
-from featlink.shared.models.detections import Detections, MaskPart, PartialMasks, Runs
+from featlink.shared.models.detections import Detections, MaskPart, Runs
+from featlink.shared.models.masks import HeadMasks
 from featlink.shared.models.rle import THRESHOLD, runs_of_part
-from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, freeze_batch_norm, prepared, resolved
+from featlink.shared.models.torchvision_rcnn import (
+    TorchvisionRCNN,
+    freeze_batch_norm,
+    network_options,
+    prepared,
+    resolved,
+)
 
 _MEAN = (103.53, 116.28, 123.675)
 """Of B, G and R in 0..255; detectron2's ``MODEL.PIXEL_MEAN``. Its ``PIXEL_STD`` is 1."""
@@ -205,21 +212,8 @@ class AlignedPool(nn.Module):
         return out
 
 
-class SampledMasks(PartialMasks):
-    """Masks sampled at the centres of the image's pixels, as detectron2 pastes them.
-
-    Args:
-        masks: float32 (N, 1, M, M) in 0..1, of the mask head.
-        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the image.
-        size: (height, width) of the image.
-    """
-
-    def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
-        super().__init__(size)
-        self._masks, self._boxes = masks, boxes
-
-    def __len__(self) -> int:
-        return len(self._masks)
+class SampledMasks(HeadMasks):
+    """Masks sampled at the centres of the image's pixels, as detectron2 pastes them."""
 
     def runs(self, index: int) -> Runs:
         """See :class:`PartialMasks`."""
@@ -319,26 +313,16 @@ def _renamed(name: str) -> str:
 
 
 def _network(config: ModelConfig, checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> Any:
-    side = checkpoint.sidecar
     has_masks = f"roi_heads.{_MASKS}.weight" in state
-    given = {
-        "min_size": config.min_size or checkpoint.size("min_size"),
-        "max_size": config.max_size or checkpoint.size("max_size"),
-        "box_score_thresh": config.score_threshold,
-        "rpn_post_nms_top_n_test": config.proposals,
-        "box_detections_per_img": config.max_detections,
-        "box_nms_thresh": side.box_nms_thresh,
-        "rpn_nms_thresh": side.rpn_nms_thresh,
-    }
     network = get_model(
         "maskrcnn_resnet50_fpn" if has_masks else "fasterrcnn_resnet50_fpn",
         weights=None,
         weights_backbone=None,
         num_classes=len(state[f"{_PREDICTOR}cls_score.weight"]),
-        **{name: value for name, value in given.items() if value is not None},
+        **network_options(config, checkpoint),
     )
     freeze_batch_norm(network.backbone, 1e-5)
-    if side.stride_in_1x1:
+    if checkpoint.sidecar.stride_in_1x1:
         for stage in (network.backbone.body.layer2, network.backbone.body.layer3, network.backbone.body.layer4):
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
     if reason := misfit(state, network.state_dict()):

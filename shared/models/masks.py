@@ -20,8 +20,8 @@ from featlink.shared.models.interpolation import blend, by_corners, fused, taps
 from featlink.shared.models.rle import THRESHOLD, runs_of_part
 
 
-class PastedMasks(PartialMasks):
-    """The values that ``torchvision.models.detection.roi_heads.paste_masks_in_image`` gives, bit for bit.
+class HeadMasks(PartialMasks):
+    """Masks of a mask head, which fill their boxes.
 
     Args:
         masks: float32 (N, 1, M, M) in 0..1, of the mask head.
@@ -31,17 +31,23 @@ class PastedMasks(PartialMasks):
 
     def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
         super().__init__(size)
-        padded, scale = expand_masks(masks, padding=1)  # so that a mask may reach beyond its box, as in torchvision
-        self._masks: Tensor = padded[:, 0]
-        self._boxes: list[list[int]] = expand_boxes(boxes, scale).to(torch.int64).tolist()
+        self._masks, self._boxes = masks, boxes
 
     def __len__(self) -> int:
         return len(self._masks)
 
+
+class PastedMasks(HeadMasks):
+    """The values that ``torchvision.models.detection.roi_heads.paste_masks_in_image`` gives, bit for bit."""
+
+    def __init__(self, masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> None:
+        padded, scale = expand_masks(masks, padding=1)  # so that a mask may reach beyond its box, as in torchvision
+        super().__init__(padded[:, 0], expand_boxes(boxes, scale).to(torch.int64), size)
+
     def runs(self, index: int) -> Runs:
         """See :class:`PartialMasks`; of what :meth:`part` is, mostly without making it."""
         mask = self._masks[index]
-        x1, y1, x2, y2 = self._boxes[index]
+        x1, y1, x2, y2 = self._boxes[index].tolist()
         is_fused = fused() if mask.device.type == "cpu" else None
         if is_fused is None or by_corners(1, y2 - y1 + 1, x2 - x1 + 1):
             return runs_of_part(self.part(index))
@@ -52,7 +58,7 @@ class PastedMasks(PartialMasks):
     def part(self, index: int) -> MaskPart:
         """What the mask fills of the image."""
         height, width = self.size
-        x1, y1, x2, y2 = self._boxes[index]
+        x1, y1, x2, y2 = self._boxes[index].tolist()
         left, right = (min(max(x, 0), width) for x in (x1, x2 + 1))
         top, bottom = (min(max(y, 0), height) for y in (y1, y2 + 1))
         # torchvision copies this into a picture of zeros; of a large one that takes longer than the interpolation

@@ -328,6 +328,20 @@ def _categories(model: str, checkpoint: Checkpoint) -> list[str]:
     return names if count == len(names) else [str(label) for label in range(count)]
 
 
+def network_options(config: ModelConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What torchvision's builders of R-CNNs take of our settings, and else of what lies beside the weights."""
+    given = {
+        "min_size": config.min_size or checkpoint.size("min_size"),
+        "max_size": config.max_size or checkpoint.size("max_size"),
+        "box_score_thresh": config.score_threshold,
+        "rpn_post_nms_top_n_test": config.proposals,
+        "box_detections_per_img": config.max_detections,
+        "box_nms_thresh": checkpoint.sidecar.box_nms_thresh,
+        "rpn_nms_thresh": checkpoint.sidecar.rpn_nms_thresh,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
     stated = checkpoint.metadata.get("architecture", config.model)
     if stated != config.model:
@@ -339,20 +353,15 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
             f"the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor, but {first} and others"
         )
     side = checkpoint.sidecar
-    options: dict[str, Any] = {"num_classes": len(classifier)}
-    given = {
-        "min_size": config.min_size or checkpoint.size("min_size"),
-        "max_size": config.max_size or checkpoint.size("max_size"),
-        "box_score_thresh": config.score_threshold,
-        "rpn_post_nms_top_n_test": config.proposals,
-        "box_detections_per_img": config.max_detections,
-        "image_mean": side.image_mean,
-        "image_std": side.image_std,
-        "box_nms_thresh": side.box_nms_thresh,
-        "rpn_nms_thresh": side.rpn_nms_thresh,
-    }
-    options |= {name: value for name, value in given.items() if value is not None}
-    network: GeneralizedRCNN = get_model(config.model, weights=None, weights_backbone=None, **options)
+    normalisation = {"image_mean": side.image_mean, "image_std": side.image_std}
+    network: GeneralizedRCNN = get_model(
+        config.model,
+        weights=None,
+        weights_backbone=None,
+        num_classes=len(classifier),
+        **{name: value for name, value in normalisation.items() if value is not None},
+        **network_options(config, checkpoint),
+    )
     if side.anchor_sizes is not None:
         _set_anchors(network, side.anchor_sizes, side.aspect_ratios)
     if not any(name.endswith("num_batches_tracked") for name in checkpoint.state):

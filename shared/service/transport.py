@@ -39,9 +39,14 @@ class StreamQuery(BaseModel):
     """Parameters of a request whose picture may be a frame of a stream."""
 
     stream: str | None = Field(
-        None, description="id of the stream that the picture is a frame of; the sender chooses it", pattern=STREAM_ID
+        None,
+        description="id of the stream that the picture is a frame of; the sender chooses it",
+        pattern=STREAM_ID,
+        examples=["camera-1"],
     )
-    frame: int | None = Field(None, description="the frame's number in the stream, from 0", ge=0, lt=2**63)
+    frame: int | None = Field(
+        None, description="the frame's number in the stream, from 0", ge=0, lt=2**63, examples=[0, 1]
+    )
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:

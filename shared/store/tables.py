@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Engine,
@@ -94,6 +95,8 @@ class Result:
         timings: milliseconds by stage.
         link_bits: the same with packets sent again; None where no link was simulated.
         created: UTC, ISO 8601; set by the store.
+        key: whether it decodes without the frames before it; None where nobody said.
+        held: how many later frames the coder had been given when it came out; None where nobody said.
     """
 
     image_id: int
@@ -103,6 +106,8 @@ class Result:
     timings: Mapping[str, float]
     link_bits: int | None = None
     created: str = ""
+    key: bool | None = None
+    held: int | None = None
 
     @property
     def item(self) -> ItemId:
@@ -152,15 +157,22 @@ RESULTS = Table(
     Column("fidelity", Text, nullable=False),
     Column("timings", Text, nullable=False),
     Column("created", String(32), nullable=False),
+    Column("is_key", Boolean),
+    Column("held", Integer),
 )
+_LATER = (RUNS.c.token, RESULTS.c.is_key, RESULTS.c.held)
+"""Columns that tables of earlier versions lack."""
 
 
 def create_tables(engine: Engine) -> None:
     """Make the tables that are missing, and what those of earlier versions lack."""
     with engine.begin() as connection:
         METADATA.create_all(connection)
-        if not any(column["name"] == RUNS.c.token.name for column in inspect(connection).get_columns(RUNS.name)):
-            connection.execute(text("ALTER TABLE runs ADD COLUMN token VARCHAR(64)"))
+        for column in _LATER:
+            known = inspect(connection).get_columns(column.table.name)
+            if not any(one["name"] == column.name for one in known):
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def select_dataset() -> Select[Any]:
@@ -239,6 +251,8 @@ def result_row(run_id: str, result: Result) -> dict[str, Any]:
         "fidelity": _to_json(result.fidelity),
         "timings": _to_json(result.timings),
         "created": result.created,
+        "is_key": result.key,
+        "held": result.held,
     }
 
 
@@ -252,6 +266,8 @@ def result_of(row: Row[Any]) -> Result:
         timings=json.loads(row.timings),
         link_bits=row.link_bits,
         created=row.created,
+        key=row.is_key,
+        held=row.held,
     )
 
 

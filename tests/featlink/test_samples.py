@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     read = sweep.samples
     assert read is not None
     assert list(read.runs) == ["clean.feature", "clean.image", "a", "b"]
-    again = samples.sample(read.images.tolist(), read.runs)
+    again = samples.sample(read.images.tolist(), read.runs, len(read.draws))
     assert (again.draws == read.draws).all()
     for kind in ("bbox", "segm"):
         for row in read.runs:
@@ -30,6 +31,15 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read.mean_bits("a").mean() == pytest.approx(240_000, rel=0.01)
     [run] = read.runs["a"]
     assert set(run.timings) == {"decode", "compress", "decompress", "heads", "fidelity"}
+    assert run.keys is None, "results of earlier versions do not say"
+    keys, held = np.arange(40) % 4 == 0, 3 - np.arange(40) % 4
+    of_clips = replace(read, runs={**read.runs, "a": [replace(run, keys=keys, held=held)]})
+    samples.save(of_clips, tmp_path)
+    said = samples.load(tmp_path)
+    assert said is not None
+    assert [run.keys is None for [run] in said.runs.values()] == [True, True, False, True]
+    np.testing.assert_array_equal(said.runs["a"][0].keys, keys)
+    np.testing.assert_array_equal(said.runs["a"][0].held, held)
 
 
 def test_an_interval_is_about_the_spread_of_the_mean(tmp_path: Path) -> None:

@@ -70,6 +70,12 @@ def test_a_camera_keeps_the_newest_or_every_picture() -> None:
             assert (camera.taken, camera.dropped) == (10, dropped)
 
 
+def test_what_waits_is_bounded_in_bytes() -> None:
+    with Camera(((bytes(1000), None) for _ in range(10)), "every", most_bytes=3500) as camera:
+        camera.join()
+        assert (len(camera), camera.taken, camera.dropped) == (4, 10, 6)
+
+
 def test_a_camera_that_goes_says_why_after_its_last_picture() -> None:
     with Camera(source(3, fail=True), "every") as camera:
         assert taken(camera) == [0, 1, 2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -237,15 +239,32 @@ def test_pictures_in_order(tmp_path: Path) -> None:
         open_dataset(tmp_path / "walk" / "f%d.png")
 
 
-def test_a_video_file_is_unpacked_once(tmp_path: Path) -> None:
-    film = tmp_path / "film.mp4"
-    with av.open(str(film), "w") as container:
+def filmed(path: Path, count: int) -> Path:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", 12)
         stream.width, stream.height = WIDTH, HEIGHT
-        for number in range(5):
+        for number in range(count):
             grey = np.full((HEIGHT, WIDTH, 3), 40 * number, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_unpacked_videos_are_deleted_when_nobody_opens_them(tmp_path: Path) -> None:
+    films = [filmed(tmp_path / f"{count}.mp4", count) for count in (2, 3, 4)]
+    first, second = ({*open_dataset(film, "clean").images.values()} for film in films[:2])
+    long_ago = time.time() - 31 * 86400
+    for pictures in (first, second):
+        os.utime(next(iter(pictures)).parent, (long_ago, long_ago))
+    open_dataset(films[1], "clean")
+    open_dataset(films[2], "clean")
+    assert not any(path.exists() for path in first)
+    assert all(path.exists() for path in second), "opened again meanwhile"
+    assert len(open_dataset(films[0], "clean").images) == 2
+
+
+def test_a_video_file_is_unpacked_once(tmp_path: Path) -> None:
+    film = filmed(tmp_path / "film.mp4", 5)
     truth, [clip] = read(film, "clean")
     assert (clip.name, clip.video and clip.video.fps, len(truth.images)) == ("film", 12, 5)
     data = open_dataset(film, "clean")

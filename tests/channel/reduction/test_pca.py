@@ -271,10 +271,11 @@ def test_a_predicted_stream_costs_less_and_its_errors_do_not_add_up() -> None:
     assert [sent.key for sent in predicted] == [True, False, False, False, False, True, False]
     assert all(sent.key for sent in alone)
     for number in (0, 5):
-        assert predicted[number].bitstreams == alone[number].bitstreams
+        assert predicted[number].fidelity == alone[number].fidelity
+        assert len(predicted[number].bitstreams["latent"]) < 1.02 * len(alone[number].bitstreams["latent"])
     for number in (1, 2, 3, 4, 6):
-        assert len(predicted[number].bitstreams["latent"]) < 0.7 * len(alone[number].bitstreams["latent"])
-        assert predicted[number].fidelity.psnr > alone[number].fidelity.psnr - 1  # type: ignore[union-attr]
+        assert len(predicted[number].bitstreams["latent"]) < 0.3 * len(alone[number].bitstreams["latent"])
+        assert predicted[number].fidelity.psnr > alone[number].fidelity.psnr - 6  # type: ignore[union-attr]
 
 
 @pytest.mark.usefixtures("file")

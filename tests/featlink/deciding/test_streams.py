@@ -27,9 +27,11 @@ from featlink.deciding.streams import (
     stream_to_dict,
 )
 from featlink.errors import CommandError
+from featlink.page.explorer import STREAM_QUESTION, decision, headline, stream_facts
 from featlink.report.sequences import delay
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.results import DATABASE
+from featlink.shared.errors import StorageError
 from featlink.shared.evaluation.protocol import evaluators
 from featlink.shared.store import Result
 from featlink.sweeps.engine import ModelInfo
@@ -256,7 +258,7 @@ def test_what_is_no_camera_is_refused(parked: Sweep, wrong: dict[str, Any]) -> N
 def test_clips_need_their_database(tmp_path: Path) -> None:
     sweep = swept(tmp_path / "sweep", still)
     (sweep.folder / DATABASE).unlink()
-    with pytest.raises(CommandError, match=DATABASE):
+    with pytest.raises(StorageError, match=DATABASE):
         ask(sweep, rate=1)
 
 
@@ -277,3 +279,13 @@ def test_a_report_takes_machines_that_keep_up(parked: Sweep) -> None:
     assert table.rows[0][1] == "nothing"
     assert {len(row) for row in table.rows} == {len(table.columns)}
     assert table.rows[3][5] == "33"  # 1 Mbit/s of pixels
+
+
+def test_the_page_asks_the_same(parked: Sweep) -> None:
+    question = {control.name: control.start for control in STREAM_QUESTION.values()} | {"rate": 2.0, "keep": 50.0}
+    answer = decision(parked, question)
+    assert answer == stream_to_dict(ask(parked, rate=2, rtt=20, keep=50, kind=None))
+    assert headline(answer).startswith("Send features: 200 kbit/s, 95 % of the answers within ")
+    said = {one["id"]: stream_facts(one) for one in answer["options"]}
+    assert "backlog" not in said[FEATURES]
+    assert "the link is 500 % busy, the backlog grows by" in said["clean.image"]

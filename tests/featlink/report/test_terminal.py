@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from featlink.commands.sweeps import rows_table
-from featlink.demo import CONDITIONS
+from featlink.commands.sweeps import DEMO, rows_table
 from featlink.report.conditions import compare_summary, summary_table
 from featlink.report.sweep import Sweep
 from featlink.report.table import Column, Table, as_text
@@ -73,7 +72,7 @@ def planned() -> list[Row]:
     mix = (
         "image: resize(factor=2) | gaussian_blur(sigma=1.5, window=21) | packet_loss(rate=0.05, burst=3) @ at=original"
     )
-    plan = make_plan([*NAMED, *(one for one in CONDITIONS if one not in NAMED), mix], [0, 1, 2])
+    plan = make_plan([*NAMED, *(one for one in DEMO if one not in NAMED), mix], [0, 1, 2])
     return [row(id, str(runs[0].condition)) for id, runs in by_condition(plan).items()]
 
 

@@ -178,6 +178,9 @@ def test_pictures_that_come_late_are_detected_when_they_come(
         sent += stream.close()
     bits = {one.result.image_id: one.result.bits for one in found if isinstance(one, ItemResult) and one.run == 0}
     assert bits == {one.frame.meta.image_id: one.telemetry.bits for one in sent}
+    said = {one.result.image_id: (one.result.key, one.result.held) for one in found if one.run == 0}  # type: ignore[union-attr]
+    assert said == {one.frame.meta.image_id: (one.key, one.held) for one in sent}
+    assert [key for key, _ in said.values()].count(True) == 1
 
 
 class Watched(FakeEngine):

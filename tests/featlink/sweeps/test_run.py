@@ -137,6 +137,20 @@ def test_another_sweep_in_the_same_folder_is_refused_and_the_difference_named(
     assert kept == ((first.out / "results.json").read_bytes(), (first.out / "manifest.json").read_bytes())
 
 
+def test_conditions_are_added_and_alone_computed(options: Make) -> None:
+    first = options(limit=2)
+    run_sweep(first, CONSOLE, open_fake)
+    before = stored(first.out)
+    more = replace(first, conditions=("quantize:bits=3", *first.conditions))
+    ended = run_sweep(more, CONSOLE, open_fake)
+    assert before < stored(first.out)
+    assert len(stored(first.out)) == len(before) + 2
+    assert [row.id for row in ended.rows][2] == "feature: quantize(bits=3)"
+    assert {row.images for row in ended.rows} == {2}
+    with pytest.raises(CommandError, match=r"quantize\(bits=3\)"):
+        run_sweep(first, CONSOLE, open_fake)
+
+
 def test_a_time_budget_ends_it_and_results_are_of_whole_images(options: Make, tmp_path: Path) -> None:
     ended = run_sweep(options(limit=2, time_budget=0), CONSOLE, open_fake)
     assert (ended.why, ended.rows) == ("time budget", [])

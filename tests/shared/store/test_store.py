@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -403,13 +404,18 @@ def test_a_database_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> 
         pass
     with contextlib.closing(sqlite3.connect(file)) as old:
         old.execute("ALTER TABLE runs DROP COLUMN token")
+        for column in ("is_key", "held"):
+            old.execute(f"ALTER TABLE results DROP COLUMN {column}")
         old.execute("INSERT INTO datasets VALUES ('d', 'x', x'00', 1, '')")
         old.execute("INSERT INTO runs VALUES ('r', 'd', 'identity', 'feature', 'm', 'w', '', '')")
+        old.execute("INSERT INTO results VALUES ('r', 1, ?, 8, NULL, '{}', '{}', '')", [zlib.compress(b"[]")])
         old.commit()
     for _ in range(2):
         with contextlib.closing(Store(sqlite_url(file))) as store:
             assert store.run("r").model == "m"
             assert store.token_digest("r") is None
+            [result] = store.results("r")
+            assert (result.bits, result.key, result.held) == (8, None, None)
 
 
 def test_a_finished_sweep_is_read_where_nothing_can_be_written(store: Store, run: Run, tmp_path: Path) -> None:
