@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 import featlink as fl
+from featlink.api.model import Model
 from featlink.channel.chain import Chain
 from featlink.channel.codecs.base import AccessUnit
 from featlink.channel.distortions.packet_loss import PacketLoss
@@ -32,15 +33,17 @@ from featlink.dataset import ground_truth, open_dataset
 from featlink.shared.conditions.language import parse
 from featlink.shared.conditions.registry import chain
 from featlink.shared.evaluation.coco import items
-from featlink.shared.evaluation.coco_metrics import CocoEvaluator, ImageMatches
+from featlink.shared.evaluation.coco_metrics import CocoEvaluator, Floats, ImageMatches, Pool
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.evaluation.confidence_intervals import draw_images, interval
+from featlink.shared.features import Array, FeatureMaps, Image
 from featlink.shared.result import Detection
 
 LOSSES = (0, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3)
 BURSTS = (1, 5)
 PARITIES = {"features": (0, 0.25, 0.5, 1, 1.5), "vvc": (0, 0.25, 0.5, 1, 1.5), "h264": (0, 0.5, 1)}
-SEEDS = (0, 1)
+SEEDS = {"features": range(4), "vvc": range(6), "h264": range(2)}
+"""Slices are many, so that nearly each draw of them loses others."""
 SOURCES = {
     "features": [f"bottleneck(step={step:g}) | entropy(stripes=4){{}} @ bit_depth=10" for step in (2, 3.4, 5.6, 9)],
     "vvc": [f"image: vvenc(qp={qp}){{}} @ at=original" for qp in (27, 32, 37, 42)],
@@ -94,10 +97,10 @@ def _params(step: PacketLoss) -> str:
 
 def settings(source: str) -> Iterator[Setting]:
     """All that are drawn for a source."""
-    parities = next(PARITIES[name] for name, texts in SOURCES.items() if source in texts)
+    name = next(name for name, texts in SOURCES.items() if source in texts)
     for loss, burst in itertools.product(LOSSES, BURSTS):
         if loss or burst == 1:
-            yield from (Setting(loss, burst, *rest) for rest in itertools.product(parities, SEEDS))
+            yield from (Setting(loss, burst, *rest) for rest in itertools.product(PARITIES[name], SEEDS[name]))
 
 
 def sent(coded: Coded, setting: Setting) -> tuple[str, int]:
@@ -108,12 +111,24 @@ def sent(coded: Coded, setting: Setting) -> tuple[str, int]:
     return ",".join(str(number) for _, number in report.missing), coded.bits + report.overhead_bits
 
 
+def _coded(model: Model, image_id: int, source: str, signal: FeatureMaps | Image, levels: Mapping[str, Array]) -> Coded:
+    condition = parse(source.format(""))
+    with Chain(chain(condition), condition, weights=model.split.weights) as coder:
+        (output,) = coder.push(image_id, levels)
+    (picture,) = output.coded.values()
+    sizes = [len(unit) for unit in picture.coded.units[picture.coded.parameters :]]
+    whole = fl.transmit(signal, Setting(0, 1, 0, 0).text(source), model=model, image_id=image_id, fidelity=False)
+    bits = whole.bits - (0 if whole.packets is None else whole.packets.overhead_bits)
+    return Coded(image_id, source, bits, sizes, {"": to_coco(model.detect(whole), image_id)})
+
+
 def measure(out: Path, images: int) -> None:
     """Code, lose and detect, and append what was found to a file."""
     model, data = fl.load("starter", threads=1), open_dataset("starter")
-    done = {(one.image, one.source) for one in read(out)}
+    done = {(one.image, one.source): one for one in read(out)}
     for image_id, source in itertools.product(list(data.images)[:images], itertools.chain(*SOURCES.values())):
-        if (image_id, source) in done:
+        known = done.get((image_id, source))
+        if known is not None and all(sent(known, setting)[0] in known.found for setting in settings(source)):
             continue
         image = fl.read_image(data.images[image_id])
         text = source.format("")
@@ -122,35 +137,43 @@ def measure(out: Path, images: int) -> None:
         levels = (
             signal.levels if condition.domain == "feature" else {"image": image.transpose(2, 0, 1).astype(np.float32)}
         )
-        with Chain(chain(condition), condition, weights=model.split.weights) as coder:
-            (output,) = coder.push(image_id, levels)
-        (picture,) = output.coded.values()
-        sizes = [len(unit) for unit in picture.coded.units[picture.coded.parameters :]]
-        whole = fl.transmit(signal, Setting(0, 1, 0, 0).text(source), model=model, image_id=image_id, fidelity=False)
-        assert whole.packets is not None
-        coded = Coded(image_id, source, whole.bits - whole.packets.overhead_bits, sizes, {})
-        coded.found[""] = to_coco(model.detect(whole), image_id)
+        coded = known or _coded(model, image_id, source, signal, levels)
         for setting in settings(source):
             missing, bits = sent(coded, setting)
-            if missing.count(",") + 1 == len(sizes) and missing:
+            if missing.count(",") + 1 == len(coded.sizes) and missing:
                 coded.found[missing] = []
             if missing in coded.found:
                 continue
             given = fl.transmit(signal, setting.text(source), model=model, image_id=image_id, fidelity=False)
-            assert given.packets is not None
-            if missing != ",".join(str(number) for _, number in given.packets.missing) or bits - given.bits > 1024:
+            lost = () if given.packets is None else given.packets.missing
+            if missing != ",".join(str(number) for _, number in lost) or bits - given.bits > 1024:
                 raise SystemExit(f"{setting.text(source)}: other units were lost than were drawn")
             coded.found[missing] = to_coco(model.detect(given), image_id)
         with out.open("ab") as file:
             file.write(msgspec.json.encode(coded) + b"\n")
         print(
-            f"{image_id} {text}: {coded.bits / 8000:.2f} kB, {len(coded.found)} sets of {len(sizes)} units", flush=True
+            f"{image_id} {text}: {coded.bits / 8000:.2f} kB, {len(coded.found)} sets of {len(coded.sizes)} units",
+            flush=True,
         )
 
 
 def read(out: Path) -> list[Coded]:
-    """What has been measured."""
+    """What has been measured; of what was gone on with, what came last."""
     return [msgspec.json.decode(line, type=Coded) for line in out.read_bytes().splitlines()] if out.exists() else []
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """A domain's best protection at a loss."""
+
+    name: str
+    parity: float
+    ap: float
+    draws: Floats
+
+    def __str__(self) -> str:
+        low, high = interval(self.draws) or (np.nan, np.nan)
+        return f"{self.name} {self.ap:.3f} ({low:.3f}–{high:.3f}) parity {self.parity:g}"
 
 
 def figures(out: Path, kilobytes: Sequence[float]) -> None:
@@ -161,7 +184,7 @@ def figures(out: Path, kilobytes: Sequence[float]) -> None:
     for one in read(out):
         by_source.setdefault(one.source, {})[one.image] = one
     ids = sorted(set.intersection(*(set(of_images) for of_images in by_source.values())))
-    weights = draw_images(len(ids), 300)
+    weights, ones = draw_images(len(ids), 300), np.ones(len(ids), np.int64)
     known: dict[tuple[str, int, str], ImageMatches] = {}
 
     def matches(coded: Coded, missing: str) -> ImageMatches:
@@ -171,61 +194,49 @@ def figures(out: Path, kilobytes: Sequence[float]) -> None:
             known[key] = judge.update(truth.image.item, truth, coded.found[missing])
         return known[key]
 
-    def point(source: str, setting: Setting) -> tuple[float, float, np.ndarray]:
-        """Bits, AP and its draws."""
+    def pool(source: str, setting: Setting) -> tuple[float, Pool]:
+        """Bits, and what AP is taken of."""
         drawn = [(by_source[source][i], *sent(by_source[source][i], setting)) for i in ids]
         samples = [matches(coded, missing) for coded, missing, _ in drawn]
-        pool = judge.resamplers(samples)["segm"]
-        ap = judge.compute(samples)["segm.AP"] or 0.0
-        return float(np.mean([bits for *_, bits in drawn])), ap, np.nan_to_num(pool.draws(weights))
+        return float(np.mean([bits for *_, bits in drawn])), judge.resamplers(samples)["segm"]
 
-    def at(name: str, target: float, loss: float, burst: int) -> dict[str, object]:
-        """The best protection's AP at so many bits, median of the seeds' mean."""
-        best: tuple[float, float, np.ndarray] | None = None
+    def at(name: str, target: float, loss: float, burst: int) -> Best | None:
+        """The best protection's AP at so many bits, on average over the seeds; None beyond the rates."""
+        found: list[tuple[float, float, list[tuple[float, Pool]]]] = []
         for parity in PARITIES[name] if loss else (0.0,):
-            rows = []
-            for source in SOURCES[name]:
-                made = [point(source, Setting(loss, burst, parity, seed)) for seed in SEEDS]
-                rows.append(tuple(np.mean([one[i] for one in made], axis=0) for i in range(3)))
-            rows.sort(key=lambda row: float(row[0]))
-            bits = np.log([float(row[0]) for row in rows])
-            if not bits[0] <= np.log(target) <= bits[-1]:
-                continue
-            value = float(np.interp(np.log(target), bits, [float(row[1]) for row in rows]))
-            draws = np.array(
-                [np.interp(np.log(target), bits, column) for column in np.array([row[2] for row in rows]).T]
-            )
-            if best is None or value > best[1]:
-                best = (parity, value, draws)
-        if best is None:
-            return {"name": name, "ap": None}
-        return {"name": name, "parity": best[0], "ap": best[1], "draws": best[2]}
+            pools = [
+                [pool(source, Setting(loss, burst, parity, seed)) for seed in SEEDS[name]] for source in SOURCES[name]
+            ]
+            pools.sort(key=lambda of_seeds: of_seeds[0][0])
+            bits = np.log([np.mean([bits for bits, _ in of_seeds]) for of_seeds in pools])
+            if bits[0] <= np.log(target) <= bits[-1]:
+                shares = [float(np.interp(np.log(target), bits, unit)) for unit in np.eye(len(pools))]
+                parts = [
+                    (share / len(of_seeds), one)
+                    for share, of_seeds in zip(shares, pools, strict=True)
+                    for _, one in of_seeds
+                    if share
+                ]
+                found.append((sum(share * (one.average_precision(ones) or 0) for share, one in parts), parity, parts))
+        if not found:
+            return None
+        ap, parity, parts = max(found, key=lambda one: one[0])
+        return Best(
+            name, parity, ap, np.sum([share * np.nan_to_num(one.draws(weights)) for share, one in parts], axis=0)
+        )
 
     print(f"{len(ids)} pictures")
-    for kb in kilobytes:
-        for burst in BURSTS:
-            for loss in LOSSES:
-                if not loss and burst > 1:
-                    continue
-                rows = [at(name, 8000 * kb, loss, burst) for name in SOURCES]
-                cells = []
-                for row in rows:
-                    ends = interval(row["draws"]) if row["ap"] is not None else None  # type: ignore[arg-type]
-                    cells.append(
-                        "—"
-                        if ends is None
-                        else f"{row['name']} {row['ap']:.3f} ({ends[0]:.3f}–{ends[1]:.3f}) parity {row['parity']:g}"
-                    )
-                pixels = [row for row in rows[1:] if row["ap"] is not None]
-                if rows[0]["ap"] is not None and pixels:
-                    other = max(pixels, key=lambda row: row["ap"])  # type: ignore[arg-type,return-value]
-                    ends = interval(rows[0]["draws"] - other["draws"])  # type: ignore[operator]
-                    cells.append(
-                        f"features − {other['name']} {rows[0]['ap'] - other['ap']:+.3f} ({ends[0]:+.3f}…{ends[1]:+.3f})"
-                        if ends
-                        else ""
-                    )  # type: ignore[operator]
-                print(f"{kb:g} kB, loss {100 * loss:g} %, burst {burst}: " + "; ".join(cells), flush=True)
+    for kb, burst, loss in itertools.product(kilobytes, BURSTS, LOSSES):
+        if not loss and burst > 1:
+            continue
+        rows = [best for name in SOURCES if (best := at(name, 8000 * kb, loss, burst)) is not None]
+        told = [str(row) for row in rows]
+        pixels = [row for row in rows if row.name != "features"]
+        if len(pixels) < len(rows) and pixels:
+            other = max(pixels, key=lambda row: row.ap)
+            ends = interval(rows[0].draws - other.draws) or (np.nan, np.nan)
+            told.append(f"features − {other.name} {rows[0].ap - other.ap:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f})")
+        print(f"{kb:g} kB, loss {100 * loss:g} %, burst {burst}: " + "; ".join(told), flush=True)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """``python -m featlink.channel``: serve the channel."""
 
-from featlink.shared.requirements import required
+from featlink.shared.errors import required
 
 if __name__ == "__main__":
     with required("channel"):

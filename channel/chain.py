@@ -124,7 +124,7 @@ class _Ends:
         """Components (K, h, w) of the samples that came, which are not gone on from if all are lost."""
         whole = np.rint(floats(part) / self._step).astype(np.int32)
         if lost:
-            nothing: Array = whole[HEAD:] * self._step
+            nothing: Array = whole[HEAD:].astype(np.float32) * self._step
             return nothing
         return self._receiver.push(Sent(whole[:HEAD], whole[HEAD:]), alone)
 

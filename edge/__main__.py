@@ -1,6 +1,6 @@
 """``python -m featlink.edge``: serve the edge."""
 
-from featlink.shared.requirements import required
+from featlink.shared.errors import required
 
 if __name__ == "__main__":
     with required("edge"):

@@ -1,6 +1,6 @@
 """``featlink`` and ``python -m featlink``: the command line."""
 
-from featlink.shared.requirements import required
+from featlink.shared.errors import required
 
 
 def main() -> None:

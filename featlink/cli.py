@@ -14,8 +14,7 @@ from typing import Annotated
 
 import typer
 
-from featlink.commands.catalogue import conditions, decode, steps
-from featlink.commands.check_model import check_model
+from featlink.commands.catalogue import check_model, conditions, decode, steps
 from featlink.commands.data import fetch, fit, scenes
 from featlink.commands.decide import decide
 from featlink.commands.export import export

@@ -32,6 +32,9 @@ _SUFFIXES = video_folders.PICTURES
 _OTHERS = (".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".jp2", ".jxl", ".dng", ".cr2", ".nef", ".arw")
 """Pictures that Featlink does not decode."""
 _ROBOFLOW = "_annotations.coco.json"
+_JSON = ".[jJ][sS][oO][nN]"
+_TASK = re.compile("^(instances|person_keypoints|captions|image_info)_")
+"""What the names of COCO's own files begin with, before the split."""
 _SHOWN = 5
 RULE = (
     "pictures are looked for in X/ (of instances_X.json), images/X/, images/, data/ and JPEGImages/ beside the "
@@ -94,7 +97,7 @@ def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path 
         return Dataset(videos.name, folder, None, videos.images, path.resolve(), videos.notice, videos.document)
     if truth == "clean" and path.is_dir() and not (path / "annotations").is_dir() and not _has_only_annotations(path):
         return _pictures_alone(path)
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         annotations = source = path
     else:
         annotations, source = _only_split(path), path
@@ -103,7 +106,9 @@ def open_dataset(path: str | Path, truth: Truth = "annotations", pictures: Path 
         names = {int(entry["id"]): str(entry["file_name"]) for entry in entries}
     except OSError as error:
         raise CommandError(f"cannot read {annotations}: {error.strerror}") from None
-    except (DatasetError, msgspec.DecodeError, ValueError, KeyError, TypeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CommandError(f"{annotations} is not JSON: {error}") from None
+    except (DatasetError, ValueError, KeyError, TypeError):
         raise CommandError(f"{annotations} is not a COCO instances file: images with ids and file names") from None
     root = _root(annotations).resolve()
     if source == annotations and (files := _annotation_files(root)) and len(files) == 1 and files[0].samefile(source):
@@ -197,7 +202,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 def _annotation_files(folder: Path) -> list[Path]:
     """The ground truths of a folder: those of COCO and CVAT, else those of other tools."""
-    for pattern in ("annotations/instances_*.json", "annotations/*.json", "*.json", f"*/{_ROBOFLOW}"):
+    for pattern in (f"annotations/instances_*{_JSON}", f"annotations/*{_JSON}", f"*{_JSON}", f"*/{_ROBOFLOW}"):
         if files := sorted(folder.glob(pattern)):
             return files
     return []
@@ -207,9 +212,10 @@ def _only_split(folder: Path) -> Path:
     """The ground truth of a folder, or of the one split whose pictures are there."""
     files = _annotation_files(folder)
     if not files:
+        why = "is no folder, nor a .json file" if folder.is_file() else "has no annotations"
         raise CommandError(
-            f"{folder} has no annotations: neither annotations/instances_X.json beside a folder X of pictures, nor a "
-            ".json file of its own, nor X/_annotations.coco.json"
+            f"{folder} {why}: a data set is annotations/instances_X.json beside a folder X of pictures, or a .json "
+            "file of its own, or X/_annotations.coco.json; tools of other formats export COCO's, too"
         )
     present = [file for file in files if any(place.is_dir() for place in _split_places(file))] or files
     if len(present) > 1:
@@ -225,20 +231,31 @@ def _places(annotations: Path) -> list[Path]:
     """Folders in which the pictures may be, the likeliest first."""
     root = _root(annotations)
     likely = [*_split_places(annotations), root / "images", root / "data", root / "JPEGImages"]
-    return [*sorted(likely, key=lambda place: not place.is_dir()), root, annotations.parent]
+    return [*sorted(map(_on_disk, likely), key=lambda place: not place.is_dir()), root, annotations.parent]
+
+
+def _on_disk(folder: Path) -> Path:
+    """A folder in the case that its name has on disk, if it is there."""
+    if folder.is_dir():
+        return folder
+    try:
+        beside = sorted(_on_disk(folder.parent).iterdir())
+    except OSError:
+        return folder
+    return next((one for one in beside if one.name.casefold() == folder.name.casefold()), folder)
 
 
 def _split_places(annotations: Path) -> list[Path]:
     """Folders that have the pictures of one annotation file alone."""
-    root, split = _root(annotations), annotations.stem.removeprefix("instances_")
+    root, split = _root(annotations), _TASK.sub("", annotations.stem)
     return [root] if annotations.name == _ROBOFLOW else [root / split, root / "images" / split]
 
 
 def _found(names: Mapping[int, str], places: Sequence[Path]) -> dict[int, Path]:
     """Each picture's file; where it is nowhere, where it should be.
 
-    Tools write a folder into the name, those of Windows its separators, those of the web %20 for a space; disks store
-    names in another Unicode form or case.
+    Tools write a folder into the name, those of Windows its separators, those of the web %20 or + for a space;
+    tables trim spaces; disks store names in another Unicode form or case.
     """
     listed: dict[Path, dict[str, list[Path]]] = {}
     tails = Counter(_tail(name) for name in names.values())
@@ -273,8 +290,8 @@ def _listed(folder: Path) -> dict[str, list[Path]]:
 
 
 def _same(name: str) -> str:
-    """A file name without regard to its Unicode form, its case, and %20 for a space."""
-    return unicodedata.normalize("NFC", unquote(name)).casefold()
+    """A file name without regard to its Unicode form, its case, spaces around it, and %20 or + for one."""
+    return " ".join(unicodedata.normalize("NFC", unquote(name)).casefold().replace("+", " ").split())
 
 
 def _tail(name: str) -> str:

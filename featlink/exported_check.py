@@ -16,7 +16,7 @@ from featlink.cloud.finish import floats, run_network
 from featlink.dataset import MAX_PIXELS
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
-from featlink.exporting import FACTS, GRAPH, ExportedEdge, fed
+from featlink.exporting import FACTS, GRAPH, ExportedEdge, fed, onnx_runtime
 from featlink.shared import fitted
 from featlink.shared.conditions.language import Condition
 from featlink.shared.conditions.registry import chain
@@ -84,8 +84,6 @@ def graph_frames(folder: Path, model: SplitModel) -> tuple[ExportedEdge, Source]
     Raises:
         CommandError: it is no export, or that of another network.
     """
-    import onnxruntime
-
     try:
         facts = msgspec.json.decode((folder / FACTS).read_bytes(), type=ExportedEdge)
         graph = (folder / GRAPH).read_bytes()
@@ -95,7 +93,7 @@ def graph_frames(folder: Path, model: SplitModel) -> tuple[ExportedEdge, Source]
         raise CommandError(f"{folder}: {GRAPH} is not the one that {FACTS} describes")
     if facts.weights != model.weights or not goes_with(facts.model, model.name):
         raise CommandError(f"{folder} is of {facts.model} {facts.weights}, not of {model.name} {model.weights}")
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = onnx_runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])
 
     def frame(_: Path, data: bytes) -> Frame:
         own = prepare(model, Request(data, "image"), max_pixels=MAX_PIXELS)
@@ -117,7 +115,7 @@ def recorded_frames(folder: Path) -> Source:
     def frame(file: Path, data: bytes) -> Frame:
         path = folder / f"{file.stem}.frame"
         try:
-            found = wire.read(path.read_bytes())
+            found = wire.read(bytearray(path.read_bytes()))  # of which torch may make tensors
         except OSError as error:
             raise CommandError(f"cannot read {path}: {error.strerror}") from None
         if found.meta.key != hashlib.sha256(data).hexdigest()[:32]:

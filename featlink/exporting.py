@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import io
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -356,9 +357,19 @@ def _with_input(network: Any, transform: Any, sizes: Sizes | None) -> Any:
     return whole
 
 
+def onnx_runtime() -> Any:
+    """ONNX Runtime, which from 1.32 on reports its use to its makers, unless it is told not to before its import."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 def _quantized(data: bytes, pictures: Sequence[Image], sizes: Callable[[int, int], Sizes], fixed: bool) -> bytes:
     """The graph with its convolutions in 8 bits: weights by channel, activations by what the pictures make of them."""
     import onnx
+
+    onnx_runtime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is untyped

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featlink.errors import CommandError
-from featlink.shared.evaluation.open_images import upwards
+from featlink.shared.evaluation.categories import upwards
 from featlink.video_folders import Entry, SizeOf, Videos
 
 _BOX = ("XMin", "YMin", "XMax", "YMax")

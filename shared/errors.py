@@ -1,5 +1,10 @@
 """The errors a caller can cause. Services answer them with 4xx, the CLI with one line and exit code 1."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 
 class FeatlinkError(Exception):
     """Base of every error that the caller can fix.
@@ -77,3 +82,24 @@ class StepError(FeatlinkError):
 
     status = 500
     title = "Step failure"
+
+
+@contextlib.contextmanager
+def required(program: str) -> Iterator[None]:
+    """Turn the import of a package that is not installed into one line on stderr and exit code 1.
+
+    Args:
+        program: what cannot run without it.
+
+    Raises:
+        SystemExit: with that line; a container holds only the packages of its own part.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module == "featlink":  # a mistake in Featlink, not in the installation
+            raise
+        raise SystemExit(
+            f"{program}: the module {module!r} is not installed; 'pip install featlink' brings all that Featlink needs"
+        ) from None

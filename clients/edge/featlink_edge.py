@@ -24,6 +24,8 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.32 on, ONNX Runtime reports its use, unless told not to
 import onnxruntime
 from PIL import Image, ImageDraw, ImageOps
 

@@ -55,23 +55,23 @@ def decide(
         if edge or cloud or query.fps is not None:
             raise CommandError("several split points are compared for single pictures, by the sweeps' own times")
         cuts = decide_cut(in_order(sweeps), query)
-        found, said, scope = to_dict(cuts), cuts.sentence, cuts.scope
+        result, sentence, scope = to_dict(cuts), cuts.sentence, cuts.scope
         tables: list[Table | None] = [cut_table(cuts, top)]
     elif query.fps is None:
         pictures = of_pictures(sweep, query, edge, cloud)
-        found, said, scope = to_dict(pictures), pictures.sentence, pictures.scope
+        result, sentence, scope = to_dict(pictures), pictures.sentence, pictures.scope
         tables = [decision_table(pictures, top), rate_intervals_table(pictures)]
     else:
         frames = decide_stream(sweep, query, edge, cloud, Console(stderr=True))
-        found, said, scope = stream_to_dict(frames), frames.sentence, frames.scope
+        result, sentence, scope = stream_to_dict(frames), frames.sentence, frames.scope
         tables = [stream_table(frames, top)]
     if as_json:
         import json
 
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(result, indent=1))
         return
     for table in filter(None, tables):
         show(table)
         typer.echo()
-    say(said)
+    say(sentence)
     say(scope)

@@ -54,7 +54,7 @@ class Choice(Generic[RankedT]):
         kind: whose AP.
         options: the best first.
         front: ids of rows on the Pareto front.
-        rivals: ids of rows that the best cannot be told from.
+        rivals: ids of rows that the best cannot be answer from.
         overlapped: whether the sweep's times include waiting for one another.
     """
 
@@ -94,18 +94,18 @@ class Choice(Generic[RankedT]):
             return f"{where}, nothing in this sweep {goal}{most}."
         best, rival = self.best, self.rival
         sure = "" if best.surely else ", though its interval does not rule out that it falls short"
-        told = f"{where}, send {what(best)}: {self.figures(best)}{sure}."
+        answer = f"{where}, send {what(best)}: {self.figures(best)}{sure}."
         if rival is None:
-            return f"{told} The sweep has nothing of the other domain to compare with."
+            return f"{answer} The sweep has nothing of the other domain to compare with."
         if self.call == "too close to call":
             close = next(
                 one for one in self.options if one.candidate.row.id in self.rivals and domain(one) != domain(best)
             )
-            return f"{told} Too close to call against {what(close)}: {self.figures(close)}."
+            return f"{answer} Too close to call against {what(close)}: {self.figures(close)}."
         other = f"The best way to send {NAMES[domain(rival)]}, {rival.candidate.name}, "
         if not rival.meets:
-            return f"{told} {other}does not suffice: {self.figures(rival)}."
-        return f"{told} {other}gives {self.figures(rival)}."
+            return f"{answer} {other}does not suffice: {self.figures(rival)}."
+        return f"{answer} {other}gives {self.figures(rival)}."
 
     def where(self) -> str:
         """The link in words, as a sentence begins."""

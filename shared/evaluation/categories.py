@@ -95,3 +95,18 @@ def _is_label(number: int, names: Sequence[str]) -> bool:
 def _list(names: Iterable[str]) -> str:
     given = list(names)
     return ", ".join(given[:_SHOWN]) + (f" and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "")
+
+
+def upwards(category: int, parents: Mapping[int, Sequence[int]]) -> set[int]:
+    """A class and all above it.
+
+    Example:
+        >>> sorted(upwards(3, {3: [2], 2: [1, 7]}))
+        [1, 2, 3, 7]
+    """
+    found, left = {category}, [category]
+    while left:
+        above = [one for one in parents.get(left.pop(), ()) if one not in found]
+        found.update(above)
+        left += above
+    return found

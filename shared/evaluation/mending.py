@@ -2,12 +2,14 @@
 
 Numbers that went through a table come as floats or text, fields that nobody filled in are missing, outlines are lists
 of points. Every repair is counted and told, and none loses an object: one whose outline has no inside keeps its box.
+(One of an image that the file does not list is of no image at all.)
 Whatever could mean several things is left for :mod:`featlink.shared.evaluation.coco` to refuse.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain, pairwise
@@ -83,7 +85,8 @@ def repaired(data: Mapping[str, Any], size_of: SizeOf | None = None) -> tuple[di
             entries, ids[what] = _identified(given, what, count)
             found[name] = [_image(one, count, size_of) if what == "image" else _category(one, count) for one in entries]
     if _is_entries(found.get("annotations")):
-        mended = [_annotation(one, ids, count) for one in found["annotations"]]
+        listed = _listed(found["annotations"], ids["image"], count)
+        mended = [_annotation(one, ids, count) for one in listed]
         found["annotations"] = _numbered(_outlined(mended, count), count)
         if _is_entries(found.get("categories")):
             used = {one.get("category_id") for one in mended if isinstance(one.get("category_id"), int)}
@@ -214,6 +217,17 @@ def _category(one: Entry, count: Counter[str]) -> Entry:
     return {**one, "name": "" if name is None else str(name)}
 
 
+def _listed(annotations: list[Entry], known: Mapping[Any, int], count: Counter[str]) -> list[Entry]:
+    """Annotations of the images that there are, as of a file whose images were filtered; if there are none, all."""
+    values = [_whole(one, ("image_id",), Counter()).get("image_id") for one in annotations]
+    kinds = {type(one) for one in known}
+    unlisted = [type(value) in kinds and value not in known for value in values]
+    if all(unlisted):
+        return annotations
+    count += Counter({"object of an image that is not listed": sum(unlisted)})
+    return [one for one, left in zip(annotations, unlisted, strict=True) if not left]
+
+
 def _annotation(one: Entry, ids: Mapping[str, Mapping[Any, int]], count: Counter[str]) -> Entry:
     found = _whole(one, ("id", "image_id", "category_id", "iscrowd"), count)
     for what, known in ids.items():
@@ -230,10 +244,26 @@ def _annotation(one: Entry, ids: Mapping[str, Mapping[Any, int]], count: Counter
         del found["keypoints"]
         count["keypoints that are no numbers"] += 1
     for key, of_outline in (("bbox", _bbox), ("area", _area)):
+        found = _read(found, key, count)
         if found.get(key) in (None, []) and (value := of_outline(found)) is not None:
             found[key] = value
             count[f"missing {key}"] += 1
     return found
+
+
+def _read(one: Entry, key: str, count: Counter[str]) -> Entry:
+    """An annotation whose number or numbers at a key were text, or missing as tables write it."""
+    value = one.get(key)
+    values: list[Any] = value if isinstance(value, list) else [value]
+    if any(isinstance(number, str) for number in values):
+        try:
+            values = [float(number) for number in values]
+        except (TypeError, ValueError):
+            return one
+        count[f"{key} that is text"] += 1
+    if _is_numbers(values) and any(map(math.isnan, values)) and one.get("segmentation"):
+        return {**one, key: None}
+    return {**one, key: values if isinstance(value, list) else values[0]} if key in one else one
 
 
 def _with_outline(one: Entry, count: Counter[str]) -> Entry:

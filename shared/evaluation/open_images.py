@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as mask_api
 
+from featlink.shared.evaluation.categories import upwards
 from featlink.shared.evaluation.coco import Annotation, ItemTruth
 from featlink.shared.evaluation.coco_metrics import object_mask
 from featlink.shared.evaluation.protocol import Evaluator, Figure, register_evaluator
@@ -85,21 +86,6 @@ class OpenImagesEvaluator(Evaluator[Sample]):
     def resamplers(self, samples: Sequence[Sample]) -> dict[str, Ranked]:
         """See the base class."""
         return {kind: Ranked([one[kind] for one in samples]) for kind in _KINDS if all(kind in one for one in samples)}
-
-
-def upwards(category: int, parents: Mapping[int, Sequence[int]]) -> set[int]:
-    """A class and all above it.
-
-    Example:
-        >>> sorted(upwards(3, {3: [2], 2: [1, 7]}))
-        [1, 2, 3, 7]
-    """
-    found, left = {category}, [category]
-    while left:
-        above = [one for one in parents.get(left.pop(), ()) if one not in found]
-        found.update(above)
-        left += above
-    return found
 
 
 def _found(detections: Sequence[Detection], objects: Sequence[Annotation], truth: ItemTruth, masks: bool) -> Found:

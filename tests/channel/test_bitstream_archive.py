@@ -204,7 +204,7 @@ def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
     folder = save(sent_by("jpeg"), tmp_path)
     assert folder is not None
     shutil.copy(folder / "p3.jpg", folder / "p2.jpg")
-    with pytest.raises(CodecError, match="the jpeg decoder gave"):
+    with pytest.raises(CodecError):
         decode_kept(folder)
 
 

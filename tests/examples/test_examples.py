@@ -24,9 +24,12 @@ SCRIPTS = {
 }
 """What each writes."""
 
+TRAINING = {"one_stage.py", "train_one_stage.py"}
+"""Which takes two minutes of two cores, and what it trains: to be run by hand."""
+
 
 def test_all_scripts_are_tested() -> None:
-    assert {path.name for path in FOLDER.glob("*.py")} == SCRIPTS.keys()
+    assert {path.name for path in FOLDER.glob("*.py")} - TRAINING == SCRIPTS.keys()
 
 
 @pytest.mark.extended

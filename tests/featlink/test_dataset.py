@@ -49,6 +49,12 @@ def test_other_folders_are_refused(tmp_path: Path, images: object, message: str)
         open_dataset(tmp_path)
     with pytest.raises(CommandError, match="cannot read"):
         open_dataset(tmp_path / "annotations/instances_val.json")
+    with pytest.raises(CommandError, match="no folder, nor a"):
+        open_dataset(lay_out(tmp_path / "zipped", "val.zip", "val/a.jpg", "a.jpg"))
+    comma = folder(tmp_path / "comma", [])
+    (comma / "annotations" / "instances_val.json").write_text('{"images": [],}')
+    with pytest.raises(CommandError, match=r"is not JSON: .*trailing comma"):
+        open_dataset(comma)
 
 
 def test_of_several_splits_the_one_with_pictures_is_taken_or_one_is_named(tmp_path: Path) -> None:
@@ -85,6 +91,12 @@ LAYOUTS = {
     "a signed address": ("annotations/instances_val.json", "val/a.jpg", "https://images.example.org/a.jpg?sig=b/c&x=1"),
     "another case": ("annotations/instances_val.json", "val/a.jpg", "A.JPG"),
     "%20": ("annotations/instances_val.json", "val/my a.jpg", "my%20a.jpg"),
+    "+": ("annotations/instances_val.json", "val/my a.jpg", "my+a.jpg"),
+    "%2B": ("annotations/instances_val.json", "val/a+b.jpg", "a%2Bb.jpg"),
+    "spaces around": ("annotations/instances_val.json", "val/a.jpg", " a.jpg "),
+    "folders in another case": ("annotations/instances_val.json", "Images/Val/a.jpg", "a.jpg"),
+    "another case of .json": ("annotations/instances_val.JSON", "val/a.jpg", "a.jpg"),
+    "keypoints": ("annotations/person_keypoints_val.json", "val/a.jpg", "a.jpg"),
     "another Unicode form": (
         "annotations/instances_val.json",
         f"val/{unicodedata.normalize('NFD', 'Übung é.jpg')}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,7 +17,6 @@ from types import ModuleType
 import httpx
 import msgspec
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from deployment import Deployment
@@ -31,7 +32,7 @@ from featlink.dataset import ground_truth, open_dataset
 from featlink.edge.prepare import Request, prepare
 from featlink.errors import CommandError
 from featlink.exported_check import check, graph_frames, recorded_frames
-from featlink.exporting import FACTS, GRAPH, export_edge, fed, sender
+from featlink.exporting import FACTS, GRAPH, export_edge, fed, onnx_runtime, sender
 from featlink.shared.conditions.language import parse
 from featlink.shared.errors import ConditionError, ModelError
 from featlink.shared.features import Sizes
@@ -95,7 +96,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_levels_of_any_size_are_the_networks_own(exported: Path, model: SplitModel) -> None:
-    session = onnxruntime.InferenceSession(exported / GRAPH)
+    session = onnx_runtime().InferenceSession(exported / GRAPH)
     for height, width in [(60, 80), (81, 57), (33, 120), (200, 200)]:
         picture = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
         own = model.encode(picture)
@@ -109,7 +110,7 @@ def test_a_fixed_size_and_a_split_are_exported(tmp_path: Path) -> None:
     written = export_edge(CONFIG.but(split="c2"), tmp_path, (60, 80), precision="fp16")
     model = build(CONFIG.but(split="c2"))
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    [level] = onnxruntime.InferenceSession(tmp_path / GRAPH).run(None, {"image": picture})
+    [level] = onnx_runtime().InferenceSession(tmp_path / GRAPH).run(None, {"image": picture})
     own = model.encode(picture).levels["c2"]
     assert written.facts.model == "tiny@c2+onnx-fp16"
     assert 0 < np.abs(level - own).max() < 0.01 * np.ptp(own)
@@ -119,7 +120,9 @@ def test_int8_is_near_and_smaller(tmp_path: Path, exported: Path, model: SplitMo
     pictures = [np.random.default_rng(i).integers(0, 256, (60, 80, 3), np.uint8) for i in range(3)]
     written = export_edge(CONFIG, tmp_path, precision="int8", calibration=pictures)
     own = model.encode(pictures[0])
-    levels = onnxruntime.InferenceSession(tmp_path / GRAPH).run(list(model.spec.required), fed(pictures[0], own.sizes))
+    levels = (
+        onnx_runtime().InferenceSession(tmp_path / GRAPH).run(list(model.spec.required), fed(pictures[0], own.sizes))
+    )
     far = [np.abs(x - own.levels[n]).max() / np.ptp(own.levels[n]) for n, x in zip(own.levels, levels, strict=False)]
     assert written.facts.model.endswith("+onnx-int8")
     assert 1e-4 < max(far) < 0.2
@@ -271,6 +274,14 @@ def test_what_is_not_answered_is_sent_again(client: ModuleType, moody: tuple[str
     assert (answer["bits"], given) == (8000, [0, 503, 200])
     with pytest.raises(OSError, match="no answer"):
         client.Channel("http://127.0.0.1:9", 0.1, {}).send([b"frame"], {})
+
+
+def test_the_client_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime would leave an id in the home folder, and send its use to its makers."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    path = Path(__file__).parents[2] / "clients" / "edge" / "featlink_edge.py"
+    subprocess.run([sys.executable, str(path), "--help"], env=environment, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- what an export is worth -------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from featlink.page.explorer import STREAM_QUESTION, decision, headline, stream_f
 from featlink.report.sequences import delay
 from featlink.report.sweep import Sweep, open_sweep
 from featlink.results import DATABASE
+from featlink.shared.errors import StorageError
 from featlink.shared.evaluation.protocol import evaluators
 from featlink.shared.store import Result
 from featlink.sweeps.engine import ModelInfo
@@ -257,7 +258,7 @@ def test_what_is_no_camera_is_refused(parked: Sweep, wrong: dict[str, Any]) -> N
 def test_clips_need_their_database(tmp_path: Path) -> None:
     sweep = swept(tmp_path / "sweep", still)
     (sweep.folder / DATABASE).unlink()
-    with pytest.raises(CommandError, match=DATABASE):
+    with pytest.raises(StorageError, match=DATABASE):
         ask(sweep, rate=1)
 
 

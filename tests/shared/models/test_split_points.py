@@ -15,7 +15,7 @@ from torchvision.transforms.functional import to_tensor
 from featlink.costs import network_cost
 from featlink.network import checked_config
 from featlink.shared.conditions.language import parse
-from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.errors import ConditionError, ModelError
 from featlink.shared.fpn import SPLITS
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.detections import Detections
@@ -125,7 +125,7 @@ def test_conditions_work_at_each(split: str, scene: np.ndarray[Any, Any]) -> Non
         assert telemetry.fidelity["psnr_f"] is not None
     pca = parse("pca")
     source = prepare(model, Request(data, "feature", pca), max_pixels=10**7).frame
-    with pytest.raises(FrameError, match="which the reduction needs"):
+    with pytest.raises(ConditionError, match="is not fitted"):
         transmit(_of_starter(source), pca, Telemetry())
     with pytest.raises(ModelError, match=f"tiny@{split}"):
         finish(build(ModelConfig(model=TINY)), source, Telemetry())
