@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-import zfec
 
 from featlink.channel.codecs.base import AccessUnit
 from featlink.channel.distortions.packet_loss import PACKET_HEADER, Mask, PacketLoss, lose_packets
@@ -118,6 +117,8 @@ def protect(parts: Sequence[bytes], parity: float, picture: int = 0) -> list[Pac
         k, more = len(of_block), math.ceil(parity * len(of_block) - _ROUNDING)
         if k and more:
             size = _SIZE.size + max(map(len, of_block))
+            import zfec
+
             coded = zfec.Encoder(k, k + more).encode([_sized(part, size) for part in of_block], [*range(k, k + more)])
             further += [_packet(picture, block, k + i, k, bytes(body)) for i, body in enumerate(coded)]
     return [*sources, *further]
@@ -164,6 +165,8 @@ def _recovered(bodies: Mapping[int, bytes], k: int) -> list[bytes]:
         return came  # no parity of these
     chosen = sorted(bodies)[:k]
     blocks = [_sized(bodies[index], size) if index < k else bodies[index] for index in chosen]
+    import zfec
+
     whole = zfec.Decoder(k, _MOST_IN_BLOCK).decode(blocks, chosen)
     return [bytes(block[_SIZE.size : _SIZE.size + _SIZE.unpack_from(block)[0]]) for block in whole]
 

@@ -14,9 +14,11 @@ from typing import Any
 
 from featlink.channel.reduction.base import Reduction
 from featlink.shared.conditions import registry
+from featlink.shared.features import Image
 from featlink.shared.fitted import key
 from featlink.shared.fpn import FPN, PYRAMID, SPLITS, checked_split
 from featlink.shared.models.config import MODELS, ModelConfig
+from featlink.shared.models.registry import build
 from featlink.sweeps.plan import PlannedRun
 
 _SIDE = 256
@@ -148,6 +150,61 @@ def multiply_adds(
                 counts = [padded.count(size) for size in sorted(set(padded))]
                 reductions[run.id] = _mean(costs, counts)
     return {"backbone": cost.front * area, "heads": heads, "reductions": reductions}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Multiply-adds of a picture, of any model.
+
+    Attributes:
+        edge, cloud: of its halves.
+        levels: shapes (C, H, W) of what crosses the link, without what is derived.
+        fitted_to: what reductions are known by, :func:`featlink.shared.fitted.key`.
+    """
+
+    edge: float
+    cloud: float
+    levels: Mapping[str, tuple[int, int, int]]
+    fitted_to: str
+
+
+def counted(config: ModelConfig, picture: Image) -> Counted | None:
+    """Count a picture's multiply-adds by running the model on it, in the profile ``exact``.
+
+    Returns:
+        None where it computes nothing with torch.
+
+    Raises:
+        ModelError: it cannot be built.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = build(config.but(profile="exact", device="cpu"))
+    with FlopCounterMode(display=False) as edge:
+        features = model.encode(picture)
+    with FlopCounterMode(display=False) as cloud:
+        model.decode(features)
+    counts = edge.get_total_flops() / 2, cloud.get_total_flops() / 2
+    shapes = model.spec.shapes(features.sizes.padded)
+    levels = {name: shapes[name] for name in model.spec.required}
+    return Counted(*counts, levels, key(model.weights, model.spec)) if any(counts) else None
+
+
+def of_picture(config: ModelConfig, picture: Image, runs: Iterable[PlannedRun]) -> dict[str, Any]:
+    """As :func:`multiply_adds`, of a model that is none of torchvision's R-CNNs: of one picture, not of all.
+
+    Raises:
+        ModelError: it cannot be built.
+    """
+    if (found := counted(config, picture)) is None:
+        return {}
+    reductions = {
+        run.id: step.multiply_adds(found.levels, found.fitted_to)
+        for run in runs
+        for step in registry.chain(run.condition)
+        if isinstance(step, Reduction)
+    }
+    return {"backbone": found.edge, "heads": found.cloud, "reductions": reductions}
 
 
 def of_row(found: Mapping[str, Any], row: str, domain: str) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from featlink.channel.reduction.base import Reduction
 from featlink.channel.reduction.pca import Grid
 from featlink.channel.transmit import transmit
 from featlink.cloud.finish import finish, pyramid, run_network
+from featlink.costs import counted
 from featlink.edge.prepare import feature_tensors, image_tensors
 from featlink.shared.conditions import registry
 from featlink.shared.conditions.language import parse
@@ -128,7 +129,7 @@ def check_model(config: ModelConfig) -> ModelCheck:
         whole.weights,
         SIZES[0],
         crossing,
-        None if faults or first is None else _multiply_adds(config, pictures[0]),
+        None if faults or first is None else _cost(config, pictures[0]),
         conditions,
         {} if faults or first is None else dict(_reductions(cloud, first)),
         proven,
@@ -268,17 +269,9 @@ def _reductions(cloud: SplitModel, frame: Frame) -> Iterator[tuple[str, str]]:
             yield name, ""
 
 
-def _multiply_adds(config: ModelConfig, picture: Image) -> tuple[float, float] | None:
-    """Of edge and cloud, counted by torch in the profile ``exact``; None where it counts nothing."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = build(config.but(profile="exact", device="cpu"))
-    with FlopCounterMode(display=False) as edge:
-        features = model.encode(picture)
-    with FlopCounterMode(display=False) as cloud:
-        model.decode(features)
-    counts = edge.get_total_flops() / 2, cloud.get_total_flops() / 2
-    return counts if any(counts) else None
+def _cost(config: ModelConfig, picture: Image) -> tuple[float, float] | None:
+    found = counted(config, picture)
+    return None if found is None else (found.edge, found.cloud)
 
 
 def _picture(seed: int, height: int, width: int) -> Image:

@@ -245,6 +245,7 @@ def multiply_adds_table(sweep: Sweep) -> Table | None:
     notes = (
         "An image on average. Multiply-adds are those of the dense network and of reductions, by "
         "torch.utils.flop_counter and from the sizes of the matrices; encoders and decoders have none. They are the "
-        "same on every machine, milliseconds are this one's, coding of the first such row included.",
+        "same on every machine, milliseconds are this one's, coding of the first such row included. Of a model that is "
+        "none of torchvision's R-CNNs they are the first picture's.",
     )
     return Table("Cost that transfers", columns, lines, notes)

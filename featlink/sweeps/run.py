@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from featlink import costs, results
-from featlink.dataset import Checked, check_pictures, ground_truth, open_dataset, turned_notice
+from featlink.dataset import MAX_PIXELS, Checked, check_pictures, ground_truth, open_dataset, turned_notice
 from featlink.errors import CommandError
 from featlink.results import DATABASE, load_manifest
 from featlink.shared.conditions.language import Condition
@@ -25,6 +25,7 @@ from featlink.shared.errors import FeatlinkError
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.categories import Labels, match
 from featlink.shared.evaluation.coco import Clip, GroundTruth
+from featlink.shared.models.config import MODELS
 from featlink.shared.store import open_finished
 from featlink.sweeps import folder as folders
 from featlink.sweeps.engine import Engine, Frame, ItemError, ItemResult, ModelInfo, WorkItem
@@ -37,6 +38,9 @@ Why = Literal["complete", "time budget", "interrupted"]
 OpenEngine = Callable[[SweepOptions, Sequence[Condition]], contextlib.AbstractContextManager[Engine]]
 _SPEED_S = 1800
 """Seconds over which the progress bar averages: conditions differ in cost, so it takes several pictures."""
+
+_NOTEBOOK_LINES = 50
+"""How often a notebook's bar is drawn."""
 
 
 @contextlib.contextmanager
@@ -194,7 +198,7 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
         failed = failures.entries()
         finished = why == "complete" and not failed and options.sample is None
         manifest |= {"finished": folders.now() if finished else None, FAILED: failed}
-        manifest["multiply_adds"] = _costs(options, records, truth, engine.identity)
+        manifest["multiply_adds"] = _costs(options, records, truth, engine.identity, data.images)
         rows = finish(options.out, records, truth, manifest, console)
         times = Times(starting, collector.seconds, time.monotonic() - computed)
         return SweepResult(rows, why, failed, len(plan), times, len(images), lacking - len(collector.seconds))
@@ -266,7 +270,9 @@ def spread(things: Sequence[T], count: int) -> list[T]:
     return [things[(2 * i + 1) * len(things) // (2 * count)] for i in range(count)]
 
 
-def _costs(options: SweepOptions, records: Records, truth: GroundTruth, identity: ModelInfo) -> dict[str, Any] | None:
+def _costs(
+    options: SweepOptions, records: Records, truth: GroundTruth, identity: ModelInfo, images: Mapping[int, Path]
+) -> dict[str, Any] | None:
     """Multiply-adds of the images that are complete; None while none is, or where the weights are on the edge only."""
     done = records.complete()
     sizes = [(image.height, image.width) for image in truth.images if image.id in done]
@@ -275,9 +281,13 @@ def _costs(options: SweepOptions, records: Records, truth: GroundTruth, identity
     clean = records.store.results(records.runs[0])
     detections = sum(len(result.detections) for result in clean if result.image_id in done)
     try:
+        if options.config.model not in MODELS:
+            from featlink.shared.pictures import decode  # loads OpenCV
+
+            return costs.of_picture(options.config, decode(images[min(done)].read_bytes(), MAX_PIXELS), records.plan)
         padded = costs.padded_sizes(options.config, sizes)
         return costs.multiply_adds(options.config, padded, detections / len(done), records.plan, identity.weights)
-    except FeatlinkError:
+    except Exception:  # of a model that may be anyone's, or whose weights are on the edge only
         return None
 
 
@@ -351,11 +361,16 @@ def _compute(
     )
     collector.start(items)
     computed = engine.run(iter(items))
+    kept = console.is_terminal and not console.file.isatty()  # a notebook's cell keeps each line that is written anew
+    total, shown = sum(len(item.frames) * len(item.runs) for item in items), 0.0
     try:
-        with Progress(*columns, console=console, speed_estimate_period=_SPEED_S) as progress:
-            bar = progress.add_task("image × condition", total=sum(len(item.frames) * len(item.runs) for item in items))
+        with Progress(*columns, console=console, speed_estimate_period=_SPEED_S, auto_refresh=not kept) as progress:
+            bar = progress.add_task("image × condition", total=total)
             for one in computed:
                 progress.advance(bar, collector.add(one))
+                if kept and progress.tasks[0].completed - shown >= total / _NOTEBOOK_LINES:
+                    shown = progress.tasks[0].completed
+                    progress.refresh()
                 if deadline is not None and time.monotonic() >= deadline and not progress.finished:
                     return "time budget"
     except KeyboardInterrupt:

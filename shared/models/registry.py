@@ -58,7 +58,18 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
         ModelError: there is no such model, device or split, or its weights cannot be had or do not fit.
     """
     with _building:
-        model: SplitModel = _builder(config.model)(config, heads)
+        make = _builder(config.model)
+        try:
+            model: SplitModel = make(config, heads)
+        except (FeatlinkError, MemoryError):
+            raise
+        except Exception as error:  # another's code
+            raise ModelError(
+                f"the model {config.model} cannot be built with weights {config.weights!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    if config.threads and "torch" in sys.modules:  # a model of one's own need not heed it: results depend on it
+        sys.modules["torch"].set_num_threads(config.threads)
     if config.split is not None and model.split != config.split:
         raise ModelError(f"split: {config.model} cannot be cut at {config.split!r}")
     return model

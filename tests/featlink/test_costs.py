@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tiny_model import TINY
 from torchvision.models import resnet50
 
+from featlink.api.pictures import read_image
 from featlink.channel.reduction.bottleneck import Bottleneck, read_learned
 from featlink.channel.reduction.pca import Basis, Pca
-from featlink.costs import multiply_adds, network_cost, of_row, padded_sizes
+from featlink.costs import multiply_adds, network_cost, of_picture, of_row, padded_sizes
+from featlink.dataset import open_dataset
 from featlink.shared.models.config import ModelConfig
 from featlink.starter.bundle import DATA
 from featlink.sweeps.plan import make_plan
@@ -105,6 +110,16 @@ def test_an_image_costs_the_sum_and_reductions_come_on_top() -> None:
     assert of_row(found, "image: jpeg", "image") == (0.0, found["backbone"] + found["heads"])
     assert of_row(found, "clean.feature", "feature") == (found["backbone"], found["heads"])
     assert of_row({}, "clean.feature", "feature") is None
+
+
+def test_another_model_is_counted_on_a_picture(tiny: Path) -> None:
+    config, runs = ModelConfig(model=TINY), make_plan(["quantize(bits=8)"], [0])
+    picture = read_image(next(iter(open_dataset(tiny).images.values())))
+    whole = of_picture(config, picture, runs)
+    earlier = of_picture(config.but(split="c2"), picture, runs)
+    assert whole["backbone"] > earlier["backbone"] > 0
+    assert whole["backbone"] + whole["heads"] == pytest.approx(earlier["backbone"] + earlier["heads"])
+    assert of_row(whole, "clean.feature", "feature") == (whole["backbone"], whole["heads"])
 
 
 def _starter_identity() -> str:

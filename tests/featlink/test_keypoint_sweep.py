@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import featlink as fl
 from featlink.cli import app
 from featlink.report.sweep import open_sweep
+from featlink.results import load_manifest
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def test_a_sweep_and_its_report_lead_with_keypoints(people: Path, tmp_path: Path
     assert done.exit_code == 0, done.output
     page = (tmp_path / "report.html").read_text()
     assert "AP keypoints" in page
+    assert load_manifest(tmp_path)["multiply_adds"] == {}, "it computes nothing with torch"
 
 
 def test_check_model_and_services_take_it(people: Path, deploy: Callable[..., AbstractContextManager[Any]]) -> None:
