@@ -39,6 +39,9 @@ OpenEngine = Callable[[SweepOptions, Sequence[Condition]], contextlib.AbstractCo
 _SPEED_S = 1800
 """Seconds over which the progress bar averages: conditions differ in cost, so it takes several pictures."""
 
+_NOTEBOOK_LINES = 50
+"""How often a notebook's bar is drawn."""
+
 
 @contextlib.contextmanager
 def open_engine(options: SweepOptions, conditions: Sequence[Condition]) -> Iterator[Engine]:
@@ -358,11 +361,16 @@ def _compute(
     )
     collector.start(items)
     computed = engine.run(iter(items))
+    kept = console.is_terminal and not console.file.isatty()  # a notebook's cell keeps each line that is written anew
+    total, shown = sum(len(item.frames) * len(item.runs) for item in items), 0.0
     try:
-        with Progress(*columns, console=console, speed_estimate_period=_SPEED_S) as progress:
-            bar = progress.add_task("image × condition", total=sum(len(item.frames) * len(item.runs) for item in items))
+        with Progress(*columns, console=console, speed_estimate_period=_SPEED_S, auto_refresh=not kept) as progress:
+            bar = progress.add_task("image × condition", total=total)
             for one in computed:
                 progress.advance(bar, collector.add(one))
+                if kept and progress.tasks[0].completed - shown >= total / _NOTEBOOK_LINES:
+                    shown = progress.tasks[0].completed
+                    progress.refresh()
                 if deadline is not None and time.monotonic() >= deadline and not progress.finished:
                     return "time budget"
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import gc
 import html
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -189,10 +190,10 @@ def create_service(
 
 
 async def _known_parameters(request: Request) -> None:
-    """A dependency of every endpoint: a misspelt query parameter would silently do nothing.
+    """A dependency of every endpoint: a query parameter that is misspelt, or given again, would silently do nothing.
 
     Raises:
-        RequestValidationError: the query has a parameter that the endpoint does not take.
+        RequestValidationError: the query has a parameter that the endpoint does not take, or one twice.
     """
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
@@ -206,6 +207,9 @@ async def _known_parameters(request: Request) -> None:
         alike = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {alike[0]}?" if alike else f"known are {', '.join(known) or 'none'}"
         errors.append({"type": "extra_forbidden", "loc": ("query", name[:64]), "msg": f"unknown parameter; {hint}"})
+    times = Counter(name for name, _ in request.query_params.multi_items() if name in known)
+    twice = [name for name, count in times.items() if count > 1]
+    errors += [{"type": "extra_forbidden", "loc": ("query", name), "msg": "given more than once"} for name in twice]
     if errors:
         raise RequestValidationError(errors)
 

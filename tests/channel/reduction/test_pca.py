@@ -262,6 +262,7 @@ def stream(condition: str) -> list[Transmission]:
         return [sent for frame in frames for sent in opened.push(frame, Telemetry())] + opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("file")
 def test_a_predicted_stream_costs_less_and_its_errors_do_not_add_up() -> None:
     alone, predicted = (

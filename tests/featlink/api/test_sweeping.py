@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import csv
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.progress import Progress
 
 import featlink as fl
 from featlink.shared.conditions.registry import chain
@@ -98,6 +100,8 @@ def test_a_notebook_needs_no_widgets_for_its_bar(
 ) -> None:
     monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.setattr("featlink.sweeps.run.Progress", partial(Progress, refresh_per_second=1000))
     run(tiny, config, "image: quantize(bits=2)", fidelity=False, progress=progress)
     shown = capsys.readouterr().out
     assert ("3/3" in shown) == progress
+    assert shown.count("image × condition") <= 6, "a cell keeps what is drawn over"

@@ -160,6 +160,7 @@ def test_health_can_be_asked_for_its_head(visit: Visit, service: FastAPI, path: 
 @pytest.mark.parametrize(
     ("query", "told"),
     [
+        ("limit=4&limit=5", "query.limit: given more than once"),
         ("limt=4", "query.limt: unknown parameter; did you mean limit?"),
         ("by=x", "query.by: unknown parameter; known are limit, order"),
         ("limit=4&zzz=1", "query.zzz: unknown parameter"),
