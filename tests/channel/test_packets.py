@@ -48,6 +48,7 @@ def test_one_packet_less_loses_the_units_in_it_alone() -> None:
     assert assemble([packet.data for packet in packets[:3]], 3) == [given[0], given[1], b""]
 
 
+@pytest.mark.slow
 def test_recovery_is_that_of_the_binomial_law() -> None:
     rate, k, n, items = 0.3, 5, 8, 4000
     step = PacketLoss(rate=rate, parity=(n - k) / k, mtu=252)
@@ -57,6 +58,7 @@ def test_recovery_is_that_of_the_binomial_law() -> None:
     assert whole / items == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / items))
 
 
+@pytest.mark.slow
 def test_bursts_go_on_from_item_to_item() -> None:
     step = PacketLoss(rate=0.1, burst=5)
     lost = np.array([bool(report.missing) for _, report in sent_over(step, units(100), 20_000)])

@@ -205,27 +205,23 @@ def test_errors_are_one_line(arguments: tuple[str, ...], words: str) -> None:
     assert words in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("service", "variable", "value", "message"),
     [
         ("channel", "CONDITION", "sharpen", "unknown step 'sharpen'"),
         ("edge", "PORT", "abc", "Input should be a valid integer"),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (
-                (
-                    "cloud",
-                    "DATABASE_URL",
-                    "sqlite:////no/such/folder/runs.sqlite",
-                    "cannot open database sqlite:////no",
-                ),
-                ("cloud", "DATABASE_URL", "nonsense", "database URL: Could not parse"),
-                ("cloud", "WEIGHTS", "nonsense", "no weights at"),
-                ("edge", "MODEL", "nonsense", "unknown model 'nonsense'"),
-                ("channel", "KEEP_BITSTREAMS", "/proc/none", "cannot write in /proc/none"),
-                ("page", "LOG_LEVEL", "abc", "String should match pattern"),
-            )
+        (
+            "cloud",
+            "DATABASE_URL",
+            "sqlite:////no/such/folder/runs.sqlite",
+            "cannot open database sqlite:////no",
         ),
+        ("cloud", "DATABASE_URL", "nonsense", "database URL: Could not parse"),
+        ("cloud", "WEIGHTS", "nonsense", "no weights at"),
+        ("edge", "MODEL", "nonsense", "unknown model 'nonsense'"),
+        ("channel", "KEEP_BITSTREAMS", "/proc/none", "cannot write in /proc/none"),
+        ("page", "LOG_LEVEL", "abc", "String should match pattern"),
     ],
 )
 def test_a_service_that_cannot_start_says_why_in_one_line(

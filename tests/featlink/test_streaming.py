@@ -106,6 +106,7 @@ def through(client: Client, count: int, under_way: int, **params: str | bool | N
     return answers
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_one_frame_after_the_other(client: Client) -> None:
     condition = "quantize(bits=4)"
     answers = through(client, 12, 4, condition=condition)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 from deployment import Deployment
 from PIL import Image
 from pycocotools import mask as rle
@@ -18,6 +19,7 @@ from requests_by_hand import infer, picture
 from featlink.shared.frames import wire
 
 
+@pytest.mark.slow
 def test_run_metrics_equal_pycocotools(services: Deployment) -> None:
     pictures = {i: picture(160 + 8 * i, 120, i) for i in range(1, 5)}
     clean = {i: infer(services.edge, data)["detections"] for i, data in pictures.items()}

@@ -76,6 +76,7 @@ def test_objects_go_on_and_vehicles_come_anew() -> None:
     assert kinds <= {1, 3, 6, 8, 10, 13, 18}
 
 
+@pytest.mark.slow
 def test_objects_move_smoothly() -> None:
     """Between one frame and the next, none jumps by more than the fastest vehicle drives."""
     for motion in MOTIONS:

@@ -167,6 +167,7 @@ def test_what_cannot_be_a_bitstream_is_refused() -> None:
         CODEC.decode(b"\x01\x09", (8, 9, 11), 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("domain", "steps"),
     [

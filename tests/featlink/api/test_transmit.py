@@ -36,6 +36,7 @@ def figures(fidelity: fl.Fidelity, domain: str) -> dict[str, float | None]:
     return measured if domain == "i" else {**measured, "spearman_f": fidelity.spearman}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS, ids=str)
 def test_it_is_what_a_sweep_gets(
     condition: fl.Condition, model: fl.Model, picture: Path, image: Image, clean: fl.Pyramid

@@ -31,6 +31,7 @@ def run(*command: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_a_table_the_borders_and_a_sentence(sweep: Sweep) -> None:
     text = run("decide", str(sweep.folder), "--rate", "5", "--floor", "55", "--top", "3")
     assert "What to send, the best first" in text

@@ -24,6 +24,7 @@ def folder(sweep: Sweep, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sweep.folder, tmp_path / "sweep"))
 
 
+@pytest.mark.slow
 def test_writes_html_and_markdown_and_shows_the_table(folder: Path, tmp_path: Path) -> None:
     result = featlink(folder, "--no-planes", "--markdown", tmp_path / "new" / "results.md")
     assert result.exit_code == 0, result.output
@@ -34,6 +35,7 @@ def test_writes_html_and_markdown_and_shows_the_table(folder: Path, tmp_path: Pa
     assert "starter-model numbers" in result.output
 
 
+@pytest.mark.slow
 def test_python_writes_the_same(folder: Path, sweep: Sweep, tmp_path: Path) -> None:
     featlink(folder, "--no-planes", "--images", 0)
     written = fl.write_report(folder, out=tmp_path / "python.html", planes=False, images=0)

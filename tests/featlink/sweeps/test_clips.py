@@ -129,6 +129,7 @@ def test_the_same_over_http(stages: Stages, work: list[WorkItem], deploy: Callab
     assert over_http == numbers(LocalEngine(stages, 1).run(some))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("threads", "on_gpu"), [(1, False), (2, False), (2, True)])
 def test_a_clip_ends_with_a_frame_that_fails_and_others_go_on(
     stages: Stages, work: list[WorkItem], tmp_path: Path, threads: int, on_gpu: bool

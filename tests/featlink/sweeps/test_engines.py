@@ -47,6 +47,7 @@ CHAINS = (
     "jpeg(quality=30)",
     "gaussian_noise(sigma=3) | quantize(bits=4)",
     "clip(sigmas=3) | quantize(bits=4) | entropy",
+    "quantize(bits=4) | entropy(stripes=3) | packet_loss(rate=0.3, burst=3, parity=0.2, retries=1, conceal=neighbour)",
 )
 DOMAINS: tuple[Domain, ...] = ("feature", "image")
 REDUCED = ("pca(components=8)", "pca(components=8, step=0.5)", "pca(components=8) | vvenc(qp=30, bit_depth=10)")

@@ -100,6 +100,7 @@ def test_conditions_that_cannot_run_are_refused_at_once(tmp_path: Path) -> None:
         make_plan([str(tmp_path / "a.json")], [0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
 def test_a_file_nested_without_end_is_one_line(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"deep.{suffix}"

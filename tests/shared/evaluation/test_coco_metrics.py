@@ -51,6 +51,7 @@ def test_equals_pycocotools(copies: int, score_steps: int) -> None:
     assert 0.2 < metrics.segm["AP"] < 0.8
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(places, st.integers(0, 1)), max_size=8),
     st.lists(st.tuples(places, st.sampled_from([0.25, 0.5])), max_size=12),

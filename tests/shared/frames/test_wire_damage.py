@@ -28,6 +28,7 @@ from featlink.shared.frames import wire
 # --- damage -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_single_byte_matters() -> None:
     original = joined(SMALL["image"])
     for at in range(len(original)):

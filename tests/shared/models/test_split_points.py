@@ -107,6 +107,7 @@ def test_a_place_that_a_model_has_not_is_refused() -> None:
     assert checked_config(split="c2").split == "c2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", EARLY)
 def test_conditions_work_at_each(split: str, scene: np.ndarray[Any, Any]) -> None:
     from featlink.channel.transmit import transmit

@@ -17,11 +17,12 @@ def largest_error(fast: nn.Module, slow: nn.Module, x: torch.Tensor) -> float:
         return float((fast(x) - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [(1, 8, 1, 1), (1, 8, 4, 4), (1, 8, 5, 3), (2, 8, 14, 14), (0, 8, 14, 14), (1, 8, 70, 67)]
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_equals_a_direct_convolution(shape: tuple[int, ...], layout: torch.memory_format, threads: int) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 24, 3, padding=1)
