@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from keypoint_model import PEOPLE
 from typer.testing import CliRunner
 
 import featlink as fl
@@ -91,6 +92,30 @@ def test_the_teacher_sees_the_levels_that_the_step_restores(
     for name, level in basis.synthesise(components.numpy()).items():
         np.testing.assert_allclose(seen[name], level, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(seen["p6"], seen["p5"][:, ::2, ::2])
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("split", ["stem", "c2-c5"])
+def test_the_teacher_sees_the_levels_of_an_earlier_split(split: str, pictures: list[Path]) -> None:
+    config = CONFIG.but(split=split, min_size=96, max_size=128)
+    basis = bottleneck.as_stored(fit(config, pictures[:1], lambda: None, channels=4))
+    pyramid = build(config, heads=False).encode(fl.read_image(pictures[0]))
+    components = basis.analyse(pyramid.levels, len(basis.deviation))
+    teacher = Teacher(config, basis)
+    seen = teacher.levels(torch.from_numpy(components))
+    for name, level in basis.synthesise(components).items():
+        np.testing.assert_allclose(seen[name], level, rtol=1e-3, atol=1e-3 * np.abs(level).max())
+    boxes, labels = torch.tensor([[5.0, 5, 60, 50]]), torch.tensor([1])
+    wanted = teacher.answers(torch.from_numpy(components), pyramid.sizes.resized, boxes, labels)
+    sent = torch.from_numpy(components + 0.3).requires_grad_()
+    distance(teacher.answers(sent, pyramid.sizes.resized, boxes, labels), wanted).backward()  # type: ignore[no-untyped-call]
+    assert sent.grad is not None
+    assert sent.grad.abs().sum() > 0
+
+
+def test_a_network_whose_answers_are_not_known_is_refused(basis: Basis) -> None:
+    with pytest.raises(ModelError, match="take pca"):
+        Teacher(ModelConfig(model=PEOPLE), basis)
 
 
 @pytest.mark.slow
