@@ -311,3 +311,19 @@ def test_a_still_is_sent_alone() -> None:
 def test_differences_need_a_step() -> None:
     with pytest.raises(ConditionError):
         chain(parse("pca(components=8, gop=low_delay)"))
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize("conceal", ["zero", "last"])
+def test_packets_of_a_predicted_stream_are_lost_and_a_key_frame_repairs(conceal: str) -> None:
+    text = "pca(components=40, step=1, gop=low_delay, period=5) | entropy(stripes=2){} @ bit_depth=10"
+    loss = f" | packet_loss(rate=0.5, mtu=64, header=0, conceal={conceal})"
+    whole, lossy = stream(text.format("")), stream(text.format(loss))
+    assert all(sum(map(len, sent.bitstreams.values())) < sent.telemetry.bits / 8 for sent in whole)
+    assert [sent.bitstreams for sent in whole] == [sent.bitstreams for sent in lossy]  # the sender does not know
+    errors = [
+        np.abs(one.frame.tensor("p4").data - other.frame.tensor("p4").data).mean()
+        for one, other in zip(whole, lossy, strict=True)
+    ]
+    assert max(errors) > 0.0
+    assert np.isfinite(errors).all()
