@@ -83,6 +83,7 @@ def test_the_page_opens_on_features_and_pixels_at_about_equal_bits(tab: Any) -> 
     tab.goto("/")
     wait_for(tab, "bottleneck", "a")
     wait_for(tab, "vvenc", "b")
+    tab.locator(".figures thead th.domain", has_text="B pixels").wait_for()  # the table follows the pictures
     assert tab.locator(".figures thead th.domain").all_inner_texts() == ["A features", "B pixels"]
     bits = [number(figure(tab, "Bits", column)) for column in (1, 2)]
     assert max(bits) < 100_000

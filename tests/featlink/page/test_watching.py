@@ -41,13 +41,6 @@ def test_a_runs_progress_moves_while_a_client_feeds_it(tab: Any, site: Any) -> N
             tab.wait_for_selector(f'[data-run="{runs[0]}"][aria-valuenow="{count}"]', state="attached")
         row = tab.locator("tr", has=bar)
         row.locator("td").nth(6).filter(has_text=".").wait_for()  # its AP so far
-        for run in runs:
-            tab.locator("tr", has=tab.locator(f'[data-run="{run}"]')).get_by_role("checkbox").click()
-        compared = tab.locator(".compare tr", has=tab.get_by_role("rowheader", name="kB per image"))
-        small, large = (float(compared.locator("td").nth(i).inner_text()) for i in (0, 1))
-        metrics = [client.metrics(run) for run in runs]
-        assert small == pytest.approx(metrics[0]["bits_per_image"] / 8000, abs=0.1)
-        assert small < large
         detections = tab.request.get(f"/runs/{runs[0]}/detections.json").json()
         assert {one["image_id"] for one in detections} <= set(list(data.images)[:2])
         table = tab.request.get(f"/runs.csv?ids={','.join(runs)}").text().splitlines()
