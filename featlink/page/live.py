@@ -105,7 +105,7 @@ def add_page(app: FastAPI, context: Context) -> None:
         with layout.frame("/live", request):
             view = Live(context, layout.root_path(request), feeds)
             view.build()
-        ui.context.client.on_disconnect(view.stop)
+        ui.context.client.on_disconnect(view.leave)
 
 
 @dataclass
@@ -290,11 +290,16 @@ class Live:
 
     def stop(self) -> None:
         """Stop both sides; what is under way is not shown any more."""
-        if (feed := self._feeds.pop(self._key, None)) is not None:
+        if (feed := self._feeds.get(self._key)) is not None:  # stays, for pictures that the browser has yet to send
             feed.stopped = True
         for playing in self._playing.values():
             playing.camera.stop()
             playing.pipeline.finish()
+
+    def leave(self) -> None:
+        """Stop both sides for good."""
+        self.stop()
+        self._feeds.pop(self._key, None)
 
     def _tell(self, what: str) -> None:
         self._wrong = ""
