@@ -34,7 +34,7 @@ from featlink.errors import CommandError
 from featlink.exported_check import check, graph_frames, recorded_frames
 from featlink.exporting import FACTS, GRAPH, export_edge, fed, onnx_runtime, sender
 from featlink.shared.conditions.language import parse
-from featlink.shared.errors import ConditionError, ModelError
+from featlink.shared.errors import ConditionError, FrameError, ModelError
 from featlink.shared.features import Sizes
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import LATENT, Frame, Meta, Tensor
@@ -177,7 +177,7 @@ def test_the_clients_frames_are_read_and_detected_in(
         np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=0.1, err_msg=name)
     damaged = bytearray(b"".join(parts))
     damaged[-1000] ^= 1
-    with pytest.raises(Exception, match="checksum"):
+    with pytest.raises(FrameError, match="checksum"):
         wire.read(damaged)
 
 
