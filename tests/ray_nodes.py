@@ -65,6 +65,7 @@ class Nodes:
                 **os.environ,
                 "XDG_CACHE_HOME": str(self._folder / f"cache{len(self._started)}"),
                 "RAY_worker_niceness": "0",  # else workers starve on a machine with other work
+                "RAY_local_fs_capacity_threshold": "1",  # else nothing is stored where 95 % of the disk are taken
             }
             self._started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
         written = self._folder / f"{len(self._started) - 1}.log"

@@ -117,6 +117,9 @@ class RayEngine:
             self._room, self._looked = 0, -math.inf
             self.identity = ModelInfo("", "")
             self._wait_for_one()
+        except self._ray.exceptions.RayError as error:  # no room for the weights in the object store, among others
+            self.close()
+            raise CommandError(f"Ray: {_lines(error)[0]}") from None
         except BaseException:
             self.close()
             raise
