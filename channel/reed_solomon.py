@@ -67,7 +67,8 @@ def _products() -> Symbols:
 @cache
 def _inverses() -> Symbols:
     """Of all elements; 0 has none."""
-    return (_products() == 1).argmax(axis=1).astype(np.uint8)
+    inverses: Symbols = (_products() == 1).argmax(axis=1).astype(np.uint8)
+    return inverses
 
 
 def _rows(packets: Sequence[bytes], size: int) -> Symbols:
