@@ -57,16 +57,16 @@ class NetworkOutput:
         """The answer: COCO results, and the telemetry with the timing ``encode`` and, of an image, with [F].
 
         Args:
-            clean: pyramid of the undistorted image; None where there is nothing to compare with.
+            clean: pyramid of the undistorted image; None where there is nothing to compare with, or where the channel
+                has compared.
             compare: what measures a pyramid's fidelity.
         """
-        telemetry = self._with_fidelity(clean, compare) if self.frame.meta.domain == "image" else self.telemetry
         results, encode_ms = timed(lambda: to_coco(self.detections, self.frame.meta.image_id))
-        return results, telemetry.with_timings(encode=encode_ms)
+        return results, self._with_fidelity(clean, compare).with_timings(encode=encode_ms)
 
     def _with_fidelity(self, clean: FeatureMaps | None, compare: Compare) -> Telemetry:
         telemetry = self.telemetry
-        if untouched(self.frame):
+        if self.frame.meta.domain == "image" and untouched(self.frame):
             found = UNCHANGED
         elif clean is None:
             return telemetry
