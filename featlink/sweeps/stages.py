@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from collections import deque
@@ -171,7 +172,7 @@ class Sender:
             return [ItemError(frame.image_id, (self.run,), self.failed)]
         if isinstance(frame, ItemError):
             return self._fail(frame)
-        self._within.append(frame)
+        self._within.append(dataclasses.replace(frame, sent={}))  # a pyramid is large, and coders hold many frames
         sent = frame.sent[self._condition.domain]
         try:
             out = self._stream.push(sent.frame, sent.telemetry, frame.compare)
