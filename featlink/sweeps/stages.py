@@ -205,8 +205,9 @@ class Sender:
             return [ItemError(frame.image_id, (self.run,), self.failed)]
         if isinstance(frame, ItemError):
             return self._fail(frame)
-        self._within.append(frame)
         sent = frame.recorded if self._of_device and frame.recorded else frame.sent[self._condition.domain]
+        # A pyramid is large, and coders hold many frames.
+        self._within.append(replace(frame, sent={}, recorded=None))
         try:
             out = self._stream.push(sent.frame, sent.telemetry, frame.compare)
             out += self._stream.close() if last else []
