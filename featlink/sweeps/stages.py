@@ -26,7 +26,6 @@ from featlink.shared.models.protocol import SplitModel
 from featlink.shared.store import Result
 from featlink.sweeps.engine import OF_ONE_IMAGE, ItemError, ItemResult, ModelInfo
 
-
 Recorded = Callable[[int, bytes, OfEdge], wire.Frame]
 """From an image's id, its file's bytes and what the edge made of it here to the features that a device made of it."""
 
