@@ -122,11 +122,12 @@ def _coded(model: Model, image_id: int, source: str, signal: FeatureMaps | Image
     return Coded(image_id, source, bits, sizes, {"": to_coco(model.detect(whole), image_id)})
 
 
-def measure(out: Path, images: int) -> None:
+def measure(out: Path, images: int, sources: Sequence[str]) -> None:
     """Code, lose and detect, and append what was found to a file."""
     model, data = fl.load("starter", threads=1), open_dataset("starter")
     done = {(one.image, one.source): one for one in read(out)}
-    for image_id, source in itertools.product(list(data.images)[:images], itertools.chain(*SOURCES.values())):
+    texts = [source for name in sources for source in SOURCES[name]]
+    for image_id, source in itertools.product(list(data.images)[:images], texts):
         known = done.get((image_id, source))
         if known is not None and all(sent(known, setting)[0] in known.found for setting in settings(source)):
             continue
@@ -176,14 +177,14 @@ class Best:
         return f"{self.name} {self.ap:.3f} ({low:.3f}–{high:.3f}) parity {self.parity:g}"
 
 
-def figures(out: Path, kilobytes: Sequence[float]) -> None:
-    """Print AP at each loss and so many total kB."""
+def figures(out: Path, kilobytes: Sequence[float], names: Sequence[str]) -> None:
+    """Print AP at each loss and so many total kB, of the pictures that all these sources were measured on."""
     data = ground_truth(open_dataset("starter"))[0]
     there, judge = items(data), CocoEvaluator()
     by_source: dict[str, dict[int, Coded]] = {}
     for one in read(out):
         by_source.setdefault(one.source, {})[one.image] = one
-    ids = sorted(set.intersection(*(set(of_images) for of_images in by_source.values())))
+    ids = sorted(set.intersection(*(set(by_source.get(text, ())) for name in names for text in SOURCES[name])))
     weights, ones = draw_images(len(ids), 300), np.ones(len(ids), np.int64)
     known: dict[tuple[str, int, str], ImageMatches] = {}
 
@@ -229,7 +230,7 @@ def figures(out: Path, kilobytes: Sequence[float]) -> None:
     for kb, burst, loss in itertools.product(kilobytes, BURSTS, LOSSES):
         if not loss and burst > 1:
             continue
-        rows = [best for name in SOURCES if (best := at(name, 8000 * kb, loss, burst)) is not None]
+        rows = [best for name in names if (best := at(name, 8000 * kb, loss, burst)) is not None]
         told = [str(row) for row in rows]
         pixels = [row for row in rows if row.name != "features"]
         if len(pixels) < len(rows) and pixels:
@@ -245,12 +246,13 @@ def main() -> None:
     parser.add_argument("what", choices=("measure", "figures"))
     parser.add_argument("--out", type=Path, default=Path("loss.jsonl"))
     parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--sources", nargs="+", choices=[*SOURCES], default=[*SOURCES])
     parser.add_argument("--kilobytes", type=float, nargs="+", default=[5, 9])
     args = parser.parse_args()
     if args.what == "measure":
-        measure(args.out, args.images)
+        measure(args.out, args.images, args.sources)
     else:
-        figures(args.out, args.kilobytes)
+        figures(args.out, args.kilobytes, args.sources)
 
 
 if __name__ == "__main__":

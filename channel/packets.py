@@ -5,9 +5,9 @@
     units ─ parts of at most a packet ─ blocks of k packets, and parity for each ─ interleaved ─▶ link
     units ◀ parts ◀ any k of a block's packets give it back ◀ what arrived, at once or when sent again
 
-Parity is a systematic Reed–Solomon code over GF(2⁸), by ``zfec``: any k packets of a block of n are enough. Blocks take
-a picture's packets in turn, so that a burst meets all of them, and have 256 packets at most. Featlink's header in front
-of each packet (little-endian)::
+Parity is a systematic Reed–Solomon code (:mod:`featlink.channel.reed_solomon`): any k packets of a block of n are
+enough. Blocks take a picture's packets in turn, so that a burst meets all of them, and have 256 packets at most.
+Featlink's header in front of each packet (little-endian)::
 
     picture u16 | block u16 | place in the block u8 | k u8 | unit u16 | part u16 | parts u16
 
@@ -29,11 +29,11 @@ import numpy as np
 from featlink.channel.codecs.base import AccessUnit
 from featlink.channel.distortions.packet_loss import PACKET_HEADER, Mask, PacketLoss, lose_packets
 from featlink.channel.randomness import Item, stream
+from featlink.channel.reed_solomon import MOST_IN_BLOCK, parity_packets, recover
 
 _PLACE = struct.Struct("<HHBB")
 _PART = struct.Struct("<HHH")
 _SIZE = struct.Struct("<H")
-_MOST_IN_BLOCK = 256
 _ROUNDING = 1e-9
 
 Name = tuple[str, int]
@@ -107,7 +107,7 @@ def protect(parts: Sequence[bytes], parity: float, picture: int = 0) -> list[Pac
         parity: packets of parity for each that carries units; a block's are rounded up.
         picture: the item's number.
     """
-    blocks = max(1, math.ceil(len(parts) * (1 + parity) / (_MOST_IN_BLOCK - 2)))
+    blocks = max(1, math.ceil(len(parts) * (1 + parity) / (MOST_IN_BLOCK - 2)))
     sources, further = [], []
     for number, part in enumerate(parts):
         block, index = number % blocks, number // blocks
@@ -117,10 +117,8 @@ def protect(parts: Sequence[bytes], parity: float, picture: int = 0) -> list[Pac
         k, more = len(of_block), math.ceil(parity * len(of_block) - _ROUNDING)
         if k and more:
             size = _SIZE.size + max(map(len, of_block))
-            import zfec
-
-            coded = zfec.Encoder(k, k + more).encode([_sized(part, size) for part in of_block], [*range(k, k + more)])
-            further += [_packet(picture, block, k + i, k, bytes(body)) for i, body in enumerate(coded)]
+            coded = parity_packets([_sized(part, size) for part in of_block], more)
+            further += [_packet(picture, block, k + i, k, body) for i, body in enumerate(coded)]
     return [*sources, *further]
 
 
@@ -163,12 +161,8 @@ def _recovered(bodies: Mapping[int, bytes], k: int) -> list[bytes]:
         return came
     if any(len(body) + _SIZE.size > size for body in came) or len(fitting) < len(parity):
         return came  # no parity of these
-    chosen = sorted(bodies)[:k]
-    blocks = [_sized(bodies[index], size) if index < k else bodies[index] for index in chosen]
-    import zfec
-
-    whole = zfec.Decoder(k, _MOST_IN_BLOCK).decode(blocks, chosen)
-    return [bytes(block[_SIZE.size : _SIZE.size + _SIZE.unpack_from(block)[0]]) for block in whole]
+    whole = recover({index: _sized(body, size) if index < k else body for index, body in bodies.items()}, k)
+    return [block[_SIZE.size : _SIZE.size + _SIZE.unpack_from(block)[0]] for block in whole]
 
 
 def _sized(part: bytes, size: int) -> bytes:

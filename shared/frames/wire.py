@@ -308,10 +308,12 @@ def _read_first(view: memoryview, limits: Limits) -> tuple[Frame, int]:
     if view.nbytes > limits.frame_bytes:
         raise FrameError(f"frame of {view.nbytes} bytes exceeds the limit of {limits.frame_bytes}")
     header, end, checksum = _header(view, limits)
+    spec = _spec(header, limits)
+    _check_tensors(header, spec)
     length = _length(header, end, limits)
     if view.nbytes < length:
         raise FrameError(f"frame has {view.nbytes} bytes, its header describes {length}")
-    return Frame(_meta(header, limits), _tensors(header, view[:length], end, checksum)), length
+    return Frame(_meta(header, spec), _tensors(header, view[:length], end, checksum)), length
 
 
 def _header(view: memoryview, limits: Limits) -> tuple[_Header, int, Callable[[Buffer], int]]:
@@ -376,15 +378,18 @@ def _decode_header(raw: memoryview, limits: Limits) -> _Header:
             raise FrameError(f"an image of {size} pixels exceeds the limit of {limits.frame_bytes} bytes")
     if not 1 <= len(header.tensors) <= limits.tensors:
         raise FrameError(f"{len(header.tensors)} tensors, allowed are 1..{limits.tensors}")
-    names = [IMAGE] if header.domain == "image" else [*_spec(header, limits).names, *REDUCED]
+    return header
+
+
+def _check_tensors(header: _Header, spec: FeatureSpec) -> None:
+    known = [IMAGE] if header.domain == "image" else [*spec.names, *REDUCED]
     for info in header.tensors:
-        if info.name not in names:
+        if info.name not in known:
             raise FrameError(f"the {header.domain} domain has no tensor {info.name!r}")
         _check_tensor(info)
     names = [info.name for info in header.tensors]
     if len(set(names)) != len(names):
         raise FrameError("a tensor name occurs twice")
-    return header
 
 
 def _check_tensor(info: _TensorInfo) -> None:
@@ -449,7 +454,7 @@ def unpacked(data: memoryview, dtype: str, shape: tuple[int, ...], bits: int | N
     return bitstream.unpack(np.frombuffer(data, np.uint8), bits, math.prod(shape)).reshape(shape)
 
 
-def _meta(header: _Header, limits: Limits) -> Meta:
+def _meta(header: _Header, spec: FeatureSpec) -> Meta:
     return Meta(
         domain="image" if header.domain == "image" else "feature",
         model=header.model,
@@ -459,7 +464,7 @@ def _meta(header: _Header, limits: Limits) -> Meta:
         key=header.key,
         condition=_condition(header),
         extensions=header.extensions,
-        features=_spec(header, limits),
+        features=spec,
         lost=header.lost,
     )
 
