@@ -192,7 +192,9 @@ class Stream:
         if self._chain is None:
             self._chain = Chain(self._steps, self._condition, self._seeds, meta.weights, self._tools, meta.features)
         chain, references = self._chain, _references(frame, self._condition, reduced)
-        self._waiting.append(_Pushed(frame, telemetry, references, compare))
+        # Coders hold many frames: no more is kept of each than is asked of it when it comes out.
+        needed = references if self._fidelity else {}
+        self._waiting.append(_Pushed(replace(frame, tensors=()), telemetry, needed, compare))
         outputs, whole_ms = timed(lambda: chain.push(_item(meta), references))
         return self._left(outputs, whole_ms)
 

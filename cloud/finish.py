@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xxhash
 
 from featlink.shared.conditions.language import Condition
-from featlink.shared.errors import FrameError, ModelError
+from featlink.shared.errors import FrameError, ModelError, type_name
 from featlink.shared.evaluation.coco import KEYPOINTS
 from featlink.shared.evaluation.coco_results import to_coco
 from featlink.shared.features import FeatureMaps
@@ -57,16 +57,16 @@ class NetworkOutput:
         """The answer: COCO results, and the telemetry with the timing ``encode`` and, of an image, with [F].
 
         Args:
-            clean: pyramid of the undistorted image; None where there is nothing to compare with.
+            clean: pyramid of the undistorted image; None where there is nothing to compare with, or where the channel
+                has compared.
             compare: what measures a pyramid's fidelity.
         """
-        telemetry = self._with_fidelity(clean, compare) if self.frame.meta.domain == "image" else self.telemetry
         results, encode_ms = timed(lambda: to_coco(self.detections, self.frame.meta.image_id))
-        return results, telemetry.with_timings(encode=encode_ms)
+        return results, self._with_fidelity(clean, compare).with_timings(encode=encode_ms)
 
     def _with_fidelity(self, clean: FeatureMaps | None, compare: Compare) -> Telemetry:
         telemetry = self.telemetry
-        if untouched(self.frame):
+        if self.frame.meta.domain == "image" and untouched(self.frame):
             found = UNCHANGED
         elif clean is None:
             return telemetry
@@ -132,12 +132,12 @@ def run_network(
     if frame.meta.lost:
         return NetworkOutput(frame, _NOTHING, entry.pyramid, telemetry.with_timings(heads=0.0))
     found, heads_ms = timed(lambda: model.decode(entry.pyramid))
-    detections = _checked(model, found)
+    detections = checked(model, found)
     return NetworkOutput(frame, detections, entry.pyramid, telemetry.with_timings(heads=entry.backbone_ms + heads_ms))
 
 
-def _checked(model: SplitModel, found: object) -> Detections:
-    """What a model's ``decode`` gave, if it is what :class:`Detections` says: the model may be anyone's.
+def checked(model: SplitModel, found: object) -> Detections:
+    """What a model detected, if it is what :class:`Detections` says: the model may be anyone's.
 
     Raises:
         ModelError: it is not; says why.
@@ -147,10 +147,10 @@ def _checked(model: SplitModel, found: object) -> Detections:
         return ModelError(f"detections: the model {model.name} gave {what}")
 
     if not isinstance(found, Detections):
-        raise wrong(f"{_told(found)}, not featlink.Detections")
+        raise wrong(f"{type_name(found)}, not featlink.Detections")
     for name in ("boxes", "scores", "labels"):
         if not isinstance(array := getattr(found, name), np.ndarray):
-            raise wrong(f"{name} as {_told(array)}, not as a NumPy array")
+            raise wrong(f"{name} as {type_name(array)}, not as a NumPy array")
     count, scores, labels = len(found), found.scores, found.labels
     if (found.boxes.shape, scores.shape, labels.shape) != ((count, 4), (count,), (count,)):
         raise wrong(f"boxes, scores, labels of shapes {found.boxes.shape}, {scores.shape}, {labels.shape}")
@@ -164,10 +164,6 @@ def _checked(model: SplitModel, found: object) -> Detections:
     if known and (unknown := labels[(labels < 1) | (labels >= known)]).size:
         raise wrong(f"the label {unknown[0]}, and has labels from 1 to {known - 1}, as 0 is the background")
     return found
-
-
-def _told(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def untouched(frame: Frame) -> bool:

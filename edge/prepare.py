@@ -13,7 +13,7 @@ import PIL.Image
 import xxhash
 
 from featlink.shared.conditions.language import Condition, Domain
-from featlink.shared.errors import ModelError
+from featlink.shared.errors import ModelError, type_name
 from featlink.shared.features import FeatureMaps, Image
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import IMAGE, Frame, Meta, Tensor
@@ -115,13 +115,15 @@ def feature_tensors(pyramid: FeatureMaps) -> tuple[Tensor, ...]:
     """What a frame of features carries: the levels as they are.
 
     Raises:
-        ModelError: one is no NumPy array, as of a model that gives torch's tensors.
+        ModelError: it is no :class:`FeatureMaps`, or one is no NumPy array, as of a model that gives torch's tensors.
     """
-    given: Mapping[str, object] = pyramid.levels  # made by anyone's model
-    for name, level in given.items():
+    given: object = pyramid  # made by anyone's model
+    if not isinstance(given, FeatureMaps):
+        raise ModelError(f"features: the model gave {type_name(given)}, not featlink.FeatureMaps")
+    levels: Mapping[str, object] = given.levels
+    for name, level in levels.items():
         if not isinstance(level, np.ndarray):
-            told = f"{type(level).__module__}.{type(level).__qualname__}"
-            raise ModelError(f"features: the model gave {name} as {told}, not as a NumPy array")
+            raise ModelError(f"features: the model gave {name} as {type_name(level)}, not as a NumPy array")
     return tuple(Tensor(name, level) for name, level in pyramid.levels.items())
 
 

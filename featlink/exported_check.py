@@ -14,7 +14,7 @@ from featlink.channel.reduction.base import REDUCED_BY, Reduction
 from featlink.channel.transmit import transmit
 from featlink.cloud.finish import floats, run_network
 from featlink.dataset import MAX_PIXELS
-from featlink.edge.prepare import Request, prepare
+from featlink.edge.prepare import Prepared, Request, prepare
 from featlink.errors import CommandError
 from featlink.exporting import FACTS, GRAPH, ExportedEdge, fed, onnx_runtime
 from featlink.shared import fitted
@@ -70,8 +70,8 @@ class EdgeCheck:
     deviations: Mapping[str, Deviation]
 
 
-Source = Callable[[Path, bytes], Frame]
-"""From a picture file and its bytes to the exported edge's frame."""
+Source = Callable[[Path, bytes, Prepared], Frame]
+"""From a picture file, its bytes and what the network's own edge made of it to the exported edge's frame."""
 
 
 def graph_frames(folder: Path, model: SplitModel) -> tuple[ExportedEdge, Source]:
@@ -95,14 +95,13 @@ def graph_frames(folder: Path, model: SplitModel) -> tuple[ExportedEdge, Source]
         raise CommandError(f"{folder} is of {facts.model} {facts.weights}, not of {model.name} {model.weights}")
     session = onnx_runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])
 
-    def frame(_: Path, data: bytes) -> Frame:
-        own = prepare(model, Request(data, "image"), max_pixels=MAX_PIXELS)
+    def frame(_: Path, __: bytes, own: Prepared) -> Frame:
         picture, sizes = own.image, own.frame.meta.sizes
         if facts.size is not None and picture.shape[:2] != facts.size:
             raise CommandError(f"the export takes pictures of {facts.size}, one has {picture.shape[:2]} pixels")
         arrays = session.run(facts.tensors, fed(picture, None if facts.size else sizes))
         extensions: dict[str, object] = {} if facts.reduced is None else {REDUCED_BY: facts.reduced}
-        meta = replace(own.frame.meta, domain="feature", model=facts.model, extensions=extensions)
+        meta = replace(own.frame.meta, model=facts.model, extensions=extensions)
         tensors = tuple(Tensor(name, array) for name, array in zip(facts.tensors, arrays, strict=True))
         return Frame(meta, tensors)
 
@@ -112,7 +111,7 @@ def graph_frames(folder: Path, model: SplitModel) -> tuple[ExportedEdge, Source]
 def recorded_frames(folder: Path) -> Source:
     """Take frames from where a device wrote them: those of ``street.jpg`` in ``street.frame``."""
 
-    def frame(file: Path, data: bytes) -> Frame:
+    def frame(file: Path, data: bytes, _: Prepared) -> Frame:
         path = folder / f"{file.stem}.frame"
         try:
             found = wire.read(bytearray(path.read_bytes()))  # of which torch may make tensors
@@ -153,8 +152,8 @@ def check(
     name = ""
     for image_id, file in pictures.items():
         data = file.read_bytes()
-        theirs = frames(file, data)
-        ours = prepare(model, Request(data, image_id=image_id), max_pixels=MAX_PIXELS).frame
+        prepared = prepare(model, Request(data, image_id=image_id), max_pixels=MAX_PIXELS)
+        ours, theirs = prepared.frame, frames(file, data, prepared)
         theirs = replace(theirs, meta=replace(theirs.meta, image_id=image_id, key=ours.meta.key))
         name = theirs.meta.model
         for tensor in theirs.tensors:

@@ -10,7 +10,7 @@ import numpy as np
 from featlink.channel.reduction.base import Reduction
 from featlink.channel.reduction.pca import Grid
 from featlink.channel.transmit import transmit
-from featlink.cloud.finish import finish, pyramid, run_network
+from featlink.cloud.finish import checked, finish, pyramid, run_network
 from featlink.costs import counted
 from featlink.edge.prepare import feature_tensors, image_tensors
 from featlink.shared.conditions import registry
@@ -99,7 +99,7 @@ def check_model(config: ModelConfig) -> ModelCheck:
     for picture in pictures:
         try:
             made = _sent(edge, picture)
-            wanted = whole.detect_image(picture)
+            wanted = checked(whole, whole.detect_image(picture))
         except Exception as error:  # another's code
             faults.append(f"a picture of {_size(picture)} pixels fails: {_told(error)}")
             continue
@@ -176,8 +176,9 @@ def _halves(
 def _sent(edge: SplitModel, picture: Image) -> Frame:
     """A picture's features as the cloud gets them: written into a frame, and read from its bytes."""
     features = edge.encode(picture)
+    tensors = feature_tensors(features)
     meta = Meta("feature", edge.name, edge.weights, features.sizes, features=edge.spec)
-    return wire.read(b"".join(wire.write(Frame(meta, feature_tensors(features)))))
+    return wire.read(b"".join(wire.write(Frame(meta, tensors))))
 
 
 def _spec_faults(model: SplitModel, frame: Frame) -> Iterator[str]:

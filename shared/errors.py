@@ -6,6 +6,17 @@ import contextlib
 from collections.abc import Iterator
 
 
+def type_name(value: object) -> str:
+    """What a message calls the type of something that another's code gave.
+
+    Example:
+        >>> import decimal
+        >>> type_name({}), type_name(decimal.Decimal(1))
+        ('dict', 'decimal.Decimal')
+    """
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
 class FeatlinkError(Exception):
     """Base of every error that the caller can fix.
 

@@ -189,8 +189,10 @@ def check_model(*, config: ModelConfig) -> None:
         channels = str(one.shape[0]) if one.shape else MISSING
         lines.append([one.name, channels, str(one.stride), shape, number(size, 0), made, needed])
     height, width = found.picture
-    show(Table(f"What crosses the link of {found.name} ({found.weights}), of {width}×{height} pixels", columns, lines))
-    typer.echo()
+    if lines:
+        caption = f"What crosses the link of {found.name} ({found.weights}), of {width}×{height} pixels"
+        show(Table(caption, columns, lines))
+        typer.echo()
     if found.multiply_adds is not None:
         edge, cloud = found.multiply_adds
         typer.echo(f"multiply-adds: edge {edge / 1e6:,.1f} million, cloud {cloud / 1e6:,.1f} million")

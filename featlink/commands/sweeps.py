@@ -86,6 +86,13 @@ def bench(
     seeds: SeedsOption = "0,1,2",
     fidelity: FidelityOption = True,
     truth: TruthOption = "annotations",
+    frames: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of frames that a device wrote (featlink-edge --out): its features cross the link.",
+            show_default="the network's own",
+        ),
+    ] = None,
     time_budget: Annotated[
         str | None, typer.Option(help="Stop after this time, e.g. 30m.", show_default="never")
     ] = None,
@@ -128,6 +135,7 @@ def bench(
         shard=read_shard(shard),
         time_budget=None if time_budget is None else read_time(time_budget),
         truth=truth,
+        frames=frames,
         edge=edge,
         workers=workers,
         ray_address=ray_address,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -108,10 +109,21 @@ def _channels(
         forward[name] = (basis[:, :kept].T @ root).astype(np.float32)
         inverse[name] = (back @ basis[:, :kept]).astype(np.float32)
         means[name] = (basis[:, :kept].T @ root @ mean).astype(np.float32)
-    worth = {name: _WORTH[min(_WORTH, key=lambda one: abs(one - stride))] for name, stride in grid.strides.items()}
+    worth = _worth(grid, before_pyramid=model.split == "c2-c5")
     none = np.zeros((0, 0), np.float32)
     known_as = fitted.key(model.weights, model.spec)
     return Basis(forward, inverse, means, worth, none, none, none.reshape(0), known_as, model.name, grid)
+
+
+def _worth(grid: Grid, before_pyramid: bool) -> dict[str, float]:
+    """Of each level. Before an FPN, a level is part of its own in the pyramid and, enlarged, of all finer ones."""
+    worth = {name: _WORTH[min(_WORTH, key=lambda one: abs(one - stride))] for name, stride in grid.strides.items()}
+    if before_pyramid:
+        reached = 0.0  # by an error of one sample, squared
+        for name in worth:
+            reached = worth[name] ** 2 + 4 * reached
+            worth[name] = math.sqrt(reached)
+    return worth
 
 
 def _components(pyramids: Callable[[], Iterable[dict[str, Array]]], channels: Basis) -> Basis:

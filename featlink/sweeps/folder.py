@@ -98,7 +98,8 @@ def describe(
         | ({"truth": "clean"} if options.truth == "clean" else {})
         | ({"pictures": str(options.pictures.resolve())} if options.pictures is not None else {}),
         "model": {"name": identity.model, "weights": config.weights, "identity": identity.weights, **model}
-        | {"device": identity.device},
+        | {"device": identity.device}
+        | ({"frames": str(options.frames.resolve())} if options.frames is not None else {}),
         "conditions": {
             id: {"text": str(runs[0].condition), "seeds": [run.condition.seed for run in runs]}
             for id, runs in by_condition(plan).items()

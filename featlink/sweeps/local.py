@@ -23,7 +23,7 @@ from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.registry import build
 from featlink.sweeps.engine import Frame, ItemError, ItemResult, ModelInfo, WorkItem
-from featlink.sweeps.stages import Prepared, Sender, Sent, Stages
+from featlink.sweeps.stages import Prepared, Recorded, Sender, Sent, Stages
 
 T = TypeVar("T")
 Computed = ItemResult | ItemError
@@ -239,7 +239,11 @@ def _end(senders: Iterable[Sender]) -> None:
 
 
 def build_local(
-    config: ModelConfig, conditions: Sequence[Condition], fidelity: bool, tools: Tools | None = None
+    config: ModelConfig,
+    conditions: Sequence[Condition],
+    fidelity: bool,
+    tools: Tools | None = None,
+    recorded: Recorded | None = None,
 ) -> LocalEngine:
     """Load the model and make the engine; ``config.threads`` bounds all of its threads, 0 takes every core.
 
@@ -248,6 +252,7 @@ def build_local(
         conditions: by index.
         fidelity: measure it.
         tools: the codecs' programs; default: those of the environment.
+        recorded: features that a device made, in the place of the network's own.
 
     Raises:
         ModelError: the weights cannot be had.
@@ -261,4 +266,4 @@ def build_local(
         torch.set_num_threads(1)  # the engine itself takes a thread a core
         # A codec with few others beside it has cores to spare.
         tools = dataclasses.replace(tools, threads=max(1, threads // max(1, len(conditions))))
-    return LocalEngine(Stages(model, conditions, fidelity, tools), threads, on_gpu)
+    return LocalEngine(Stages(model, conditions, fidelity, tools, recorded), threads, on_gpu)

@@ -45,6 +45,8 @@ class SweepOptions:
         time_budget: seconds after which to stop; None for no end.
         truth: what counts as right: the annotations, or what the clean run detects.
         pictures: the data set's folder of pictures; None where it is found.
+        frames: ``local``: a folder of a device's frames, which cross the link in the feature domain; None for the
+            network's own features.
         edge: ``http``: URL of a running deployment's edge; None starts one.
         keep_bitstreams: ``http``: folder in which services that are started here keep codecs' bitstreams.
         workers: ``ray``: how many at most; None for two here, and on a cluster for as many as it has room for.
@@ -65,6 +67,7 @@ class SweepOptions:
     time_budget: float | None = None
     truth: Truth = "annotations"
     pictures: Path | None = None
+    frames: Path | None = None
     edge: str | None = None
     keep_bitstreams: Path | None = None
     workers: int | None = None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -32,6 +32,9 @@ from featlink.sweeps.engine import Engine, Frame, ItemError, ItemResult, ModelIn
 from featlink.sweeps.figures import write_figures
 from featlink.sweeps.folder import FAILED, Failures, Records, locked
 from featlink.sweeps.plan import SweepOptions, make_plan
+
+if TYPE_CHECKING:
+    from featlink.sweeps.stages import Recorded
 
 T = TypeVar("T")
 Why = Literal["complete", "time budget", "interrupted"]
@@ -54,6 +57,8 @@ def open_engine(options: SweepOptions, conditions: Sequence[Condition]) -> Itera
     Raises:
         FeatlinkError: it cannot be started.
     """
+    if options.frames is not None and options.engine != "local":
+        raise CommandError(f"--frames is for the engine local, not {options.engine}")
     if options.engine == "http":
         from featlink.client import Client
         from featlink.sweeps.http import HttpEngine
@@ -71,7 +76,18 @@ def open_engine(options: SweepOptions, conditions: Sequence[Condition]) -> Itera
     else:
         from featlink.sweeps.local import build_local
 
-        yield build_local(options.config, conditions, options.fidelity)
+        yield build_local(options.config, conditions, options.fidelity, recorded=_recorded(options))
+
+
+def _recorded(options: SweepOptions) -> Recorded | None:
+    """What a device made of the data set's pictures, where its folder is given."""
+    if options.frames is None:
+        return None
+    from featlink.exported_check import recorded_frames
+
+    files = open_dataset(options.dataset, options.truth, options.pictures).images
+    frame = recorded_frames(options.frames)
+    return lambda image_id, data, own: frame(files[image_id], data, own)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from featlink.channel.codecs.base import Tools
 from featlink.channel.transmit import Stream, Transmission
@@ -19,11 +19,15 @@ from featlink.shared.conditions.language import Condition, Domain
 from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.features import FeatureMaps
+from featlink.shared.frames import wire
 from featlink.shared.lru import CacheEntry
 from featlink.shared.metrics.fidelity import Compare, Remembered, compare_pyramids
 from featlink.shared.models.protocol import SplitModel
 from featlink.shared.store import Result
 from featlink.sweeps.engine import OF_ONE_IMAGE, ItemError, ItemResult, ModelInfo
+
+Recorded = Callable[[int, bytes, OfEdge], wire.Frame]
+"""From an image's id, its file's bytes and what the edge made of it here to the features that a device made of it."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,16 @@ class Prepared:
     Attributes:
         image_id: id in the data set.
         sent: what the edge made of it, for each domain that is wanted.
-        clean: its pyramid, where distorted images are measured by it, and what it took.
+        clean: its pyramid, where images or a device's features are measured by it, and what it took.
         compare: what measures a pyramid's fidelity; on the CPU it looks at the clean one once for all conditions.
+        recorded: what a device made of it, which then is what crosses the link in the feature domain.
     """
 
     image_id: int
     sent: Mapping[Domain, OfEdge]
     clean: CacheEntry | None
     compare: Compare
+    recorded: OfEdge | None = None
 
 
 class Stages:
@@ -51,13 +57,23 @@ class Stages:
         conditions: by index.
         fidelity: measure it.
         tools: of the codecs.
+        recorded: features that a device made, which every condition with a step takes in the place of the network's
+            own; fidelity is to the network's own all the same.
     """
 
-    def __init__(self, model: SplitModel, conditions: Sequence[Condition], fidelity: bool, tools: Tools) -> None:
+    def __init__(
+        self,
+        model: SplitModel,
+        conditions: Sequence[Condition],
+        fidelity: bool,
+        tools: Tools,
+        recorded: Recorded | None = None,
+    ) -> None:
         self._model = model
         self._conditions = conditions
         self._fidelity = fidelity
         self._tools = tools
+        self._recorded = recorded
 
     @property
     def identity(self) -> ModelInfo:
@@ -82,21 +98,33 @@ class Stages:
         clean: CacheEntry | None = None
         try:
             sent = {domain: self._prepared(data, domain, image_id) for domain in needed}
-            if "image" in needed and self._fidelity:
+            recorded = self._of_device(image_id, data, sent.get("feature"))
+            if self._fidelity and ("image" in needed or recorded):
                 clean = _entry(sent.get("feature") or self._prepared(data, "feature", image_id))
         except OF_ONE_IMAGE as error:
             return ItemError(image_id, tuple(wanted), str(error))
         compare = self._model.comparison()
         if compare is compare_pyramids:
             compare = functools.partial(compare_pyramids, look=Remembered())
-        return Prepared(image_id, sent, clean, compare)
+        return Prepared(image_id, sent, clean, compare, recorded)
+
+    def _of_device(self, image_id: int, data: bytes, own: OfEdge | None) -> OfEdge | None:
+        if self._recorded is None or own is None:
+            return None
+        frame = self._recorded(image_id, data, own)
+        return replace(own, frame=replace(frame, meta=replace(frame.meta, image_id=image_id, key=own.frame.meta.key)))
+
+    def _takes_recorded(self, index: int) -> bool:
+        condition = self._conditions[index]
+        return self._recorded is not None and condition.domain == "feature" and bool(chain(condition))
 
     def _prepared(self, data: bytes, domain: Domain, image_id: int) -> OfEdge:
         return prepare(self._model, Request(data, domain, image_id=image_id), max_pixels=MAX_PIXELS)
 
     def open(self, index: int, still: bool) -> Sender:
         """The channel under one condition, for the frames of one clip, or for a still."""
-        return Sender(self._conditions[index], index, self._fidelity, self._tools, still)
+        recorded = self._takes_recorded(index)
+        return Sender(self._conditions[index], index, self._fidelity and not recorded, self._tools, still, recorded)
 
     def detect(self, prepared: Prepared, index: int, sent: Transmission) -> Callable[[], ItemResult]:
         """The cloud's work for one condition.
@@ -107,7 +135,8 @@ class Stages:
         frame, clean = sent.frame, prepared.clean
         known = clean if frame.meta.domain == "image" and untouched(frame) else None
         output = run_network(self._model, frame, sent.telemetry, known)
-        return functools.partial(_result, prepared, index, sent, output)
+        measured = clean if frame.meta.domain == "image" or self._takes_recorded(index) else None
+        return functools.partial(_result, prepared, index, sent, output, measured)
 
 
 Sent = tuple[Prepared, Transmission]
@@ -128,11 +157,15 @@ class Sender:
         fidelity: measure it.
         tools: of the codecs.
         still: the clip is a still.
+        recorded: send what a device made.
     """
 
-    def __init__(self, condition: Condition, index: int, fidelity: bool, tools: Tools, still: bool) -> None:
+    def __init__(
+        self, condition: Condition, index: int, fidelity: bool, tools: Tools, still: bool, recorded: bool = False
+    ) -> None:
         self.run = index
         self._condition = condition
+        self._of_device = recorded
         self._stream = Stream(condition, fidelity, tools, still=still)
         self._within: deque[Prepared] = deque()
         self.failed: str | None = None
@@ -171,8 +204,9 @@ class Sender:
             return [ItemError(frame.image_id, (self.run,), self.failed)]
         if isinstance(frame, ItemError):
             return self._fail(frame)
-        self._within.append(frame)
-        sent = frame.sent[self._condition.domain]
+        sent = frame.recorded if self._of_device and frame.recorded else frame.sent[self._condition.domain]
+        # A pyramid is large, and coders hold many frames.
+        self._within.append(replace(frame, sent={}, recorded=None))
         try:
             out = self._stream.push(sent.frame, sent.telemetry, frame.compare)
             out += self._stream.close() if last else []
@@ -191,9 +225,10 @@ class Sender:
         return [ItemError(one.image_id, (self.run,), self.failed) for one in lost]
 
 
-def _result(prepared: Prepared, index: int, sent: Transmission, output: NetworkOutput) -> ItemResult:
-    clean = None if prepared.clean is None else prepared.clean.pyramid
-    found, telemetry = output.measured(clean, prepared.compare)
+def _result(
+    prepared: Prepared, index: int, sent: Transmission, output: NetworkOutput, clean: CacheEntry | None
+) -> ItemResult:
+    found, telemetry = output.measured(None if clean is None else clean.pyramid, prepared.compare)
     result = Result(
         prepared.image_id,
         found,

@@ -13,12 +13,13 @@ import importlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from featlink.shared.errors import FeatlinkError, ModelError
+from featlink.shared.errors import FeatlinkError, ModelError, type_name
+from featlink.shared.features import FeatureSpec
 from featlink.shared.models.config import MODELS, ModelConfig
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
     with _building:
         make = _builder(config.model)
         try:
-            model: SplitModel = make(config, heads)
+            model = _declared(make(config, heads))
         except (FeatlinkError, MemoryError):
             raise
         except Exception as error:  # another's code
@@ -73,6 +74,25 @@ def build(config: ModelConfig, heads: bool = True) -> SplitModel:
     if config.split is not None and model.split != config.split:
         raise ModelError(f"split: {config.model} cannot be cut at {config.split!r}")
     return model
+
+
+def _declared(model: object) -> SplitModel:
+    """What a builder gave, if it says of itself what every model says: it may be anyone's.
+
+    Raises:
+        TypeError: it does not.
+    """
+    from featlink.shared.models.protocol import SplitModel
+
+    if not any(kind is SplitModel for kind in type(model).__mro__):
+        raise TypeError(f"it gave {type_name(model)}, no subclass of featlink.SplitModel")
+    for name, kind in (("name", str), ("weights", str), ("spec", FeatureSpec), ("categories", Sequence)):
+        value = getattr(model, name, None)
+        if value is None:
+            raise TypeError(f"{type(model).__name__} has no `{name}`")
+        if not isinstance(value, kind):
+            raise TypeError(f"{type(model).__name__}.{name} is {type_name(value)}, not {kind.__name__}")
+    return cast("SplitModel", model)
 
 
 @contextlib.contextmanager

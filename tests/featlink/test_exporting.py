@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import httpx
 import msgspec
@@ -21,6 +22,7 @@ import pytest
 import torch
 from deployment import Deployment
 from PIL import Image
+from rich.console import Console
 from tiny_model import TINY
 
 from featlink.channel.reduction.base import REDUCED_BY
@@ -43,6 +45,8 @@ from featlink.shared.models.protocol import SplitModel
 from featlink.shared.models.registry import build
 from featlink.shared.result import Telemetry
 from featlink.starter.bundle import fitted_to
+from featlink.sweeps.plan import SweepOptions
+from featlink.sweeps.run import run_sweep
 
 pytestmark = pytest.mark.slow  # exporting takes seconds
 
@@ -304,6 +308,38 @@ def test_a_check_tells_ap_bytes_and_deviation(
     (tmp_path / "1.frame").write_bytes((tmp_path / "2.frame").read_bytes())
     with pytest.raises(CommandError):
         check(model, recorded_frames(tmp_path), data.images, truth, identity)
+
+
+def test_a_sweep_takes_what_a_device_wrote(
+    client: ModuleType, exported: Path, photos: Path, model: SplitModel, tmp_path: Path
+) -> None:
+    frames = tmp_path / "frames"
+    client.main([str(exported), str(photos / "val"), "--out", str(frames)])
+
+    def rows(out: str, conditions: tuple[str, ...] = ("quantize(bits=8)", "quantize(bits=4)"), **more: Any) -> Any:
+        options = SweepOptions(photos, CONFIG, conditions, tmp_path / out, **more)
+        return {row.id: row for row in run_sweep(options, Console(quiet=True)).rows}
+
+    own, device = rows("own"), rows("device", frames=frames)
+    assert device.keys() == own.keys()
+    for name in own:
+        assert device[name].scores == own[name].scores
+        assert device[name].bits_per_image == pytest.approx(own[name].bits_per_image, rel=0.05)  # without p6
+        assert device[name].fidelity.get("psnr_f") == pytest.approx(own[name].fidelity.get("psnr_f"), abs=0.1)
+    read = wire.read((frames / "1.frame").read_bytes())
+    weak = replace(read, tensors=tuple(replace(one, data=one.data * np.float32(0.9)) for one in read.tensors))
+    (frames / "1.frame").write_bytes(b"".join(wire.write(weak)))
+    weaker = rows("weak", frames=frames)
+    psnr = [one["feature: quantize(bits=8)"].fidelity["psnr_f"] for one in (device, weaker)]
+    assert psnr[1] < psnr[0] - 1, "fidelity is to the network's own features, whatever the device made of them"
+    assert weaker["clean.feature"].scores == own["clean.feature"].scores
+    with pytest.raises(CommandError, match="holds another sweep"):
+        rows("own", frames=frames)
+    with pytest.raises(CommandError, match="engine local"):
+        rows("http", frames=frames, engine="http")
+    (frames / "2.frame").unlink()
+    with pytest.raises(CommandError, match=r"2\.frame"):
+        rows("lacking", frames=frames)
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path, model: SplitModel) -> None:

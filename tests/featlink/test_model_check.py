@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from featlink.cli import app
 from featlink.errors import CommandError
 from featlink.model_check import check_model
+from featlink.shared.errors import ModelError
 from featlink.shared.models.config import ModelConfig
+from featlink.shared.models.registry import build
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 OWN = (EXAMPLES / "own_model.py").read_text()
@@ -69,6 +71,9 @@ MISTAKES = {
     "not float32": (((COARSE, COARSE.replace(".numpy", ".double().numpy")),), "float64"),
     "a tensor that spec does not name": (((COARSE, f'{COARSE}, "more": coarse[0].numpy()'),), "more"),
     "odd sizes are not padded": (((PADDED, PADDED.replace("padded)", "resized)")),), "fine is|coarse is"),
+    "a tensor of torch's": ((("fine[0].numpy()", "fine[0]"),), "fine as torch.Tensor"),
+    "tensors alone": ((("return fl.FeatureMaps({", "return fine; ({"),), "torch.Tensor, not featlink.FeatureMaps"),
+    "detections of another kind": ((("return fl.Detections(", "return tuple, ("),), "tuple, not featlink.Detections"),
     "labels that nobody named": (((".numpy() + 1, None", ".numpy() + 2, None"),), "label 3"),
 }
 
@@ -87,11 +92,39 @@ def test_what_no_detection_needs_is_remarked(tmp_path: Path) -> None:
     assert any("fine is sent, but no detection depends on it" in remark for remark in found.remarks)
 
 
+SPEC = 'spec = fl.FeatureSpec((fl.TensorSpec("fine", 8, 4), fl.TensorSpec("coarse", 16, 8)), divisor=8)'
+NAMES = '("background", "person", "car")'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('weights = "000000000000002a"', "kept = 42", "has no `weights`"),
+        ('name = "own_model"', "kept = 42", "has no `name`"),
+        (SPEC, "kept = 42", "has no `spec`"),
+        (SPEC, "spec = {'fine': 8}", "spec is dict"),
+        (f"categories = {NAMES}", f"categories = dict(enumerate({NAMES}))", "categories is dict"),
+        ("return OwnModel()", "return nn.Conv2d(1, 1, 1)", "Conv2d, no subclass"),
+        ("return OwnModel()", "OwnModel()", "NoneType, no subclass"),
+    ],
+)
+def test_what_does_not_say_what_it_is_cannot_be_built(old: str, new: str, fault: str, tmp_path: Path) -> None:
+    text = OWN.replace("len(self.categories)", "3")
+    assert old in text
+    (tmp_path / "model.py").write_text(text.replace(old, new))
+    with pytest.raises(ModelError, match=fault):
+        build(ModelConfig(model=f"{tmp_path}/model.py:build"))
+
+
 def test_the_command(tmp_path: Path) -> None:
     config = written(tmp_path)
     done = CliRunner().invoke(app, ["check-model", "--model", config.model], catch_exceptions=False)
     assert done.exit_code == 0
     assert "bit for bit on 4 pictures" in done.output
-    wrong = written(tmp_path / "..", MISTAKES["another stride"][0][0])
+
+
+@pytest.mark.parametrize("name", ["another stride", "a tensor of torch's"])
+def test_the_command_ends_with_a_line_where_something_is_wrong(name: str, tmp_path: Path) -> None:
+    wrong = written(tmp_path, *MISTAKES[name][0])
     with pytest.raises(CommandError, match="not a network in two halves yet"):
         CliRunner().invoke(app, ["check-model", "--model", wrong.model], catch_exceptions=False)
