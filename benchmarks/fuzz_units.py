@@ -126,7 +126,8 @@ def _stream(name: str, text: str, rng: np.random.Generator) -> Kind:
     edges = np.cumsum([0, *map(len, packets)]).tolist()
 
     def decode(parts: Units) -> list[Array]:
-        receiver = Receiver(Prediction(*reduction.predicted_in(key)))
+        basis, step = reduction.predicted_in(key)
+        receiver = Receiver(Prediction(basis, step))
         components = []
         for number, (out, (top, end)) in enumerate(zip(sent, pairwise(edges), strict=True)):
             whole = out.planes[LATENT]
@@ -137,7 +138,7 @@ def _stream(name: str, text: str, rng: np.random.Generator) -> Kind:
                 continue
             values = floats(replace(whole, samples=samples))
             if reduction.prediction_period > 1:
-                steps = np.rint(values / np.float32(reduction.step)).astype(np.int32)
+                steps = np.rint(values / np.float32(step)).astype(np.int32)
                 values = receiver.push(Sent(steps[:HEAD], steps[HEAD:]), out.key)
             components.append(values)
         if not all(np.isfinite(values).all() for values in components):
