@@ -18,6 +18,7 @@ from featlink.commands.catalogue import check_model, conditions, decode, steps
 from featlink.commands.data import fetch, fit, scenes
 from featlink.commands.decide import decide
 from featlink.commands.export import export
+from featlink.commands.leak import attacker, leak
 from featlink.commands.report import report
 from featlink.commands.services import infer, page, up
 from featlink.commands.stream import stream
@@ -44,6 +45,7 @@ for command in (
     merge,
     report,
     decide,
+    leak,
     decode,
     conditions,
     steps,
@@ -51,6 +53,7 @@ for command in (
     scenes,
 ):
     app.command()(command)
+fit.command()(attacker)
 app.add_typer(fetch, name="fetch")
 app.add_typer(fit, name="fit")
 app.add_typer(export, name="export")

@@ -121,7 +121,13 @@ def _load(reader: Callable[[Path], Any], path: Path, changed: int, size: int) ->
     return reader(path)
 
 
-def encode(form: str, arrays: Mapping[str, np.ndarray], weights: str, architecture: str) -> bytes:
+def encode(
+    form: str,
+    arrays: Mapping[str, np.ndarray],
+    weights: str,
+    architecture: str,
+    facts: Mapping[str, str] | None = None,
+) -> bytes:
     """A safetensors file that says what it is, which network it is fitted to, and its own digest.
 
     Args:
@@ -129,12 +135,13 @@ def encode(form: str, arrays: Mapping[str, np.ndarray], weights: str, architectu
         arrays: by name.
         weights: identity of the network's weights.
         architecture: of the network.
+        facts: that it says besides.
     """
     from safetensors.numpy import save
 
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    facts = {"weights": weights, "architecture": architecture, "format": form}
-    return save(whole, metadata=facts | {"sha256": _digest(whole)})
+    stated = {**(facts or {}), "weights": weights, "architecture": architecture, "format": form}
+    return save(whole, metadata=stated | {"sha256": _digest(whole)})
 
 
 def read(path: Path, form: str, command: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

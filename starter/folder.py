@@ -9,6 +9,7 @@ import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ _NAMES = {
 
 
 def write_folder(
-    folder: Path, count: int, seed: int = 0, part: Part = "val", png_every: int = 10, workers: int = 1
+    folder: Path, count: int, seed: int = 0, part: Part = "val", png_every: int = 10, workers: int = 1, marks: int = 0
 ) -> Iterator[int]:
     """Write scenes; memory does not grow with their number.
 
@@ -49,6 +50,8 @@ def write_folder(
         part: of the drawings. The bundled detector knows those of ``train``.
         png_every: every so many-th picture is a PNG, the others are JPEGs.
         workers: processes.
+        marks: written marks in each scene, which the images' entries list under ``marks``, a key that they lack
+            without.
 
     Yields:
         How many are written, after each.
@@ -57,7 +60,7 @@ def write_folder(
         ValueError: count or seed is out of range.
     """
     _check(seed, count)
-    make = functools.partial(_write_picture, _begun(folder, part), seed, part, png_every)
+    make = functools.partial(_write_picture, _begun(folder, part), seed, part, png_every, marks)
     yield from _annotated(folder, part, _mapped(make, count, workers, chunk=4), _info("scenes", seed, part))
 
 
@@ -156,8 +159,10 @@ def _mapped(make: Any, count: int, workers: int, chunk: int) -> Iterator[Any]:
             yield from pool.map(make, range(start, min(start + block, count)), chunksize=chunk)
 
 
-def _write_picture(folder: Path, seed: int, part: Part, png_every: int, index: int) -> tuple[list[Entry], list[Entry]]:
-    made = picture_scene(seed, part, index)
+def _write_picture(
+    folder: Path, seed: int, part: Part, png_every: int, marks: int, index: int
+) -> tuple[list[Entry], list[Entry]]:
+    made = picture_scene(seed, part, index, marks)
     suffix = "png" if index % png_every == png_every - 1 else "jpg"
     name = f"{index + 1:012d}.{suffix}"
     pixels = np.ascontiguousarray(made.image[..., ::-1])
@@ -168,7 +173,9 @@ def _write_picture(folder: Path, seed: int, part: Part, png_every: int, index: i
         raise OSError(f"cannot encode {name}")
     (folder / name).write_bytes(data.tobytes())
     height, width = made.owner.shape
-    image = {"id": index + 1, "file_name": name, "width": width, "height": height}
+    image: Entry = {"id": index + 1, "file_name": name, "width": width, "height": height}
+    if marks:
+        image["marks"] = [asdict(mark) for mark in made.marks]
     return [image], ground_truth(made, index + 1)
 
 
@@ -201,9 +208,9 @@ def _clip_name(motions: Sequence[Motion], index: int) -> str:
     return f"{motions[index % len(motions)]}-{index + 1:02d}"
 
 
-def picture_scene(seed: int, part: Part, index: int) -> Scene:
+def picture_scene(seed: int, part: Part, index: int, marks: int = 0) -> Scene:
     """The scene that :func:`write_folder` writes as picture ``index + 1``."""
-    return scene(seed * LARGEST_COUNT + index, SceneConfig(part, SIZES))
+    return scene(seed * LARGEST_COUNT + index, SceneConfig(part, SIZES, marks=marks))
 
 
 def ground_truth(made: Scene, image_id: int) -> list[Entry]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from featlink.starter.backgrounds import background
 from featlink.starter.draws import Draws
+from featlink.starter.marks import Mark, add_marks
 from featlink.starter.sprites import Part, Sprite, sprites
 
 Picture = npt.NDArray[np.uint8]
@@ -26,6 +27,8 @@ _KEPT = 0.65
 SMALLEST = 60
 """Visible pixels of the smallest object."""
 _ATTEMPTS = 6
+_MARKS = 1 << 40
+"""Added to a scene's seed for its marks, which have draws of their own."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class SceneConfig:
             uniform, which comes near COCO's sizes.
         crowds: probability of a crowd: 6 to 14 small objects of one category that overlap, one ``iscrowd`` annotation.
         recolour: probability that a sprite's hues are turned far, which makes colour a weak cue in training.
+        marks: how many written marks are put beside the objects; all else stays as it is without.
     """
 
     part: Part = "train"
@@ -48,6 +52,7 @@ class SceneConfig:
     object_size: tuple[float, float] = (16.0, 400.0)
     crowds: float = 0.08
     recolour: float = 0.0
+    marks: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,13 @@ class Scene:
         image: RGB uint8 (H, W, 3).
         owner: uint8 (H, W): 0 is background, ``k + 1`` a pixel where ``objects[k]`` is seen. Masks are thus disjoint.
         objects: the annotations.
+        marks: written marks.
     """
 
     image: Picture
     owner: npt.NDArray[np.uint8]
     objects: list[SceneObject] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
 
     def mask(self, index: int) -> Mask:
         """Where ``objects[index]`` is seen: bool (H, W)."""
@@ -109,6 +116,8 @@ def scene(seed: int, config: SceneConfig = SceneConfig()) -> Scene:
         _add_object(canvas, draws, config, size)
     if draws.chance(config.crowds):
         _add_crowd(canvas, draws, config)
+    if config.marks:
+        canvas.marks += add_marks(canvas.image, canvas.owner > 0, Draws(seed + _MARKS), config.marks)
     _photograph(canvas.image, draws)
     return canvas
 

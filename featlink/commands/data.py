@@ -53,6 +53,10 @@ def scenes(
             help="Drawings: those the starter weights learned (train), others (val), an unseen style (held-out)."
         ),
     ] = "val",
+    marks: Annotated[
+        int,
+        typer.Option(min=0, max=20, help="Written marks in each scene: digits, a plate, a face, in turn (for 'leak')."),
+    ] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Write synthetic scenes, or clips of moving ones, with their ground truth in COCO's or CocoVID's layout."""
@@ -65,11 +69,13 @@ def scenes(
     console = Console()
     motions = [name for name in MOTIONS if not motion or name in motion]
     what, total = ("scenes", n) if clips is None else ("clips", clips)
+    if marks and clips is not None:
+        raise CommandError("clips have no written marks: leave --marks or --clips out")
     try:
         with Progress(console=console) as progress:
             task = progress.add_task(what, total=total)
             written = (
-                write_folder(out, n, seed, art, workers=workers)
+                write_folder(out, n, seed, art, workers=workers, marks=marks)
                 if clips is None
                 else write_clips(out, clips, frames, seed, art, motions, fps, workers)
             )
@@ -140,7 +146,9 @@ def _display() -> Iterator[Callable[[str], Progress]]:
         yield progress
 
 
-fit = typer.Typer(help="Fit what reduction steps need to a network. No labels are used.", no_args_is_help=True)
+fit = typer.Typer(
+    help="Fit to a network what reduction steps need, and attackers. No labels are used.", no_args_is_help=True
+)
 
 
 OutOption = Annotated[

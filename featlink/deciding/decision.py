@@ -177,6 +177,7 @@ def _option(decision: Decision, one: Option) -> dict[str, Any]:
         "reduction": candidate.reduction,
         "codec": candidate.codec,
         "strength": candidate.strength,
+        "leak_db": candidate.leak,
         "ap": one.ap,
         "ap_interval": one.ap_interval,
         "kept": one.kept,
@@ -215,11 +216,13 @@ def decision_table(decision: Decision, most: int | None = None) -> Table:
     """
     late, hops = decision.query.deadline_ms is not None, any(one.hops_ms for one in decision.options)
     counted = any(one.candidate.multiply_adds for one in decision.options)
+    leaking = any(one.candidate.leak is not None for one in decision.options)
     columns = [Column(title, number=False) for title in ("domain", "reduction", "codec", "strength")]
     columns += [Column("AP %"), Column("kept %"), *([Column("in time %")] if late else []), Column("kB")]
     columns += [Column(title, "ms an image") for title in ("all", "edge", "link", "cloud")]
     columns += [Column("hops", "ms an image")] if hops else []
     columns += [Column(title, "10⁹ multiply-adds") for title in ("edge", "cloud")] if counted else []
+    columns += [Column("leak dB")] if leaking else []
     columns += [Column("frames/s"), Column("front", number=False), Column("verdict", number=False)]
     lines = []
     for one in decision.options[:most]:
@@ -232,6 +235,7 @@ def decision_table(decision: Decision, most: int | None = None) -> Table:
         cells += [number(one.hops_ms, 0)] if hops else []
         if counted:
             cells += [number(each / 1e9, 1) for each in candidate.multiply_adds or ()] or [MISSING, MISSING]
+        cells += [number(candidate.leak, 1)] if leaking else []
         cells += [
             f"{one.frames_per_second:.3g}",
             "●" if candidate.row.id in decision.front else "",

@@ -37,6 +37,7 @@ class Query:
         under_way: frames without an answer that a camera of the ``newest`` picture allows.
         erased: share of packets that are lost for good; None where lost ones are sent again.
         burst: mean number of packets lost in a row, of those.
+        leak_at_most: largest PSNR, in dB, that the strongest known attacker may recover a picture with; None for any.
     """
 
     route: Route
@@ -51,6 +52,7 @@ class Query:
     under_way: int = UNDER_WAY
     erased: float | None = None
     burst: float = 1.0
+    leak_at_most: float | None = None
 
 
 def make_query(**given: Any) -> Query:
@@ -86,6 +88,7 @@ def make_query(**given: Any) -> Query:
         asked.under_way,
         asked.loss if asked.erase else None,
         asked.burst,
+        asked.leak_at_most,
     )
 
 

@@ -39,6 +39,11 @@ class Question(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         gt=0,
         description="a limit in ms: later answers do not count; in a stream, an older answer does in their place",
     )
+    leak_at_most: float | None = Field(
+        None,
+        gt=0,
+        description="choose among conditions of which no attacker known to the folder recovers the picture better, dB",
+    )
     kind: str | None = Field(None, description="segm or bbox; default: segm if there are masks")
     fps: float | None = Field(
         None, gt=0, le=MOST_FPS, description="decide for a camera's stream of so many frames a second, not for pictures"

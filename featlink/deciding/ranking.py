@@ -14,6 +14,7 @@ import numpy.typing as npt
 from featlink.costs import of_row
 from featlink.deciding.query import Query, Route, Transfers
 from featlink.errors import CommandError
+from featlink.leaks import read_leaks
 from featlink.report.sweep import Sweep, about, condition_of, is_choice, label, open_sweep, unit_loss
 from featlink.results import Row
 from featlink.shared.conditions import registry
@@ -253,6 +254,7 @@ class Candidate:
         bits: (N,) over the link.
         multiply_adds: of edge and cloud, an image; None where the manifest does not say.
         retries: how often what is missing is sent again at most.
+        leak: PSNR of the picture that the strongest attacker known to the sweep's folder recovers, in dB.
     """
 
     row: Row
@@ -265,6 +267,7 @@ class Candidate:
     bits: Floats
     multiply_adds: tuple[float, float] | None = None
     retries: int = 0
+    leak: float | None = None
 
     @property
     def name(self) -> str:
@@ -284,7 +287,7 @@ def candidates(
         sweep: with samples.
         edge_from: a sweep of the same conditions on the machine that is to be the edge, whose times count.
         cloud_from: the same of the cloud.
-        query: says what is lost; default: nothing.
+        query: says what is lost and what may leak; default: nothing, and anything.
 
     Raises:
         CommandError: the sweep has no samples, or no row remains.
@@ -292,8 +295,10 @@ def candidates(
     if sweep.samples is None:
         raise CommandError(f"{sweep.folder} has no samples.npz: run the same `featlink bench` again to write it")
     chosen = is_choice if query is None or query.erased is None else functools.partial(_survives, query)
+    leaks = read_leaks(sweep.folder)
+    known = {} if leaks is None else {text: one.psnr.value for text, one in leaks.strongest().items()}
     found = [
-        made
+        replace(made, leak=known.get(str(condition_of(row))))
         for row in sweep.rows
         if row.id in sweep.samples.runs and chosen(row) and (made := _candidate(sweep, row, edge_from, cloud_from))
     ]
@@ -302,6 +307,14 @@ def candidates(
         raise CommandError(f"{sweep.folder} has no condition with {step} behind a codec: sweep some, such as `loss`")
     if not found:
         raise CommandError(f"{sweep.folder} has no condition with times that could be chosen")
+    if query is not None and query.leak_at_most is not None:
+        most = query.leak_at_most
+        found = [one for one in found if one.leak is not None and one.leak <= most]
+        if not found:
+            raise CommandError(
+                f"{sweep.folder} has no condition of which attackers are known to recover {most:g} dB at most: measure "
+                f"it with `featlink leak --out {sweep.folder}`"
+            )
     return found
 
 

@@ -1,1 +1,1 @@
-"""Fit reductions to a network, once, for the steps of the channel that need it."""
+"""Fit to a network, once, what steps of the channel need, and what attacks them."""

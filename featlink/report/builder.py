@@ -37,6 +37,7 @@ from featlink.report.curves import (
 )
 from featlink.report.gallery import THRESHOLD, Strip, chosen_images, chosen_pairs, overlay, overlays, plane_strips
 from featlink.report.html import Block, Page, Section
+from featlink.report.leak import LEAD, leak_blocks
 from featlink.report.loss import loss_blocks, loss_findings
 from featlink.report.sequences import (
     FILM_FRAMES,
@@ -162,6 +163,7 @@ def make_page(sweep: Sweep, options: ReportOptions) -> Page:
             coding,
         ),
         Section("loss", "Packet loss", _LOSS, loss_blocks(sweep)),
+        Section("leak", "What an eavesdropper recovers", LEAD, leak_blocks(sweep)),
         Section("other", "Beyond the paper", _BEYOND, _present(other_table(sweep)), short),
         Section(
             "sizes", "Small and large objects", "What a distortion costs by size of object.", [size_table(sweep)], True

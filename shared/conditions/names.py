@@ -121,13 +121,31 @@ def _loss() -> Iterator[tuple[str, str]]:
                         yield name if burst == 1 else f"{name}-burst{burst}", text
 
 
-NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm(), *_hull(), *_seq(), *_loss()])
+def _privacy() -> Iterator[tuple[str, str]]:
+    """What is asked how much it leaks: features as they are, quantised and coded; pixels of more and of fewer bits."""
+    yield "privacy.features.raw", "feature: identity"
+    yield "privacy.features.bits4", "feature: quantize(bits=4)"
+    yield "privacy.features.pca.step3", "feature: pca(components=1024, step=3) | entropy @ bit_depth=10"
+    for step in (1.4, 3, 7):
+        yield (
+            f"privacy.features.bottleneck.step{step:g}",
+            f"feature: bottleneck(step={step:g}) | entropy @ bit_depth=10",
+        )
+    yield "privacy.pixels.raw", "image: identity"
+    for quality in (5, 20, 60):
+        yield f"privacy.pixels.jpeg.quality{quality}", f"image: jpeg(quality={quality}) @ at=original"
+    for qp in (22, 28, 34, 40):
+        yield f"privacy.pixels.vvenc.qp{qp}", f"image: vvenc(qp={qp}) @ at=original"
+
+
+NAMED: dict[str, str] = dict([*_paper(), *_equal(), *_entropy(), *_fcm(), *_hull(), *_seq(), *_loss(), *_privacy()])
 """Text form by name: 33 rows ``paper.tableN.…``, the equal-noise rows ``equal.table2.…``, Table 4 entropy-coded,
 ``entropy.table4.…``, and what features cost with and without reduction against pixels: ``fcm.pixels`` and ``fcm.tiled``
 (MPEG's feature anchor), coded by VVC, ``fcm.pca`` and ``fcm.learned``; ``fcm.hull``, pixels at three sizes, as strong
 as still coding makes them. Of sequences: ``seq.pixels.live``, ``.vvc_ld`` and ``.vvc_ra``, and
 ``seq.features.tiled``, ``.pca``, ``.pca_vvc`` and ``.bottleneck``. On a link that loses packets, ``loss.low`` and
-``loss.high``: features and pixels of as many bits, with protection."""
+``loss.high``: features and pixels of as many bits, with protection. ``privacy.features`` and ``.pixels``, of which
+attackers are asked what they recover; some are other rows' conditions."""
 
 
 def select(names: str) -> dict[str, str]:
