@@ -130,14 +130,11 @@ class Attacker(nn.Module):
         return torch.cat([_like(levels[one.name], one.stride // self.stride, finest) for one in self.sees], 1)
 
     def _correction(self, normal: Mapping[str, Tensor]) -> Tensor:
-        seen: Tensor | None = None
-        for one, before in zip(reversed(self.sees), (None, *reversed(self.sees)), strict=False):
+        seen, stride = torch.zeros(1), 0  # nothing is seen yet
+        for one in reversed(self.sees):
             here: Tensor = self.project[one.name](normal[one.name])
-            if seen is not None and before is not None:
-                here = here + _like(seen, before.stride // one.stride, here)
-            seen = here + functional.relu(self.fuse[one.name](functional.relu(here)))
-        if seen is None:
-            raise ModelError("an attacker needs tensors")
+            here = here + _like(seen, stride // one.stride, here) if stride else here
+            seen, stride = here + functional.relu(self.fuse[one.name](functional.relu(here))), one.stride
         for block in self.blocks:
             seen = seen + block(functional.relu(seen))
         out: Tensor = self.last(functional.relu(seen))

@@ -93,10 +93,12 @@ def judge(
         seen: dict[str, Observation] = {}
         for place, suspect in enumerate(suspects):
             text = suspect.origin.condition
-            found = seen[text] = seen.get(text) or tap.observe(parse(text))
+            if text not in seen:
+                seen[text] = tap.observe(parse(text))
+            found = seen[text]
             for kind, made in _recovered(suspect, found, guess=place == 0):
                 account = accounts.setdefault((place, kind), _Account())
-                read = read_marks(made, tap.original, marks.get(image_id, ()))
+                read = read_marks(made, found.original, marks.get(image_id, ()))
                 account.rows.append((*_compared(found.truth, made), *read, found.bits))
                 if number < shown:
                     stem = f"{image_id}.{suspect.name}.{'-'.join(one.name for one in suspect.attacker.sees)}"

@@ -31,11 +31,13 @@ class Observation:
         levels: name to float32 (C, h, w), after decoding and restoring; of an image 4×4 pixels in each cell.
         truth: float32 RGB (3, H, W) in 0..255, at the size of the network's input, not padded.
         bits: that crossed.
+        original: (height, width) of the picture before the edge resized it.
     """
 
     levels: Mapping[str, Array]
     truth: Array
     bits: int
+    original: tuple[int, int]
 
 
 def tensors(spec: FeatureSpec, domain: Domain, names: Sequence[str] = ()) -> tuple[TensorSpec, ...]:
@@ -61,9 +63,6 @@ def tensors(spec: FeatureSpec, domain: Domain, names: Sequence[str] = ()) -> tup
 class Tap:
     """A place on the link: it sends a picture through conditions, and sees what the receiver sees.
 
-    Attributes:
-        original: (height, width) of the picture, once it was sent.
-
     Args:
         model: its backbone half is enough.
         data: a picture file's bytes.
@@ -75,7 +74,6 @@ class Tap:
         self._model, self._data, self._image_id = model, data, image_id
         self._prepared: dict[Domain, Prepared] = {}
         self._truth: Array | None = None
-        self.original = (0, 0)
 
     def observe(self, condition: Condition) -> Observation:
         """Send the picture through one condition.
@@ -89,12 +87,12 @@ class Tap:
             request = Request(self._data, domain, image_id=self._image_id)
             self._prepared[domain] = prepare(self._model, request, max_pixels=MAX_PIXELS)
         prepared = self._prepared[domain]
-        self.original = prepared.frame.meta.sizes.original
+        sizes = prepared.frame.meta.sizes
         if self._truth is None:
-            self._truth = resized(prepared.image.transpose(2, 0, 1), prepared.frame.meta.sizes.resized)
+            self._truth = resized(prepared.image.transpose(2, 0, 1), sizes.resized)
         sent = transmit(prepared.frame, condition, prepared.telemetry, fidelity=False)
         levels = pyramid(sent.frame).levels if domain == "feature" else {IMAGE: _cells(received_pixels(sent.frame))}
-        return Observation(levels, self._truth, sent.telemetry.bits or 0)
+        return Observation(levels, self._truth, sent.telemetry.bits or 0, sizes.original)
 
 
 def received_pixels(frame: Frame) -> Array:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from featlink.attacking.attacker import Attacker, Ridge
 from featlink.attacking.observing import Observation, Tap, tensors
+from featlink.fitting.checkpoint import loaded, save
 from featlink.shared.conditions.language import Condition
 from featlink.shared.errors import ModelError
 from featlink.shared.features import TensorSpec
@@ -179,23 +180,15 @@ class Training:
         return self.attacker.eval()
 
     def _save(self) -> None:
-        if self.optimiser is None:
-            return
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        state = {"round": self.round, "attacker": self.attacker.state_dict(), "optimiser": self.optimiser.state_dict()}
-        part = self.checkpoint.with_name(self.checkpoint.name + ".part")
-        torch.save(state, part)
-        part.replace(self.checkpoint)
+        if self.optimiser is not None:
+            state = {"attacker": self.attacker.state_dict(), "optimiser": self.optimiser.state_dict()}
+            save(self.checkpoint, {"round": self.round, **state})
 
     def _load(self) -> None:
-        try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        with loaded(self.checkpoint, self.device) as state:
             if not torch.allclose(state["attacker"]["linear.weight"], self.attacker.linear.weight, atol=1e-4):
                 raise ValueError("it learned from other pictures or another condition")
             self.attacker.load_state_dict(state["attacker"])
             if self.optimiser is not None:
                 self.optimiser.load_state_dict(state["optimiser"])
             self.round = int(state["round"])
-        except Exception as error:  # torch says so in many ways
-            why = str(error).splitlines()[0]
-            raise ModelError(f"{self.checkpoint} is not a checkpoint of this training: {why}") from None

@@ -22,6 +22,7 @@ from featlink.channel.reduction.base import ROUND
 from featlink.channel.reduction.bottleneck import BLOCKS, LEAST_GAIN, MOST_GAIN, SEEN, STEP, Learned, bands
 from featlink.channel.reduction.pca import Basis
 from featlink.dataset import MAX_PIXELS
+from featlink.fitting.checkpoint import loaded, save
 from featlink.shared.errors import ModelError
 from featlink.shared.features import Array
 from featlink.shared.models.config import ModelConfig
@@ -174,22 +175,16 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "untrained": None if start is None else [start.distance, start.size],
         }
-        part = self.checkpoint.with_name(self.checkpoint.name + ".part")
-        torch.save(state, part)
-        part.replace(self.checkpoint)
+        save(self.checkpoint, state)
 
     def _load(self) -> None:
-        try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        with loaded(self.checkpoint, self.device) as state:
             if not torch.equal(state["deviation"], self.networks.deviation):
                 raise ValueError("it has another basis")
             self.networks.load_state_dict(state["networks"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.round = int(state["round"])
             self.untrained = None if state["untrained"] is None else Progress(*state["untrained"])
-        except Exception as error:  # torch says so in many ways
-            why = str(error).splitlines()[0]
-            raise ModelError(f"{self.checkpoint} is not a checkpoint of this training: {why}") from None
 
 
 # What is trained on: components of pictures, and where the detector finds something.

@@ -65,6 +65,8 @@ def _figure(leaks: Leaks) -> Figure:
     for kind in ("ridge", "network"):
         for domain in ("feature", "image"):
             chosen = [one for one in leaks.leaks if one.kind == kind and one.condition.startswith(domain)]
+            if not chosen:
+                continue
             traces.append(
                 {
                     "type": "scatter",

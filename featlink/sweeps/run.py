@@ -172,6 +172,7 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
     clips = _chosen(truth, options)
     images = {id: data.images[id] for clip in clips for id in clip.ids}
     with locked(options.out), contextlib.ExitStack() as stack:
+        results.refuse_without_evaluators(options.out)
         with console.status("starting"):
             checked = _check(images, truth, console)
             engine = stack.enter_context(open_engine(options, [run.condition for run in plan]))
@@ -243,9 +244,12 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
         console: shows what is going on.
 
     Raises:
-        CommandError: a folder holds no sweep, or another one than the first, or none holds results.
+        CommandError: a folder holds no sweep, or another one than the first, or figures that nothing here computes; or
+            none holds results.
     """
     manifests = [load_manifest(folder) for folder in shards]
+    for folder in shards:
+        results.refuse_without_evaluators(folder)
     for other in manifests:
         folders.refuse_other(manifests[0], other, str(shards[0]))
     manifest = {**manifests[0], "engine": {"name": "merge", "shards": [str(folder) for folder in shards]}}

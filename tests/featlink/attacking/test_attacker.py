@@ -41,7 +41,7 @@ def by_hand(seed: int, told: bool) -> Observation:
     fine, coarse = (rng.standard_normal((one.channels, 64 // one.stride, 96 // one.stride)) for one in SEES)
     if told:
         fine[:3] = truth.reshape(3, 16, 4, 24, 4).mean(axis=(2, 4))
-    return Observation({"fine": fine.astype(np.float32), "coarse": coarse.astype(np.float32)}, truth, 0)
+    return Observation({"fine": fine.astype(np.float32), "coarse": coarse.astype(np.float32)}, truth, 0, (64, 96))
 
 
 def taught(told: bool, count: int = 12) -> Lesson:
