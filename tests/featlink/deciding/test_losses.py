@@ -46,6 +46,12 @@ def test_sending_again_takes_round_trips_that_must_fit(folder: Path) -> None:
     assert latency[True] > latency[False] + 50
 
 
+def test_in_streams_nothing_is_sent_again(folder: Path) -> None:
+    found = decide(folder, rate=1, loss=0.1, erase=True, burst=5, keep=50, fps=2)
+    assert len(found["options"]) == 2
+    assert all("burst=5" in str(option) and "retries" not in str(option) for option in found["options"])
+
+
 def test_what_was_not_measured_is_told(folder: Path) -> None:
     with pytest.raises(CommandError, match=r"packet_loss\(rate=0.2, burst=1\)"):
         decide(folder, rate=1, loss=0.2, erase=True)
