@@ -218,6 +218,7 @@ def create_app(settings: ChannelSettings | None = None) -> FastAPI:
                     resent=sent.packets.resent,
                     units=sent.packets.units,
                     missing=sent.packets.missing,
+                    rows=sent.packets.rows,
                 )
             clean = await queue.run(lambda: reference(source, sent)) if query.fidelity else []
             params = {} if query.run is None else {"run": query.run}

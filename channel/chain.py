@@ -340,7 +340,7 @@ class Chain:
         planes = {name: _at_depth(part, self._coded_depth(part.bits)) for name, part in output.planes.items()}
         packing = self._condition.packing
         if self._coder is None:
-            forms = {name: PictureFormat(_shape(part), part.bits) for name, part in planes.items()}
+            forms = {name: PictureFormat(_shape(part.samples), part.bits) for name, part in planes.items()}
             carry = None if self._path is None else self._carried
             self._coder = PlaneCoder(codec, picture_formats(forms, codec, packing), self._tools, carry)
         pictures = to_pictures({name: part.samples for name, part in planes.items()}, codec, packing)
@@ -380,6 +380,7 @@ class Chain:
     def _concealed(self, output: ChainOutput, coded: CodedPlanes, codec: Codec, step: PacketLoss) -> ChainOutput:
         """An item with something in the place of what is missing; a key frame is asked for, where that is worth it."""
         report = self._reports.popleft()
+        report = replace(report, rows=self._lost_rows(report, coded, codec))
         output = replace(output, packets=report, overhead_bits=output.overhead_bits + report.overhead_bits)
         shapes = {name: part.samples.shape for name, part in output.planes.items()}
         rows = {
@@ -400,6 +401,18 @@ class Chain:
             self._received = {name: floats(part) for name, part in planes.items()}
         self._ask_for_key(damaged or bool(report.missing), step)
         return replace(output, planes=planes, lost=lost)
+
+    def _lost_rows(self, report: PacketReport, coded: CodedPlanes, codec: Codec) -> tuple[tuple[float, float], ...]:
+        """Where missing units belong; those of tiles are somewhere in each channel or in all of some."""
+        if codec.tiles and self._condition.domain == "feature":
+            return ((0.0, 1.0),) if report.missing else ()
+        found: list[tuple[float, float]] = []
+        for name, number in report.missing:
+            picture = coded.pictures[name]
+            form = PictureFormat(_shape(picture.decoded))
+            top, end = codec.unit_rows(picture.coded, form)[number]
+            found.append((top / form.shape[1], end / form.shape[1]))
+        return merged(found)
 
     def _ask_for_key(self, damaged: bool, step: PacketLoss) -> None:
         remembers = self._predicts or (self._codec is not None and self._codec.prediction_period > 1)
@@ -430,6 +443,22 @@ class Chain:
 
         levels, restore_ms = timed(restore)
         return replace(output, levels=levels, timings={**output.timings, "restore": restore_ms})
+
+
+def merged(parts: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Parts of a line, those that touch or overlap made one, in order.
+
+    Example:
+        >>> merged([(0.5, 0.75), (0, 0.25), (0.25, 0.3), (0.1, 0.2)])
+        ((0, 0.3), (0.5, 0.75))
+    """
+    out: list[tuple[float, float]] = []
+    for top, end in sorted(parts):
+        if out and top <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((top, end))
+    return tuple(out)
 
 
 def floats(planes: Planes) -> Array:
@@ -484,6 +513,6 @@ def _at_depth(planes: Planes, bits: int) -> Planes:
     return replace(planes, samples=requantize(planes.samples, planes.bits, bits), bits=bits)
 
 
-def _shape(planes: Planes) -> tuple[int, int, int]:
-    count, height, width = planes.samples.shape
+def _shape(samples: bitstream.Samples) -> tuple[int, int, int]:
+    count, height, width = samples.shape
     return count, height, width

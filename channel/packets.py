@@ -52,6 +52,7 @@ class PacketReport:
         overhead_bits: what crossed besides the units: headers, parity, and packets that were sent again.
         units: how many there were.
         missing: those that could not be put together.
+        rows: where those belong, as parts of the planes' height from 0, the top, to 1; merged, in order.
     """
 
     packets: int
@@ -61,6 +62,7 @@ class PacketReport:
     overhead_bits: int
     units: int
     missing: tuple[Name, ...]
+    rows: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

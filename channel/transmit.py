@@ -219,6 +219,12 @@ class Stream:
         else:
             crossing, out = _frames(meta, output)
             out = replace(out, meta=replace(meta, lost=True)) if output.lost else out
+            if output.packets is not None and meta.domain == "feature":  # whose planes go on below the picture
+                padded = meta.sizes.padded[0] / meta.sizes.resized[0]
+                rows = tuple(
+                    (top * padded, min(1.0, end * padded)) for top, end in output.packets.rows if top * padded < 1
+                )
+                output = replace(output, packets=replace(output.packets, rows=rows))
             measured = None
             if self._fidelity and not pushed.references.keys() & set(wire.REDUCED):  # the clean levels are the edge's
                 try:

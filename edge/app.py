@@ -30,7 +30,7 @@ from featlink.shared.service.admission import RequestQueue
 from featlink.shared.service.app import create_service, serve
 from featlink.shared.service.observability import bind
 from featlink.shared.service.problems import NotReadyError
-from featlink.shared.service.settings import ModelSettings, naming
+from featlink.shared.service.settings import build_model
 from featlink.shared.service.transport import FrameAnswers, NextService, StreamQuery
 from featlink.shared.timing import timed
 
@@ -124,21 +124,13 @@ def create_app(settings: EdgeSettings | None = None) -> FastAPI:
     cache = PyramidCache(settings.cache_mb << 20)
     model: SplitModel | None = None
 
-    def build_model() -> SplitModel:
-        # torch takes seconds to import: after /livez answers
-        from featlink.shared.models.registry import build, starting
-
-        with naming(settings, *ModelSettings.model_fields):
-            network = build(settings.but(), heads=False)
-        with starting(network):
-            warm(network)
-        facts = {"profile": settings.profile, "device": network.device}
-        app.state.metrics.describe(model=network.name, weights=network.weights, **facts)
-        return network
-
     async def load() -> None:
         nonlocal model
-        model = await queue.run(build_model)  # OpenMP's threads, once started, belong to the thread they serve
+        # OpenMP's threads, once started, belong to the thread they serve
+        model = await queue.run(lambda: build_model(settings, warm, heads=False))
+        app.state.metrics.describe(
+            model=model.name, weights=model.weights, profile=settings.profile, device=model.device
+        )
 
     async def unready() -> str | None:
         if reason := await channel.unready():

@@ -166,6 +166,22 @@ def described_figures(folder: Path) -> dict[str, Figure]:
     return {figure.name: figure for figure in found}
 
 
+def refuse_without_evaluators(folder: Path) -> None:
+    """Refuse to go on with a sweep that has figures which no evaluator of this process computes: it would lose them.
+
+    Raises:
+        CommandError: it has; or their description cannot be read.
+    """
+    path, known = folder / FIGURES, {figure.name for figure in figures()}
+    lost = [figure for figure in (_read(path, list[Figure]) if path.exists() else ()) if figure.name not in known]
+    if lost:
+        names = ", ".join(f"{figure.name} ({figure.label})" for figure in lost)
+        raise CommandError(
+            f"{folder} has figures that no evaluator here computes: {names}. Register theirs, in Python or as an entry "
+            f"point of featlink.evaluators, or delete {path} to go on without them"
+        )
+
+
 def _read(path: Path, type: type[T]) -> T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=type)

@@ -38,7 +38,7 @@ def compared(picture: Image, clean: InferenceResult, result: InferenceResult) ->
         (f"clean: {len(matching.kept) + len(matching.lost)} found", paint(picture, clean.detections, names)),
         (
             f"received: {len(matching.kept)} kept, {len(matching.lost)} lost, {len(matching.new)} new",
-            received_overlay(picture if arrived is None else arrived, matching, names),
+            received_overlay(picture if arrived is None else arrived, matching, names, lost_rows(result)),
         ),
         (
             "difference" if arrived is None else "difference, pixels times 4",
@@ -171,20 +171,39 @@ SIDES = ((86, 180, 233), (240, 161, 60))
 """Colours of the two sides of a comparison."""
 
 _DASH = 7
+_HATCH = 15
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def received_overlay(picture: Image, matching: Matching, names: Mapping[str, str]) -> Image:
+def lost_rows(result: InferenceResult) -> Sequence[tuple[float, float]]:
+    """Parts of a picture's height whose units were lost on the way."""
+    return () if result.packets is None else result.packets.rows
+
+
+def received_overlay(
+    picture: Image, matching: Matching, names: Mapping[str, str], lost: Sequence[tuple[float, float]] = ()
+) -> Image:
     """What was received with its detections; lost ones dashed and crossed out, new ones in a double frame.
 
     Args:
         picture: uint8 RGB (H, W, 3).
         matching: of the received detections with the clean ones.
         names: category id, as text, to name.
+        lost: parts of the height, 0..1 from the top, that were lost on the way and are hatched.
     """
-    canvas = paint(picture, [*(after for _, after in matching.kept), *matching.new], names, 0)
+    canvas = paint(_hatched(picture, lost), [*(after for _, after in matching.kept), *matching.new], names, 0)
     _mark(canvas, matching, names)
     return canvas
+
+
+def _hatched(picture: Image, parts: Sequence[tuple[float, float]]) -> Image:
+    hatched, (height, width) = picture.copy(), picture.shape[:2]
+    rows, columns = np.ogrid[:height, :width]
+    for top, end in parts:
+        band = slice(round(top * height), round(end * height))
+        lines = (rows[band] + columns) % _HATCH < _HATCH // 5
+        hatched[band][lines] = hatched[band][lines] // 2 + np.array(LOST, np.uint8) // 2
+    return hatched
 
 
 def difference(clean: Image, received: Image | None, matching: Matching, names: Mapping[str, str]) -> Image:

@@ -127,6 +127,9 @@ class Packets(BaseModel):
     resent: int = Field(description="packets sent again")
     units: int = Field(description="parts of the picture that decode alone")
     missing: tuple[tuple[str, int], ...] = Field(description="units that did not arrive: name of the picture, number")
+    rows: tuple[tuple[float, float], ...] = Field(
+        (), description="where those belong: parts of the picture's height from 0, the top, to 1"
+    )
 
 
 class InferenceResult(BaseModel):

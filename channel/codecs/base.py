@@ -257,16 +257,28 @@ class Codec(Step, ABC):
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """Begin the same sequence at the receiver: units in, pictures of that shape and depth out."""
 
+    def unit_rows(self, coded: AccessUnit, form: PictureFormat) -> list[tuple[int, int]]:
+        """First row of each unit behind the parameters, and the row behind its last.
+
+        All rows, unless a subclass cuts pictures into units that decode alone.
+
+        Args:
+            coded: the access unit as it was sent.
+            form: of the picture.
+        """
+        return [(0, form.shape[1])] * (len(coded.units) - coded.parameters)
+
     def missing_rows(self, received: AccessUnit, form: PictureFormat) -> Rows:
         """Rows of a picture that what arrived of it does not tell; whatever the decoder gives there has no meaning.
-
-        All, if anything is missing, unless a subclass cuts pictures into units that decode alone.
 
         Args:
             received: the access unit; units that were lost are empty.
             form: of the picture.
         """
-        return np.full(form.shape[1], not all(received.units))
+        missing = np.zeros(form.shape[1], np.bool_)
+        for unit, (top, end) in zip(received.units[received.parameters :], self.unit_rows(received, form), strict=True):
+            missing[top:end] |= not unit
+        return missing
 
 
 def stripe_edges(height: int, stripes: int) -> list[int]:

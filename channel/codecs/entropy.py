@@ -15,7 +15,6 @@ from featlink.channel.codecs.base import (
     CodecError,
     Coder,
     PictureFormat,
-    Rows,
     Shape,
     StillCoder,
     Tools,
@@ -66,10 +65,9 @@ class Entropy(Codec):
         """See the base class; samples of a stripe that was lost are 0."""
         return StillCoder(lambda units: self._samples(units, form))
 
-    def missing_rows(self, received: AccessUnit, form: PictureFormat) -> Rows:
-        """See the base class: those of the stripes that are missing."""
-        edges = stripe_edges(form.shape[1], self.stripes)
-        return np.repeat([not unit for unit in received.units], np.diff(edges))
+    def unit_rows(self, coded: AccessUnit, form: PictureFormat) -> list[tuple[int, int]]:
+        """See the base class: those of stripes."""
+        return [*pairwise(stripe_edges(form.shape[1], self.stripes))]
 
     def _units(self, samples: Samples, bits: int) -> Units:
         edges = stripe_edges(samples.shape[1], self.stripes)

@@ -20,6 +20,8 @@ _QP_OF_10_BITS = 12
 _START = re.compile(rb"\x00?\x00\x00\x01")
 _SLICES = (1, 5)
 """Types of the units that are parts of a picture."""
+_BLOCK = 16
+"""Pixels along a side of a macroblock."""
 _SEI = re.compile(rb"\x00?\x00\x00\x01\x06.*?(?=\x00{2,3}\x01|\Z)", re.DOTALL)
 """The unit with 600 bytes of x264's settings as text."""
 
@@ -74,6 +76,15 @@ class H264(VideoCodec):
         units = tuple(access_unit[top:end] for top, end in pairwise(edges))
         return units, next((i for i, unit in enumerate(units) if _kind(unit) in _SLICES), 0)
 
+    def unit_rows(self, coded: AccessUnit, form: PictureFormat) -> list[tuple[int, int]]:
+        """See the base class: slices begin with the number of their first block, from left to right and down."""
+        height, width = self._coded_size(form.shape)
+        first = [_first_block(unit) for unit in coded.units[coded.parameters :]]
+        across, down = -(-width // _BLOCK), -(-height // _BLOCK)
+        edges = [(top // across, -(-end // across)) for top, end in pairwise([*first, across * down])]
+        scale = _BLOCK * form.shape[1] / height
+        return [(round(top * scale), min(round(end * scale), form.shape[1])) for top, end in edges]
+
     def missing_rows(self, received: AccessUnit, form: PictureFormat) -> Rows:
         """See the base class: none, as the decoder conceals, unless no slice has come."""
         return np.full(form.shape[1], not any(received.units[received.parameters :]))
@@ -89,6 +100,14 @@ class H264(VideoCodec):
 
 def _kind(unit: bytes) -> int:
     return unit[unit.index(1) + 1] & 31
+
+
+def _first_block(unit: bytes) -> int:
+    """A slice's first syntax element, behind start code and type: ue(v), so many zeros and as many bits and one."""
+    at = unit.index(1) + 2
+    bits = int.from_bytes(unit[at : at + 8].ljust(8, b"\0"), "big")
+    zeros = 64 - bits.bit_length()
+    return (bits >> max(0, 63 - 2 * zeros)) - 1
 
 
 def _without_text(access_unit: bytes) -> bytes:

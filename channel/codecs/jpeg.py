@@ -15,7 +15,6 @@ from featlink.channel.codecs.base import (
     CodecError,
     Coder,
     PictureFormat,
-    Rows,
     Shape,
     StillCodec,
     StillCoder,
@@ -76,12 +75,12 @@ class Jpeg(StillCodec):
         """See the base class."""
         return StillCoder(lambda units: self.decode(_filled(units), form.shape))
 
-    def missing_rows(self, received: AccessUnit, form: PictureFormat) -> Rows:
-        """See the base class: those of the stripes that are missing."""
+    def unit_rows(self, coded: AccessUnit, form: PictureFormat) -> list[tuple[int, int]]:
+        """See the base class: those of stripes."""
         channels, height, width = form.shape
         shape = (height, width, channels)
         rows = height if self.stripes == 1 else self._rows_of_blocks(shape) * _block(shape)
-        return np.repeat([not unit for unit in received.units[received.parameters :]], rows)[:height]
+        return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
     def _rows_of_blocks(self, shape: tuple[int, ...]) -> int:
         """Of a stripe of pixels (H, W, C)."""

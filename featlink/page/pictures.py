@@ -213,7 +213,8 @@ class Inference:
         def draw() -> Received:
             names = {**clean.result.categories, **result.categories}
             arrived = views.received_picture(result, clean.pixels.shape[:2])
-            overlay = received_overlay(clean.pixels if arrived is None else arrived, matching, names)
+            lost = views.lost_rows(result)
+            overlay = received_overlay(clean.pixels if arrived is None else arrived, matching, names, lost)
             received = Received(side, condition, result, matching, self._drawn.put(jpeg(overlay)))
             return self._with_errors(received, state.view, clean.pixels, arrived, frame, level)
 

@@ -41,13 +41,13 @@ def units(packets: Packets | None) -> str:
 
     Example:
         >>> units(Packets(sent=5, lost=1, resent=0, units=3, missing=(("latent", 1),)))
-        '<span class="units" title="lost: latent 2">2 of 3 units came, 4 of 5 packets</span>'
+        '<span class="units" title="lost: latent 2">2 of 3 units came (hatched: lost), 4 of 5 packets</span>'
     """
     if packets is None:
         return ""
     lost = ", ".join(f"{name} {number + 1}" for name, number in packets.missing)
     title = f' title="lost: {lost}"' if lost else ""
-    came = f"{packets.units - len(packets.missing)} of {packets.units} units came"
+    came = f"{packets.units - len(packets.missing)} of {packets.units} units came{' (hatched: lost)' if lost else ''}"
     return f'<span class="units"{title}>{came}, {packets.sent - packets.lost} of {packets.sent} packets</span>'
 
 

@@ -172,7 +172,8 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
     clips = _chosen(truth, options)
     images = {id: data.images[id] for clip in clips for id in clip.ids}
     with locked(options.out), contextlib.ExitStack() as stack:
-        with console.status("starting"):
+        results.refuse_without_evaluators(options.out)
+        with _status(console, "starting"):
             checked = _check(images, truth, console)
             engine = stack.enter_context(open_engine(options, [run.condition for run in plan]))
         labels = match(truth.categories, engine.identity.categories)
@@ -228,7 +229,7 @@ def finish(
     Raises:
         StorageError: something cannot be written.
     """
-    with console.status("evaluating"):
+    with _status(console, "evaluating"):
         rows = write_figures(out, records, truth, manifest["dataset"].get("truth") == "clean")
     folders.write(out, {**manifest, "images": len(records.complete())})
     return rows
@@ -243,9 +244,12 @@ def merge(shards: Sequence[Path], out: Path, console: Console) -> list[results.R
         console: shows what is going on.
 
     Raises:
-        CommandError: a folder holds no sweep, or another one than the first, or none holds results.
+        CommandError: a folder holds no sweep, or another one than the first, or figures that nothing here computes; or
+            none holds results.
     """
     manifests = [load_manifest(folder) for folder in shards]
+    for folder in shards:
+        results.refuse_without_evaluators(folder)
     for other in manifests:
         folders.refuse_other(manifests[0], other, str(shards[0]))
     manifest = {**manifests[0], "engine": {"name": "merge", "shards": [str(folder) for folder in shards]}}
@@ -305,6 +309,19 @@ def _costs(
         return costs.multiply_adds(options.config, padded, detections / len(done), records.plan, identity.weights)
     except Exception:  # of a model that may be anyone's, or whose weights are on the edge only
         return None
+
+
+def _is_cell(console: Console) -> bool:
+    """Whether it is a notebook's cell, which keeps all that is drawn over."""
+    return console.is_terminal and not console.file.isatty()
+
+
+def _status(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
+    """A text that turns while something goes on; a line in a notebook's cell."""
+    if not _is_cell(console):
+        return console.status(text)
+    console.print(text)
+    return contextlib.nullcontext()
 
 
 def _chosen(truth: GroundTruth, options: SweepOptions) -> list[Clip]:
@@ -377,7 +394,7 @@ def _compute(
     )
     collector.start(items)
     computed = engine.run(iter(items))
-    kept = console.is_terminal and not console.file.isatty()  # a notebook's cell keeps each line that is written anew
+    kept = _is_cell(console)
     total, shown = sum(len(item.frames) * len(item.runs) for item in items), 0.0
     try:
         with Progress(*columns, console=console, speed_estimate_period=_SPEED_S, auto_refresh=not kept) as progress:

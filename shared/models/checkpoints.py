@@ -33,6 +33,11 @@ HARMLESS: tuple[Callable[..., Any], ...] = (argparse.Namespace, PosixPath)
 _NESTS = ("model", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Of DataParallel, of torch.compile, and of a module that holds the detector as its ``model``."""
+_LAYOUTS = (
+    ("backbone.bottom_up.", "detectron2", "detectron2_r50_fpn"),
+    ("neck.lateral_convs.", "mmdetection", "mmdet_r50_fpn"),
+)
+"""How names begin in other libraries."""
 _DEEPEST = 8
 """Of nests: a hostile one may hold itself."""
 _UNCLEAR = "damaged, or more than tensors in it"
@@ -92,8 +97,8 @@ def misfit(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
         state: the weights.
         wanted: the network's own state dict.
     """
-    if any(name.startswith("backbone.bottom_up.") for name in state):
-        return "they are in the layout of detectron2: --model detectron2_r50_fpn"
+    if other := other_layout(state):
+        return other
     shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
     if shapes:
         have, want = (list(side[shapes[0]].shape) for side in (state, wanted))
@@ -106,6 +111,14 @@ def misfit(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
     odd = f"no {missing[0]}" if missing else f"unexpected {unexpected[0]}"
     count = len(missing) + len(unexpected)
     return odd + (f", and {count - 1} more names differ" if count > 1 else "") + _hint(state)
+
+
+def other_layout(state: Mapping[str, Tensor]) -> str | None:
+    """Which library's layout weights are in, and what reads it; None if none that is known."""
+    for prefix, library, model in _LAYOUTS:
+        if any(name.startswith(prefix) for name in state):
+            return f"they are in the layout of {library}: --model {model}"
+    return None
 
 
 def _is_nest(value: object) -> bool:
@@ -141,8 +154,8 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         aspect_ratios: of the anchors of every level.
         box_nms_thresh, rpn_nms_thresh: intersection over union above which a box is suppressed.
         categories: name of each label, background first.
-        stride_in_1x1: of detectron2's ResNet, where a stage's first block halves the size: in its first convolution,
-            as the model zoo's R50-FPN, or in the 3×3 one.
+        stride_in_1x1: where a stage's first block halves the size in detectron2's or mmdetection's ResNet: in its first
+            convolution, or in the 3×3 one. Default: the first of detectron2, the second of mmdetection.
     """
 
     min_size: _Pixels | None = None
@@ -154,7 +167,7 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     box_nms_thresh: _Share | None = None
     rpn_nms_thresh: _Share | None = None
     categories: tuple[str, ...] | None = None
-    stride_in_1x1: bool = True
+    stride_in_1x1: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,25 +82,22 @@ class Detectron2RCNN(TorchvisionRCNN):
 
     Args:
         ids: label of each of the network's classes, background first.
+        stride_in_1x1: of its ResNet, as Caffe's were.
     """
 
-    def __init__(self, *given: Any, ids: Sequence[int], **more: Any) -> None:
+    def __init__(self, *given: Any, ids: Sequence[int], stride_in_1x1: bool, **more: Any) -> None:
         super().__init__(*given, **more)
-        self.ids = ids
+        self.ids, self.stride_in_1x1 = ids, stride_in_1x1
 
     def image_sizes(self, height: int, width: int) -> Sizes:
-        """The sizes that detectron2's resize gives, the nearest whole numbers.
+        """The sizes that the library's resize gives, the nearest whole numbers.
 
         Raises:
             ImageError: the picture is too narrow.
         """
         transform = self.network.transform
-        shorter, longer = min(transform.min_size), transform.max_size
-        scale = shorter / min(height, width)
-        sides = (shorter, scale * width) if height < width else (scale * height, shorter)
-        if max(sides) > longer:
-            less = longer / max(sides)
-            sides = (sides[0] * less, sides[1] * less)
+        longer = transform.max_size
+        sides = self._scaled(height, width, min(transform.min_size), longer)
         resized = int(sides[0] + 0.5), int(sides[1] + 0.5)
         if not all(resized):
             raise ImageError(
@@ -109,6 +107,13 @@ class Detectron2RCNN(TorchvisionRCNN):
         divisor = self.spec.divisor
         padded = -(-resized[0] // divisor) * divisor, -(-resized[1] // divisor) * divisor
         return Sizes((height, width), resized, padded)
+
+    def _scaled(self, height: int, width: int, shorter: int, longer: int) -> tuple[float, float]:
+        """A picture's sides, not rounded, scaled to a shorter one, or so that no side is longer than another."""
+        scale = shorter / min(height, width)
+        sides = (shorter, scale * width) if height < width else (scale * height, shorter)
+        less = min(1, longer / max(sides))
+        return sides[0] * less, sides[1] * less
 
     def _prepare(self, image: Image, sizes: Sizes) -> Tensor:
         height, width = sizes.resized
@@ -146,13 +151,18 @@ class Detectron2RCNN(TorchvisionRCNN):
             self.categories,
         )
 
+    def _ranks(self, logits: Tensor) -> Tensor:
+        """What proposals are ranked by."""
+        return logits
+
     def _proposals(self, features: dict[str, Tensor], resized: tuple[int, int]) -> Tensor:
         """Regions of the resized picture, the best first, (K, 4)."""
         settings = self.network.rpn
         boxes, logits, numbers = [], [], []
         for number, (found, deltas) in enumerate(zip(*settings.head(list(features.values())), strict=True)):
             height, width = found.shape[-2:]
-            best, places = found.permute(0, 2, 3, 1).flatten().topk(min(_BEFORE_NMS, found.numel()))
+            ranks = self._ranks(found.permute(0, 2, 3, 1).flatten())
+            best, places = ranks.topk(min(_BEFORE_NMS, ranks.numel()))
             moves = deltas.reshape(1, -1, 4, height, width).permute(0, 3, 4, 1, 2).reshape(-1, 4)[places]
             anchors = _anchors(_SIDES[number], _STRIDES[number], height, width).to(found.device)[places]
             boxes.append(_moved(anchors, moves[:, None], (1.0,) * 4)[:, 0])
@@ -197,12 +207,16 @@ class AlignedPool(nn.Module):
         super().__init__()
         self.output_size = (side, side)
 
+    def levels(self, sides: Tensor) -> Tensor:
+        """Number of the level of boxes with these geometric means of their sides, in pixels."""
+        return torch.floor(4 + torch.log2(sides / 224 + 1e-8)).clamp(2, 5) - 2
+
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Pool each box from its level, as torchvision's ``MultiScaleRoIAlign`` is called."""
         del image_shapes
         [rois] = boxes
         sides = ((rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1])).sqrt()
-        places = torch.floor(4 + torch.log2(sides / 224 + 1e-8)).clamp(2, 5).to(torch.int64) - 2
+        places = self.levels(sides).to(torch.int64)
         first = x[_LEVELS[0]]
         out = first.new_zeros(len(rois), first.shape[1], *self.output_size)
         for place, name in enumerate(_LEVELS):
@@ -236,12 +250,45 @@ class SampledMasks(HeadMasks):
         return MaskPart(values, top, left, self.size)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a library calls the parts of an R-CNN, and how it configures it where a file does not say.
+
+    Attributes:
+        library: its name.
+        where: a user gets its files.
+        names: patterns of its names, to torchvision's.
+        ignored: what its files hold beside weights.
+        stride_in_1x1: of its default ResNet.
+        pool: its RoIAlign, from the side of a pooled region.
+        model: the network.
+    """
+
+    library: str
+    where: str
+    names: Sequence[tuple[str, str]]
+    ignored: re.Pattern[str]
+    stride_in_1x1: bool
+    pool: Callable[[int], nn.Module]
+    model: type[Detectron2RCNN]
+
+
+LAYOUT = Layout(
+    "detectron2", " (featlink fetch detectron2-r50-3x)", _NAMES, _IGNORED, True, AlignedPool, Detectron2RCNN
+)
+
+
 def build(config: ModelConfig, heads: bool = True) -> Detectron2RCNN:
-    """Build a network from a checkpoint of detectron2.
+    """Build a network from a checkpoint of detectron2: see :func:`build_from`."""
+    return build_from(LAYOUT, config, heads)
+
+
+def build_from(layout: Layout, config: ModelConfig, heads: bool) -> Detectron2RCNN:
+    """Build a network from a library's checkpoint.
 
     Args:
-        config: ``weights`` is a ``.pkl`` of the model zoo or the ``.pth`` of a training run, which says whether it has
-            masks, and how many classes.
+        layout: the library's.
+        config: ``weights`` is a ``.pkl`` or ``.pth`` of the library; it says how many classes there are, and if masks.
         heads: False drops everything behind the backbone, which the edge never runs.
 
     Raises:
@@ -251,17 +298,18 @@ def build(config: ModelConfig, heads: bool = True) -> Detectron2RCNN:
     path = Path(config.weights).expanduser()
     if config.weights in ("starter", "coco") or not path.is_file():
         raise ModelError(
-            f"no weights at {config.weights}: {config.model} takes a file of detectron2's "
-            "(featlink fetch detectron2-r50-3x)"
+            f"no weights at {config.weights}: {config.model} takes a file of {layout.library}'s{layout.where}"
         )
     checkpoint = read_checkpoint(path)
-    state = converted(checkpoint.state)
-    network = _network(config, checkpoint, state).eval()
+    state = converted(checkpoint.state, layout)
+    own = checkpoint.sidecar.stride_in_1x1
+    stride_in_1x1 = layout.stride_in_1x1 if own is None else own
+    network = _network(config, checkpoint, state, stride_in_1x1, layout.pool).eval()
     if not heads:
         network.rpn = network.roi_heads = None
     ids, categories = _labels(len(state["roi_heads.box_predictor.cls_score.weight"]), checkpoint)
     front, back, mask_branch = prepared(network, config, split, device)
-    return Detectron2RCNN(
+    return layout.model(
         network,
         config.name,
         checkpoint.identity,
@@ -273,23 +321,26 @@ def build(config: ModelConfig, heads: bool = True) -> Detectron2RCNN:
         front=front,
         back=back,
         ids=ids,
+        stride_in_1x1=stride_in_1x1,
     )
 
 
-def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of detectron2 in torchvision's names and order of classes.
+def converted(state: Mapping[str, Tensor], layout: Layout = LAYOUT) -> dict[str, Tensor]:
+    """A library's state dict in torchvision's names and order of classes.
 
     Raises:
         ModelError: it is not one of its R-CNNs.
     """
     renamed: dict[str, Tensor] = {}
     for name, value in state.items():
-        if not _IGNORED.fullmatch(name):
-            renamed[_renamed(name)] = value
+        if not layout.ignored.fullmatch(name):
+            renamed[_renamed(name, layout.names)] = value
     scores = renamed.get(f"{_PREDICTOR}cls_score.weight")
     if scores is None or scores.ndim != 2 or len(scores) < 2 or "backbone.body.conv1.weight" not in renamed:
         first = next(iter(state), "nothing")
-        raise ModelError(f"the weights are not those of an R-CNN of detectron2 with an FPN, but {first} and others")
+        raise ModelError(
+            f"the weights are not those of an R-CNN of {layout.library} with an FPN, but {first} and others"
+        )
     for kind in ("weight", "bias"):  # the background from the last row to the first, or a row of zeros for it
         for layer, rows in (("box_predictor.cls_score", 0), ("box_predictor.bbox_pred", 4), (_MASKS, 1)):
             name = f"roi_heads.{layer}.{kind}"
@@ -304,15 +355,21 @@ _PREDICTOR = "roi_heads.box_predictor."
 _MASKS = "mask_predictor.mask_fcn_logits"
 
 
-def _renamed(name: str) -> str:
-    for pattern, new in _NAMES:
+def _renamed(name: str, names: Sequence[tuple[str, str]]) -> str:
+    for pattern, new in names:
         if match := re.match(pattern, name):
             found = match.expand(new) + name[match.end() :]
             return re.sub(r"(\d)(-+)\.", lambda digit: f"{int(digit[1]) - len(digit[2])}.", found)
     return name
 
 
-def _network(config: ModelConfig, checkpoint: Checkpoint, state: Mapping[str, Tensor]) -> Any:
+def _network(
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    state: Mapping[str, Tensor],
+    stride_in_1x1: bool,
+    pool: Callable[[int], nn.Module],
+) -> Any:
     has_masks = f"roi_heads.{_MASKS}.weight" in state
     network = get_model(
         "maskrcnn_resnet50_fpn" if has_masks else "fasterrcnn_resnet50_fpn",
@@ -322,14 +379,14 @@ def _network(config: ModelConfig, checkpoint: Checkpoint, state: Mapping[str, Te
         **network_options(config, checkpoint),
     )
     freeze_batch_norm(network.backbone, 1e-5)
-    if checkpoint.sidecar.stride_in_1x1:
+    if stride_in_1x1:
         for stage in (network.backbone.body.layer2, network.backbone.body.layer3, network.backbone.body.layer4):
             stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
     if reason := misfit(state, network.state_dict()):
         raise ModelError(f"the weights do not fit {config.model}: {reason}")
     network.load_state_dict(dict(state))
-    network.roi_heads.box_roi_pool = AlignedPool(7)
-    network.roi_heads.mask_roi_pool = AlignedPool(14) if has_masks else None
+    network.roi_heads.box_roi_pool = pool(7)
+    network.roi_heads.mask_roi_pool = pool(14) if has_masks else None
     return network
 
 

@@ -32,7 +32,7 @@ from featlink.shared.fpn import PYRAMID, SPLITS, checked_split
 from featlink.shared.metrics.fidelity import Compare, compare_pyramids
 from featlink.shared.metrics.on_device import DeviceFidelity
 from featlink.shared.models.backbone import Back, Front, MaskBranch, Parts, Taps, readers
-from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit
+from featlink.shared.models.checkpoints import Checkpoint, load_checkpoint, misfit, other_layout
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.models.detections import Detections
 from featlink.shared.models.device import Gateway, check_surroundings, resolve
@@ -349,9 +349,8 @@ def _network(config: ModelConfig, checkpoint: Checkpoint) -> GeneralizedRCNN:
     classifier = checkpoint.state.get(_CLASSIFIER)
     if classifier is None or classifier.ndim != 2:
         first = next(iter(checkpoint.state), "nothing")
-        raise ModelError(
-            f"the weights are not those of a torchvision R-CNN: no roi_heads.box_predictor, but {first} and others"
-        )
+        why = other_layout(checkpoint.state) or f"no roi_heads.box_predictor, but {first} and others"
+        raise ModelError(f"the weights are not those of a torchvision R-CNN: {why}")
     side = checkpoint.sidecar
     normalisation = {"image_mean": side.image_mean, "image_std": side.image_std}
     network: GeneralizedRCNN = get_model(

@@ -10,9 +10,9 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -21,6 +21,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from featlink.shared.errors import FeatlinkError
 from featlink.shared.models.config import ModelConfig, Profile
 from featlink.shared.service.access import is_loopback
+
+if TYPE_CHECKING:
+    from featlink.shared.models.protocol import SplitModel
 
 PREFIX = "FEATLINK_"
 NOT_OF_SERVICES = (
@@ -131,6 +134,27 @@ class ModelSettings(BaseSettings, ModelConfig):
             if reason := refusal():
                 raise ValueError(reason)
         return profile
+
+
+def build_model(settings: ModelSettings, warm: Callable[[SplitModel], None], heads: bool = True) -> SplitModel:
+    """Build a service's network, and send a picture through it.
+
+    Args:
+        settings: which network.
+        warm: sends it, and raises what the network raises.
+        heads: as in :func:`featlink.shared.models.registry.build`.
+
+    Raises:
+        FeatlinkError: it cannot be built; names the variables.
+        RuntimeError: it fails on the picture.
+    """
+    from featlink.shared.models.registry import build, starting  # torch takes seconds to import: after /livez answers
+
+    with naming(settings, *ModelSettings.model_fields):
+        network = build(settings.but(), heads)
+    with starting(network):
+        warm(network)
+    return network
 
 
 def refused_exit() -> int:

@@ -75,6 +75,36 @@ def test_concealment_is_near_where_a_stripe_is_missing() -> None:
     assert error("neighbour") < error("mean") < error("zero")
 
 
+@pytest.mark.parametrize(
+    ("text", "height", "padded"),
+    [("image: jpeg(stripes=3) @ at=original", 40, 1), ("quantize(bits=4) | entropy(stripes=3)", 20, 96 / 80)],
+)
+def test_the_rows_of_what_is_missing_are_told(text: str, height: int, padded: float) -> None:
+    """As parts of the picture's height; planes of features go on below it."""
+    frame = frame_for(text)
+    edges = {"image": [0, 16, 32, 40], "p2": [0, 7, 13, 20]}
+    found = set()
+    for number in range(8):
+        item = Frame(replace(frame.meta, image_id=number), frame.tensors[:1])
+        sent = send(item, behind(text, "rate=0.4, mtu=65535"))
+        assert sent.packets is not None
+        parts = [edges[name][number : number + 2] for name, number in sent.packets.missing]
+        rows = [any(top <= row < end for top, end in parts) for row in range(height)]
+        told = sent.packets.rows
+        centres = [(row + 0.5) / height * padded for row in range(height)]
+        seen = [gone for gone, centre in zip(rows, centres, strict=True) if centre < 1]
+        assert [any(top <= one < end for top, end in told) for one in centres if one < 1] == seen
+        assert all(0 <= top < end <= 1 for top, end in told)
+        found.add(len(told))
+    assert len(found) > 1
+
+
+def test_units_of_tiles_are_everywhere() -> None:
+    sent = send(feature_frame(uniform()), "jpeg(stripes=4) | packet_loss(rate=0, trace=.x, mtu=65535)")
+    assert sent.packets is not None
+    assert sent.packets.rows == ((0, 1),)
+
+
 def test_a_level_that_is_lost_whole_is_made_from_another() -> None:
     smooth = {
         name: np.full(level.shape, 3 + k, np.float32) + 0.01 * level

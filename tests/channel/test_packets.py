@@ -82,17 +82,35 @@ def test_overhead_is_headers_and_parity(parity: float) -> None:
         (".", 3, 0, 0, 0),
         ("x", 3, 12, 3, 4),  # nothing arrives, ever
         ("x", 0, 0, 0, 4),
-        (".xx.", 1, 2, 1, 1),  # wherever it begins: 2 of 4 are lost; of those, sent again, 1
     ],
 )
 def test_what_is_missing_is_sent_again(trace: str, retries: int, resent: int, rounds: int, missing: int) -> None:
     ((_, report),) = sent_over(PacketLoss(rate=0, trace=trace, retries=retries), units(200, 200, 200, 200))
-    if trace == ".xx.":  # or both, or none: it depends on where it begins
-        missing = len(report.missing)
-        assert missing in (0, 1, 2)
     assert (report.resent, report.rounds, len(report.missing)) == (resent, rounds, missing)
     without = sent_over(PacketLoss(rate=0), units(200, 200, 200, 200))[0][1].overhead_bits
     assert report.overhead_bits == without + 8 * report.resent * (200 + HEADERS)
+
+
+@pytest.mark.parametrize(
+    ("retries", "expected"),
+    [
+        # lost, sent again, rounds, missing in the end; in the order of where the trace begins
+        (0, {(1, 0, 0, "3"), (1, 0, 0, "2"), (2, 0, 0, "13"), (3, 0, 0, "023"), (2, 0, 0, "12"), (2, 0, 0, "01"),
+             (1, 0, 0, "0"), (0, 0, 0, "")}),
+        (1, {(1, 1, 1, ""), (1, 1, 1, "2"), (2, 2, 1, "1"), (3, 3, 1, ""), (2, 2, 1, ""), (0, 0, 0, "")}),
+        (3, {(1, 1, 1, ""), (1, 3, 3, ""), (2, 3, 2, ""), (3, 3, 1, ""), (2, 2, 1, ""), (0, 0, 0, "")}),
+    ],
+)  # fmt: skip
+def test_retransmission_along_a_trace_that_was_followed_by_hand(
+    retries: int, expected: set[tuple[int, int, int, str]]
+) -> None:
+    """Four packets begin anywhere in ``...x.xx.``, and what is sent again goes on where they ended."""
+    step, found = PacketLoss(rate=0, trace="...x.xx.", retries=retries), set()
+    for seed in range(40):
+        _, report = PacketPath(step, seed, 2).carry(1, {"x": AccessUnit(tuple(units(200, 200, 200, 200)))})
+        names = "".join(str(number) for _, number in report.missing)
+        found.add((report.lost, report.resent, report.rounds, names))
+    assert found == expected
 
 
 def test_parity_saves_retransmission() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -82,6 +83,23 @@ def test_stripes_of_levels_cover_the_same_part() -> None:
         [4, 8],
         [2, 4],
     ]
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_slices_of_h264_say_where_they_begin(natural: Picture, scale: float) -> None:
+    picture, codec = rgb(natural), H264(qp=30, slice_bytes=300, scale=scale)
+    sent = code(picture, codec).coded
+    rows = codec.unit_rows(sent, PictureFormat((3, *picture.shape[1:])))
+    assert len(rows) == len(sent.units) - sent.parameters > 2
+    assert (rows[0][0], rows[-1][1]) == (0, 100)
+    assert all(top < end for top, end in rows)
+    assert all(0 <= end - top <= 16 / scale for (_, end), (top, _) in pairwise(rows))  # a row of blocks in common
+    top, end = rows[2]
+    damaged, _ = losing({2}, picture, codec)
+    harmed = np.flatnonzero((damaged != code(picture, codec).decoded).any((0, 2)))
+    margin = 6 / scale  # of the deblocking filter, and of chroma and all that is scaled up
+    assert harmed.size
+    assert top - margin <= harmed[0] <= harmed[-1] < end + margin
 
 
 def test_the_decoder_of_h264_conceals_slices(natural: Picture) -> None:

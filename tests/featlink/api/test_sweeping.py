@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 import featlink as fl
 from featlink.shared.conditions.registry import chain
+from featlink.shared.evaluation.coco_metrics import CocoEvaluator
 from featlink.shared.models.config import ModelConfig
 from featlink.sweeps.run import SweepResult
 
@@ -33,6 +34,34 @@ def test_rows_are_the_files_and_the_same_call_continues(tiny: Path, config: Mode
     assert [row["id"] for row in rows] == ["clean.feature", "clean.image", "image: quantize(bits=2)"]
     assert {"bbox_AP", "segm_AP", "bits_per_image", "bpp", "psnr_f", "psnr_i", "heads_ms"} <= rows[2].keys()
     assert run(tiny, config, "image: quantize(bits=2)", out=str(tmp_path)) == rows, "nothing is computed again"
+
+
+def test_a_sweep_keeps_its_metrics_or_does_not_go_on(
+    tiny: Path, config: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(fl.Evaluator[int]):
+        figures = (fl.Figure("count.found", "objects found"),)
+        primary = "count.found"
+
+        def update(self, item: Any, truth: Any, prediction: Any) -> int:
+            return len(prediction)
+
+        def compute(self, samples: Any) -> dict[str, float | None]:
+            return {"count.found": sum(samples) / len(samples)}
+
+    condition = "image: quantize(bits=2)"
+    with monkeypatch.context() as known:
+        known.setattr("featlink.results.evaluators", lambda: (CocoEvaluator(), Counting()))
+        known.setattr("featlink.sweeps.figures.evaluators", lambda: (CocoEvaluator(), Counting()))
+        rows = run(tiny, config, condition, out=tmp_path)
+        assert rows[0]["count_found"] > 0
+        assert run(tiny, config, condition, out=tmp_path) == rows
+    written = (tmp_path / "results.csv").read_bytes()
+    with pytest.raises(fl.FeatlinkError, match=r"count\.found"):
+        run(tiny, config, condition, out=tmp_path)
+    assert (tmp_path / "results.csv").read_bytes() == written
+    (tmp_path / "figures.json").unlink()
+    assert "count_found" not in run(tiny, config, condition, out=tmp_path)[0]
 
 
 def test_conditions_come_in_many_forms(tiny: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +134,4 @@ def test_a_notebook_needs_no_widgets_for_its_bar(
     shown = capsys.readouterr().out
     assert ("3/3" in shown) == progress
     assert shown.count("image × condition") <= 6, "a cell keeps what is drawn over"
+    assert shown.count("starting") == shown.count("evaluating") == progress

@@ -63,6 +63,8 @@ def test_an_evaluator_of_another_process_says_what_its_figures_are_called(sweep:
     assert {line[-1] for line in others.rows} == {
         f"{100.0 * (2 + i):.2f} (100.0 to {100.0 * (3 + i):,.1f})" for i in range(2, 8)
     }
+    with pytest.raises(CommandError, match=r"objects\.mean"):
+        results.refuse_without_evaluators(sweep.folder)
     (sweep.folder / "figures.json").write_text("[{}]")
     with pytest.raises(CommandError, match="not a sweep's"):
         results.described_figures(sweep.folder)

@@ -47,6 +47,15 @@ def test_marks_are_drawn_in_their_colours_and_the_picture_is_left_alone() -> Non
     assert not (received_overlay(grey, match([found(10)], [found(10)]), {}) == LOST).all(axis=2).any()
 
 
+def test_lost_rows_are_hatched() -> None:
+    grey = np.full((60, 120, 3), 128, np.uint8)
+    drawn = received_overlay(grey, match([], []), {}, [(0.5, 0.75)])
+    changed = (drawn != grey).any(axis=2)
+    assert np.flatnonzero(changed.any(axis=1)).tolist() == list(range(30, 45))
+    assert 0.1 < changed[30:45].mean() < 0.5  # so that what is below can be seen
+    assert (grey == 128).all()
+
+
 def test_difference_shows_the_error_of_pixels() -> None:
     clean = np.full((60, 120, 3), 100, np.uint8)
     received = clean.copy()

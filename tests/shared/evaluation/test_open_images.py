@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from pycocotools import mask as mask_api
 
 from featlink.shared.evaluation import coco
 from featlink.shared.evaluation.coco import Detection, parse
@@ -110,6 +113,56 @@ def test_draws_weigh_images() -> None:
     made = samples([(1, CAR, HERE, 0), (2, CAR, HERE, 0)], [(1, CAR, HERE, 0.9)], {1: [CAR], 2: [CAR]})
     drawn = OpenImagesEvaluator().resamplers(made)["openimages"].draws(np.array([[1, 1], [2, 0], [0, 2], [3, 1]]))
     np.testing.assert_allclose(drawn, [0.5, 1, 0, 0.75])
+
+
+def rectangles(*parts: tuple[int, int, int, int]) -> dict[str, object]:
+    """The mask of some rectangles (x, y, width, height) in a picture of 100×100."""
+    mask = np.zeros((100, 100), np.uint8, order="F")
+    for x, y, width, height in parts:
+        mask[y : y + height, x : x + width] = 1
+    coded = mask_api.encode(mask)
+    return {"size": [100, 100], "counts": coded["counts"].decode()}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "group", "found", "boxes", "masks"),
+    [
+        ([(10, 10, 20, 20)], 0, [(10, 10, 20, 20)], 1, 1),
+        ([(10, 10, 20, 10)], 0, [(10, 10, 20, 20)], 1, 1),  # IoU just 0.5
+        ([(10, 10, 20, 9)], 0, [(10, 10, 20, 20)], 1, 0),
+        ([(10, 10, 20, 5), (10, 10, 5, 20)], 0, [(10, 25, 20, 5), (25, 10, 5, 20)], 1, 0),  # two L in one box
+        ([(0, 0, 50, 50)], 1, [(20, 20, 10, 10)], 1, 1),  # inside a group
+        ([(0, 0, 10, 50), (0, 40, 50, 10)], 1, [(20, 20, 10, 10)], 1, 0),  # in the group's box, but in none of it
+        ([(0, 0, 25, 50)], 1, [(20, 20, 10, 10)], 1, 1),  # half of it
+    ],
+)
+def test_masks_are_judged_by_their_pixels(
+    wanted: list[tuple[int, int, int, int]], group: int, found: list[tuple[int, int, int, int]], boxes: int, masks: int
+) -> None:
+    """The boxes of objects and detections are those that their cases name, whatever their masks fill of them."""
+    box = [0, 0, 50, 50] if group else [10, 10, 20, 20]
+    truth = parse(
+        {
+            "images": [{"id": 1, "width": 100, "height": 100, "verified": [CAR]}],
+            "categories": [{"id": CAR}],
+            "annotations": [
+                {"id": 1, "image_id": 1, "category_id": CAR, "bbox": box, "area": 400, "iscrowd": group}
+                | {"segmentation": rectangles(*wanted)}
+            ],
+        }
+    )
+    [one] = coco.items(truth).values()
+    where = [20, 20, 10, 10] if group else [10, 10, 20, 20]
+    detection: Any = {
+        "image_id": 1,
+        "category_id": CAR,
+        "bbox": where,
+        "score": 0.9,
+        "segmentation": rectangles(*found),
+    }
+    judge = OpenImagesEvaluator()
+    figures = judge.compute([judge.update(one.image.item, one, [detection])])
+    assert figures == {"openimages.mAP50": boxes, "openimages_segm.mAP50": masks}
 
 
 def test_other_data_sets_have_no_such_figure() -> None:
