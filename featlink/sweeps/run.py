@@ -173,7 +173,7 @@ def run_sweep(options: SweepOptions, console: Console, open_engine: OpenEngine =
     images = {id: data.images[id] for clip in clips for id in clip.ids}
     with locked(options.out), contextlib.ExitStack() as stack:
         results.refuse_without_evaluators(options.out)
-        with console.status("starting"):
+        with _status(console, "starting"):
             checked = _check(images, truth, console)
             engine = stack.enter_context(open_engine(options, [run.condition for run in plan]))
         labels = match(truth.categories, engine.identity.categories)
@@ -229,7 +229,7 @@ def finish(
     Raises:
         StorageError: something cannot be written.
     """
-    with console.status("evaluating"):
+    with _status(console, "evaluating"):
         rows = write_figures(out, records, truth, manifest["dataset"].get("truth") == "clean")
     folders.write(out, {**manifest, "images": len(records.complete())})
     return rows
@@ -311,6 +311,19 @@ def _costs(
         return None
 
 
+def _is_cell(console: Console) -> bool:
+    """Whether it is a notebook's cell, which keeps all that is drawn over."""
+    return console.is_terminal and not console.file.isatty()
+
+
+def _status(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
+    """A text that turns while something goes on; a line in a notebook's cell."""
+    if not _is_cell(console):
+        return console.status(text)
+    console.print(text)
+    return contextlib.nullcontext()
+
+
 def _chosen(truth: GroundTruth, options: SweepOptions) -> list[Clip]:
     first, step = options.shard
     clips = coco.clips(truth)[: options.limit][first::step]
@@ -381,7 +394,7 @@ def _compute(
     )
     collector.start(items)
     computed = engine.run(iter(items))
-    kept = console.is_terminal and not console.file.isatty()  # a notebook's cell keeps each line that is written anew
+    kept = _is_cell(console)
     total, shown = sum(len(item.frames) * len(item.runs) for item in items), 0.0
     try:
         with Progress(*columns, console=console, speed_estimate_period=_SPEED_S, auto_refresh=not kept) as progress:

@@ -134,3 +134,4 @@ def test_a_notebook_needs_no_widgets_for_its_bar(
     shown = capsys.readouterr().out
     assert ("3/3" in shown) == progress
     assert shown.count("image × condition") <= 6, "a cell keeps what is drawn over"
+    assert shown.count("starting") == shown.count("evaluating") == progress
