@@ -50,7 +50,7 @@ def ms_ssim(reference: Plane, distorted: Plane) -> float:
         mean = (luminance * structure).mean() if scale == scales - 1 else structure.mean()
         value *= max(float(mean), 0.0) ** exponent
         x, y = _halved(x), _halved(y)
-    return value
+    return float(value)
 
 
 def _compared(
