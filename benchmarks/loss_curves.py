@@ -9,9 +9,10 @@ Stills: features against VVC and sliced H.264. What a condition makes of a pictu
 alone. So each picture is coded once by each source, losses are drawn for every protection by the channel's own
 `PacketPath`, and the network runs once for each set of missing units that is drawn.
 
-Streams: predicted features against x265 and sliced H.264 without delay. The receiver shows the last picture for what is
-missing and asks for a key frame, which comes four frames later. What is coded depends on what was lost before, so each
-clip is sent anew for every protection, and the network runs once for each picture that differs from all others.
+Streams: predicted features, whole or in stripes, against x265 and sliced H.264 without delay. The receiver shows the
+last picture for what is missing and asks for a key frame, which comes four frames later. What is coded depends on what
+was lost before, so each clip is sent anew for every protection, and the network runs once for each picture that differs
+from all others.
 
 Bits are of all that crosses: bitstreams, frame header, packet headers, parity, key frames that were asked for.
 `figures` interpolates each protection's AP between the source's rates, on a scale of log bits, at the same total bits,
@@ -63,14 +64,15 @@ SOURCES = {
 }
 """Rates of each, with a place for the loss."""
 STREAMS = {
-    "features": [f"bottleneck(step={s:g}, gop=low_delay) | entropy(stripes=4){{}} @ bit_depth=10" for s in (2.8, 7)],
+    "features": [f"bottleneck(step={s:g}, gop=low_delay) | entropy{{}} @ bit_depth=10" for s in (2, 4.5)],
+    "stripes": [f"bottleneck(step={s:g}, gop=low_delay) | entropy(stripes=4){{}} @ bit_depth=10" for s in (2.8, 7)],
     "hevc": [f"image: hevc(qp={qp}, gop=low_delay){{}} @ at=input" for qp in (26, 32, 38)],
     "h264": [f"image: h264(qp={qp}, gop=low_delay, slice_bytes=640){{}} @ at=input" for qp in (29, 35, 41)],
 }
 REPAIR = ", conceal=last, key_request=4"
 """What receivers of streams do about a loss."""
 STREAM_LOSSES = (0, 0.01, 0.03, 0.1)
-STREAM_PARITIES = {"features": (0, 0.5), "hevc": (0, 0.5), "h264": (0, 0.5)}
+STREAM_PARITIES = (0, 0.5)
 MTU = 700
 """Bytes, so that a picture of 5 kB has some packets to protect one another."""
 
@@ -208,10 +210,10 @@ class Streamed(msgspec.Struct):
     found: dict[int, list[Detection]]
 
 
-def stream_settings(name: str, bursts: Sequence[int]) -> Iterator[Setting]:
-    """All that a domain's streams are sent through, without loss first."""
+def stream_settings(bursts: Sequence[int]) -> Iterator[Setting]:
+    """All that streams are sent through, without loss first."""
     yield Setting(0, 1, 0, 0)
-    for burst, loss, parity in itertools.product(bursts, STREAM_LOSSES[1:], STREAM_PARITIES[name]):
+    for burst, loss, parity in itertools.product(bursts, STREAM_LOSSES[1:], STREAM_PARITIES):
         yield Setting(loss, burst, parity, 0)
 
 
@@ -233,13 +235,13 @@ def measure_streams(
         pyramids = {i: model.pyramid(image) for i, image in images.items()}
         known: dict[str, list[Detection]] = {}
         for name in names:
-            for source, setting in itertools.product(STREAMS[name], stream_settings(name, bursts)):
+            for source, setting in itertools.product(STREAMS[name], stream_settings(bursts)):
                 text = setting.text(source, REPAIR)
                 if (clip.id, text) in done:
                     continue
                 sent: dict[int, fl.Delivery] = {}
                 with fl.open_stream(text, model=model, fidelity=False) as stream:
-                    signals: Mapping[int, FeatureMaps | Image] = pyramids if name == "features" else images
+                    signals: Mapping[int, FeatureMaps | Image] = images if source.startswith("image") else pyramids
                     for i, signal in signals.items():
                         (sent[i],) = stream.push(signal, i)
                 found = {i: _seen(model, sent[i], i, known) for i in list(sent)[every - 1 :: every]}
@@ -263,7 +265,7 @@ def _seen(model: Model, sent: fl.Delivery, image_id: int, known: dict[str, list[
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """A domain's best protection at a loss."""
+    """The best protection of a source at a loss."""
 
     name: str
     parity: float
@@ -280,9 +282,9 @@ class Curves:
     """Pools of AP by condition, and how they are compared.
 
     Attributes:
-        sources: conditions of each domain, features first.
-        parities: of each domain.
-        seeds: of each domain.
+        sources: conditions by name, at several rates each.
+        parities: of each.
+        seeds: of each.
         pool: bits of an item by a condition, and what AP is taken of.
         weights: bootstrap draws, (B, items).
     """
@@ -320,17 +322,18 @@ class Curves:
         return Best(name, parity, ap, draws)
 
     def show(self, kilobytes: Sequence[float], losses: Sequence[float], bursts: Sequence[int]) -> None:
-        """Print AP at each loss and so many total kB, and how far features are from the better pixels."""
+        """Print AP at each loss and so many total kB, and how far the better features are from the better pixels."""
         for kb, burst, loss in itertools.product(kilobytes, bursts, losses):
             if not loss and burst > 1:
                 continue
             rows = [best for name in self.sources if (best := self.best(name, 8000 * kb, loss, burst)) is not None]
             told = [str(row) for row in rows]
-            pixels = [row for row in rows if row.name != "features"]
-            if len(pixels) < len(rows) and pixels:
-                other = max(pixels, key=lambda row: row.ap)
-                ends = interval(rows[0].draws - other.draws) or (np.nan, np.nan)
-                told.append(f"features − {other.name} {rows[0].ap - other.ap:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f})")
+            pixels = [row for row in rows if self.sources[row.name][0].startswith("image")]
+            features = [row for row in rows if row not in pixels]
+            if features and pixels:
+                one, other = (max(found, key=lambda row: row.ap) for found in (features, pixels))
+                low, high = interval(one.draws - other.draws) or (np.nan, np.nan)
+                told.append(f"{one.name} − {other.name} {one.ap - other.ap:+.3f} ({low:+.3f} to {high:+.3f})")
             print(f"{kb:g} kB, loss {100 * loss:g} %, burst {burst}: " + "; ".join(told), flush=True)
 
 
@@ -372,7 +375,7 @@ def figures_streams(
     texts = [
         setting.text(source, REPAIR)
         for name in names
-        for source, setting in itertools.product(STREAMS[name], stream_settings(name, bursts))
+        for source, setting in itertools.product(STREAMS[name], stream_settings(bursts))
     ]
     whole = sorted(set.intersection(*(set(by_setting.get(text, ())) for text in texts)))
     looked_at = [(clip, image) for clip in whole for image in by_setting[texts[0]][clip].found]
@@ -385,7 +388,7 @@ def figures_streams(
 
     print(f"{len(whole)} clips, {len(looked_at)} frames")
     for name, burst, loss in itertools.product(names, bursts, STREAM_LOSSES[1:]):
-        of_loss = [one for one in stream_settings(name, bursts) if (one.burst, one.loss) == (burst, loss)]
+        of_loss = [one for one in stream_settings(bursts) if (one.burst, one.loss) == (burst, loss)]
         rows = [
             by_setting[one.text(source, REPAIR)][clip]
             for one, source, clip in itertools.product(of_loss, STREAMS[name], whole)
@@ -394,7 +397,9 @@ def figures_streams(
         print(f"{name}: {100 * share:.1f} % of packets lost, of {100 * loss:g} %, burst {burst}")
     weights = draw_images(len(looked_at), 300, clips=np.array([clip for clip, _ in looked_at], np.int64))
     sources = {name: STREAMS[name] for name in names}
-    Curves(sources, STREAM_PARITIES, dict.fromkeys(names, (0,)), pool, weights).show(kilobytes, STREAM_LOSSES, bursts)
+    Curves(sources, dict.fromkeys(names, STREAM_PARITIES), dict.fromkeys(names, (0,)), pool, weights).show(
+        kilobytes, STREAM_LOSSES, bursts
+    )
 
 
 def main() -> None:

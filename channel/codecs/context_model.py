@@ -88,7 +88,7 @@ class Model(NamedTuple):
     data: np.ndarray
 
 
-_LOW, _HIGH, _VALUE, _AT, _DECODING = range(5)
+_LOW, _HIGH, _VALUE, _AT, DECODING = range(5)
 """Places in the state: the 32-bit range's lowest and highest value, the decoder's value, the place in the data, and
 whether samples are filled in from it."""
 _VOTES = 5
@@ -115,7 +115,7 @@ def new_model(contexts: tuple[int, ...], mixers: int, data: np.ndarray, decoding
     slots = np.zeros((int(sizes.sum()), 2), np.uint16)
     slots[:, 0] = 1 << 15
     state = np.zeros(PLACES + MODELS, np.int64)
-    state[_DECODING] = decoding
+    state[DECODING] = decoding
     weights = np.full((mixers, NODES, MODELS), FIRST_WEIGHT, np.int32)
     return Model(np.cumsum(sizes) - sizes, slots, weights, state, data)
 
@@ -127,7 +127,7 @@ def new_model(contexts: tuple[int, ...], mixers: int, data: np.ndarray, decoding
 def start(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Open the whole range; the decoder reads its first value."""
     state[_LOW], state[_HIGH], state[_VALUE], state[_AT] = 0, 0xFFFFFFFF, 0, 0
-    if state[_DECODING]:
+    if state[DECODING]:
         for k in range(4):
             state[_VALUE] = (state[_VALUE] << 8) | (np.int64(data[k]) if k < len(data) else 0)
         state[_AT] = 4
@@ -141,7 +141,7 @@ def finish(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
         count += 1
         shift = 32 - 8 * count
         value = ((state[_LOW] + (np.int64(1) << shift) - 1) >> shift) << shift
-    for k in range(0 if state[_DECODING] else count):
+    for k in range(0 if state[DECODING] else count):
         if state[_AT] < len(data):
             data[state[_AT]] = (value >> (24 - 8 * k)) & 255
         state[_AT] += 1
@@ -165,7 +165,7 @@ def decide(state, slots, weights, data, bit, node):  # type: ignore[no-untyped-d
     low, high = state[_LOW], state[_HIGH]
     span = high - low
     middle = low + (span >> 16) * mixed + (((span & 0xFFFF) * mixed) >> 16)
-    if state[_DECODING]:
+    if state[DECODING]:
         bit = np.int64(1) if state[_VALUE] <= middle else np.int64(0)
     if bit:
         high = middle
@@ -173,7 +173,7 @@ def decide(state, slots, weights, data, bit, node):  # type: ignore[no-untyped-d
         low = middle + 1
     while ((low ^ high) & 0xFF000000) == 0:  # the first byte is settled
         at = state[_AT]
-        if state[_DECODING]:
+        if state[DECODING]:
             state[_VALUE] = ((state[_VALUE] << 8) & 0xFFFFFFFF) | (np.int64(data[at]) if at < len(data) else 0)
         elif at < len(data):
             data[at] = high >> 24
@@ -365,7 +365,8 @@ def _half_octaves(share):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @numba.njit(nogil=True, cache=True)
-def _sign(value):  # type: ignore[no-untyped-def]  # pragma: no cover
+def sign(value):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """-1, 0 or 1."""
     return 1 if value > 0 else (-1 if value < 0 else 0)
 
 
@@ -446,7 +447,7 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
                     size = np.int64(0)
                     q[k, i, j] = 0
                 else:
-                    state[PLACES + 1] = starts[1] + (k * 9 + (_sign(left) + 1) * 3 + _sign(up) + 1) * NODES
+                    state[PLACES + 1] = starts[1] + (k * 9 + (sign(left) + 1) * 3 + sign(up) + 1) * NODES
                     negative = decide(state, slots, weights, data, 1 if value < 0 else 0, 1)
                     state[PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
                     size = code_magnitude(state, slots, weights, data, size)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.channel.codecs.context_model import (
+    DECODING,
     NODES,
     PLACES,
     code_magnitude,
@@ -22,6 +23,7 @@ from featlink.channel.codecs.context_model import (
     finish,
     new_model,
     octave,
+    sign,
     start,
 )
 from featlink.shared.compiled import numba
@@ -116,11 +118,6 @@ def _code_signed(state, slots, weights, data, value):  # type: ignore[no-untyped
 
 
 @numba.njit(nogil=True, cache=True)
-def _sign(value):  # type: ignore[no-untyped-def]  # pragma: no cover
-    return 1 if value > 0 else (-1 if value < 0 else 0)
-
-
-@numba.njit(nogil=True, cache=True)
 def _half_octave(number):  # type: ignore[no-untyped-def]  # pragma: no cover
     """0..21: two for each doubling of a number from 1 on."""
     bits = octave(number, 11)
@@ -146,7 +143,7 @@ def _code_differences(model, q, head, activity, last):  # type: ignore[no-untype
     starts, slots, state, data, weights = model.starts, model.slots, model.state, model.data, model.weights
     start(state, data)
     modes, others = np.zeros((height + 2, width + 2), np.int64), np.zeros((height + 2, width + 2), np.int64)
-    decoding = state[4]
+    decoding = state[DECODING]
     for i in range(height):
         for j in range(width):
             left, up, was = modes[i + 1, j] + 1, modes[i, j + 1] + 1, last[i + 1, j + 1] + 1
@@ -163,8 +160,7 @@ def _code_differences(model, q, head, activity, last):  # type: ignore[no-untype
             _vote(state, starts, 0, (by_modes, by_activity, both, moved * 3 + near, beside_all))
             mode = _code_signed(state, slots, weights[0], data, np.int64(q[0, i, j]))
             q[0, i, j] = mode
-            sign = _sign(mode)
-            modes[i + 1, j + 1] = sign
+            modes[i + 1, j + 1] = sign(mode)
             first = head if mode > 0 else 1
             other = np.int64(0)
             if not decoding:
@@ -175,7 +171,7 @@ def _code_differences(model, q, head, activity, last):  # type: ignore[no-untype
             with_activity = (was * 8 + here) * 3 + near
             beside_all = others[i, j + 2] * 3 + near
             _vote(state, starts, 0, (by_modes, by_activity, with_activity, near * 5 + moved, beside_all))
-            others[i + 1, j + 1] = decide(state, slots, weights[0], data, other, _ANY + 1 + sign)
+            others[i + 1, j + 1] = decide(state, slots, weights[0], data, other, _ANY + 1 + sign(mode))
     for i in range(height):
         for j in range(width):
             if modes[i + 1, j + 1] <= 0:

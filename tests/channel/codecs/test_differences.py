@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,3 +98,30 @@ def test_damage_gives_other_samples() -> None:
         (decoded,) = decoder.push((rng.bytes(size),))
         assert decoded.shape == SHAPE
         assert decoded.max() < 1024
+
+
+DECODE = """
+import hashlib, sys
+from featlink.channel.codecs.base import Differences, PictureFormat, Tools
+from featlink.channel.codecs.entropy import Entropy
+head, period, *shape = map(int, sys.argv[1:6])
+form = PictureFormat(tuple(shape), 10, Differences(head, period))
+decoder, digest = Entropy().open_decoder(form, Tools()), hashlib.sha256()
+while size := int.from_bytes(sys.stdin.buffer.read(4), "little"):
+    digest.update(decoder.push((sys.stdin.buffer.read(size),))[0].tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_another_process_decodes_300_frames_to_the_same_samples(threads: str) -> None:
+    period, samples = 300, [frame(number, alone=number == 0) for number in range(300)]
+    encoder = Entropy().open_encoder(PictureFormat(SHAPE, 10, Differences(HEAD, period)), Tools())
+    codes = [encoder.push(picture)[0].data for picture in samples]
+    told = b"".join(len(code).to_bytes(4, "little") + code for code in codes)
+    arguments = [sys.executable, "-c", DECODE, *map(str, (HEAD, period, *SHAPE))]
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+    done = subprocess.run(arguments, input=told, capture_output=True, check=True, env=environment)
+    expected = hashlib.sha256(b"".join(picture.tobytes() for picture in samples)).hexdigest()
+    assert done.stdout.decode().strip() == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -17,22 +16,6 @@ from featlink.starter.bundle import SCENES
 pytestmark = pytest.mark.extended
 
 SCENE = "000000000007.jpg"
-
-
-RED_IN_QUARTERS = """selector => {
-    const image = document.querySelector(selector), canvas = document.createElement("canvas")
-    canvas.width = image.naturalWidth, canvas.height = image.naturalHeight
-    const context = canvas.getContext("2d")
-    context.drawImage(image, 0, 0)
-    const size = Math.floor(canvas.height / 4)
-    return [0, 1, 2, 3].map(quarter => {
-        const pixels = context.getImageData(0, quarter * size, canvas.width, size).data
-        let red = 0
-        for (let i = 0; i < pixels.length; i += 4) red += pixels[i] > pixels[i + 1] + 30 && pixels[i + 1] < 60
-        return 4 * red / pixels.length
-    })
-}"""
-"""The share of dark red pixels, as lines are on black."""
 
 
 def address(a: str, b: str = "", picture: str = SCENE, more: str = "") -> str:
@@ -172,18 +155,6 @@ def test_a_step_is_added_and_the_link_is_slow(tab: Any) -> None:
     tab.get_by_role("option").filter(has_text="gaussian_noise").click()
     wait_for(tab, "gaussian_noise(sigma=5)")
     assert side.locator(".step").count() == 1
-
-
-def test_rows_that_were_lost_are_hatched(tab: Any) -> None:
-    link = {"on_loss": "erase", "loss_trace": "x...", "mtu": 65535}
-    tab.goto(address("jpeg(quality=90, stripes=4)", more="&link=" + quote(json.dumps(link))))
-    wait_for(tab, "stripes=4")
-    told = tab.locator(".units").first
-    assert "3 of 4 units" in told.inner_text()
-    lost = int(str(told.get_attribute("title")).split()[-1]) - 1
-    shares = tab.evaluate(RED_IN_QUARTERS, ".overlay.a img")
-    assert 0.08 < shares.pop(lost) < 0.35
-    assert max(shares) < 0.04
 
 
 def test_planes_before_and_after(tab: Any) -> None:
