@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20, help="how often each picture is sent")
     args = parser.parse_args()
     truth, judge = items(ground_truth(open_dataset("starter"))[0]), CocoEvaluator()
-    by_picture = {(one.source, one.image): one for one in read(args.coded)}
+    by_picture = {(one.source, one.image): one for one in read(args.coded, Coded)}
     source = SOURCES["features"][1]
     coded = [one for (text, _), one in by_picture.items() if text == source]
     print(f"{len(coded)} pictures, {args.times} times, {source.format('')}")

@@ -22,6 +22,7 @@ from featlink.channel.codecs.base import (
     Codec,
     CodedPicture,
     CodedPlanes,
+    Differences,
     PictureFormat,
     PlaneCoder,
     Tools,
@@ -244,6 +245,13 @@ class Chain:
     def _predicts(self) -> bool:
         return self._reduction is not None and self._reduction.prediction_period > 1
 
+    @property
+    def _differences(self) -> Differences | None:
+        """What the codec codes with contexts of the items before; None where a loss would make these wrong."""
+        if self._reduction is None or not self._predicts or self._path is not None:
+            return None
+        return Differences(HEAD, self._reduction.prediction_period)
+
     def _samples(self, values: Mapping[str, Array], number: int) -> tuple[dict[str, Planes], int]:
         """Samples of floats, and how many first steps acted on the floats."""
         chosen = None if self._reduction is None else self._reduction.chosen(values, self._first_depth(0))
@@ -340,7 +348,8 @@ class Chain:
         planes = {name: _at_depth(part, self._coded_depth(part.bits)) for name, part in output.planes.items()}
         packing = self._condition.packing
         if self._coder is None:
-            forms = {name: PictureFormat(_shape(part.samples), part.bits) for name, part in planes.items()}
+            differences = self._differences
+            forms = {name: PictureFormat(_shape(part.samples), part.bits, differences) for name, part in planes.items()}
             carry = None if self._path is None else self._carried
             self._coder = PlaneCoder(codec, picture_formats(forms, codec, packing), self._tools, carry)
         pictures = to_pictures({name: part.samples for name, part in planes.items()}, codec, packing)

@@ -20,7 +20,7 @@ from featlink.errors import CommandError, RefusalError
 from featlink.shared.conditions.language import validation_line
 from featlink.shared.frames import wire
 from featlink.shared.frames.wire import Frame
-from featlink.shared.result import InferenceResult
+from featlink.shared.result import InferenceResult, Telemetry
 from featlink.shared.service.access import RUN_TOKEN
 
 Service = Literal["edge", "channel", "cloud"]
@@ -97,11 +97,7 @@ class Client:
                 uploaded()
 
         given: dict[str, Any] = {"content": image, "params": _given(params), "headers": headers}
-        answer = self._json(self._edge, "POST", "/v1/infer", extensions={"trace": trace}, **given)
-        try:
-            return InferenceResult.model_validate(answer)
-        except ValidationError as error:
-            raise CommandError(f"{self._edge.base_url} answered no result: {validation_line(error)}") from None
+        return self._result(self._edge, "/v1/infer", extensions={"trace": trace}, **given)
 
     def stream(self, id: str | None = None, **params: str | int | bool | None) -> ClientStream:
         """Begin a stream, for a ``with`` statement; its pictures are sent with :meth:`ClientStream.push`.
@@ -125,6 +121,17 @@ class Client:
         return wire.read(
             self._send(self._edge, "POST", "/v1/features", content=image, params={"domain": domain}).content
         )
+
+    def transmit(self, frame: bytes, telemetry: Telemetry, **params: str | int | bool | None) -> InferenceResult:
+        """Send a frame of a device to the channel.
+
+        Args:
+            frame: its bytes.
+            telemetry: the device's times.
+            params: query parameters of ``POST /v1/transmit``; None leaves out.
+        """
+        given = {"content": frame, "params": _given(params), "headers": telemetry.header()}
+        return self._result(self._channel, "/v1/transmit", **given)
 
     def model(self) -> dict[str, Any]:
         """Which network the edge runs: its architecture, the weights' identity and the names of its labels."""
@@ -186,6 +193,12 @@ class Client:
         """JSON schema of a link's settings."""
         schema: dict[str, Any] = self._json(self._channel, "GET", "/openapi.json")["components"]["schemas"]["Link"]
         return schema
+
+    def _result(self, client: httpx.Client, path: str, **options: Any) -> InferenceResult:
+        try:
+            return InferenceResult.model_validate(self._json(client, "POST", path, **options))
+        except ValidationError as error:
+            raise CommandError(f"{client.base_url} answered no result: {validation_line(error)}") from None
 
     def _json(self, client: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._send(client, method, path, **options)

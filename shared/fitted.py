@@ -47,7 +47,7 @@ def key(weights: str, spec: FeatureSpec) -> str:
 
 
 def find(kind: str, weights: str) -> Path:
-    """The file of one kind that was fitted to some weights; the bundled one if it is theirs.
+    """The file of one kind that was fitted to some weights; where the folder has none, the bundled one if it is theirs.
 
     Args:
         kind: e.g. ``pca``.
@@ -65,7 +65,7 @@ def find(kind: str, weights: str) -> Path:
         )
     own = home() / f"{kind}-{weights}.safetensors"
     bundled = DATA / f"{kind}.safetensors"
-    path = bundled if fitted_to() == weights and bundled.is_file() else own
+    path = bundled if not own.is_file() and fitted_to() == weights and bundled.is_file() else own
     if not path.is_file():
         raise ConditionError(
             f"{kind} is not fitted to weights {weights}: run `featlink fit {kind}`, which writes {own}"

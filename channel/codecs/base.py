@@ -91,16 +91,31 @@ class Tools:
 
 
 @dataclass(frozen=True)
+class Differences:
+    """What pictures are of which most are differences to a prediction.
+
+    Attributes:
+        head: channels that come first, and say how each place is predicted: a mode, 0 where it stays, and a vector.
+        period: pictures from one that is no difference to the next; the first is none.
+    """
+
+    head: int
+    period: int
+
+
+@dataclass(frozen=True)
 class PictureFormat:
     """What both ends know of every picture of a sequence.
 
     Attributes:
         shape: (C, H, W).
         bits: per sample, 1..16; to 8 they are uint8, above uint16.
+        differences: a codec may use those before as contexts; None: pictures are to be coded by themselves.
     """
 
     shape: Shape
     bits: int = 8
+    differences: Differences | None = None
 
 
 @dataclass(frozen=True)
@@ -599,7 +614,7 @@ def picture_formats(formats: Mapping[str, PictureFormat], codec: Codec, packing:
     empty = {name: np.broadcast_to(np.uint8(0), form.shape) for name, form in formats.items()}
     bits = max(form.bits for form in formats.values())
     return {
-        name: PictureFormat((p.shape[0], p.shape[1], p.shape[2]), formats[name].bits if name in formats else bits)
+        name: replace(formats.get(name, PictureFormat((1, 1, 1), bits)), shape=(p.shape[0], p.shape[1], p.shape[2]))
         for name, p in to_pictures(empty, codec, packing).items()
     }
 

@@ -88,33 +88,34 @@ class Model(NamedTuple):
     data: np.ndarray
 
 
-_LOW, _HIGH, _VALUE, _AT, _DECODING = range(5)
+_LOW, _HIGH, _VALUE, _AT, DECODING = range(5)
 """Places in the state: the 32-bit range's lowest and highest value, the decoder's value, the place in the data, and
 whether samples are filled in from it."""
 _VOTES = 5
 """From here on: the votes on the decision at hand."""
-_PLACES = _VOTES + MODELS
+PLACES = _VOTES + MODELS
 """From here on: the slots that vote, without the decision's node."""
 
 
 def dense_model(channels: int, data: np.ndarray, decoding: bool) -> Model:
     """The model of :func:`code_samples` before the first sample: it knows nothing."""
     contexts = (channels * _ENERGIES, 8 * _ENERGIES**2, 5 * 5 * 3 * 3, channels * 7 * 5, 256 * 4)
-    return _model(contexts, 1, data, decoding)
+    return new_model(contexts, 1, data, decoding)
 
 
 def sparse_model(bands: int, data: np.ndarray, decoding: bool) -> Model:
     """The model of :func:`code_sparse` before the first value."""
     contexts = (_DENSITIES * 9 * 7, bands * 9, 8 * 9 * 7, _DENSITIES * 8 * 8, _DENSITIES * 9 * 5)
-    return _model(contexts, _MIXERS, data, decoding)
+    return new_model(contexts, _MIXERS, data, decoding)
 
 
-def _model(contexts: tuple[int, ...], mixers: int, data: np.ndarray, decoding: bool) -> Model:
+def new_model(contexts: tuple[int, ...], mixers: int, data: np.ndarray, decoding: bool) -> Model:
+    """A model that knows nothing, of so many contexts for each vote, and sets of weights."""
     sizes = NODES * np.array(contexts)
     slots = np.zeros((int(sizes.sum()), 2), np.uint16)
     slots[:, 0] = 1 << 15
-    state = np.zeros(_PLACES + MODELS, np.int64)
-    state[_DECODING] = decoding
+    state = np.zeros(PLACES + MODELS, np.int64)
+    state[DECODING] = decoding
     weights = np.full((mixers, NODES, MODELS), FIRST_WEIGHT, np.int32)
     return Model(np.cumsum(sizes) - sizes, slots, weights, state, data)
 
@@ -123,24 +124,24 @@ def _model(contexts: tuple[int, ...], mixers: int, data: np.ndarray, decoding: b
 
 
 @numba.njit(nogil=True, cache=True)
-def _start(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
+def start(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Open the whole range; the decoder reads its first value."""
     state[_LOW], state[_HIGH], state[_VALUE], state[_AT] = 0, 0xFFFFFFFF, 0, 0
-    if state[_DECODING]:
+    if state[DECODING]:
         for k in range(4):
             state[_VALUE] = (state[_VALUE] << 8) | (np.int64(data[k]) if k < len(data) else 0)
         state[_AT] = 4
 
 
 @numba.njit(nogil=True, cache=True)
-def _finish(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
+def finish(state, data):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Write the fewest bytes that settle the range, as the decoder reads zeros behind them; their number in all."""
     count, value = 0, np.int64(1) << 32
     while value > state[_HIGH]:
         count += 1
         shift = 32 - 8 * count
         value = ((state[_LOW] + (np.int64(1) << shift) - 1) >> shift) << shift
-    for k in range(0 if state[_DECODING] else count):
+    for k in range(0 if state[DECODING] else count):
         if state[_AT] < len(data):
             data[state[_AT]] = (value >> (24 - 8 * k)) & 255
         state[_AT] += 1
@@ -153,18 +154,18 @@ def _clamp(value, low, high):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 
 @numba.njit(nogil=True, cache=True)
-def _decide(state, slots, weights, data, bit, node):  # type: ignore[no-untyped-def]  # pragma: no cover
+def decide(state, slots, weights, data, bit, node):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Mix the votes of the slots at the places, code one decision, learn from it; the decoder ignores ``bit``."""
     dot = np.int64(0)
     for k in range(MODELS):
-        vote = np.int64(STRETCH[slots[state[_PLACES + k] + node, 0] >> 4])
+        vote = np.int64(STRETCH[slots[state[PLACES + k] + node, 0] >> 4])
         state[_VOTES + k] = vote
         dot += np.int64(weights[node, k]) * vote
     mixed = np.int64(SQUASH[_clamp(dot >> 16, -2560, 2560) + 2560])
     low, high = state[_LOW], state[_HIGH]
     span = high - low
     middle = low + (span >> 16) * mixed + (((span & 0xFFFF) * mixed) >> 16)
-    if state[_DECODING]:
+    if state[DECODING]:
         bit = np.int64(1) if state[_VALUE] <= middle else np.int64(0)
     if bit:
         high = middle
@@ -172,7 +173,7 @@ def _decide(state, slots, weights, data, bit, node):  # type: ignore[no-untyped-
         low = middle + 1
     while ((low ^ high) & 0xFF000000) == 0:  # the first byte is settled
         at = state[_AT]
-        if state[_DECODING]:
+        if state[DECODING]:
             state[_VALUE] = ((state[_VALUE] << 8) & 0xFFFFFFFF) | (np.int64(data[at]) if at < len(data) else 0)
         elif at < len(data):
             data[at] = high >> 24
@@ -182,7 +183,7 @@ def _decide(state, slots, weights, data, bit, node):  # type: ignore[no-untyped-
     state[_LOW], state[_HIGH] = low, high
     error = ((bit << 16) - mixed) * _STEP
     for k in range(MODELS):
-        slot = state[_PLACES + k] + node
+        slot = state[PLACES + k] + node
         weights[node, k] += (state[_VOTES + k] * error + (1 << 15)) >> 16
         chance, count = np.int64(slots[slot, 0]), slots[slot, 1]
         if bit:
@@ -208,23 +209,23 @@ def _code_value(state, slots, weights, data, value, guess, top):  # type: ignore
     of their place. What the limits 0 and ``top`` leave no choice of is not coded. Damaged data stay within them too.
     """
     distance = abs(value - guess)
-    if not _decide(state, slots, weights, data, 1 if distance else 0, 0):
+    if not decide(state, slots, weights, data, 1 if distance else 0, 0):
         return guess
     above = np.int64(1) if guess == 0 else np.int64(0)
     if 0 < guess < top:
-        above = _decide(state, slots, weights, data, 1 if value > guess else 0, 1)
+        above = decide(state, slots, weights, data, 1 if value > guess else 0, 1)
     most = top - guess if above else guess
     octave = 0
     while (2 << octave) <= most:
         beyond = 1 if distance >= (2 << octave) else 0
-        if not _decide(state, slots, weights, data, beyond, 2 + 2 * octave + above):
+        if not decide(state, slots, weights, data, beyond, 2 + 2 * octave + above):
             break
         octave += 1
     beyond_guess = np.int64(1)
     for place in range(octave - 1, -1, -1):
         node = 34 + octave if place == octave - 1 else 50 + place
         bit = (distance >> place) & 1
-        beyond_guess = (beyond_guess << 1) | _decide(state, slots, weights, data, bit, node)
+        beyond_guess = (beyond_guess << 1) | decide(state, slots, weights, data, bit, node)
     beyond_guess = min(beyond_guess, most)
     return guess + beyond_guess if above else guess - beyond_guess
 
@@ -259,7 +260,7 @@ def code_samples(model, x, bits, alike, errors):  # type: ignore[no-untyped-def]
     starts, slots, state, data = model.starts, model.slots, model.state, model.data
     weights = model.weights[0]
     near, w = np.zeros(_TAPS, np.int64), np.zeros(_TAPS, np.int64)
-    _start(state, data)
+    start(state, data)
     for c in range(channels):
         w[:] = 0
         own, errors_own = x[c], errors[c]
@@ -306,13 +307,13 @@ def code_samples(model, x, bits, alike, errors):  # type: ignore[no-untyped-def]
                 slope = _scaled(left - guess, unit, 2) * 5 + _scaled(up - guess, unit, 2)
                 slope = (slope * 3 + _scaled(corner - guess, unit, 1)) * 3 + _scaled(right - guess, unit, 1)
                 both = _scaled(e_one, unit, 3) * 5 + _scaled(e_two, unit, 2)
-                state[_PLACES + 0] = starts[0] + (c * _ENERGIES + ours) * NODES
-                state[_PLACES + 1] = (
+                state[PLACES + 0] = starts[0] + (c * _ENERGIES + ours) * NODES
+                state[PLACES + 1] = (
                     starts[1] + ((((predicted & 15) >> 1) * _ENERGIES + ours) * _ENERGIES + theirs) * NODES
                 )
-                state[_PLACES + 2] = starts[2] + slope * NODES
-                state[_PLACES + 3] = starts[3] + (c * 35 + both) * NODES
-                state[_PLACES + 4] = starts[4] + (predicted * 255 // (top << 4) * 4 + min(3, theirs)) * NODES
+                state[PLACES + 2] = starts[2] + slope * NODES
+                state[PLACES + 3] = starts[3] + (c * 35 + both) * NODES
+                state[PLACES + 4] = starts[4] + (predicted * 255 // (top << 4) * 4 + min(3, theirs)) * NODES
 
                 value = np.int64(own[i, j])
                 value = _code_value(state, slots, weights, data, value, guess, top)
@@ -321,7 +322,7 @@ def code_samples(model, x, bits, alike, errors):  # type: ignore[no-untyped-def]
                 error = (value << 4) - predicted
                 for k in range(_TAPS):
                     w[k] += (error * near[k]) >> rate
-    return _finish(state, data)
+    return finish(state, data)
 
 
 # Values that are mostly zero.
@@ -346,7 +347,7 @@ def _few(value):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @numba.njit(nogil=True, cache=True)
-def _octave(value, most):  # type: ignore[no-untyped-def]  # pragma: no cover
+def octave(value, most):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Bits of a number, at most ``most``."""
     bits = 0
     while value > 0 and bits < most:
@@ -358,35 +359,36 @@ def _octave(value, most):  # type: ignore[no-untyped-def]  # pragma: no cover
 @numba.njit(nogil=True, cache=True)
 def _half_octaves(share):  # type: ignore[no-untyped-def]  # pragma: no cover
     """0 for a share of all, in 1/65536, one more for each √2 that it is less."""
-    bits = _octave(share, 16)
+    bits = octave(share, 16)
     upper = 1 if bits > 1 and (share >> (bits - 2)) & 1 else 0
     return min(_DENSITIES - 1, 2 * (16 - bits) + 1 - upper)
 
 
 @numba.njit(nogil=True, cache=True)
-def _sign(value):  # type: ignore[no-untyped-def]  # pragma: no cover
+def sign(value):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """-1, 0 or 1."""
     return 1 if value > 0 else (-1 if value < 0 else 0)
 
 
 @numba.njit(nogil=True, cache=True)
-def _code_magnitude(state, slots, weights, data, size):  # type: ignore[no-untyped-def]  # pragma: no cover
+def code_magnitude(state, slots, weights, data, size):  # type: ignore[no-untyped-def]  # pragma: no cover
     """A magnitude of 1 or more: unary (nodes 2..20), then the octave of the rest (21..35) and its bits (36..50)."""
     known = np.int64(1)
     while known < _UNARY:
-        if not _decide(state, slots, weights, data, 1 if size > known else 0, 1 + known):
+        if not decide(state, slots, weights, data, 1 if size > known else 0, 1 + known):
             return known
         known += 1
     rest = size - _UNARY + 1
     octave = 0
     while octave < 15:
         beyond = 1 if rest >> (octave + 1) else 0
-        if not _decide(state, slots, weights, data, beyond, 21 + min(octave, 14)):
+        if not decide(state, slots, weights, data, beyond, 21 + min(octave, 14)):
             break
         octave += 1
     value = np.int64(1)
     for place in range(octave - 1, -1, -1):
         bit = (rest >> place) & 1
-        value = (value << 1) | _decide(state, slots, weights, data, bit, 36 + place)
+        value = (value << 1) | decide(state, slots, weights, data, bit, 36 + place)
     return _UNARY - 1 + value
 
 
@@ -408,14 +410,14 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
     """
     bands, height, width = q.shape
     starts, slots, state, data = model.starts, model.slots, model.state, model.data
-    _start(state, data)
+    start(state, data)
     busy = np.zeros((height + 2, width + 2), np.int64)  # recent magnitudes at each place, in 1/256
     area = height * width
     share = np.int64(1 << 15)  # of values that are not zero, over the bands before, in 1/65536
     before = np.int64(0)  # the same as a number, and over fewer bands
     for k in range(bands):
         rare = _half_octaves(share)
-        lately = _octave(before * 256 // area, 7)
+        lately = octave(before * 256 // area, 7)
         nonzero = np.int64(0)
         for i in range(height):
             for j in range(width):
@@ -424,35 +426,35 @@ def code_sparse(model, q):  # type: ignore[no-untyped-def]  # pragma: no cover
                 corner = abs(np.int64(q[k, i - 1, j - 1])) if i and j else np.int64(0)
                 right = abs(np.int64(q[k, i - 1, j + 1])) if i and j + 1 < width else np.int64(0)
                 near = _class(2 * (abs(left) + abs(up)) + corner + right)
-                here = _octave(busy[i + 1, j + 1] >> 1, 8)
+                here = octave(busy[i + 1, j + 1] >> 1, 8)
                 around = busy[i, j + 1] + busy[i + 2, j + 1] + busy[i + 1, j] + busy[i + 1, j + 2]
-                around = _octave(around >> 3, 6)
+                around = octave(around >> 3, 6)
                 one = abs(np.int64(q[k - 1, i, j])) if k else np.int64(0)
                 two = abs(np.int64(q[k - 2, i, j])) if k > 1 else np.int64(0)
                 seen = i * width + j
                 so_far = _class(nonzero * 16 // (seen + 1)) if seen > 8 else 0
                 beside = _few(left) * 3 + _few(up)
-                state[_PLACES + 0] = starts[0] + ((rare * 9 + here) * 7 + around) * NODES
-                state[_PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
-                state[_PLACES + 2] = starts[2] + ((near * 9 + here) * 7 + around) * NODES
-                state[_PLACES + 3] = starts[3] + ((rare * 8 + lately) * 8 + so_far) * NODES
-                state[_PLACES + 4] = starts[4] + ((rare * 9 + here) * 5 + min(4, one + two)) * NODES
+                state[PLACES + 0] = starts[0] + ((rare * 9 + here) * 7 + around) * NODES
+                state[PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
+                state[PLACES + 2] = starts[2] + ((near * 9 + here) * 7 + around) * NODES
+                state[PLACES + 3] = starts[3] + ((rare * 8 + lately) * 8 + so_far) * NODES
+                state[PLACES + 4] = starts[4] + ((rare * 9 + here) * 5 + min(4, one + two)) * NODES
                 weights = model.weights[min(_MIXERS - 1, here * _MIXERS // 9)]
 
                 value = np.int64(q[k, i, j])
                 size = abs(value)
-                if not _decide(state, slots, weights, data, 1 if size else 0, 0):
+                if not decide(state, slots, weights, data, 1 if size else 0, 0):
                     size = np.int64(0)
                     q[k, i, j] = 0
                 else:
-                    state[_PLACES + 1] = starts[1] + (k * 9 + (_sign(left) + 1) * 3 + _sign(up) + 1) * NODES
-                    negative = _decide(state, slots, weights, data, 1 if value < 0 else 0, 1)
-                    state[_PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
-                    size = _code_magnitude(state, slots, weights, data, size)
+                    state[PLACES + 1] = starts[1] + (k * 9 + (sign(left) + 1) * 3 + sign(up) + 1) * NODES
+                    negative = decide(state, slots, weights, data, 1 if value < 0 else 0, 1)
+                    state[PLACES + 1] = starts[1] + (k * 9 + beside) * NODES
+                    size = code_magnitude(state, slots, weights, data, size)
                     q[k, i, j] = -size if negative else size
                     nonzero += 1
                 change = (size << 8) - busy[i + 1, j + 1]
                 busy[i + 1, j + 1] += change >> 3 if change > 0 else -((-change) >> 4)  # quick to rise, slow to fall
         share = (4 * share + (nonzero << 16) // area) // 5
         before = (3 * before + nonzero) // 4 if k else nonzero
-    return _finish(state, data)
+    return finish(state, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -14,6 +15,7 @@ from featlink.channel.codecs.base import (
     Codec,
     CodecError,
     Coder,
+    Differences,
     PictureFormat,
     Shape,
     StillCoder,
@@ -22,6 +24,7 @@ from featlink.channel.codecs.base import (
     stripe_edges,
 )
 from featlink.channel.codecs.context_model import code_samples, code_sparse, dense_model, sparse_model
+from featlink.channel.codecs.difference_model import DifferenceModel
 from featlink.shared.conditions.registry import register
 from featlink.shared.frames.bitstream import Samples, dtype_for
 
@@ -41,6 +44,8 @@ class Entropy(Codec):
 
     Stripes of rows are coded each with a state of its own, so that they decode alone; those of different levels cover
     the same part of the picture. Each begins with its size.
+
+    Differences to a prediction are coded in contexts of those before, in the same stripe.
     """
 
     changes_bits: ClassVar[bool] = False
@@ -59,33 +64,41 @@ class Entropy(Codec):
 
     def open_encoder(self, form: PictureFormat, tools: Tools) -> Coder[Samples, AccessUnit]:
         """See the base class."""
-        return StillCoder(lambda samples: AccessUnit(self._units(samples, form.bits)))
+        if form.differences is not None:
+            return _DifferenceEncoder(self, form, form.differences)
+        return StillCoder(lambda samples: AccessUnit(self.units(samples, lambda _, part: self.encode(part, form.bits))))
 
     def open_decoder(self, form: PictureFormat, tools: Tools) -> Coder[Units, Samples]:
         """See the base class; samples of a stripe that was lost are 0."""
-        return StillCoder(lambda units: self._samples(units, form))
+        if form.differences is not None:
+            return _DifferenceDecoder(self, form, form.differences)
+        return StillCoder(
+            lambda units: self.samples(units, form, lambda _, code, shape: self.decode(code, shape, form.bits))
+        )
 
     def unit_rows(self, coded: AccessUnit, form: PictureFormat) -> list[tuple[int, int]]:
         """See the base class: those of stripes."""
         return [*pairwise(stripe_edges(form.shape[1], self.stripes))]
 
-    def _units(self, samples: Samples, bits: int) -> Units:
+    def units(self, samples: Samples, encode: Callable[[int, Samples], bytes]) -> Units:
+        """A picture's stripes, each coded by the function that is given its number and samples."""
         edges = stripe_edges(samples.shape[1], self.stripes)
         if len(edges) == 2:
-            return (self.encode(samples, bits),)
-        parts = [self.encode(samples[:, top:end], bits) for top, end in pairwise(edges)]
+            return (encode(0, samples),)
+        parts = [encode(number, samples[:, top:end]) for number, (top, end) in enumerate(pairwise(edges))]
         return tuple(len(part).to_bytes(_SIZE, "little") + part for part in parts)
 
-    def _samples(self, units: Units, form: PictureFormat) -> Samples:
+    def samples(self, units: Units, form: PictureFormat, decode: Callable[[int, bytes, Shape], Samples]) -> Samples:
+        """Undo :meth:`units`, by a function of a stripe's number, code and shape; those that were lost are 0."""
         edges = stripe_edges(form.shape[1], self.stripes)
         if len(edges) == 2:
-            return self.decode(b"".join(units), form.shape, form.bits)
+            return decode(0, b"".join(units), form.shape)
         samples = np.zeros(form.shape, dtype_for(form.bits))
         whole = _cut(units[0], len(edges) - 1) if len(units) == 1 else units
-        for unit, (top, end) in zip(whole, pairwise(edges), strict=True):
+        for number, (unit, (top, end)) in enumerate(zip(whole, pairwise(edges), strict=True)):
             if unit:
                 shape = (form.shape[0], end - top, form.shape[2])
-                samples[:, top:end] = self.decode(unit[_SIZE:], shape, form.bits)
+                samples[:, top:end] = decode(number, unit[_SIZE:], shape)
         return samples
 
     def encode(self, samples: Samples, bits: int) -> bytes:
@@ -114,6 +127,59 @@ class Entropy(Codec):
         return _decode_sparse(body, shape, bits) if kind == b"\1" else _decode_dense(body, shape, bits)
 
 
+class _DifferenceEnd:
+    """What both ends of a stream of differences have: a model for each stripe, and the picture's number."""
+
+    def __init__(self, codec: Entropy, form: PictureFormat, differences: Differences) -> None:
+        self._codec, self._form, self._period = codec, form, differences.period
+        channels, height, width = form.shape
+        edges = stripe_edges(height, codec.stripes)
+        self._models = [DifferenceModel(differences.head, (channels, end - top, width)) for top, end in pairwise(edges)]
+        self._number = 0
+
+    def _next_is_alone(self) -> bool:
+        number, self._number = self._number, self._number + 1
+        return number % self._period == 0
+
+
+class _DifferenceEncoder(_DifferenceEnd, Coder[Samples, AccessUnit]):
+    def push(self, given: Samples) -> Sequence[AccessUnit]:
+        alone, bits = self._next_is_alone(), self._form.bits
+
+        def encode(number: int, samples: Samples) -> bytes:
+            values = _signed(samples, bits)
+            if not alone:
+                return self._models[number].encode(values)
+            self._models[number].begin(values)
+            return self._codec.encode(samples, bits)
+
+        return (AccessUnit(self._codec.units(given, encode), key=alone),)
+
+
+class _DifferenceDecoder(_DifferenceEnd, Coder[Units, Samples]):
+    def push(self, given: Units) -> Sequence[Samples]:
+        alone, bits = self._next_is_alone(), self._form.bits
+
+        def decode(number: int, code: bytes, shape: Shape) -> Samples:
+            if not alone:
+                return _unsigned(self._models[number].decode(code), bits)
+            samples = self._codec.decode(code, shape, bits)
+            self._models[number].begin(_signed(samples, bits))
+            return samples
+
+        return (self._codec.samples(given, self._form, decode),)
+
+
+def _signed(samples: Samples, bits: int) -> npt.NDArray[np.int32]:
+    """Samples around the middle of their range."""
+    return samples.astype(np.int32) - (1 << (bits - 1))
+
+
+def _unsigned(values: npt.NDArray[np.int32], bits: int) -> Samples:
+    """Undo :func:`_signed`; what damage has made too large is clipped."""
+    return (values + (1 << (bits - 1))).clip(0, (1 << bits) - 1).astype(dtype_for(bits))
+
+
 def _cut(joined: bytes, count: int) -> Units:
     """The stripes of an access unit in one piece."""
     units, at = [], 0
@@ -128,7 +194,7 @@ def _cut(joined: bytes, count: int) -> Units:
 
 def _encode_sparse(samples: Samples, bits: int) -> bytes:
     """How many channels come before the last that are all zero, then their code."""
-    values = samples.astype(np.int32) - (1 << (bits - 1))
+    values = _signed(samples, bits)
     filled = np.flatnonzero(values.any((1, 2)))
     count = int(filled[-1]) + 1 if filled.size else 0
     values = values[:count]
@@ -150,9 +216,8 @@ def _decode_sparse(body: bytes, shape: Shape, bits: int) -> Samples:
     values = np.zeros((count, height, width), np.int32)
     data = np.frombuffer(body, np.uint8, offset=2).copy()
     code_sparse(sparse_model(count, data, decoding=True), values)
-    middle = 1 << (bits - 1)
-    samples = np.full(shape, middle, dtype_for(bits))
-    samples[:count] = (values + middle).clip(0, (1 << bits) - 1)
+    samples = np.full(shape, 1 << (bits - 1), dtype_for(bits))
+    samples[:count] = _unsigned(values, bits)
     return samples
 
 

@@ -39,6 +39,8 @@ Layers = Mapping[str, Array]
 """Weights (O, C, k, k), k 1 or 3, as ``<layer>.weight``, and ``<layer>.bias`` (O,)."""
 
 _LARGE = ("cell", "group")
+_DROP = "drop"
+"""Is among the arrays, so that the digest, by which a fit is known, is of it too."""
 _LAYERS = ("gains.", "refine.")
 """How names of the sender's network's layers begin, and of the receiver's."""
 
@@ -49,8 +51,9 @@ class Bottleneck(PredictingReduction):
 
     One latent of all levels at p5's positions: the sender scales the components of the ``pca`` step by how much the
     heads will miss them, and rounds them to multiples of ``step``; the receiver's network refines what came. Both were
-    trained by ``featlink fit bottleneck`` on the heads' answers, at all rates together, once for each split. Those of
-    the bundled detector are bundled. What derives from another level, as p6 does, is not sent.
+    trained by ``featlink fit bottleneck`` on the heads' answers, at all rates together, once for each split, with
+    ``--drop`` also for stripes that are lost. Those of the bundled detector are bundled. What derives from another
+    level, as p6 does, is not sent.
     """
 
     strength: ClassVar[str | None] = "step"
@@ -115,10 +118,12 @@ class Learned:
     Attributes:
         basis: of the ``pca`` step, its large maps rounded to 8 bits.
         layers: of both networks.
+        drop: share of stripes, at most, that were dropped in training, 0..1.
     """
 
     basis: Basis
     layers: Layers
+    drop: float = 0
 
 
 def encode_learned(learned: Learned) -> bytes:
@@ -127,6 +132,8 @@ def encode_learned(learned: Learned) -> bytes:
     for name in _LARGE:
         arrays[name], arrays[f"{name}.scale"] = _rounded(arrays[name])
     arrays |= {name: layer.astype(np.float16) for name, layer in learned.layers.items()}
+    if learned.drop:
+        arrays[_DROP] = np.array([learned.drop])
     return fitted.encode(FORMAT, arrays, learned.basis.weights, learned.basis.architecture)
 
 
@@ -140,7 +147,7 @@ def read_learned(path: Path) -> Learned:
     for name in _LARGE:
         arrays[name] = arrays[name] * arrays[f"{name}.scale"]
     layers = {name: array.astype(np.float32) for name, array in arrays.items() if name.startswith(_LAYERS)}
-    return Learned(basis_of(arrays, facts), layers)
+    return Learned(basis_of(arrays, facts), layers, float(arrays[_DROP][0]) if _DROP in arrays else 0)
 
 
 def as_stored(basis: Basis) -> Basis:

@@ -50,12 +50,14 @@ STILL, MOVED, ANEW = 0, 1, -1
 _COARSE = GRAINS * RESIDUAL
 _AROUND = 2
 """Samples of the finest level around a place that must fit as well, so that vectors are those of things."""
-_BITS_OF_ONE = 6.5
-"""About what a component other than zero costs."""
-_PRICE = (1 - 2 * ROUND) / _BITS_OF_ONE
-"""Of a bit, in squared steps of residuals: a component that is just not rounded to zero is worth its bits."""
-_MODE_BITS = {STILL: 0.5, MOVED: 3.0, ANEW: 5.0}
-"""About what saying the mode costs."""
+_PRICE = 0.05
+"""Of a bit, in squared steps of residuals."""
+_BITS_OF_ONE = 8.0
+"""About what a residual other than zero costs, …"""
+_BITS_OF_FIRST = 4.0
+"""… and the first one of a place besides."""
+_MODE_BITS = {STILL: 0.3, MOVED: 8.0, ANEW: 6.0}
+"""About what saying the mode costs, and a vector like its neighbour's."""
 
 
 class Sent(NamedTuple):
@@ -179,6 +181,8 @@ class Sender:
         as_moved = _Candidate(way.moved(self._last, vectors, moves), exact, most)
         candidates = {STILL: as_still, MOVED: as_moved, ANEW: _Candidate(np.zeros_like(self._last), exact, most)}
         costs = {mode: one.cost + _PRICE * _MODE_BITS[mode] for mode, one in candidates.items()}
+        told = np.abs(_differences(moves.astype(np.int32), vectors))
+        costs[MOVED] += _PRICE * np.where(told, 2 + 2 * np.log2(np.maximum(told, 1)), 0).sum(0)
         costs[MOVED][~moves] = np.inf
         modes = np.array([*candidates], np.int32)[np.argmin([*costs.values()], 0)]
         rounded, predicted = np.empty_like(as_still.rounded), np.empty_like(self._last)
@@ -226,15 +230,30 @@ class Receiver:
 
 
 class _Candidate:
-    """A prediction, the residual in its steps, and what error and bits cost by place, in squares of those steps."""
+    """A prediction, the residual in its steps, and what error and bits cost by place, in squares of those steps.
+
+    A residual is rounded towards zero if that costs less, and all of a place are zero if that does.
+    """
 
     def __init__(self, predicted: Ints, exact: Array, most: int) -> None:
         self.predicted = predicted
         residual = (exact - predicted.astype(np.float32)) / np.float32(_COARSE)
-        self.rounded = _multiples(residual, 1, most)
-        sizes = np.abs(self.rounded)
-        ones = np.where(sizes > 0, 1 + np.log2(np.maximum(sizes, 1)) / 4, 0).sum(0)
-        self.cost = np.square(residual - self.rounded).sum(0) + _PRICE * _BITS_OF_ONE * ones
+        sizes = np.abs(residual)
+        nearest = np.rint(sizes).clip(0, most)
+        lower = np.maximum(nearest - 1, 0)
+        rounded = np.where(_costs(sizes, lower) < _costs(sizes, nearest), lower, nearest)
+        rounded *= _costs(sizes, rounded) < np.square(sizes)
+        some = _costs(sizes, rounded).sum(0) + _PRICE * _BITS_OF_FIRST * rounded.any(0)
+        none = np.square(sizes).sum(0)
+        self.cost = np.minimum(some, none)
+        self.rounded: Ints = (np.sign(residual) * rounded * (some < none)).astype(np.int32)
+
+
+def _costs(sizes: Array, rounded: Array) -> Array:
+    """Of residuals without their signs that are rounded so, in squared steps."""
+    bits = np.where(rounded > 0, _BITS_OF_ONE + 2 * np.log2(np.maximum(rounded, 1)), 0)
+    costs: Array = (np.square(sizes - rounded) + _PRICE * bits).astype(np.float32)
+    return costs
 
 
 def _multiples(values: Array, step: float, most: int) -> Ints:

@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import shutil
-import statistics
 import struct
 import subprocess
 import sys
@@ -77,11 +76,16 @@ class Edge:
             infos.append([name, "float32", array.shape, zlib.crc32(raw), None, None])
             body += [raw, bytes(-len(raw) % 64)]
         key = hashlib.sha256(data).hexdigest()[:32]
-        header = {"domain": "feature", "model": facts["model"], "weights": facts["weights"], "key": key}
-        header |= {"original": original, "tensors": infos, **sizes}
-        optional = {"image_id": image_id, "features": facts["features"]}
-        optional["extensions"] = facts["reduced"] and {"reduced": facts["reduced"]}
-        raw = packed(header | {name: value for name, value in optional.items() if value is not None})
+        header = {
+            "domain": "feature",
+            "key": key,
+            "image_id": image_id,
+            "original": original,
+            "tensors": infos,
+            **sizes,
+        }
+        header |= {name: facts[name] for name in ("model", "weights", "features")}
+        raw = packed(header | ({"extensions": {"reduced": facts["reduced"]}} if facts["reduced"] else {}))
         head = struct.pack("<8sHHIQ", b"FEATLINK", facts["wire"], 1, len(raw), zlib.crc32(raw)) + raw
         times = {"backbone": (inferred - started) * 1e3, "serialize": (time.monotonic() - inferred) * 1e3}
         return [head + bytes(-len(head) % 64), *body], times
@@ -97,12 +101,10 @@ class Channel:
         self._params = {name: value for name, value in params.items() if value}
         self._connection: http.client.HTTPConnection | None = None
         self._headers = {"content-type": "application/vnd.featlink.frame"}
-        for name, variable, form in (
-            ("authorization", "TOKEN", "Bearer {}"),
-            ("featlink-run-token", "RUN_TOKEN", "{}"),
-        ):
-            if value := os.environ.get(f"FEATLINK_{variable}"):
-                self._headers[name] = form.format(value)
+        if token := os.environ.get("FEATLINK_TOKEN"):
+            self._headers["authorization"] = f"Bearer {token}"
+        if token := os.environ.get("FEATLINK_RUN_TOKEN"):
+            self._headers["featlink-run-token"] = token
 
     def send(self, parts: list[bytes], times: dict[str, float], **place: object) -> dict:
         """The deployment's answer to a frame. Raises OSError where there is none to be had."""
@@ -181,16 +183,12 @@ def device() -> dict[str, str | int | None]:
 
 def show(name: str, picture: Image.Image, answer: dict, ms: float, folder: Path | None) -> None:
     """Print what was found, and write the picture with its boxes where a folder is given."""
-    found = [
-        (one["bbox"], f"{answer['categories'][str(one['category_id'])]} {one['score']:.2f}")
-        for one in answer["detections"]
-    ]
-    print(
-        f"{name}: {ms:.0f} ms, {answer['bits'] / 8000:.2f} kB: {', '.join(text for _, text in found[:5])}", flush=True
-    )
+    found, names = answer["detections"], answer["categories"]
+    texts = [f"{names[str(one['category_id'])]} {one['score']:.2f}" for one in found]
+    print(f"{name}: {ms:.0f} ms, {answer['bits'] / 8000:.2f} kB: {', '.join(texts[:5])}", flush=True)
     if folder is not None:
         canvas = ImageDraw.Draw(picture)
-        for (x, y, width, height), text in found:
+        for (x, y, width, height), text in zip((one["bbox"] for one in found), texts, strict=True):
             canvas.rectangle((x, y, x + width, y + height), outline="red", width=2)
             canvas.text((x + 3, y + 2), text, fill="red")
         picture.save(folder / f"{Path(name).stem}.jpg")
@@ -210,18 +208,13 @@ def run(asked: argparse.Namespace) -> None:
     newest = not (asked.every or paths[0].is_file())
     taken = pictures(paths) if files else video(asked.source[0], edge.facts["size"] or [480, 640], newest)
 
-    def next_frame() -> tuple[str, Image.Image, list[bytes], dict[str, float]] | None:
-        for name, data, picture, times in taken:
-            parts, more = edge.frame(data, picture, ids.get(name))
-            return name, picture, parts, times | more
-        return None
-
+    computed = ((*one, *edge.frame(one[1], one[2], ids.get(one[0]))) for one in taken)
     spent: dict[str, list[float]] = {}
     with ThreadPoolExecutor(1) as pool:
-        coming, number = pool.submit(next_frame), 0
+        coming, number = pool.submit(next, computed, None), 0
         while (frame := coming.result()) is not None:
-            coming, (name, picture, parts, times) = pool.submit(next_frame), frame
-            started = time.monotonic()
+            coming, (name, _, picture, decoding, parts, computing) = pool.submit(next, computed, None), frame
+            started, times = time.monotonic(), decoding | computing
             if asked.out:
                 (asked.out / f"{Path(name).stem}.frame").write_bytes(b"".join(parts))
             else:
@@ -235,9 +228,9 @@ def run(asked: argparse.Namespace) -> None:
         raise OSError("the source has no picture")
     stages = {}
     for stage, values in spent.items():
-        steady = values[WARM:] or values
-        figures = {"median": statistics.median(steady), "p95": float(np.percentile(steady, 95))}
-        stages[stage] = figures | {"warmup": statistics.median(values[:WARM]), "count": len(values)}
+        median, p95 = np.percentile(values[WARM:] or values, (50, 95)).tolist()
+        warm = float(np.median(values[:WARM]))
+        stages[stage] = {"median": median, "p95": p95, "warmup": warm, "count": len(values)}
     print("; ".join(f"{stage} {ms['median']:.0f} ms (95 %: {ms['p95']:.0f})" for stage, ms in stages.items()))
     if asked.report:
         facts = {name: edge.facts[name] for name in ("model", "weights", "size", "precision", "reduced", "providers")}

@@ -200,6 +200,16 @@ def bottleneck(
     scenes: Annotated[int, typer.Option(min=2, help="Take the first so many pictures.")] = 400,
     rounds: Annotated[int, typer.Option(min=1, help="Steps of the optimiser, of two pictures each.")] = 4000,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
+    drop: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="For a link that loses packets: drop up to this share of stripes in training."),
+    ] = 0,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Go on from a file of this command.", show_default="untrained networks"
+        ),
+    ] = None,
 ) -> None:
     """Train the networks of the bottleneck step on what the heads answer, behind the basis of `featlink fit pca`.
 
@@ -211,29 +221,44 @@ def bottleneck(
     pictures = list(open_dataset(dataset, "clean", pictures_in).images.values())[:scenes]
     console = Console()
 
-    from featlink.channel.reduction.bottleneck import as_stored, encode_learned
+    from featlink.channel.reduction.bottleneck import as_stored, encode_learned, read_learned
     from featlink.channel.reduction.pca import read_basis
     from featlink.fitting.bottleneck import Teacher, Training, examples_of
     from featlink.shared.models.registry import build
 
     split = build(config)
-    linear = as_stored(read_basis(find("pca", key(split.weights, split.spec))))
+    weights = key(split.weights, split.spec)
+    begun = None if start is None else read_learned(start)
+    linear = as_stored(read_basis(find("pca", weights))) if begun is None else begun.basis
+    if linear.weights != weights:
+        raise CommandError(f"{start} is fitted to weights {linear.weights}, not {weights}")
     target = out or home() / f"bottleneck-{linear.weights}.safetensors"
     with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=console) as progress:
         looked_at = progress.add_task("pictures", total=len(pictures))
         examples = examples_of(split, linear, pictures, lambda: progress.advance(looked_at))
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = target.with_name(f"{target.name}.checkpoint")
-        training = Training(Teacher(config, linear), linear.deviation, examples, rounds, checkpoint, device)
+        training = Training(
+            Teacher(config, linear),
+            linear.deviation,
+            examples,
+            rounds,
+            checkpoint,
+            device,
+            drop,
+            None if begun is None else begun.layers,
+        )
         learning = progress.add_task("rounds", total=rounds, completed=training.round)
         training.run(lambda count: progress.update(learning, completed=count))
         before, after = training.untrained, training.measure()
+        lossy = training.measure(drop) if drop else None
     content = encode_learned(training.learned(linear))
     replace(target, content)
     console.print(f"{target}: {len(content):,} bytes", soft_wrap=True)
     if before is not None:
         for step, far in after.distance.items():
             console.print(
-                f"step {step}: distance {before.distance[step]:.3f} → {far:.3f}, "
-                f"{before.size[step]:,.0f} → {after.size[step]:,.0f} bytes"
+                f"step {step}: distance {before.distance[step]:.3f} → {far:.3f}"
+                + ("" if lossy is None else f", {lossy.distance[step]:.3f} with {drop:g} of the stripes lost")
+                + f", {before.size[step]:,.0f} → {after.size[step]:,.0f} bytes"
             )

@@ -101,6 +101,10 @@ def page(
     sweeps: Annotated[
         Path | None, typer.Option(help="Folder in which finished sweeps are looked for.", show_default="out")
     ] = None,
+    browser_edge: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an export that visitors' browsers run as the edge.", show_default="none"),
+    ] = None,
 ) -> None:
     """Show a running deployment in the browser: try pictures, watch runs, look at sweeps. Ctrl-C stops."""
     from pydantic import ValidationError
@@ -116,6 +120,7 @@ def page(
         "channel_url": channel_url,
         "cloud_url": cloud_url,
         "sweeps": sweeps,
+        "browser_edge": browser_edge,
     }
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:

@@ -1,5 +1,6 @@
 """Learn the ``bottleneck`` step: rate plus how far the heads' answers move, at all rates together. No labels.
 
+For a link that loses packets, stripes of what is sent are dropped in training, as the channel drops and conceals them.
 :class:`Training` trains :class:`Networks` on :class:`Example` pictures; :class:`Teacher` says what the heads answer.
 """
 
@@ -17,9 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from featlink.channel.codecs.base import stripe_edges
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.reduction.base import ROUND
-from featlink.channel.reduction.bottleneck import BLOCKS, LEAST_GAIN, MOST_GAIN, SEEN, STEP, Learned, bands
+from featlink.channel.reduction.bottleneck import (
+    BLOCKS,
+    LEAST_GAIN,
+    MOST_GAIN,
+    SEEN,
+    STEP,
+    Layers,
+    Learned,
+    bands,
+)
 from featlink.channel.reduction.pca import Basis
 from featlink.dataset import MAX_PIXELS
 from featlink.fitting.checkpoint import loaded, save
@@ -39,11 +50,14 @@ FINEST, COARSEST = 0.4, 12.0
 _HELD_OUT = 16
 """Pictures that are not trained on: they set the price, and tell how far training is."""
 _BATCH = 2
-_RATE = 1.2e-3
+_RATE, _RATE_FURTHER = 1.2e-3, 3e-4
+"""Of learning, at its highest: from the beginning, and from networks that are trained already."""
 _WARM_UP = 30
 _SAVE_EVERY = 100
 _DEPTH = 12
 """Bits that whole numbers of steps are coded from."""
+_STRIPES = 4
+"""That are dropped, as many as in the ``loss.*`` conditions."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +83,11 @@ class Training:
         rounds: steps of the optimiser in all.
         checkpoint: file to go on from if it is there, and to save to.
         device: ``cpu``, ``cuda``, …
+        drop: most of the stripes' shares that are dropped, 0..1: a picture's is drawn from 0 to it.
+        start: networks to begin with; default: untrained ones.
 
     Raises:
-        ModelError: fewer than two examples, or the checkpoint is of another training.
+        ModelError: fewer than two examples, no such share, or the checkpoint or the start is of another training.
     """
 
     def __init__(
@@ -82,9 +98,14 @@ class Training:
         rounds: int,
         checkpoint: Path,
         device: str = "cpu",
+        drop: float = 0,
+        start: Layers | None = None,
     ) -> None:
         if len(examples) < 2:
             raise ModelError("the detector finds something in fewer than two of these pictures: nothing to learn from")
+        if not 0 <= drop <= 1:
+            raise ModelError(f"drop={drop:g} is no share from 0 to 1")
+        self.drop, self._start = drop, start
         held_out = min(_HELD_OUT, len(examples) // 2)
         self.taught, self.held_out = examples[:-held_out], examples[-held_out:]
         self.rounds, self.checkpoint, self.device = rounds, checkpoint, device
@@ -105,18 +126,21 @@ class Training:
         """
         if self.untrained is None:
             self.untrained = self.measure()
+            if self._start is not None:
+                self._begin_with(self._start)
+        fastest = _RATE if self._start is None else _RATE_FURTHER
         prices = self._prices(self.untrained)
         while self.round < self.rounds:
-            rng = np.random.default_rng((0, self.round))
+            rng, losses = np.random.default_rng((0, self.round)), np.random.default_rng((2, self.round))
             for group in self.optimiser.param_groups:
                 warm = min(1.0, (self.round + 1) / _WARM_UP)
-                group["lr"] = _RATE * warm * (0.5 + 0.5 * math.cos(math.pi * self.round / self.rounds)) + 1e-6
+                group["lr"] = fastest * warm * (0.5 + 0.5 * math.cos(math.pi * self.round / self.rounds)) + 1e-6
             self.optimiser.zero_grad()
             for _ in range(_BATCH):
                 example = self.taught[int(rng.integers(len(self.taught)))]
                 step = float(np.exp(rng.uniform(math.log(FINEST), math.log(COARSEST))))
                 price, usual = prices(step)
-                far, whole, _ = self._far(example, step, rng)
+                far, whole, _ = self._far(example, step, rng, self.drop * losses.random(), losses)
                 ((far + price * bits_of(whole) / 8) / usual / _BATCH).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
             self.optimiser.step()
@@ -126,12 +150,17 @@ class Training:
             done(self.round)
 
     @torch.no_grad()
-    def measure(self) -> Progress:
-        """How far the answers are, and how many bytes are coded, over the held-out pictures."""
+    def measure(self, lost: float = 0) -> Progress:
+        """How far the answers are, and how many bytes are coded, over the held-out pictures.
+
+        Args:
+            lost: share of their stripes, 0..1.
+        """
         far, size = dict.fromkeys(STEPS, 0.0), dict.fromkeys(STEPS, 0.0)
         for step in STEPS:
             for number, example in enumerate(self.held_out):
-                found, _, rounded = self._far(example, step, np.random.default_rng((1, number)))
+                rng, losses = np.random.default_rng((1, number)), np.random.default_rng((3, number))
+                found, _, rounded = self._far(example, step, rng, lost, losses)
                 half = 1 << (_DEPTH - 1)
                 samples = (rounded.cpu().numpy().clip(-half, half - 1) + half).astype(np.uint16)
                 far[step] += float(found) / len(self.held_out)
@@ -140,17 +169,26 @@ class Training:
 
     def learned(self, basis: Basis) -> Learned:
         """What the step needs."""
-        return Learned(basis, self.networks.layers())
+        return Learned(basis, self.networks.layers(), self.drop)
 
-    def _far(self, example: Example, step: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _far(
+        self, example: Example, step: float, rng: np.random.Generator, lost: float, losses: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Distance of the answers; what was sent, before it was rounded and after."""
         clean = example.components.to(self.device).float()
         boxes, labels = (x.to(self.device) for x in example.regions(rng))
         with torch.no_grad():
             wanted: Answers = self.teacher.answers(clean, example.resized, boxes, labels)
         whole, rounded = self.networks.send(clean, step)
-        received = self.networks.receive(rounded, step)
+        kept = torch.from_numpy(kept_rows(rounded.shape[1], lost, losses)).to(rounded)[:, None]
+        received = self.networks.receive(rounded * kept, step)
         return distance(self.teacher.answers(received, example.resized, boxes, labels), wanted), whole, rounded
+
+    def _begin_with(self, layers: Layers) -> None:
+        try:
+            self.networks.load_state_dict({name: torch.from_numpy(layer) for name, layer in layers.items()})
+        except RuntimeError as error:
+            raise ModelError(f"networks to begin with do not fit: {str(error).splitlines()[-1].strip()}") from None
 
     @staticmethod
     def _prices(start: Progress) -> Callable[[float], tuple[float, float]]:
@@ -170,6 +208,7 @@ class Training:
         start = self.untrained
         state = {
             "round": self.round,
+            "drop": self.drop,
             "deviation": self.networks.deviation,
             "networks": self.networks.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -181,10 +220,30 @@ class Training:
         with loaded(self.checkpoint, self.device) as state:
             if not torch.equal(state["deviation"], self.networks.deviation):
                 raise ValueError("it has another basis")
+            if state.get("drop", 0) != self.drop:
+                raise ValueError(f"it dropped {state.get('drop', 0):g}, not {self.drop:g}")
             self.networks.load_state_dict(state["networks"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.round = int(state["round"])
             self.untrained = None if state["untrained"] is None else Progress(*state["untrained"])
+
+
+def kept_rows(height: int, lost: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Rows of the stripes that arrive, one of them at least: of a picture that is lost whole, nothing is refined.
+
+    Args:
+        height: rows.
+        lost: probability of a stripe's loss, 0..1.
+        rng: one number is drawn for each stripe, and one for that which arrives in any case.
+
+    Returns:
+        (height,), false where the channel's ``conceal=zero`` puts zeros.
+    """
+    edges = stripe_edges(height, _STRIPES)
+    arrives = rng.random(len(edges) - 1) >= lost
+    last = int(rng.integers(len(arrives)))
+    arrives[last] |= not arrives.any()
+    return np.repeat(arrives, np.diff(edges))
 
 
 # What is trained on: components of pictures, and where the detector finds something.

@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from nicegui import ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featlink.page import explorer, live, playground, runs
+from featlink.page import device, explorer, live, playground, runs
 from featlink.page.context import Context, PageSettings, read_body
 from featlink.page.pictures import decoded, scene_path, thumbnail
 from featlink.shared.errors import ImageError
@@ -89,6 +89,7 @@ def create_app(settings: PageSettings | None = None) -> FastAPI:
 
     playground.add_page(context)
     live.add_page(app, context)
+    device.add_page(app, context)
     explorer.add_page(context)
     runs.add_pages(app, context)
     ui.run_with(

@@ -38,6 +38,7 @@ class PageSettings(ProxySettings):
     public_edge_url: str | None = Field(None, description="the edge's address in copied commands; default: edge_url")
     public_cloud_url: str | None = Field(None, description="the cloud's address in copied lines; default: cloud_url")
     sweeps: Path = Field(Path("out"), description="folder in which finished sweeps are looked for")
+    browser_edge: Path | None = Field(None, description="folder of an export that a visitor's browser runs")
     timeout_s: float = Field(300, gt=0, description="how long to wait for a service's answer")
     max_picture_mb: int = Field(32, ge=1, description="largest picture in MiB")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from nicegui import ui
 from starlette.requests import Request
 
-PAGES = (("/", "Playground"), ("/live", "Live"), ("/explore", "Explorer"), ("/runs", "Runs"))
+PAGES = (("/", "Playground"), ("/live", "Live"), ("/device", "Device"), ("/explore", "Explorer"), ("/runs", "Runs"))
 THEME_COOKIE = "featlink-theme"
 _THEMES = {"auto": None, "light": False, "dark": True}
 _ICONS = {"auto": "brightness_auto", "light": "light_mode", "dark": "dark_mode"}

@@ -73,7 +73,7 @@ class Kind:
 FCM = Kind(
     "fcm.",
     1,
-    ("pixels", "tiled"),
+    ("pixels", "hull", "tiled"),
     bits_per_pixel,
     "bits per pixel of the original picture",
     ("bpp", 3),

@@ -129,6 +129,17 @@ def test_interleaving_spreads_a_burst_over_the_picture() -> None:
     assert max(np.diff(together)) in (1, 10)  # one run, which may go on at the other end
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("interleave", "apart"), [(1, 1), (2, 6), (4, 3)])
+def test_neighbours_are_lost_together_as_the_chain_says_of_packets_so_far_apart(interleave: int, apart: int) -> None:
+    """P(both) = rate² + rate (1 - rate) λ^apart, where λ is the chain's second eigenvalue."""
+    rate, burst, items = 0.2, 5, 4000
+    step = PacketLoss(rate=rate, burst=burst, interleave=interleave)
+    pairs = [{("x", 0), ("x", 1)} <= {*report.missing} for _, report in sent_over(step, units(*[60] * 12), items)]
+    expected = rate**2 + rate * (1 - rate) * (1 - 1 / burst / (1 - rate)) ** apart
+    assert np.mean(pairs) == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / items))
+
+
 def test_key_frames_have_parity_of_their_own() -> None:
     step = PacketLoss(rate=0, parity=0, key_parity=1)
     counts = [sent_over(step, units(200, 200), key=key)[0][1].packets for key in (True, False)]

@@ -291,7 +291,7 @@ def test_the_receiver_adds_differences_up(basis: Basis) -> None:
 def test_what_is_lost_is_missing_until_the_next_that_is_sent_alone() -> None:
     """The sender does not know what the receiver has not."""
     whole, lossy = (
-        stream(f"pca(components=40, step=1, gop=low_delay, period=5){loss} @ bit_depth=10")
+        stream(f"pca(components=40, step=0.1, gop=low_delay, period=5){loss} @ bit_depth=10")
         for loss in ("", " | packet_loss(rate=0.5, mtu=64, header=0)")
     )
     errors = [
@@ -316,9 +316,11 @@ def test_differences_need_a_step() -> None:
 @pytest.mark.usefixtures("file")
 @pytest.mark.parametrize("conceal", ["zero", "last"])
 def test_packets_of_a_predicted_stream_are_lost_and_a_key_frame_repairs(conceal: str) -> None:
-    text = "pca(components=40, step=1, gop=low_delay, period=5) | entropy(stripes=2){} @ bit_depth=10"
-    loss = f" | packet_loss(rate=0.5, mtu=64, header=0, conceal={conceal})"
-    whole, lossy = stream(text.format("")), stream(text.format(loss))
+    coded = "pca(components=40, step=0.1, gop=low_delay, period=5) | entropy(stripes=2)"
+    whole, lossy = (
+        stream(f"{coded} | packet_loss(rate={rate}, mtu=64, header=0, conceal={conceal}) @ bit_depth=10")
+        for rate in (0, 0.5)
+    )
     assert all(sum(map(len, sent.bitstreams.values())) < sent.telemetry.bits / 8 for sent in whole)
     assert [sent.bitstreams for sent in whole] == [sent.bitstreams for sent in lossy]  # the sender does not know
     errors = [
@@ -327,3 +329,14 @@ def test_packets_of_a_predicted_stream_are_lost_and_a_key_frame_repairs(conceal:
     ]
     assert max(errors) > 0.0
     assert np.isfinite(errors).all()
+
+
+@pytest.mark.usefixtures("file")
+def test_a_link_that_loses_nothing_changes_no_sample_but_costs_the_contexts_of_frames_before() -> None:
+    """What is coded with what a loss could take away is coded without, where something can be lost."""
+    coded = "pca(components=40, step=0.1, gop=low_delay, period=5) | entropy(stripes=2)"
+    without, linked = (stream(f"{coded}{link} @ bit_depth=10") for link in ("", " | packet_loss(rate=0, mtu=1500)"))
+    for one, other in zip(without, linked, strict=True):
+        np.testing.assert_array_equal(one.frame.tensor("p4").data, other.frame.tensor("p4").data)
+    assert without[0].bitstreams == linked[0].bitstreams
+    assert without[1].bitstreams != linked[1].bitstreams

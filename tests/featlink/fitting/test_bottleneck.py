@@ -12,15 +12,33 @@ from keypoint_model import PEOPLE
 from typer.testing import CliRunner
 
 import featlink as fl
+from featlink.channel.chain import Chain
 from featlink.channel.reduction import bottleneck
 from featlink.channel.reduction.pca import Basis, encode_basis
+from featlink.channel.transmit import transmit
 from featlink.cli import app
 from featlink.dataset import open_dataset
-from featlink.fitting.bottleneck import STEPS, Example, Networks, Teacher, Training, distance, examples_of
+from featlink.edge.prepare import Request, prepare
+from featlink.fitting.bottleneck import (
+    STEPS,
+    Example,
+    Networks,
+    Teacher,
+    Training,
+    distance,
+    examples_of,
+    kept_rows,
+)
 from featlink.fitting.pca import fit
+from featlink.shared import fitted
+from featlink.shared.conditions.language import parse
+from featlink.shared.conditions.registry import chain
 from featlink.shared.errors import ModelError
+from featlink.shared.features import Array
+from featlink.shared.frames.wire import LATENT
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
+from featlink.shared.result import Telemetry
 from featlink.starter.bundle import SCENES, load_weights
 
 CONFIG = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)
@@ -113,6 +131,33 @@ def test_the_teacher_sees_the_levels_of_an_earlier_split(split: str, pictures: l
     assert sent.grad.abs().sum() > 0
 
 
+@pytest.mark.extended
+def test_what_was_fitted_at_an_earlier_split_is_what_the_step_uses_there(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.but(split="c2-c5", min_size=96, max_size=128)
+    linear = bottleneck.as_stored(fit(config, pictures[:2], lambda: None, channels=4))
+    split = build(config)
+    training = Training(
+        Teacher(config, linear), linear.deviation, examples_of(split, linear, pictures, lambda: None), 1, tmp_path / "c"
+    )
+    training.run(lambda count: None)
+    content = bottleneck.encode_learned(training.learned(linear))
+    (tmp_path / f"bottleneck-{linear.weights}.safetensors").write_bytes(content)
+    monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
+    frame = prepare(split, Request(pictures[0].read_bytes()), max_pixels=10**6, send_derived=False).frame
+    fine, coarse = (
+        transmit(frame, parse(f"bottleneck(step={step}) | entropy @ bit_depth=12"), Telemetry()) for step in (0.5, 4)
+    )
+    assert [one.name for one in fine.frame.tensors] == ["c2", "c3", "c4", "c5"]
+    assert fine.telemetry.bits is not None
+    assert coarse.telemetry.bits is not None
+    assert coarse.telemetry.bits < fine.telemetry.bits
+    assert fine.fidelity is not None
+    assert coarse.fidelity is not None
+    assert coarse.fidelity.psnr < fine.fidelity.psnr
+
+
 def test_a_network_whose_answers_are_not_known_is_refused(basis: Basis) -> None:
     with pytest.raises(ModelError, match="take pca"):
         Teacher(ModelConfig(model=PEOPLE), basis)
@@ -179,12 +224,113 @@ def test_training_goes_on_where_it_stopped_and_learns(
         Training(teacher, basis.deviation, examples[:1], 1, tmp_path / "none")
 
 
+# For a link that loses packets.
+
+
+def zero_rows(plane: Array) -> list[bool]:
+    return [not row.any() for row in plane.transpose(1, 0, 2)]
+
+
+def test_training_drops_the_rows_that_the_channel_leaves_at_zero() -> None:
+    rng = np.random.default_rng(0)
+    levels = {f"p{k}": rng.normal(size=(256, 320 >> k, 64 >> k)).astype(np.float32) for k in range(2, 7)}
+    condition = parse("bottleneck(step=2) | entropy(stripes=4) | packet_loss(rate=0.5, mtu=65535) @ bit_depth=10")
+    with Chain(chain(condition), condition, weights=load_weights().sha256[:16]) as link:
+        sent = [out.planes[LATENT] for item in range(12) for out in link.push(item, levels)]
+    lost = {tuple(zero_rows(part.samples.astype(np.float32) - 512)) for part in sent} - {(True,) * 10}
+    assert len(lost) > 3
+    assert lost <= {tuple(~kept_rows(10, 0.5, rng)) for _ in range(400)}
+
+
+def test_as_many_stripes_are_dropped_as_asked_for_but_never_all() -> None:
+    rng = np.random.default_rng(0)
+    lost = [1 - kept_rows(20, 0.3, rng).mean() for _ in range(2000)]
+    expected = 0.3 - 0.3**4 / 4
+    assert np.mean(lost) == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 8000))
+    assert max(lost) == 0.75
+    assert kept_rows(20, 0, rng).all()
+    assert {kept_rows(3, 1, rng).sum() for _ in range(20)} == {1}
+
+
+@pytest.mark.slow
+def test_the_receivers_network_sees_what_was_dropped_in_training(
+    teacher: Teacher, basis: Basis, examples: list[Example], tmp_path: Path
+) -> None:
+    def seen(name: str, drop: float) -> list[Array]:
+        training, inputs = Training(teacher, basis.deviation, examples, 1, tmp_path / name, drop=drop), []
+        training.untrained = training.measure()
+        first = training.networks.refine["in"]
+        first.register_forward_pre_hook(lambda _, given: inputs.append(given[0][0, :-1].detach().numpy()))
+        training.run(lambda count: None)
+        return inputs
+
+    dropped = 0
+    for clean, lossy in zip(seen("clean", 0), seen("lossy", 1), strict=True):
+        gone = np.array(zero_rows(lossy)) & ~np.array(zero_rows(clean))
+        np.testing.assert_array_equal(lossy[:, ~gone], clean[:, ~gone])
+        dropped += int(gone.sum())
+    assert dropped > 0
+
+
+@pytest.mark.slow
+def test_training_for_loss_begins_with_a_file_and_goes_on_with_its_share_alone(
+    teacher: Teacher, basis: Basis, examples: list[Example], tmp_path: Path
+) -> None:
+    begun = shaken(len(basis.deviation)).layers()
+
+    def training(name: str, rounds: int, drop: float = 0.3) -> Training:
+        return Training(teacher, basis.deviation, examples, rounds, tmp_path / name, drop=drop, start=begun)
+
+    class Stop(Exception):
+        pass
+
+    def stop(count: int) -> None:
+        raise Stop
+
+    whole, part = training("whole", 2), training("part", 2)
+    whole.run(lambda count: None)
+    with pytest.raises(Stop):
+        part.run(stop)
+    part._save()
+    again = training("part", 2)
+    assert again.round == 1
+    again.run(lambda count: None)
+    for name, value in whole.networks.layers().items():
+        np.testing.assert_allclose(again.networks.layers()[name], value, rtol=1e-3, atol=1e-4)
+        assert np.abs(value - begun[name]).max() < 0.01  # as it began, but for two rounds
+    assert whole.measure(lost=1).distance[2.4] > whole.measure().distance[2.4]
+    with pytest.raises(ModelError, match="dropped"):
+        training("part", 2, drop=0.2)
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ModelError, match="share"):
+            training("other", 2, drop=share)
+    with pytest.raises(ModelError, match="do not fit"):
+        Training(teacher, basis.deviation, examples, 1, tmp_path / "n", start={"a": begun["gains.0.bias"]}).run(print)
+
+
+def test_a_fit_is_known_by_its_share_and_ones_own_is_found_before_the_bundled_one(
+    basis: Basis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
+    layers, path = shaken(len(basis.deviation)).layers(), tmp_path / f"bottleneck-{basis.weights}.safetensors"
+    known = [fitted.identity("bottleneck", basis.weights)]
+    for drop in (0, 0.1, 0.3):
+        path.write_bytes(bottleneck.encode_learned(bottleneck.Learned(basis, layers, drop)))
+        known.append(fitted.identity("bottleneck", basis.weights))
+        assert bottleneck.read_learned(path).drop == drop
+    assert len(set(known)) == 4
+
+
+def test_a_share_beyond_one_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["fit", "bottleneck", "--dataset", str(SCENES), "--drop", "1.5"])
+    assert done.exit_code == 2
+
+
 @pytest.mark.extended
 def test_the_command_writes_what_the_step_reads(
     basis: Basis, model: TorchvisionRCNN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
-    monkeypatch.setattr("featlink.starter.bundle.fitted_to", lambda: "0")  # so that what is fitted here is taken
     (tmp_path / f"pca-{basis.weights}.safetensors").write_bytes(encode_basis(basis))
     options = ["--weights", "starter", "--min-size", "128", "--max-size", "224", "--threads", "1"]
     done = CliRunner().invoke(

@@ -67,11 +67,12 @@ class Process:
 
 @dataclass(frozen=True)
 class Site:
-    """The page's address, what it shows, and the channel behind it."""
+    """The page's address, what it shows, the channel behind it, and its folder for browsers."""
 
     url: str
     services: Deployment
     channel: Process
+    browser_edge: Path
 
 
 @pytest.fixture(scope="package")
@@ -109,7 +110,8 @@ def site(playwright: Any, sweeps: Path, tmp_path_factory: pytest.TempPathFactory
     page_port = free_ports().edge
     urls = {"EDGE_URL": ports.edge_url, "CHANNEL_URL": ports.channel_url, "CLOUD_URL": ports.cloud_url}
     urls |= {"DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('cloud')}/runs.sqlite", "SWEEPS": str(sweeps)}
-    urls["PROXIES"] = "127.0.0.1"
+    browser_edge = tmp_path_factory.mktemp("browser")  # empty until a test puts an export there
+    urls |= {"PROXIES": "127.0.0.1", "BROWSER_EDGE": str(browser_edge)}
     settings = {f"FEATLINK_{name.upper()}": str(value) for name, value in {**urls, **SIZE}.items()}
     places = {"cloud": ports.cloud, "edge": ports.edge, "channel": ports.channel, "page": page_port}
     processes = {name: Process(name, port, settings) for name, port in places.items()}
@@ -120,7 +122,7 @@ def site(playwright: Any, sweeps: Path, tmp_path_factory: pytest.TempPathFactory
             process.wait()
         wait_until_ready(ports.edge_url)
         deployment = Deployment(ports.edge_url, ports.channel_url, ports.cloud_url)
-        yield Site(processes["page"].url, deployment, processes["channel"])
+        yield Site(processes["page"].url, deployment, processes["channel"], browser_edge)
     finally:
         for process in processes.values():
             process.kill()

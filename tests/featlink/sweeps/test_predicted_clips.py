@@ -15,7 +15,7 @@ from numbers_by_key import numbers
 from tiny_model import TINY
 
 import featlink as fl
-from featlink.channel.codecs.base import Tools
+from featlink.channel.codecs.base import Differences, PictureFormat, Tools
 from featlink.channel.codecs.entropy import Entropy
 from featlink.channel.reduction.base import PredictingReduction
 from featlink.channel.reduction.bottleneck import Learned, as_stored, encode_learned
@@ -140,11 +140,13 @@ def test_who_joins_at_frame_20_is_right_after_one_period(
     assert isinstance(reducing, PredictingReduction)
     assert isinstance(codec, Entropy)
     receiver = Receiver(Prediction(*reducing.predicted_in(weights)))
-    exact = []
-    for one in sent[joined:]:
-        shape = one.crossing.tensor(LATENT).data.shape
-        samples = codec.decode(one.bitstreams[LATENT], (shape[0], shape[1], shape[2]), 10).astype(np.int32) - 512
-        levels = reducing.restore({LATENT: receiver.push(Sent(samples[:HEAD], samples[HEAD:]), one.key)}, weights)
-        exact.append(all(np.array_equal(level, one.frame.tensor(name).data) for name, level in levels.items()))
-    first = period - joined % period
-    assert exact == [False] * first + [True] * (period - first)
+    first = next(number for number in range(joined, joined + period) if sent[number].key)
+    shape = sent[first].crossing.tensor(LATENT).data.shape
+    form = PictureFormat((shape[0], shape[1], shape[2]), 10, Differences(HEAD, period))
+    decoder = codec.open_decoder(form, Tools())
+    for one in sent[first:]:
+        (decoded,) = decoder.push((one.bitstreams[LATENT],))
+        samples = decoded.astype(np.int32) - 512
+        components = {LATENT: receiver.push(Sent(samples[:HEAD], samples[HEAD:]), one.key)}
+        for name, level in reducing.restore(components, weights).items():
+            np.testing.assert_array_equal(level, one.frame.tensor(name).data)
