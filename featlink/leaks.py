@@ -29,10 +29,11 @@ class Leak(msgspec.Struct, frozen=True):
     Attributes:
         name: of the condition, as the attacker's file is called.
         condition: as text.
-        kind: ``ridge``, ``network``, or ``guess``: one colour for all pictures, without a look at the link.
+        kind: ``ridge``, ``network``, ``inversion`` of the edge's half that goes on from them, or ``guess``: one colour
+            for all pictures, without a look at the link.
         levels: that it looked at.
         seed: of its training.
-        trained: pictures that it learned from, and rounds.
+        trained: pictures that it learned from, and rounds; of an inversion, steps for each picture.
         data: which pictures those were.
         images: how many it was judged on.
         kilobytes: that crossed for a picture, on average.

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featlink.attacking.attacker import Attacker, Origin, recover
+from featlink.attacking.inverting import Inverter
 from featlink.attacking.observing import Observation, Tap
 from featlink.attacking.reading import read_marks
 from featlink.errors import CommandError
@@ -61,6 +62,7 @@ def judge(
     folder: Path,
     shown: int,
     done: Callable[[], None],
+    inverter: Inverter | None = None,
 ) -> Leaks:
     """Send pictures over the link, let attackers recover them, and compare with what was sent.
 
@@ -73,6 +75,7 @@ def judge(
         folder: to keep pictures in.
         shown: how many of the pictures to keep there.
         done: called after each picture.
+        inverter: goes on from what attackers recover of features.
 
     Raises:
         ModelError: an attacker is of another network.
@@ -96,7 +99,7 @@ def judge(
             if text not in seen:
                 seen[text] = tap.observe(parse(text))
             found = seen[text]
-            for kind, made in _recovered(suspect, found, guess=place == 0):
+            for kind, made in _recovered(suspect, found, inverter, guess=place == 0):
                 account = accounts.setdefault((place, kind), _Account())
                 read = read_marks(made, found.original, marks.get(image_id, ()))
                 account.rows.append((*_compared(found.truth, made), *read, found.bits))
@@ -111,15 +114,18 @@ def judge(
         done()
     if not sizes:
         raise CommandError(f"{dataset} has no pictures to judge by")
-    leaks = [_leak(suspects[place], kind, account) for (place, kind), account in accounts.items()]
+    steps = 0 if inverter is None else inverter.steps
+    leaks = [_leak(suspects[place], kind, account, steps) for (place, kind), account in accounts.items()]
     return Leaks(dataset, model.name, model.weights, sizes[0], list(images), originals, leaks)
 
 
-def _recovered(suspect: Suspect, seen: Observation, guess: bool) -> list[tuple[str, Array]]:
+def _recovered(suspect: Suspect, seen: Observation, inverter: Inverter | None, guess: bool) -> list[tuple[str, Array]]:
     attacker = suspect.attacker
     made = [("ridge", recover(attacker, seen, corrected=False))]
     if attacker.correct:
         made.append(("network", recover(attacker, seen)))
+    if inverter is not None and parse(suspect.origin.condition).domain == "feature":
+        made.append(("inversion", inverter.recover(attacker, seen, start=made[-1][1])))
     if guess:
         colour = attacker.linear.bias
         if colour is not None:
@@ -134,7 +140,7 @@ def _compared(truth: Array, made: Array) -> tuple[float, float, float]:
     return min(found.psnr, _MOST_DB), found.ssim, math.fsum(scales) / len(scales)
 
 
-def _leak(suspect: Suspect, kind: str, account: _Account) -> Leak:
+def _leak(suspect: Suspect, kind: str, account: _Account, steps: int) -> Leak:
     rows = np.array(account.rows)
     drawn = draw_images(len(rows), DRAWS if len(rows) >= LEAST_IMAGES else 0)
     psnr, ssim, scales = (_measured(rows[:, place], np.ones(len(rows)), drawn) for place in range(3))
@@ -147,7 +153,7 @@ def _leak(suspect: Suspect, kind: str, account: _Account) -> Leak:
         kind,
         [one.name for one in suspect.attacker.sees] if seen else [],
         origin.seed if seen else 0,
-        (origin.pictures, origin.rounds if kind == "network" else 0),
+        (origin.pictures, {"network": origin.rounds, "inversion": steps}.get(kind, 0)),
         origin.data,
         len(rows),
         float(rows[:, 5].mean()) / 8000 if seen else 0.0,

@@ -100,6 +100,10 @@ def leak(
     pictures_in: PicturesOption = None,
     limit: LimitOption = None,
     shown: Annotated[int, typer.Option(min=0, help="Keep so many pictures with what was recovered of them.")] = 2,
+    invert: Annotated[
+        int,
+        typer.Option(min=0, help="Go on with so many steps of gradient descent through the edge's half; 0: without."),
+    ] = 0,
     *,
     config: ModelConfig,
 ) -> None:
@@ -114,6 +118,7 @@ def leak(
     files = [file for path in attackers for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
 
     from featlink.attacking.attacker import read
+    from featlink.attacking.inverting import Inverter
     from featlink.attacking.judging import Suspect, judge
     from featlink.attacking.reading import marks_of
     from featlink.report.leak import leak_table
@@ -126,7 +131,8 @@ def leak(
     marks = marks_of(data)
     images = dict(list(data.images.items())[:limit])
     split = build(config.but(profile="exact"), heads=False)
+    inverter = Inverter(split, invert) if invert else None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("pictures", total=len(images))
-        found = judge(split, suspects, images, marks, data.name, out, shown, lambda: progress.advance(task))
+        found = judge(split, suspects, images, marks, data.name, out, shown, lambda: progress.advance(task), inverter)
     show(leak_table(write_leaks(out, found)))

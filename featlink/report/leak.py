@@ -62,7 +62,7 @@ def leak_table(leaks: Leaks, accuracy: dict[str, str] | None = None, heading: st
 
 def _figure(leaks: Leaks) -> Figure:
     traces = []
-    for kind in ("ridge", "network"):
+    for kind, symbol in (("ridge", "x"), ("network", "circle"), ("inversion", "diamond")):
         for domain in ("feature", "image"):
             chosen = [one for one in leaks.leaks if one.kind == kind and one.condition.startswith(domain)]
             if not chosen:
@@ -75,7 +75,7 @@ def _figure(leaks: Leaks) -> Figure:
                     "x": [one.kilobytes for one in chosen],
                     "y": [one.psnr.value for one in chosen],
                     "text": [one.name for one in chosen],
-                    "marker": {"color": colour(domain), "size": 9, "symbol": "circle" if kind == "network" else "x"},
+                    "marker": {"color": colour(domain), "size": 9, "symbol": symbol},
                 }
             )
     layout = {"xaxis": axis("kB a picture", type="log"), "yaxis": axis("PSNR of the recovered picture, dB")}

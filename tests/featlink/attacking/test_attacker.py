@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import torch
 from tiny_model import TINY
 
 from featlink.attacking.attacker import Attacker, Origin, Ridge, encode, read, recover
+from featlink.attacking.inverting import Inverter
 from featlink.attacking.observing import Observation, Tap, tensors
 from featlink.fitting.attacker import Lesson, Training, listen
 from featlink.shared.conditions.language import parse
@@ -216,3 +218,34 @@ def test_noise_of_training_is_not_that_of_judging(tiny_network: SplitModel) -> N
     seen = [Tap(tiny_network, encoded(1), image_id).observe(noisy).levels["p2"] for image_id in (None, 1, 1)]
     assert not np.array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[1], seen[2])
+
+
+@pytest.mark.parametrize("split", [None, "c2-c5", "stem"])
+def test_descent_finds_a_picture_that_the_edge_would_send_alike(split: str | None, tmp_path: Path) -> None:
+    model = build(ModelConfig(model=TINY, threads=1, split=split), heads=False)
+    [lesson] = listen(model, map(encoded, range(2)), [parse("feature: identity")], [], False, lambda: None)
+    ridge = trained(lesson, tmp_path)
+    tap = Tap(model, encoded(200))
+    seen = tap.observe(parse("feature: identity"))
+    sizes = model.image_sizes(64, 96)
+    flat = np.full_like(seen.truth, 128)
+    found = Inverter(model, 30).recover(ridge, seen, flat)
+
+    def far(picture: np.ndarray) -> float:
+        sent = model.encode_input(picture, sizes).levels
+        finest = ridge.sees[0].name
+        return float(np.mean((sent[finest] - seen.levels[finest]) ** 2) / seen.levels[finest].var())
+
+    assert far(seen.truth) < 1e-6
+    assert far(found) < far(flat) / 2
+    assert found.shape == flat.shape
+    assert found.min() >= 0
+    assert found.max() <= 255
+    np.testing.assert_array_equal(found, Inverter(model, 30).recover(ridge, seen, flat))
+
+
+def test_only_exact_networks_are_inverted(tiny_network: SplitModel) -> None:
+    fast = copy.copy(tiny_network)
+    fast.profile = "fast"
+    with pytest.raises(ModelError, match="invert"):
+        Inverter(fast, 1)

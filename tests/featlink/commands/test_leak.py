@@ -62,13 +62,14 @@ def attackers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_what_is_recovered_is_measured(attackers: Path, judged: Path, tmp_path: Path) -> None:
     asked = ("leak", "--attacker", str(attackers), "--dataset", str(judged), "--out", str(tmp_path), *NETWORK)
-    assert "What attackers recovered" in run(*asked, "--shown", "1")
+    assert "What attackers recovered" in run(*asked, "--shown", "1", "--invert", "3")
     found = read_leaks(tmp_path)
     assert found is not None
     assert (len(found.images), found.model) == (8, "tiny")
     of = {(one.condition, one.kind): one for one in found.leaks}
     assert set(of) == {
         *((f"{domain}: identity", kind) for domain in ("feature", "image") for kind in ("ridge", "network")),
+        ("feature: identity", "inversion"),
         ("", "guess"),
     }
     pixels, features, guess = of["image: identity", "ridge"], of["feature: identity", "ridge"], of["", "guess"]
@@ -77,6 +78,7 @@ def test_what_is_recovered_is_measured(attackers: Path, judged: Path, tmp_path: 
     assert guess.read is not None
     assert guess.read.value == 0
     assert features.levels == ["p2", "p3", "p4", "p5"]
+    assert of["feature: identity", "inversion"].trained == (16, 3)
     for one in found.leaks:
         assert one.psnr.interval is not None
         assert one.psnr.interval[0] < one.psnr.value < one.psnr.interval[1]

@@ -15,8 +15,10 @@ import featlink as fl
 from featlink.channel.chain import Chain
 from featlink.channel.reduction import bottleneck
 from featlink.channel.reduction.pca import Basis, encode_basis
+from featlink.channel.transmit import transmit
 from featlink.cli import app
 from featlink.dataset import open_dataset
+from featlink.edge.prepare import Request, prepare
 from featlink.fitting.bottleneck import (
     STEPS,
     Example,
@@ -36,6 +38,7 @@ from featlink.shared.features import Array
 from featlink.shared.frames.wire import LATENT
 from featlink.shared.models.config import ModelConfig
 from featlink.shared.models.torchvision_rcnn import TorchvisionRCNN, build
+from featlink.shared.result import Telemetry
 from featlink.starter.bundle import SCENES, load_weights
 
 CONFIG = ModelConfig(weights="starter", min_size=128, max_size=224, threads=1, proposals=100, max_detections=20)
@@ -126,6 +129,33 @@ def test_the_teacher_sees_the_levels_of_an_earlier_split(split: str, pictures: l
     distance(teacher.answers(sent, pyramid.sizes.resized, boxes, labels), wanted).backward()  # type: ignore[no-untyped-call]
     assert sent.grad is not None
     assert sent.grad.abs().sum() > 0
+
+
+@pytest.mark.extended
+def test_what_was_fitted_at_an_earlier_split_is_what_the_step_uses_there(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.but(split="c2-c5", min_size=96, max_size=128)
+    linear = bottleneck.as_stored(fit(config, pictures[:2], lambda: None, channels=4))
+    split = build(config)
+    training = Training(
+        Teacher(config, linear), linear.deviation, examples_of(split, linear, pictures, lambda: None), 1, tmp_path / "c"
+    )
+    training.run(lambda count: None)
+    content = bottleneck.encode_learned(training.learned(linear))
+    (tmp_path / f"bottleneck-{linear.weights}.safetensors").write_bytes(content)
+    monkeypatch.setenv("FEATLINK_FITTED", str(tmp_path))
+    frame = prepare(split, Request(pictures[0].read_bytes()), max_pixels=10**6, send_derived=False).frame
+    fine, coarse = (
+        transmit(frame, parse(f"bottleneck(step={step}) | entropy @ bit_depth=12"), Telemetry()) for step in (0.5, 4)
+    )
+    assert [one.name for one in fine.frame.tensors] == ["c2", "c3", "c4", "c5"]
+    assert fine.telemetry.bits is not None
+    assert coarse.telemetry.bits is not None
+    assert coarse.telemetry.bits < fine.telemetry.bits
+    assert fine.fidelity is not None
+    assert coarse.fidelity is not None
+    assert coarse.fidelity.psnr < fine.fidelity.psnr
 
 
 def test_a_network_whose_answers_are_not_known_is_refused(basis: Basis) -> None:
