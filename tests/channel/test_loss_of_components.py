@@ -21,7 +21,7 @@ from featlink.shared.result import Telemetry
 from featlink.starter.bundle import DATA
 
 SIZES = Sizes((64, 64), (64, 64), (64, 64))
-CHAIN = "pca(components=16, step=2, gop=low_delay, period={period}) | entropy(stripes=2)"
+CHAIN = "pca(components=16, step=0.5, gop=low_delay, period={period}) | entropy(stripes=2)"
 
 
 @pytest.fixture(scope="module")
