@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ _BY_CALL = ("featlink", "command", "engine", "versions", "machine")
 _FREE = ("model.weights", "model.threads")
 """The weights' path and the number of threads may; the weights' identity may not."""
 _MANY = 1_000_000
+_LINGERS = 2.0
+"""Seconds for which a sweep that was killed may hold its lock: a coder that it was just starting still has it."""
 _AT_ONCE = 64
 """Results that are copied in one transaction."""
 
@@ -60,10 +63,15 @@ def locked(folder: Path) -> Iterator[None]:
         StorageError: it cannot be made.
     """
     with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(lock(folder, wait=False))
-        except BlockingIOError:
-            raise CommandError(f"another sweep is running in {folder}") from None
+        until = time.monotonic() + _LINGERS
+        while True:
+            try:
+                stack.enter_context(lock(folder, wait=False))
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise CommandError(f"another sweep is running in {folder}") from None
+                time.sleep(0.05)
         yield
 
 
