@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run what is owed on a GPU, in at most 8 minutes, and skip what an earlier run into the same folder has finished:
 #
-#     benchmarks/on_gpu.sh out/gpu            # DEVICE=cpu rehearses it without one
+#     benchmarks/on_gpu.sh out/gpu            # in the project's environment; DEVICE=cpu rehearses it without a GPU
 #
 # Each step writes NAME.log and, at its end, NAME.done; training writes a checkpoint and goes on from it.
 set -uo pipefail
@@ -30,10 +30,10 @@ owed exact 90 python -m pytest -q -p no:cacheprovider tests/shared/models/test_d
 # A sweep against the obvious script, one picture and several together.
 owed sweep 150 python -m benchmarks.sweep_vs_stock --weights starter --scenes starter --device "$device" --threads 16 --together 15
 # Several workers that share the GPU.
-owed workers 90 featlink bench --engine ray --workers 4 --threads 4 --device "$device" --conditions table4 --limit 16 --seeds 0 \
+owed workers 90 featlink bench --engine ray --workers 4 --threads 4 --device "$device" --conditions paper.table4 --limit 16 --seeds 0 \
     --out "$out/workers"
 # Training of the learned reduction, on scenes that nothing is judged by: as far as it gets, from its checkpoint.
 owed scenes 30 featlink scenes --n 200 --seed 900 --out "$out/scenes"
-owed bottleneck 150 featlink fit bottleneck --dataset "$out/scenes" --scenes 200 --rounds "${ROUNDS:-2000}" --device "$device" \
+owed bottleneck 100 featlink fit bottleneck --dataset "$out/scenes" --scenes 200 --rounds "${ROUNDS:-2000}" --device "$device" \
     --out "$out/bottleneck.safetensors"
 exit $failed
